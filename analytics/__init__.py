@@ -1,0 +1,1 @@
+"""Cohort tables -> results -> rendered artefacts. Never imports connectors, httpx or apscheduler."""

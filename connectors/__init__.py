@@ -1,0 +1,1 @@
+"""FHIR servers and folders -> lake. Knows nothing of oncology."""

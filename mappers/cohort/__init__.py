@@ -1,0 +1,1 @@
+"""One module per cohort table: ADSL, ADRS, ADTTE, ADAE (CDISC ADaM names)."""

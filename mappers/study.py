@@ -1,0 +1,175 @@
+"""A Study is data: one TOML file read into frozen pydantic models, `extra="forbid"` at every depth.
+
+It holds eligibility, codes, windows, thresholds, populations, endpoint rules, interval level and method per endpoint
+and the data cut. `alneo` is the one shipped; another perioperative trial is another file, not another program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SHIPPED = Path(__file__).parent / "studies"
+
+Population = Literal["enrolled", "resected", "adjuvant"]
+Dataset = Literal["adsl", "adrs", "adtte", "adae"]
+Scalar = str | int | float
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Part(BaseModel):
+    """The base of every part of a study: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Eligibility(Part):
+    """Who is enrolled: a confirmed condition of value set `condition`, a baseline stage, a marker, >= 1 dose."""
+
+    stages: tuple[str, ...]
+    alk: tuple[str, ...] = ("POSITIVE",)
+    stage_lookback_days: Annotated[int, Field(ge=0)] = 365
+
+
+class Treatment(Part):
+    """Phases of systemic treatment, in days. A course is complete after `cycles` x `cycle_days` of exposure."""
+
+    drug: str
+    cycle_days: Annotated[int, Field(gt=0)] = 28
+    neoadjuvant_cycles: Annotated[int, Field(gt=0)] = 2
+    adjuvant_cycles: Annotated[int, Field(gt=0)] = 24
+    merge_gap_days: Annotated[int, Field(ge=0)] = 7
+
+
+class Response(Part):
+    """Rules of the response endpoints (endpoints.md 2-7)."""
+
+    mpr_threshold_percent: Annotated[float, Field(ge=0, le=100)] = 10
+    mpr_scope: Literal["primary", "primary_and_nodes"] = "primary_and_nodes"
+    pcr_accepts_tis: bool = False
+    prefer_evaluator: Literal["BICR", "INVESTIGATOR"] = "BICR"
+
+
+class Events(Part):
+    """What counts as an event of EFS beyond progression, recurrence and death (endpoints.md 8)."""
+
+    r1_r2_is_event: bool = False
+    worsened_is_progression: bool = False
+
+
+class Safety(Part):
+    """Treatment-emergent window: from the first dose of a phase to its last dose + `window_days` (endpoints.md 15)."""
+
+    window_days: Annotated[int, Field(ge=0)] = 30
+
+
+class Where(Part):
+    """One condition on a column: one of `is_in`, none of `not_in` (blank passes), within [`minimum`, `maximum`]."""
+
+    column: str
+    is_in: tuple[Scalar, ...] = ()
+    not_in: tuple[Scalar, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class ProportionSpec(Part):
+    """Patients of `population` with at least one row of `dataset` that meets every condition of `where`.
+
+    `breakdown` groups the cells of one table (default: the id itself); disclosure control withholds them together.
+    `cut` names a further data cut of the study; without it the main cut is meant.
+    """
+
+    id: str
+    label: str
+    population: Population = "enrolled"
+    dataset: Dataset = "adsl"
+    where: tuple[Where, ...] = ()
+    breakdown: str | None = None
+    ci_level: Fraction = 0.95
+    cut: str | None = None
+
+
+class QuantileSpec(Part):
+    """Median and quartiles: of `variable` of ADSL, of the days from `start` to `end` of ADSL in `unit`, or of
+    follow-up by reverse Kaplan-Meier on ADTTE parameter `paramcd` (`method = "reverse_km"`, in months)."""
+
+    id: str
+    label: str
+    population: Population = "enrolled"
+    variable: str | None = None
+    start: str | None = None
+    end: str | None = None
+    paramcd: str | None = None
+    unit: Literal["years", "weeks", "days", "months"]
+    method: Literal["type7", "reverse_km"] = "type7"
+    cut: str | None = None
+
+
+class SurvivalSpec(Part):
+    """A Kaplan-Meier estimate of ADTTE parameter `paramcd`; landmarks in months."""
+
+    id: str
+    label: str
+    paramcd: str
+    population: Population = "enrolled"
+    ci_level: Fraction = 0.95
+    landmarks: tuple[float, ...] = (12, 24)
+    min_at_risk: Annotated[int, Field(ge=1)] = 5
+
+
+class Cut(Part):
+    """A further data cut, for the estimates that name it."""
+
+    id: str
+    date: date
+
+
+class Note(Part):
+    """Why a published figure and ours may differ; shown in the report beside estimate `id` (or in general)."""
+
+    id: str | None = None
+    text: str
+
+
+class Study(Part):
+    """One study. `published` names a CSV beside the file with the published figures to compare with."""
+
+    id: str
+    title: str
+    registry: str | None = None
+    arm: str
+    data_cut: date
+    cuts: tuple[Cut, ...] = ()
+    eligibility: Eligibility
+    treatment: Treatment
+    response: Response = Response()
+    events: Events = Events()
+    safety: Safety = Safety()
+    proportions: tuple[ProportionSpec, ...]
+    quantiles: tuple[QuantileSpec, ...] = ()
+    survival: tuple[SurvivalSpec, ...] = ()
+    published: str | None = None
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the study's content: two results with the same hash were made by the same rules."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def study_path(name_or_path: str) -> Path:
+    """The file of a shipped study by its name, or the path as given."""
+    shipped = SHIPPED / f"{name_or_path}.toml"
+    return shipped if shipped.is_file() else Path(name_or_path)
+
+
+def load_study(name_or_path: str) -> Study:
+    """Read a study. Raises `OSError`, `tomllib.TOMLDecodeError` or `pydantic.ValidationError`."""
+    with study_path(name_or_path).open("rb") as file:
+        return Study.model_validate(tomllib.load(file))

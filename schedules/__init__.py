@@ -1,0 +1,1 @@
+"""Composition root: the only package that imports all others, reads the environment, and knows the clock."""
