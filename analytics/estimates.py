@@ -1,8 +1,9 @@
 """The result types: one frozen dataclass per kind of estimate, plain data without behaviour.
 
-Every estimate names its population, its denominator, its method and its level. "Not reached", "not evaluable" and
-"suppressed" are values of their own, never 0, NaN or inf: a field that has no value is ``None`` and ``status``
-says why. These types are what `analytics.disclosure` reads; only what it returns (`Released`) may be rendered.
+Every estimate names its population, its denominator, its method and its level. "Not reached", "not evaluable"
+and "suppressed" are values of their own, never 0, NaN or inf: a field that has no value is ``None`` and
+``status`` says why. These types are what `analytics.disclosure` reads; only what it returns (`Released`) may
+be rendered.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class Proportion:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Median and quartiles of one quantity, in `unit`; `n` patients had a value. `method` says which definition."""
+    """Median and quartiles of one quantity, in `unit`; `n` patients had a value. `method` says which definition.
+
+    `missing` patients of the population had no value and are left out.
+    """
 
     id: str
     label: str
@@ -56,11 +60,17 @@ class Quantiles:
     median_status: MedianStatus = "ok"
     status: Status = "ok"
     reason: str | None = None
+    missing: int | None = 0
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One step of a Kaplan-Meier curve. `t` in months; counts at `t`; `s`, `low`, `high` are fractions in [0, 1]."""
+    """One step of a Kaplan-Meier curve. `t` in months; `s`, `low`, `high` are fractions in [0, 1].
+
+    `at_risk` patients just before the step, of whom `events` and `censored` leave at it: the next point has
+    `at_risk - events - censored`. In a released, coarsened curve a step stands for all since the point
+    before.
+    """
 
     t: float
     at_risk: int
@@ -130,6 +140,20 @@ class QualityItem:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """The patients behind one count of a result, as row numbers of the cohort (no identifiers).
+
+    Counts of one `group` are withheld together. Only who stands behind the counts says which of them can be
+    subtracted from each other; `analytics.differencing` reads nothing else. `time` marks a count of a
+    survival curve at that many months, which is published only if the coarsened curve has a step there.
+    """
+
+    group: str
+    patients: frozenset[int]
+    time: float | None = None
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything one analysis found, before disclosure control. Never rendered, never written."""
 
@@ -145,3 +169,4 @@ class Results:
     flow: tuple[FlowStep, ...]
     quality: tuple[QualityItem, ...]
     sites_missing: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()

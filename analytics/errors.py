@@ -1,0 +1,31 @@
+"""The errors of this package.
+
+    AnalyticsError            what went wrong, where, and what to do, in one sentence ├── AnalysisError
+    the given cohort tables cannot be analysed: names the table and the column └── NotReleasedError
+    something tried to make a `Released` without disclosure control (a bug; also a TypeError)
+
+No error carries a patient's identifier or value.
+"""
+
+from __future__ import annotations
+
+
+class AnalyticsError(Exception):
+    """Base of the errors of `analytics`."""
+
+
+class AnalysisError(AnalyticsError):
+    """A cohort table is missing, incomplete or contradicts itself.
+
+    `table` and `column` name the place (`column` is None where the table as a whole is meant).
+    """
+
+    def __init__(self, table: str, column: str | None, problem: str, remedy: str) -> None:
+        self.table = table
+        self.column = column
+        place = table if column is None else f"{table}.{column}"
+        super().__init__(f"{place}: {problem}; {remedy}.")
+
+
+class NotReleasedError(AnalyticsError, TypeError):
+    """Only `analytics.disclosure.release` makes a `Released`."""

@@ -1,0 +1,126 @@
+"""Where the boxes and arrows of the patient-flow diagram stand (CONSORT style); a template draws them as SVG.
+
+The trunk runs down the left; patients who left it stand in one box beside the arrow that they left from, a line for
+each reason. Coordinates are SVG user units. Text is wrapped by its number of characters, with room to spare.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+from analytics import wording
+from analytics.estimates import FlowStep
+
+WIDTH = 560
+TRUNK_LEFT, TRUNK_WIDTH, TRUNK_CHARS = 24, 240, 30
+SIDE_LEFT, SIDE_WIDTH, SIDE_CHARS = 318, 236, 33
+LINE, PADDING, GAP = 18, 12, 40
+TRUNK_MIDDLE = TRUNK_LEFT + TRUNK_WIDTH // 2
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """One line of text in a box: `y` its baseline; `strong` for the number of patients in the trunk."""
+
+    text: str
+    y: int
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box with its lines; `side` for those who left the trunk."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    lines: tuple[TextLine, ...]
+    side: bool
+
+    @property
+    def text_x(self) -> int:
+        """Where the text starts (side) or is centred (trunk)."""
+        return self.x + PADDING if self.side else self.x + self.width // 2
+
+
+@dataclass(frozen=True)
+class Flowchart:
+    """Boxes and arrows (SVG path data) on a canvas of `width` by `height`."""
+
+    width: int
+    height: int
+    boxes: tuple[Box, ...]
+    arrows: tuple[str, ...]
+
+
+def count(step: FlowStep) -> str:
+    """``n = 33``, or the word of the status."""
+    return f"n = {wording.present(step.n, step.id)}" if step.status == "ok" else f"n {wording.WORDS[step.status]}"
+
+
+def flowchart(steps: tuple[FlowStep, ...]) -> Flowchart | None:
+    """Lay out the diagram, or None where there is no trunk.
+
+    Raises `ValueError` where those who left hang from no box of the trunk: they would be lost from the picture.
+    """
+    trunk = [step for step in steps if step.kind == "main"]
+    if not trunk:
+        return None
+    if lost := [s.id for s in steps if s.kind == "excluded" and s.parent not in {t.id for t in trunk}]:
+        raise ValueError(f"flow step(s) {', '.join(lost)} hang from no main step: give each the parent it left from")
+    left = {step.id: [s for s in steps if s.kind == "excluded" and s.parent == step.id] for step in trunk}
+    boxes: dict[str, Box] = {}
+    sides: list[Box] = []
+    arrows: list[str] = []
+    y = 2
+    for step in trunk:
+        box = boxes[step.id] = _trunk_box(step, y)
+        arrows += _arrow_from_parent(step, boxes, trunk)
+        y = box.y + box.height + GAP
+        if left[step.id]:
+            side = _side_box(left[step.id], box.y + box.height + GAP // 2)
+            sides.append(side)
+            arrows.append(_arrow_aside(box, side))
+            y = side.y + side.height + GAP // 2
+    height = max(b.y + b.height for b in (*boxes.values(), *sides)) + 2
+    return Flowchart(WIDTH, height, (*boxes.values(), *sides), tuple(arrows))
+
+
+def _trunk_box(step: FlowStep, y: int) -> Box:
+    texts = [*textwrap.wrap(step.label, TRUNK_CHARS), count(step)]
+    lines = tuple(TextLine(t, _baseline(y, i), i == len(texts) - 1) for i, t in enumerate(texts))
+    return Box(TRUNK_LEFT, y, TRUNK_WIDTH, _height(texts), lines, side=False)
+
+
+def _side_box(steps: list[FlowStep], y: int) -> Box:
+    texts: list[str] = []
+    for step in steps:
+        texts += textwrap.wrap(f"{step.label} ({count(step)})", SIDE_CHARS, subsequent_indent="   ")
+    lines = tuple(TextLine(text, _baseline(y, i)) for i, text in enumerate(texts))
+    return Box(SIDE_LEFT, y, SIDE_WIDTH, _height(texts), lines, side=True)
+
+
+def _height(texts: list[str]) -> int:
+    return 2 * PADDING + LINE * len(texts) - 4
+
+
+def _baseline(top: int, line: int) -> int:
+    return top + PADDING + LINE * line + 12
+
+
+def _arrow_from_parent(step: FlowStep, boxes: dict[str, Box], trunk: list[FlowStep]) -> list[str]:
+    """Straight down from the box above; round the left side from a box further up."""
+    if step.parent not in boxes:
+        return []
+    parent, box = boxes[step.parent], boxes[step.id]
+    above = trunk[trunk.index(step) - 1].id
+    if step.parent == above:
+        return [f"M{TRUNK_MIDDLE} {parent.y + parent.height}V{box.y - 1}"]
+    return [f"M{TRUNK_LEFT} {parent.y + parent.height // 2}H6V{box.y + box.height // 2}H{TRUNK_LEFT - 1}"]
+
+
+def _arrow_aside(box: Box, side: Box) -> str:
+    """From the trunk below `box` to `side`; the line starts at the box, for a box that has nothing below."""
+    return f"M{TRUNK_MIDDLE} {box.y + box.height}V{side.y + side.height // 2}H{SIDE_LEFT - 1}"

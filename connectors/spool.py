@@ -1,0 +1,107 @@
+"""The rows of one sync on disk until the one commit that stores them.
+
+The file has no name (O_TMPFILE, or unlinked at once): the system frees it when the process ends, however it
+ends, so a killed run leaves nothing behind. It lies beside the lake, not in /tmp, which is memory on many
+machines.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import pyarrow as pa
+
+from connectors.errors import SpoolError
+from connectors.resource import Resource
+
+SPOOL_SCHEMA = pa.schema(
+    [
+        ("resource_type", pa.string()),
+        ("id", pa.string()),
+        ("version_id", pa.string()),
+        ("last_updated", pa.string()),
+        ("patient", pa.string()),
+        ("deleted", pa.bool_()),
+        ("digest", pa.string()),
+        ("resource", pa.string()),
+    ]
+)
+ROWS = 2_000
+BYTES = 8 << 20
+
+
+class Spool:
+    """Append resources, then read them back as record batches.
+
+    Memory: at most 2,000 rows or 8 MiB, and one resource.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        except OSError as error:
+            raise SpoolError(f"no temporary file in {folder} ({error.strerror}): make it writable") from error
+        self._folder = folder
+        self._writer = pa.ipc.new_stream(self._file, SPOOL_SCHEMA)
+        self._pending: list[Resource] = []
+        self._bytes = 0
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, resource: Resource) -> int:
+        """Add one row; returns its number, counted from 0."""
+        self._pending.append(resource)
+        self._bytes += len(resource.raw)
+        self.rows += 1
+        if len(self._pending) >= ROWS or self._bytes >= BYTES:
+            self._flush()
+        return self.rows - 1
+
+    def batches(self, dropped: set[int]) -> Iterator[pa.RecordBatch]:
+        """All rows but those with a number in `dropped`, as batches of SPOOL_SCHEMA."""
+        self._flush()
+        self._writer.close()
+        self._file.seek(0)
+        start = 0
+        for batch in pa.ipc.open_stream(self._file):
+            gone = {number - start for number in range(start, start + batch.num_rows) if number in dropped}
+            start += batch.num_rows
+            kept = (
+                batch.take(pa.array([i for i in range(batch.num_rows) if i not in gone])) if gone else batch
+            )
+            if kept.num_rows:
+                yield kept
+
+    def _flush(self) -> None:
+        if self._pending:
+            try:
+                self._writer.write_batch(as_batch(self._pending))
+            except OSError as error:
+                raise SpoolError(
+                    f"the rows of this sync do not fit into {self._folder} ({error}): free disk space"
+                ) from error
+            self._pending, self._bytes = [], 0
+
+
+def as_batch(resources: list[Resource]) -> pa.RecordBatch:
+    """Resources as rows of SPOOL_SCHEMA."""
+    columns = [
+        [getattr(resource, name) for resource in resources] if name not in ("deleted", "resource") else None
+        for name in SPOOL_SCHEMA.names
+    ]
+    columns[SPOOL_SCHEMA.get_field_index("deleted")] = [False] * len(resources)
+    columns[SPOOL_SCHEMA.get_field_index("resource")] = [resource.raw for resource in resources]
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, SPOOL_SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SPOOL_SCHEMA)

@@ -1,0 +1,90 @@
+"""ADAE: adverse events of the enrolled patients by CTCAE grade and phase.
+
+Rules: endpoints.md 15. A phase is NEOADJUVANT (first dose to the day before surgery), POST-SURGERY (surgery to the day
+before the first adjuvant dose) or ADJUVANT; the gap after surgery is a phase of its own and never merged. An event is
+treatment-emergent when it begins within the phase's first dose and `window_days` after its last dose, and is worse
+than the same term before time 0. AOCC01FL marks one row per patient, term and phase: the worst grade.
+"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from mappers import dates
+from mappers.cohort import facts
+from mappers.cohort.facts import KEY, RESOURCE, Sources, attach, first_by
+
+PUBLISHED = (
+    "STUDYID USUBJID SITEID AEDECOD AETERM AEBODSYS AETOXGR ATOXGR ATOXGRN AESER AREL ASTDT ASTDTF AENDT TRTEMFL "
+    "APERIOD APERIODC AOCC01FL DCUTDT SRCREF"
+).split()
+PERIODS = {1: "NEOADJUVANT", 2: "ADJUVANT", 9: "POST-SURGERY"}
+
+
+def _related(sources: Sources) -> ir.Table:
+    """RELATED when any suspected cause is assessed possible or stronger, else NOT RELATED when any says so."""
+    codings = sources.codings("adverse_event").filter(_["element"] == "causality")
+    answers = codings.join(sources.terminology.table("ae-causality"), ["system", "code"])
+    grouped = answers.group_by(*RESOURCE).agg(
+        related=(_["target"] == "RELATED").any(), unrelated=(_["target"] == "NOT RELATED").any()
+    )
+    arel = ibis.cases((_["related"], "RELATED"), (_["unrelated"], "NOT RELATED"), else_=ibis.null("string"))
+    return grouped.select(*RESOURCE, AREL=arel)
+
+
+def events(sources: Sources) -> ir.Table:
+    """Actual adverse events up to the cut with term, grade, seriousness and causality; potential ones are none."""
+    rows = facts.dated(sources, "adverse_event")
+    rows = rows.filter(_["actuality"].isnull() | (_["actuality"] == "actual"))
+    for name, element, concept_map in (
+        ("AEDECOD", "event", "ae-term"),
+        ("ATOXGR", "grade", "ctcae-grade"),
+        ("AESER", "seriousness", "ae-seriousness"),
+    ):
+        coded = sources.coded("adverse_event", element, concept_map)
+        rows = attach(rows, coded.select(*RESOURCE, **{name: _["value"]}), RESOURCE)
+    rows = attach(rows, _related(sources), RESOURCE)
+    rows = rows.mutate(ATOXGRN=_["ATOXGR"].cast("int32")).filter(_["ATOXGRN"].isnull() | (_["ATOXGRN"] > 0))
+    return rows.mutate(term_key=ibis.coalesce(_["AEDECOD"], _["term"].strip().lower(), ibis.literal("")))
+
+
+def _phased(rows: ir.Table) -> ir.Table:
+    started = _["date"] >= _["TRTSDT"]
+    adjuvant = _["AP02SDT"].notnull() & (_["date"] >= _["AP02SDT"])
+    operated = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
+    period = ibis.cases((adjuvant, 2), (operated, 9), (started, 1), else_=ibis.null("int32")).cast("int32")
+    rows = rows.mutate(APERIOD=period)
+    return rows.mutate(APERIODC=_["APERIOD"].cases(*PERIODS.items(), else_=ibis.null("string")))
+
+
+def _emergent(rows: ir.Table, window: int) -> ir.Table:
+    """TRTEMFL: begun within the window of the phase and worse than at baseline."""
+    by_term = ibis.window(group_by=[*KEY, "term_key"])
+    rows = rows.mutate(baseline=_["ATOXGRN"].max(where=_["date"] < _["TRTSDT"]).over(by_term))
+    last = ibis.cases((_["APERIOD"] == 2, _["AP02EDT"]), else_=_["AP01EDT"])
+    within = _["APERIOD"].notnull() & (dates.days_between(last, _["date"]) <= window)
+    worse = _["baseline"].isnull() | _["ATOXGRN"].isnull() | (_["ATOXGRN"] > _["baseline"])
+    return rows.mutate(TRTEMFL=(within & worse).ifelse("Y", ibis.null("string")))
+
+
+def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
+    """The table ADAE of the enrolled patients; AETERM is as reported and never published."""
+    periods = ("STUDYID", "USUBJID", "SITEID", "DCUTDT", "TRTSDT", "SURGDT", "AP01EDT", "AP02SDT", "AP02EDT")
+    base = subjects.filter(_["ITTFL"] == "Y").select(*KEY, *periods)
+    rows = _emergent(_phased(events(sources).join(base, list(KEY))), sources.study.safety.window_days)
+    emergent = rows.filter(_["TRTEMFL"] == "Y")
+    worst = first_by(
+        emergent, _["ATOXGRN"].desc(nulls_first=False), _["date"], _["id"], key=(*KEY, "term_key", "APERIOD")
+    )
+    rows = attach(rows, worst.select(*RESOURCE, AOCC01FL=ibis.literal("Y")), RESOURCE)
+    return rows.mutate(
+        AETERM=_["term"],
+        AEBODSYS=ibis.null("string"),
+        AETOXGR=_["ATOXGR"],
+        ASTDT=_["date"],
+        ASTDTF=_["dtf"],
+        AENDT=ibis.null("date"),
+        SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
+    ).select(*PUBLISHED).order_by("USUBJID", "APERIOD", "ASTDT", "AEDECOD", "SRCREF")

@@ -1,0 +1,169 @@
+"""ADTTE: time to event, one row per enrolled patient and parameter (ADaM BDS for time-to-event analyses).
+
+Rules: endpoints.md 8 (EFS), 9 (DFS), 10 (OS). AVAL = (ADT - STARTDT + 1) / 30.4375 months; CNSR 0 is an event, 1 the
+end of what is known, 2 no assessment after time 0. Nothing dated after the data cut is used.
+"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from mappers import dates
+from mappers.cohort import facts
+from mappers.cohort.facts import KEY, Sources, attach, first_by
+
+MONTH = 30.4375
+PARAMS = {
+    "EFS": "Event-free survival",
+    "OS": "Overall survival",
+    "DFS": "Disease-free survival after R0 resection",
+    "TTSURG": "Time to surgery",
+    "TTADJ": "Time from surgery to adjuvant treatment",
+}
+PUBLISHED = (
+    "STUDYID USUBJID SITEID PARAMCD PARAM AVAL AVALU CNSR EVNTDESC CNSDTDSC STARTDT ADT ADTF SRCDOM SRCVAR SRCSEQ "
+    "SRCREF DCUTDT"
+).split()
+ASSESSED = ("CR", "PR", "SD", "PD", "NO PROGRESSION", "WORSENED", "PROGRESSION", "RECURRENCE")
+FAILED = ("PD", "PROGRESSION", "RECURRENCE")
+
+_FACT = (*KEY, "id", "date", "dtf", "value", "domain", "variable", "source")
+
+
+def tumour_assessments(sources: Sources, observations: ir.Table) -> ir.Table:
+    """All adequate tumour assessments and what they found: RECIST, disease status, and recurrence as a condition."""
+    observed = [
+        facts.valued(sources, observations, "recist"),
+        facts.valued(sources, facts.asked(sources, observations, "disease-status-code"), "disease-status"),
+    ]
+    parts = [
+        rows.select(*KEY, "id", "date", "dtf", "value", domain=ibis.literal("Observation"),
+                    variable=ibis.literal("value"), source=facts.reference("observation", _["id"]))
+        for rows in observed
+    ]
+    recurred = facts.recurrences(sources)
+    parts.append(
+        recurred.select(*KEY, "id", "date", "dtf", "value", domain=ibis.literal("Condition"),
+                        variable=ibis.literal("code"), source=facts.reference("condition", _["id"]))
+    )
+    return ibis.union(*parts).filter(_["value"].isin(ASSESSED)).select(*_FACT)
+
+
+def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
+    """Assessments that are events; mCODE "worsened" is not RECIST progression unless the study says so."""
+    failed = FAILED + (("WORSENED",) if sources.study.events.worsened_is_progression else ())
+    return assessed.filter(_["value"].isin(failed))
+
+
+def _first_failure(sources: Sources, assessed: ir.Table, base: ir.Table, origin: str) -> ir.Table:
+    """The first failure after `origin`; one before surgery is PROGRESSION, one after it RECURRENCE."""
+    rows = _failures(sources, assessed).join(base.select(*KEY, "SURGDT", origin=_[origin]), list(KEY))
+    first = first_by(rows.filter(_["date"] > _["origin"]), _["date"], _["domain"].desc(), _["id"])
+    after = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
+    return first.select(
+        *KEY, failed=_["date"], failed_flag=_["dtf"], failed_domain=_["domain"], failed_variable=_["variable"],
+        failed_source=_["source"], failed_as=after.ifelse("RECURRENCE", "PROGRESSION"),
+    )
+
+
+def _last_assessment(assessed: ir.Table, base: ir.Table, origin: str) -> ir.Table:
+    rows = assessed.join(base.select(*KEY, origin=_[origin]), list(KEY)).filter(_["date"] > _["origin"])
+    last = first_by(rows, _["date"].desc(), _["id"])
+    return last.select(*KEY, last=_["date"], last_flag=_["dtf"], last_domain=_["domain"], last_source=_["source"])
+
+
+def _shape(table: ir.Table, paramcd: str) -> ir.Table:
+    """Columns of ADTTE from `STARTDT`, `ADT`, `CNSR`, `EVNTDESC` and the source of the date."""
+    months = (dates.days_between(_["STARTDT"], _["ADT"]) + 1).cast("float64") / MONTH
+    return table.mutate(
+        PARAMCD=ibis.literal(paramcd),
+        PARAM=ibis.literal(PARAMS[paramcd]),
+        AVAL=months,
+        AVALU=ibis.literal("MONTHS"),
+        SRCSEQ=ibis.literal(1, type="int32"),
+        SRCREF=facts.references(_["source"]),
+    ).select(*PUBLISHED)
+
+
+def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, paramcd: str, origin: str) -> ir.Table:
+    """First of failure and death since `origin`, else censored at the last assessment, else on day 1."""
+    table = attach(base, _first_failure(sources, assessed, base, origin))
+    table = attach(table, _last_assessment(assessed, base, origin))
+    failed = _["failed"].notnull() & (_["DTHDT"].isnull() | (_["failed"] <= _["DTHDT"]))
+    died = _["DTHDT"].notnull()
+    seen = _["last"].notnull()
+    null = ibis.null("string")
+    return _shape(
+        table.mutate(
+            STARTDT=_[origin],
+            ADT=ibis.cases((failed, _["failed"]), (died, _["DTHDT"]), (seen, _["last"]), else_=_[origin]),
+            ADTF=ibis.cases((failed, _["failed_flag"]), (died, _["DTHDTF"]), (seen, _["last_flag"]), else_=null),
+            CNSR=ibis.cases((failed | died, 0), (seen, 1), else_=2).cast("int32"),
+            EVNTDESC=ibis.cases((failed, _["failed_as"]), (died, "DEATH"), else_="NO EVENT"),
+            CNSDTDSC=ibis.cases(
+                (failed | died, null), (seen, "LAST TUMOUR ASSESSMENT"), else_="NO ASSESSMENT AFTER TIME 0"
+            ),
+            SRCDOM=ibis.cases((failed, _["failed_domain"]), (died, "Patient"), (seen, _["last_domain"]), else_=null),
+            SRCVAR=ibis.cases((failed, _["failed_variable"]), (died, "deceased[x]"), (seen, "value"), else_=null),
+            source=ibis.cases((failed, _["failed_source"]), (died, _["patient_source"]), (seen, _["last_source"]), else_=null),
+        ),
+        paramcd,
+    )
+
+
+def _overall_survival(base: ir.Table) -> ir.Table:
+    """Death from any cause, else censored on the last day known alive. A death without a date has no time: AVAL is null."""
+    dead = _["DTHFL"] == "Y"
+    null = ibis.null("string")
+    alive_until = ibis.coalesce(_["LSTALVDT"], _["TRTSDT"])
+    return _shape(
+        base.mutate(
+            STARTDT=_["TRTSDT"],
+            ADT=dead.fill_null(False).ifelse(_["DTHDT"], alive_until),
+            ADTF=_["DTHDTF"],
+            CNSR=dead.fill_null(False).ifelse(0, 1).cast("int32"),
+            EVNTDESC=dead.fill_null(False).ifelse("DEATH", "NO EVENT"),
+            CNSDTDSC=dead.fill_null(False).ifelse(null, "LAST KNOWN ALIVE"),
+            SRCDOM=ibis.literal("Patient"),
+            SRCVAR=ibis.literal("deceased[x]"),
+            source=_["patient_source"],
+        ),
+        "OS",
+    )
+
+
+def _reached(base: ir.Table, paramcd: str, origin: str, reached: str, view: str, identifier: str) -> ir.Table:
+    """Time from `origin` to the day `reached`; who did not reach it is censored on the last day known alive."""
+    done = _[reached].notnull()
+    null = ibis.null("string")
+    return _shape(
+        base.mutate(
+            STARTDT=_[origin],
+            ADT=ibis.coalesce(_[reached], _["LSTALVDT"], _[origin]),
+            ADTF=null,
+            CNSR=done.ifelse(0, 1).cast("int32"),
+            EVNTDESC=done.ifelse(PARAMS[paramcd].upper(), "NO EVENT"),
+            CNSDTDSC=done.ifelse(null, "LAST KNOWN ALIVE"),
+            SRCDOM=done.ifelse(facts.RESOURCE_TYPES[view], "Patient"),
+            SRCVAR=done.ifelse("performed[x]" if view == "procedure" else "effective[x]", "deceased[x]"),
+            source=facts.reference(view, _[identifier]),
+        ),
+        paramcd,
+    )
+
+
+def adtte(sources: Sources, subjects: ir.Table, responses: ir.Table, assessed: ir.Table) -> ir.Table:
+    """The table ADTTE of the enrolled patients; `responses` is ADRS (for the R0 resected of DFS)."""
+    base = subjects.filter(_["ITTFL"] == "Y").mutate(patient_source=facts.reference("patient", _["patient"]))
+    resected = base.filter(_["SURGFL"] == "Y")
+    complete = responses.filter(_["PARAMCD"] == "R0", _["AVALC"] == "Y").select("USUBJID")
+    parts = [
+        _failure_or_death(sources, assessed, base, "EFS", "TRTSDT"),
+        _failure_or_death(sources, assessed, resected.semi_join(complete, ["USUBJID"]), "DFS", "SURGDT"),
+        _overall_survival(base),
+        _reached(base, "TTSURG", "TRTSDT", "SURGDT", "procedure", "surgery_id"),
+        _reached(resected, "TTADJ", "SURGDT", "AP02SDT", "medication_administration", "adjuvant_id"),
+    ]
+    return ibis.union(*parts).order_by("USUBJID", "PARAMCD")

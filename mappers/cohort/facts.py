@@ -1,0 +1,191 @@
+"""Clinical facts: what the views say of the candidates up to the data cut, one tidy table per kind of fact.
+
+Every table has the key (site, patient), the `id` of its resource, and where it is dated `date` with the imputation
+flag `dtf`. Rows that are refuted, entered in error, labelled as test data, undated or dated after the cut are not in
+them; `quality` counts those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from mappers import dates
+from mappers.study import Study
+from mappers.terminology import Terminology
+
+KEY = ("site", "patient")
+RESOURCE = ("site", "id")
+
+USABLE_OBSERVATION = ("final", "amended", "corrected")
+USABLE_DOSE = ("completed", "in-progress", "stopped")
+DATE_COLUMNS = {
+    "condition": ("onset", "onset_start", "recorded"),
+    "medication_administration": ("effective", "start"),
+    "procedure": ("performed", "start"),
+    "adverse_event": ("date", "detected", "recorded"),
+    "observation": ("effective", "effective_start", "effective_instant"),
+}
+RESOURCE_TYPES = {
+    "patient": "Patient",
+    "condition": "Condition",
+    "medication_administration": "MedicationAdministration",
+    "procedure": "Procedure",
+    "adverse_event": "AdverseEvent",
+    "observation": "Observation",
+}
+
+
+@ibis.udf.scalar.builtin(name="periop_hmac")
+def _hmac(message: str) -> str: ...  # type: ignore[empty-body]
+
+
+def pseudonym(value: ir.Value) -> ir.StringValue:
+    """Keyed HMAC-SHA-256 of an id, 32 hex digits; the engine holds the key (`mappers.engine`)."""
+    return _hmac(value).substr(0, 32)
+
+
+def reference(view: str, identifier: ir.Value) -> ir.StringValue:
+    """The source reference of a row: resource type and pseudonym of the id; null where there is no resource."""
+    return identifier.isnull().ifelse(
+        ibis.null("string"), f"{RESOURCE_TYPES[view]}/" + pseudonym(identifier)
+    )
+
+
+def references(*columns: ir.Value) -> ir.ArrayValue:
+    """Several source references as one list, without nulls."""
+    return ibis.array(list(columns)).filter(lambda item: item.notnull())
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a cohort is made of.
+
+    `views` maps a view's name to its current rows (columns site, id and those of the view). `keep` gives a table that
+    is cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
+    """
+
+    views: Mapping[str, ir.Table]
+    terminology: Terminology
+    study: Study
+    cut: date
+    keep: Callable[[str, ir.Table], ir.Table] = lambda _name, table: table
+
+    def resources(self, view: str) -> ir.Table:
+        """Rows of one view that belong to a patient and are not labelled as test data."""
+        rows = self.views[view]
+        return rows.filter(~rows["test_data"].fill_null(False)).drop("test_data", "key")
+
+    def codings(self, view: str) -> ir.Table:
+        """The codings of one kind of resource: site, id, element, system, code."""
+        return self.views[f"{view}_coding"]
+
+    def coded(self, view: str, element: str, concept_map: str) -> ir.Table:
+        """(site, id, value) of the resources of `view` that `concept_map` understands."""
+        return self.terminology.mapped(self.codings(view), element, concept_map)
+
+    def member(self, view: str, element: str, value_set: str) -> ir.Table:
+        """(site, id) of the resources of `view` with a code of `value_set`."""
+        return self.terminology.member(self.codings(view), element, value_set)
+
+
+def attach(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
+    """`base` with the columns of `other` (at most one row a key), null where it has none."""
+    joined = base.join(other, list(key), how="left", rname="{name}_right")
+    return joined.drop(*[f"{name}_right" for name in key])
+
+
+def only(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
+    """Rows of `base` of which the key stands in `other`."""
+    return base.semi_join(other, list(key))
+
+
+def first_by(table: ir.Table, *order: ir.Value, key: tuple[str, ...] = KEY) -> ir.Table:
+    """One row a key: the first in `order`."""
+    nth = ibis.row_number().over(ibis.window(group_by=list(key), order_by=list(order)))
+    return table.mutate(nth_row=nth).filter(_["nth_row"] == 0).drop("nth_row")
+
+
+def written_date(view: str, rows: ir.Table) -> ir.StringValue:
+    """The date that a resource of `view` carries, as written: the first of its date elements that is filled."""
+    return ibis.coalesce(*[rows[column] for column in DATE_COLUMNS[view]])
+
+
+def dated(sources: Sources, view: str) -> ir.Table:
+    """Usable rows of `view` with `date` and `dtf`, up to the cut; undated rows are left out."""
+    rows = sources.resources(view)
+    written = written_date(view, rows)
+    # the view's own date columns go first: AdverseEvent has one that is called `date` too
+    stamped = rows.mutate(day_=dates.day(written), dtf=dates.flag(written))
+    kept = stamped.drop(*[c for c in DATE_COLUMNS[view] if c not in ("start",)]).rename(date="day_")
+    return kept.filter(_["date"] <= sources.cut)
+
+
+def candidates(sources: Sources) -> ir.Table:
+    """(site, patient) of everybody with a condition of value set `nsclc`, of whatever status: who was screened."""
+    conditions = sources.views["condition"].filter(_["patient"].notnull())
+    return only(conditions, sources.member("condition", "code", "nsclc"), RESOURCE).select(*KEY).distinct()
+
+
+def confirmed_conditions(sources: Sources) -> ir.Table:
+    """Conditions that may be used: verification status confirmed or not given, not dated after the cut.
+
+    Refuted, entered-in-error and unconfirmed ones (with provisional and differential) are no diagnosis.
+    """
+    rows = sources.resources("condition")
+    written = written_date("condition", rows)
+    rows = rows.mutate(date=dates.day(written), dtf=dates.flag(written))
+    usable = (_["verification_status"] == "confirmed") | _["verification_status"].isnull()
+    return rows.filter(usable, _["date"].isnull() | (_["date"] <= sources.cut)).select(*KEY, "id", "date", "dtf")
+
+
+def doses(sources: Sources) -> ir.Table:
+    """Administrations of the study drug: `date` (start), `until` (last day, cut at the data cut).
+
+    A running administration without an end lasts until the cut; a finished one without an end is one day.
+    """
+    rows = dated(sources, "medication_administration")
+    rows = only(rows, sources.member("medication_administration", "medication", sources.study.treatment.drug), RESOURCE)
+    running = (_["status"] == "in-progress") & _["end"].isnull()
+    end = ibis.coalesce(dates.day(_["end"]), running.ifelse(ibis.literal(sources.cut), _["date"]))
+    rows = rows.filter(_["status"].isin(USABLE_DOSE)).mutate(until=end)
+    until = ibis.greatest(_["date"], ibis.least(_["until"], ibis.literal(sources.cut)))
+    return rows.mutate(until=until).select(*KEY, "id", "date", "dtf", "until")
+
+
+def resections(sources: Sources) -> ir.Table:
+    """Completed resections of lung: `value` is the type of surgery, `lobe` tells ICD-10-PCS lobes apart (0BT + lobe)."""
+    rows = dated(sources, "procedure").filter(_["status"] == "completed")
+    rows = rows.join(sources.coded("procedure", "code", "surgery-type"), list(RESOURCE))
+    pcs = sources.codings("procedure").filter(
+        _["element"] == "code", _["system"] == "http://www.cms.gov/Medicare/Coding/ICD10", _["code"].startswith("0BT")
+    )
+    lobes = pcs.group_by(*RESOURCE).agg(lobe=_["code"].substr(0, 4).min())
+    return attach(rows, lobes, RESOURCE).select(*KEY, "id", "date", "dtf", "value", "lobe")
+
+
+def observations(sources: Sources) -> ir.Table:
+    """Observations of the candidates with a usable status, up to the cut, with their values."""
+    rows = dated(sources, "observation").filter(_["status"].isin(USABLE_OBSERVATION))
+    return only(rows, candidates(sources)).drop("status")
+
+
+def valued(sources: Sources, rows: ir.Table, concept_map: str, element: str = "value") -> ir.Table:
+    """Those of the observations `rows` of which `element` means something in `concept_map`; the meaning is `value`."""
+    return rows.join(sources.coded("observation", element, concept_map), list(RESOURCE))
+
+
+def asked(sources: Sources, rows: ir.Table, value_set: str, element: str = "code") -> ir.Table:
+    """Those of the observations `rows` of which `element` (by default the code) is of `value_set`."""
+    return only(rows, sources.member("observation", element, value_set), RESOURCE)
+
+
+def recurrences(sources: Sources) -> ir.Table:
+    """Confirmed conditions that say recurrence or secondary cancer: `value` RECURRENCE."""
+    rows = confirmed_conditions(sources).filter(_["date"].notnull())
+    return rows.join(sources.coded("condition", "code", "recurrence-condition"), list(RESOURCE))

@@ -1,0 +1,192 @@
+"""The data-quality list: what was missing, unmapped, conflicting or set aside, as counts by site, domain and issue.
+
+Counts are of resources of the screened patients (or of patients, domain ADSL), so that a site that is searched for
+its cohort and a folder that holds more give the same list. Resources without a patient reference belong to nobody
+and are counted for the whole site.
+"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from mappers import dates
+from mappers.cohort import facts
+from mappers.cohort.adtte import FAILED
+from mappers.cohort.facts import KEY, RESOURCE, RESOURCE_TYPES, Sources, only
+
+COLUMNS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
+
+# which codings of a resource must be known to some value set, and which value sets these are
+CODED = {
+    "condition": ("code", ("nsclc", "recurrence-condition", "alk-condition")),
+    "medication_administration": ("medication", ("alectinib",)),
+    "procedure": ("code", ("surgery-type",)),
+    "adverse_event": ("event", ("ae-term",)),
+    "observation": (
+        "code",
+        (
+            "ecog-code", "smoking-code", "alk-variant-code", "residual-tumour-code", "residual-viable-tumour-code",
+            "residual-viable-tumour-nodes-code", "recist-code", "disease-status-code", "clinical-stage-code",
+            "tnm-category-code", "post-therapy-descriptor",
+        ),
+    ),
+}
+# observations that ask a known question: their value must be understood by one of these
+VALUED = {
+    "ecog-code": ("ECOG performance status", ("ecog",)),
+    "smoking-code": ("smoking status", ("smoking-status",)),
+    "recist-code": ("RECIST response", ("recist",)),
+    "disease-status-code": ("disease status", ("disease-status",)),
+    "residual-tumour-code": ("residual tumour status", ("residual-tumour",)),
+    "clinical-stage-code": ("clinical stage group", ("stage-group",)),
+}
+STATUS = {
+    "medication_administration": facts.USABLE_DOSE,
+    "procedure": ("completed",),
+    "observation": facts.USABLE_OBSERVATION,
+}
+
+
+def _count(rows: ir.Table, domain: str, issue: str) -> ir.Table:
+    counted = rows.group_by("site").agg(COUNT=_.count())
+    return counted.filter(_["COUNT"] > 0).select(
+        SITEID=_["site"], DOMAIN=ibis.literal(domain), ISSUE=ibis.literal(issue), COUNT=_["COUNT"]
+    )
+
+
+def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir.Table]:
+    """Date, status, patient reference and code problems of one kind of resource."""
+    domain = RESOURCE_TYPES[view]
+    everything = sources.views[view]
+    rows = only(sources.resources(view), screened)
+    written = facts.written_date(view, rows)
+    rows = rows.mutate(day_=dates.day(written), flag_=dates.flag(written), written_=written)
+    issues = [
+        _count(everything.filter(_["patient"].isnull()), domain, "no usable reference to a patient"),
+        _count(only(everything, screened).filter(_["test_data"].fill_null(False)), domain, "labelled as test data"),
+        _count(rows.filter(_["written_"].isnull()), domain, "no date"),
+        _count(rows.filter(_["written_"].notnull(), _["day_"].isnull()), domain, "date not readable"),
+        _count(rows.filter(_["flag_"].notnull()), domain, "partial date, imputed"),
+        _count(rows.filter(_["day_"] > sources.cut), domain, "dated after the data cut"),
+    ]
+    if view in STATUS:
+        usable = _["status"].isin(STATUS[view])
+        issues.append(_count(rows.filter(~usable.fill_null(False)), domain, "status not usable"))
+    return issues + _unmapped(sources, view, rows)
+
+
+def _unmapped(sources: Sources, view: str, rows: ir.Table) -> list[ir.Table]:
+    element, names = CODED[view]
+    codings = sources.codings(view).filter(_["element"] == element)
+    known = ibis.union(*[sources.terminology.table(name).select("system", "code") for name in names]).distinct()
+    coded = codings.select(*RESOURCE).distinct()
+    understood = codings.semi_join(known, ["system", "code"]).select(*RESOURCE).distinct()
+    domain = RESOURCE_TYPES[view]
+    return [
+        _count(rows.anti_join(coded, list(RESOURCE)), domain, "no coded concept"),
+        _count(only(rows, coded, RESOURCE).anti_join(understood, list(RESOURCE)), domain, "code in no value set"),
+    ]
+
+
+def _condition_issues(sources: Sources, screened: ir.Table) -> list[ir.Table]:
+    rows = only(sources.resources("condition"), screened)
+    confirmed = _["verification_status"].isnull() | (_["verification_status"] == "confirmed")
+    return [_count(rows.filter(~confirmed), "Condition", "not confirmed (refuted, unconfirmed or entered in error)")]
+
+
+def _value_issues(sources: Sources, observations: ir.Table) -> list[ir.Table]:
+    """Observations that ask a known question with an answer that is not understood."""
+    issues = []
+    for code, (what, maps) in VALUED.items():
+        rows = facts.asked(sources, observations, code)
+        for concept_map in maps:
+            rows = rows.anti_join(sources.coded("observation", "value", concept_map), list(RESOURCE))
+        if code == "ecog-code":
+            rows = rows.filter(_["value_integer"].isnull())
+        issues.append(_count(rows, "Observation", f"value not understood: {what}"))
+    tumour = facts.asked(sources, observations, "residual-viable-tumour-code")
+    readable = _["value_quantity"].notnull() & _["value_unit"].fill_null("%").isin(["%", "{percent}", "1"])
+    issues.append(_count(tumour.filter(~readable), "Observation", "value not understood: residual viable tumour"))
+    return issues
+
+
+def _event_issues(sources: Sources, screened: ir.Table) -> list[ir.Table]:
+    rows = only(sources.resources("adverse_event"), screened)
+    graded = sources.coded("adverse_event", "grade", "ctcae-grade")
+    return [
+        _count(rows.filter(_["actuality"] == "potential"), "AdverseEvent", "potential, not actual"),
+        _count(rows.anti_join(graded, list(RESOURCE)), "AdverseEvent", "no CTCAE grade"),
+    ]
+
+
+def _subject_issues(sources: Sources, subjects: ir.Table, pathology: ir.Table) -> list[ir.Table]:
+    """What is missing or conflicting for whole patients."""
+    enrolled = subjects.filter(_["ITTFL"] == "Y")
+    resected = pathology.filter(_["SURGFL"] == "Y")
+    people = sources.resources("patient").rename(patient="id")
+    year_only = only(people, subjects).filter(dates.flag(_["birth_date"]).notnull())
+    issues = [
+        _count(subjects.filter(_["patient_id"].isnull()), "Patient", "record missing or labelled as test data"),
+        _count(year_only, "Patient", "birth date partial, age imputed"),
+        _count(only(people, subjects).filter(_["birth_date"].isnull()), "Patient", "no birth date"),
+        _count(only(people, subjects).filter(_["replaced"].fill_null(False)), "Patient", "merged into another record"),
+        _count(subjects.filter(_["DTHFL"] == "Y", _["DTHDT"].isnull()), "Patient", "death without a date"),
+        _count(subjects.filter(_["ALKSTAT"] == "CONFLICT"), "ADSL", "conflict: ALK positive and negative"),
+        _count(resected.filter(_["high"].isnull()), "ADRS", "resected, no reading of residual viable tumour"),
+        _count(resected.filter(_["mpr"].isnull(), _["high"].notnull()), "ADRS", "MPR not evaluable from the reading"),
+        _count(resected.filter(_["ypn"].isnull()), "ADRS", "resected, no ypN"),
+        _count(resected.filter((_["high"] == 0) & (_["ypn"] != "N0")), "ADRS",
+               "conflict: no viable tumour, but nodes with tumour"),
+        _count(resected.filter((_["high"] > 0) & (_["ypt"] == "T0")), "ADRS", "conflict: ypT0, but viable tumour"),
+    ]
+    for variable, what in (("ECOGBL", "ECOG"), ("SMKSTAT", "smoking status"), ("TSTGBL", "clinical T"),
+                           ("NSTGBL", "clinical N")):
+        issues.append(_count(enrolled.filter(_[variable].isnull()), "ADSL", f"enrolled, no baseline {what}"))
+    return [*issues, _stage_conflict(enrolled)]
+
+
+def ajcc8_group(t: ir.Value, n: ir.Value) -> ir.StringValue:
+    """The AJCC 8 stage group of lung cancer without metastasis, where it is III or IIB (endpoints.md 16); else null."""
+    size = t.substr(0, 2)
+    return ibis.cases(
+        (size.isin(["T3", "T4"]) & (n == "N3"), "IIIC"),
+        ((size.isin(["T1", "T2"]) & (n == "N3")) | (size.isin(["T3", "T4"]) & (n == "N2")), "IIIB"),
+        (
+            (size.isin(["T1", "T2"]) & (n == "N2"))
+            | ((size == "T3") & (n == "N1"))
+            | ((size == "T4") & n.isin(["N0", "N1"])),
+            "IIIA",
+        ),
+        (((size == "T3") & (n == "N0")) | (size.isin(["T1", "T2"]) & (n == "N1")), "IIB"),
+        else_=ibis.null("string"),
+    )
+
+
+def _stage_conflict(enrolled: ir.Table) -> ir.Table:
+    derived = ajcc8_group(_["TSTGBL"], _["NSTGBL"])
+    differing = enrolled.mutate(derived=derived).filter(_["derived"].notnull(), _["derived"] != _["STAGEBL"])
+    return _count(differing, "ADSL", "conflict: stage group is not that of T and N (AJCC 8)")
+
+
+def _worsened(sources: Sources, assessed: ir.Table, subjects: ir.Table) -> ir.Table:
+    """Assessments that say "worsened" in patients for whom no progression or recurrence is recorded."""
+    enrolled = subjects.filter(_["ITTFL"] == "Y")
+    failed = assessed.filter(_["value"].isin(FAILED))
+    rows = only(assessed.filter(_["value"] == "WORSENED"), enrolled).anti_join(failed, list(KEY))
+    return _count(rows, "Observation", "disease status worsened without progression; not an event")
+
+
+def quality(
+    sources: Sources, observations: ir.Table, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table
+) -> ir.Table:
+    """The table QUALITY: SITEID, DOMAIN, ISSUE, COUNT (counts above 0 only)."""
+    screened = sources.keep("screened", subjects.select(*KEY))
+    issues = [issue for view in CODED for issue in _resource_issues(sources, view, screened)]
+    issues += _condition_issues(sources, screened)
+    issues += _value_issues(sources, observations)
+    issues += _event_issues(sources, screened)
+    issues += _subject_issues(sources, subjects, pathology)
+    issues.append(_worsened(sources, assessed, subjects))
+    return ibis.union(*issues).select(*COLUMNS).order_by("SITEID", "DOMAIN", "ISSUE")

@@ -1,0 +1,143 @@
+"""What a FHIRPath expression gives, while it is compiled: a collection with a static type and a way to make it.
+
+A path is compiled in two steps. First its types are resolved against the elements of R4, which touches a `Shape`;
+when all paths of a view are resolved the shape is whole, and `make` gives the Ibis expression, of a scalar where at
+most one item is possible (null = empty), of an array otherwise (null or [] = empty).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from mappers.elements import INTEGERS, TEXTS, Choice, Element
+from mappers.shape import DECIMAL, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """Something that an expression is relative to: a resource, an item of forEach, the item of a `where`."""
+
+    depth: int = 0
+
+
+Values = Mapping[Scope, ir.Value]
+Make = Callable[[Values], ir.Value]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A compiled expression.
+
+    `type` is a FHIR type name ("" for the empty collection); `many`: more than one item is possible; `dense`: the
+    array has no nulls; `navigates`: null whenever the focus is null; `literal`: its value if it is a constant;
+    `choice`: the options not yet chosen between (`value`); `home`: parent and element of a primitive, where its
+    extensions stand (`_birthDate`).
+    """
+
+    type: str
+    many: bool
+    make: Make
+    shape: Shape | None = None
+    dense: bool = True
+    navigates: bool = False
+    literal: str | None = None
+    choice: Choice | None = None
+    home: tuple[Collection, Element] | None = None
+
+
+def sql_type(type_name: str) -> dt.DataType:
+    """The column type of a FHIR primitive; dates are text, because a partial date is a date too."""
+    if type_name == "boolean":
+        return dt.boolean
+    if type_name in INTEGERS:
+        return dt.int64
+    return DECIMAL if type_name == "decimal" else dt.string
+
+
+def kind(type_name: str) -> str:
+    """What a type compares with: number, text, or the name of the type."""
+    if type_name in INTEGERS or type_name == "decimal":
+        return "number"
+    return "text" if type_name in TEXTS else type_name
+
+
+def lambda_over(scope: Scope, body: Callable[[ir.Value], ir.Value]) -> Callable[..., ir.Value]:
+    """A one-argument function for Ibis; its parameter is named by depth, so that nested ones never hide each other."""
+    name = f"x{scope.depth}"
+
+    def function(**arguments: ir.Value) -> ir.Value:
+        return body(arguments[name])
+
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    )
+    return function
+
+
+def map_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
+    """Each item of an array through `body`."""
+    return array.map(lambda_over(scope, body))  # type: ignore[no-any-return,attr-defined]
+
+
+def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
+    """The items of an array for which `body` is true."""
+    return array.filter(lambda_over(scope, body))  # type: ignore[no-any-return,attr-defined]
+
+
+def focus(type_name: str, scope: Scope, shape: Shape | None) -> Collection:
+    """The item that a scope stands on."""
+    return Collection(type_name, False, lambda values: values[scope], shape, navigates=True)
+
+
+def densify(found: Collection, depth: int) -> Collection:
+    """The same collection, its array without nulls."""
+    if found.dense or not found.many:
+        return found
+    scope = Scope(depth)
+    return replace(
+        found, dense=True, make=lambda values: filter_items(found.make(values), scope, lambda item: item.notnull())
+    )
+
+
+def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int) -> Collection:
+    """One step along an element, whose own shape is already touched."""
+    scope = Scope(depth)
+
+    def make(values: Values) -> ir.Value:
+        made = base.make(values)
+        if not base.many:
+            return _read(made[chosen.name], chosen, scope)  # type: ignore[index]
+        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, Scope(depth + 1)))  # type: ignore[index]
+        return stepped.flatten() if chosen.many else stepped
+
+    return Collection(
+        chosen.type,
+        base.many or chosen.many,
+        make,
+        shape,
+        dense=False,
+        navigates=base.navigates,
+        home=(base, chosen),
+    )
+
+
+def _read(value: ir.Value, chosen: Element, scope: Scope) -> ir.Value:
+    """Text of the JSON to the type of the element: only integers and booleans are read as text and are none."""
+    if chosen.type != "boolean" and chosen.type not in INTEGERS:
+        return value
+    convert = _boolean if chosen.type == "boolean" else _integer
+    return map_items(value, scope, convert) if chosen.many else convert(value)
+
+
+def _boolean(text: ir.Value) -> ir.Value:
+    return ibis.cases((text == "true", True), (text == "false", False))
+
+
+def _integer(text: ir.Value) -> ir.Value:
+    return ibis.cases((text.re_search(r"^-?[0-9]+$"), text.try_cast(dt.int64)))  # type: ignore[attr-defined]

@@ -1,0 +1,44 @@
+"""FHIR dates to calendar days: one declared rule of imputation, and the flag that says it was used.
+
+A FHIR date may be YYYY, YYYY-MM or YYYY-MM-DD, and a dateTime adds a time with a zone (FHIR R4 2.24.0.1). The day is
+the one written, in the zone written: a hospital's calendar day is what its clinicians meant. A missing day becomes
+the 15th, a missing month 1 July, and the flag is that of CDISC ADaM (ADaMIG 3.1.3): "D" day imputed, "M" month and day.
+"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+_YEAR = r"^\d{4}$"
+_MONTH = r"^\d{4}-\d{2}$"
+_DAY = r"^\d{4}-\d{2}-\d{2}(T.*)?$"
+
+
+def day(text: ir.Value) -> ir.DateValue:
+    """The calendar day of a FHIR date or dateTime, imputed where partial; null where it is no FHIR date."""
+    value = text.cast("string")
+    full = ibis.cases(
+        (value.re_search(_DAY), value.substr(0, 10)),
+        (value.re_search(_MONTH), value.concat("-15")),
+        (value.re_search(_YEAR), value.concat("-07-01")),
+        else_=ibis.null("string"),
+    )
+    return full.try_cast("date")
+
+
+def flag(text: ir.Value) -> ir.StringValue:
+    """The imputation flag of `day`: "D", "M" or null."""
+    value = text.cast("string")
+    return ibis.cases((value.re_search(_MONTH), "D"), (value.re_search(_YEAR), "M"), else_=ibis.null("string"))
+
+
+def days_between(start: ir.Value, end: ir.Value) -> ir.IntegerValue:
+    """Whole days from `start` to `end`, 0 for the same day."""
+    return end.delta(start, unit="day")
+
+
+def years_between(start: ir.Value, end: ir.Value) -> ir.IntegerValue:
+    """Completed years from `start` to `end`, as age is counted."""
+    before_birthday = end.strftime("%m%d") < start.strftime("%m%d")
+    return end.year() - start.year() - before_birthday.cast("int32")

@@ -1,0 +1,80 @@
+"""The elements of FHIR R4 types: what a path may name, of which type, and whether it repeats.
+
+The table is elements.json, made from fhir.resources.R4B by `mappers.elements_source`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+INTEGERS = frozenset({"integer", "positiveInt", "unsignedInt"})
+DATES = frozenset({"date", "dateTime", "instant"})
+TEXTS = frozenset(
+    {"string", "code", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "base64Binary", "xhtml"}
+)
+PRIMITIVES = INTEGERS | DATES | TEXTS | {"boolean", "decimal", "time"}
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element: the key in JSON, its FHIR type and whether it is a list."""
+
+    name: str
+    type: str
+    many: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An element with a choice of types, e.g. `value[x]`: type -> the element that carries it (`valueQuantity`)."""
+
+    name: str
+    options: Mapping[str, Element]
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, str]]:
+    return json.loads(files("mappers").joinpath("elements.json").read_text("utf-8"))  # type: ignore[no-any-return]
+
+
+def is_type(name: str) -> bool:
+    """Whether R4 has a type of this name, primitive or not."""
+    return name in PRIMITIVES or name in _table()
+
+
+def is_resource(name: str) -> bool:
+    """Whether the type is a resource: it has the elements of Resource and may carry `meta`."""
+    return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
+
+
+@cache
+def element(type_name: str, name: str) -> Element | Choice | None:
+    """The element `name` of a type; None where R4 has none. A choice is named without its type (`value`)."""
+    found = _table().get(type_name, {})
+    if name in found:
+        return _element(name, found[name])
+    if options := found.get(f"{name}[x]"):
+        return Choice(name, {option: _option(name, option) for option in options.split("|")})
+    return None
+
+
+def choice_of(type_name: str, name: str) -> str | None:
+    """The path to write instead of an element named with its type: `valueQuantity` -> `value.ofType(Quantity)`."""
+    for key, options in _table().get(type_name, {}).items():
+        if key.endswith("[x]"):
+            for option in options.split("|"):
+                if _option(key[:-3], option).name == name:
+                    return f"{key[:-3]}.ofType({option})"
+    return None
+
+
+def _element(name: str, declared: str) -> Element:
+    return Element(name, declared.rstrip("*"), declared.endswith("*"))
+
+
+def _option(name: str, option: str) -> Element:
+    return Element(name + option[0].upper() + option[1:], option, False)

@@ -1,0 +1,30 @@
+"""The errors of the mapping, one tree.
+
+    MappingError                 anything a mapping cannot do; its text is one sentence for a person, never patient data
+    └── ViewError                a ViewDefinition is wrong; `element` names the place, e.g. `select[0].column[2].path`
+        ├── UnsupportedError     it is right by the specification, but not supported here
+        └── CardinalityError     it is right, but a resource has several values where a column takes one
+"""
+
+from __future__ import annotations
+
+
+class MappingError(Exception):
+    """Root of the errors of this package."""
+
+
+class ViewError(MappingError):
+    """A ViewDefinition that cannot be compiled or run."""
+
+    def __init__(self, element: str, problem: str) -> None:
+        super().__init__(f"{element}: {problem}" if element else problem)
+        self.element = element
+        self.problem = problem
+
+
+class UnsupportedError(ViewError):
+    """A construct of the specification that is not supported here."""
+
+
+class CardinalityError(ViewError):
+    """A path that gives several values in some resource where one is expected."""

@@ -1,0 +1,241 @@
+"""FHIRPath syntax tree -> Ibis expression.
+
+`Compiler.compile` resolves a tree against the type of its focus (an error names the element of the view) and gives a
+`Collection`. Operators are here and in `mappers.comparison`, functions in `mappers.fhirpath_functions`.
+Source: FHIRPath N1, https://hl7.org/fhirpath/N1/ and its subset in https://sql-on-fhir.org
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import ibis
+import ibis.expr.types as ir
+
+from mappers import comparison, fhirpath_functions
+from mappers.collection import Collection, Scope, Values, densify, kind, navigate, sql_type
+from mappers.elements import PRIMITIVES, Choice, Element, choice_of, element
+from mappers.errors import UnsupportedError, ViewError
+from mappers.fhirpath_syntax import (
+    Binary,
+    Call,
+    Constant,
+    Empty,
+    Indexer,
+    Literal,
+    Member,
+    PathSyntaxError,
+    Polarity,
+    Quantity,
+    Tree,
+    TypeTest,
+    Variable,
+    parse,
+)
+from mappers.shape import Shape
+
+LOGIC = frozenset({"and", "or", "xor", "implies"})
+COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Compiles one path of a view. `element` is its place, for errors; `constants` are those of the view."""
+
+    element: str
+    constants: Mapping[str, Literal]
+
+    def error(self, problem: str) -> ViewError:
+        return ViewError(self.element, problem)
+
+    def unsupported(self, construct: str) -> UnsupportedError:
+        return UnsupportedError(self.element, f"{construct} is not supported")
+
+    def path(self, text: str, focus: Collection, depth: int) -> Collection:
+        """Compile a path, given as text.
+
+        `focus` is the item that the path is relative to, `depth` the number of lambdas around it.
+
+        Raises:
+            ViewError: no FHIRPath, an unknown element, function or constant, or types that do not fit.
+        """
+        try:
+            return self.compile(parse(text), focus, depth)
+        except PathSyntaxError as error:
+            raise self.error(str(error)) from error
+
+    def compile(self, tree: Tree, focus: Collection, depth: int) -> Collection:
+        """Compile a tree relative to `focus`."""
+        match tree:
+            case Literal():
+                return constant(tree)
+            case Empty():
+                return empty()
+            case Constant(name):
+                return self._constant(name)
+            case Variable("$this"):
+                return focus
+            case Member(base, name):
+                return self._member(base, name, focus, depth)
+            case Call(base, name, args):
+                return self._call(base, name, args, focus, depth)
+            case Indexer(base, index):
+                found = self.compile(base, focus, depth)
+                return self.item(found, self.compile(index, focus, depth), depth)
+            case Polarity(operator, operand):
+                return self._signed(operator, self.compile(operand, focus, depth), depth)
+            case TypeTest(operator, operand, name):
+                found = self.compile(operand, focus, depth)
+                return fhirpath_functions.type_operator(self, operator, found, name, depth)
+            case Binary(operator, left, right):
+                return self._binary(operator, left, right, focus, depth)
+            case Variable(name):
+                raise self.unsupported(f"the variable {name}")
+            case Quantity(text):
+                raise self.unsupported(f"the quantity literal {text}")
+
+    def member(self, base: Collection, name: str, depth: int) -> Collection:
+        """`base.name`"""
+        if base.choice:
+            raise self.error(
+                f"'{base.choice.name}' has a choice of types; write {base.choice.name}.ofType(TYPE).{name}"
+            )
+        if not base.type:
+            return base
+        found = element(base.type, name)
+        if found is None and base.home and base.type in PRIMITIVES:
+            return self._of_primitive(base, name, depth)
+        if found is None:
+            written = choice_of(base.type, name)
+            hint = f"; write {written}" if written else ""
+            raise self.error(f"R4 has no element '{name}' in {base.type}{hint}")
+        if isinstance(found, Choice):
+            return replace(base, choice=found, home=None)
+        return self.step(base, found, depth)
+
+    def step(self, base: Collection, chosen: Element, depth: int) -> Collection:
+        """One step along a known element: touches the shape."""
+        if base.shape is None:
+            raise self.error(f"'{chosen.name}' is asked of a value that has no elements")
+        if chosen.type in PRIMITIVES or chosen.type == "Resource":
+            base.shape.touch_primitive(chosen.name, chosen.type, many=chosen.many)
+            return navigate(base, chosen, None, depth)
+        return navigate(base, chosen, base.shape.touch_complex(chosen.name, many=chosen.many), depth)
+
+    def item(self, found: Collection, index: Collection, depth: int) -> Collection:
+        """`found[index]`, the index a literal or constant."""
+        if index.type != "integer" or index.literal is None:
+            raise self.unsupported("an index that is not an integer literal or constant")
+        position = int(index.literal)
+        if position < 0:
+            raise self.error(f"the index {position} is negative")
+        if not found.many:
+            return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
+        dense = densify(found, depth)
+        return replace(found, many=False, make=lambda values: dense.make(values)[position])  # type: ignore[index]
+
+    def single(self, found: Collection, depth: int) -> Collection:
+        """The one item of a collection; several stop the run with a `CardinalityError` that names the element."""
+        if not found.many:
+            return found
+        dense = densify(found, depth)
+        return replace(found, many=False, make=lambda values: comparison.only(dense.make(values), self.element))
+
+    def condition(self, found: Collection, depth: int) -> Collection:
+        """A collection as a condition: a boolean is itself, any other single item is true, none is empty."""
+        one = self.single(found, depth)
+        if one.type in ("boolean", "") and not one.choice:
+            return replace(one, type="boolean")
+        return boolean(lambda values: ibis.cases((one.make(values).notnull(), True)), navigates=one.navigates)
+
+    def _constant(self, name: str) -> Collection:
+        if name in self.constants:
+            return constant(self.constants[name])
+        if name in ("resource", "context", "rootResource", "rowIndex", "ucum"):
+            raise self.unsupported(f"%{name}")
+        known = ", ".join(f"%{known}" for known in self.constants) or "none"
+        raise self.error(f"unknown constant %{name}; the view defines {known}")
+
+    def _member(self, base: Tree | None, name: str, focus: Collection, depth: int) -> Collection:
+        if base is not None:
+            return self.member(self.compile(base, focus, depth), name, depth)
+        return focus if name == focus.type and focus.shape is not None else self.member(focus, name, depth)
+
+    def _of_primitive(self, base: Collection, name: str, depth: int) -> Collection:
+        """`birthDate.extension`: the id and extensions of a primitive stand in a sibling, `_birthDate`."""
+        assert base.home is not None  # noqa: S101
+        parent, own = base.home
+        if name not in ("id", "extension"):
+            raise self.error(f"a {base.type} has no element '{name}'")
+        sibling = self.step(parent, Element(f"_{own.name}", "Element", own.many), depth)
+        return self.member(sibling, name, depth)
+
+    def _call(
+        self, base: Tree | None, name: str, args: tuple[Tree, ...], focus: Collection, depth: int
+    ) -> Collection:
+        found = focus if base is None else self.compile(base, focus, depth)
+        return fhirpath_functions.call(self, name, found, args, focus, depth)
+
+    def _signed(self, operator: str, operand: Collection, depth: int) -> Collection:
+        if kind(operand.type) != "number":
+            raise self.error(f"'{operator}' takes a number, not {operand.type or 'an empty collection'}")
+        if operator == "+":
+            return operand
+        if operand.literal is not None:
+            return constant(Literal(operand.type, f"-{operand.literal}"))
+        one = self.single(operand, depth)
+        return replace(one, home=None, make=lambda values: -one.make(values))  # type: ignore[operator]
+
+    def _binary(self, operator: str, left: Tree, right: Tree, focus: Collection, depth: int) -> Collection:
+        first, second = self.compile(left, focus, depth), self.compile(right, focus, depth)
+        if operator in LOGIC:
+            sides = self.condition(first, depth), self.condition(second, depth)
+            return boolean(lambda values: comparison.logic(operator, *(side.make(values) for side in sides)))
+        if operator in COMPARISONS:
+            return self._compared(operator, first, second, depth)
+        return comparison.arithmetic(self, operator, first, second, depth)
+
+    def _compared(self, operator: str, first: Collection, second: Collection, depth: int) -> Collection:
+        for side in (first, second):
+            if side.choice or (side.type and side.type not in PRIMITIVES):
+                raise self.unsupported(f"'{operator}' on {side.choice.name if side.choice else side.type}")
+        compare = comparison.comparator(self, operator, first, second)
+        if operator in ("=", "!=") and (first.many or second.many):
+            left, right = densify(first, depth), densify(second, depth)
+            return boolean(lambda values: comparison.equal_collections(operator, left, right, values, compare))
+        one, other = self.single(first, depth), self.single(second, depth)
+        return boolean(
+            lambda values: compare(one.make(values), other.make(values)), navigates=one.navigates or other.navigates
+        )
+
+
+def boolean(make: object, *, navigates: bool = False) -> Collection:
+    """A single boolean."""
+    return Collection("boolean", False, make, navigates=navigates)  # type: ignore[arg-type]
+
+
+def empty() -> Collection:
+    """The empty collection."""
+    return Collection("", False, lambda _values: ibis.null(), navigates=True)
+
+
+def constant(literal: Literal) -> Collection:
+    """A literal, or a constant of the view."""
+
+    def make(_values: Values) -> ir.Value:
+        if literal.type == "boolean":
+            return ibis.literal(literal.text == "true")
+        if literal.type == "decimal":
+            return ibis.literal(Decimal(literal.text), sql_type("decimal"))
+        return ibis.literal(int(literal.text) if literal.type == "integer" else literal.text, sql_type(literal.type))
+
+    return Collection(literal.type, False, make, literal=literal.text)
+
+
+def resource(type_name: str, scope: Scope) -> Collection:
+    """The focus of a view: a resource, its `resourceType` touched."""
+    shape = Shape()
+    shape.touch_primitive("resourceType", "code", many=False)
+    return Collection(type_name, False, lambda values: values[scope], shape, navigates=True)

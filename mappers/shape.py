@@ -1,0 +1,66 @@
+"""The nested column types that a view needs: only the elements that its paths touch are read from the JSON.
+
+A shape grows while paths are compiled and is then given to the engine twice: as an Ibis type and as the structure
+literal of DuckDB's `from_json`. How the primitives are read:
+
+- decimal as DECIMAL(38,18), which keeps every digit (DuckDB reads the digits, not a double); beyond 20 digits before
+  or 18 after the point, the value is null or rounded;
+- integer and boolean as text, so that 1.5 or 1 become null and not 2 or true;
+- everything else as text, dates too: a partial date survives;
+- a complex element of which nothing is touched (`name.exists()`), and a resource in a resource, as JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import ibis.expr.datatypes as dt
+
+DECIMAL = dt.Decimal(38, 18)
+
+
+@dataclass(eq=False)
+class Shape:
+    """The touched elements of one complex type, in the order of touching."""
+
+    children: dict[str, tuple[str | Shape, bool]] = field(default_factory=dict)
+
+    def touch_primitive(self, name: str, type_name: str, *, many: bool) -> None:
+        """Note a primitive element, or one that is to be read as JSON text."""
+        self.children.setdefault(name, (type_name, many))
+
+    def touch_complex(self, name: str, *, many: bool) -> Shape:
+        """Note a complex element; its own shape is returned to be touched further."""
+        child, _ = self.children.setdefault(name, (Shape(), many))
+        assert isinstance(child, Shape)  # noqa: S101  an element has one type
+        return child
+
+    def dtype(self) -> dt.DataType:
+        """The Ibis type."""
+        if not self.children:
+            return dt.string
+        return dt.Struct({name: _dtype(child, many) for name, (child, many) in self.children.items()})
+
+    def literal(self) -> str:
+        """The structure literal of DuckDB's `from_json`."""
+        return json.dumps(self._structure(), separators=(",", ":"))
+
+    def _structure(self) -> object:
+        if not self.children:
+            return "VARCHAR"
+        return {name: _structure(child, many) for name, (child, many) in self.children.items()}
+
+
+def _dtype(child: str | Shape, many: bool) -> dt.DataType:
+    own = child.dtype() if isinstance(child, Shape) else (DECIMAL if child == "decimal" else dt.string)
+    return dt.Array(own) if many else own
+
+
+def _structure(child: str | Shape, many: bool) -> object:
+    own = child._structure() if isinstance(child, Shape) else _sql_type(child)
+    return [own] if many else own
+
+
+def _sql_type(type_name: str) -> str:
+    return "DECIMAL(38,18)" if type_name == "decimal" else "VARCHAR"

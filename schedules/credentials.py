@@ -1,0 +1,108 @@
+"""Secrets by the name of an environment variable or of a file, and the key of the pseudonyms."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from schedules.errors import ConfigError
+from schedules.settings import BasicAuth, BearerAuth, SearchSite, Settings
+
+PSEUDONYM_KEY = "PERIOP_PSEUDONYM_KEY"
+KEY_FILE = "pseudonym.key"
+KEY_BYTES = 32
+
+
+def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> str:
+    """The secret that variable `env` or `file` holds. Raises `ConfigError` that names which one is missing or empty."""
+    if env is not None:
+        where, value = f"environment variable {env}", environ.get(env, "")
+    elif file is not None:
+        where, value = f"{file}", _first_line(file)
+    else:
+        raise ConfigError("a secret needs the name of an environment variable or of a file")
+    if not value.isprintable() or not value:
+        raise ConfigError(f"{where}: holds no secret of one printable line; put it there and run again")
+    return value
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: the secret cannot be read ({error.strerror}); check path and permissions"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: the secret is not UTF-8 text; write it again as one line") from None
+
+
+def authorization(site: SearchSite, environ: Mapping[str, str]) -> tuple[str, str] | str | None:
+    """What the connector of `site` sends: (username, password) for Basic, a token for Bearer, none for no credentials.
+
+    Raises `ConfigError` when the secret is missing.
+    """
+    match site.auth:
+        case BasicAuth(username=username, password_env=env, password_file=file):
+            return username, secret(env, file, environ)
+        case BearerAuth(token_env=env, token_file=file):
+            return secret(env, file, environ)
+        case _:
+            return None
+
+
+def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
+    """The key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), else `pseudonym.key`.
+
+    The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError` when the key
+    is malformed, when others may read its file, or when the file is gone though tables were made with it.
+    """
+    if PSEUDONYM_KEY in environ:
+        return _decoded(environ[PSEUDONYM_KEY], f"environment variable {PSEUDONYM_KEY}")
+    file = settings.data_dir / KEY_FILE
+    if not file.exists():
+        _refuse_a_lost_key(settings, file)
+        _create_key(file)
+    if os.name == "posix" and file.stat().st_mode & 0o077:
+        raise ConfigError(f"{file}: others may read it; run `chmod 600` on it")
+    return _decoded(_first_line(file), str(file))
+
+
+def _decoded(text: str, where: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) < KEY_BYTES:
+        raise ConfigError(
+            f"{where}: not a key of {2 * KEY_BYTES} or more hex digits; restore it from a backup"
+        )
+    return key
+
+
+def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
+    made = [folder for folder in ("views", "cohort") if (settings.data_dir / folder).exists()]
+    if made:
+        raise ConfigError(
+            f"{file}: missing, though {' and '.join(made)} were made with it; restore it from a backup, "
+            "or delete views and cohort to give every patient a new pseudonym"
+        )
+
+
+def _create_key(file: Path) -> None:
+    """Written whole beside its place, then linked: of two processes at once, one makes it and both read the same."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{KEY_FILE}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(secrets.token_hex(KEY_BYTES) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink(missing_ok=True)

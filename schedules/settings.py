@@ -1,0 +1,278 @@
+"""`periop.toml` as frozen models: a misspelt key at any depth is an error, every path is relative to the file.
+
+Raises `ConfigError` alone. Secrets are not in here: `schedules.credentials` resolves their names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+
+from mappers.study import Study, study_path
+from schedules.errors import ConfigError
+from schedules.toml_models import read_toml, validate
+
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def _from_the_file(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return Path(base) / path if base is not None else path
+
+
+def _study_from_the_file(name_or_path: str, info: ValidationInfo) -> str:
+    shipped = study_path(name_or_path)
+    return name_or_path if shipped.is_absolute() else str(_from_the_file(shipped, info))
+
+
+def _no_device(name: str) -> str:
+    if name in WINDOWS_DEVICES:
+        raise ValueError(f"'{name}' is a device name on Windows; choose another site name")
+    return name
+
+
+def _server(url: str) -> str:
+    """An http(s) address with a host and nothing secret in it; the message never repeats the address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("not a valid address; give it like https://fhir.example.org/r4") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ValueError("must be an http or https address with a host, like https://fhir.example.org/r4")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError('holds credentials; put them in `auth = { kind = "basic", … }`')
+    if parts.query or parts.fragment:
+        raise ValueError("must end with the base path of the server, without ? or #")
+    return url.rstrip("/")
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"'{name[:40]}' is not a time zone; give an IANA name like UTC or Europe/Rome"
+        ) from None
+    return name
+
+
+FilePath = Annotated[Path, AfterValidator(_from_the_file)]
+SiteName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\z", max_length=64, min_length=1), AfterValidator(_no_device)
+]
+ServerUrl = Annotated[str, AfterValidator(_server)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """The base of every section: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoAuth(Section):
+    """A server that asks for no credentials."""
+
+    kind: Literal["none"] = "none"
+
+
+class BasicAuth(Section):
+    """HTTP Basic: the password by the name of an environment variable or of a file."""
+
+    kind: Literal["basic"]
+    username: str
+    password_env: str | None = None
+    password_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> BasicAuth:
+        if (self.password_env is None) == (self.password_file is None):
+            raise ValueError("give one of password_env, password_file")
+        return self
+
+
+class BearerAuth(Section):
+    """A fixed bearer token, by the name of an environment variable or of a file."""
+
+    kind: Literal["bearer"]
+    token_env: str | None = None
+    token_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> BearerAuth:
+        if (self.token_env is None) == (self.token_file is None):
+            raise ValueError("give one of token_env, token_file")
+        return self
+
+
+Auth = Annotated[NoAuth | BasicAuth | BearerAuth, Field(discriminator="kind")]
+
+
+class FolderSite(Section):
+    """NDJSON files and Bundles in a folder."""
+
+    name: SiteName
+    kind: Literal["folder"]
+    path: FilePath
+
+
+class SearchSite(Section):
+    """A FHIR server read by paged search. `allow_plain_http` lets a secret travel unencrypted inside one's network."""
+
+    name: SiteName
+    kind: Literal["search"]
+    url: ServerUrl
+    auth: Auth = NoAuth()
+    allowed_origins: tuple[ServerUrl, ...] = ()
+    allow_plain_http: bool = False
+
+    @model_validator(mode="after")
+    def _secrets_travel_encrypted(self) -> SearchSite:
+        parts = urlsplit(self.url)
+        exposed = parts.scheme == "http" and parts.hostname not in LOOPBACK and self.auth.kind != "none"
+        if exposed and not self.allow_plain_http:
+            raise ValueError("sends a secret over plain http; use https, or say allow_plain_http = true")
+        return self
+
+
+Site = Annotated[FolderSite | SearchSite, Field(discriminator="kind")]
+
+
+class Schedule(Section):
+    """When `periop serve` runs: five cron fields read as wall clock time of `timezone`."""
+
+    nightly: str = "30 1 * * *"
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+    @model_validator(mode="after")
+    def _due_at_some_time(self) -> Schedule:
+        from schedules.cron import WallClockCron
+
+        WallClockCron(self.nightly, ZoneInfo(self.timezone))
+        return self
+
+
+class Disclosure(Section):
+    """Counts of 1 to `min_cell` - 1 are never released; 0 releases everything. `note` is said in the report."""
+
+    min_cell: Annotated[int, Field(ge=0, le=1000)] = 11
+    note: str | None = None
+
+
+class FolderTarget(Section):
+    """A further folder that receives each release, for instance a share of the registry."""
+
+    kind: Literal["folder"]
+    path: FilePath | None = None
+
+
+class Limits(Section):
+    """How long to wait for a server and how much to take from it, each a bound against a hostile or broken one."""
+
+    connect_seconds: Seconds = 10
+    read_seconds: Seconds = 60
+    site_seconds: Seconds = 6 * 3600
+    page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
+    patients_per_request: Annotated[int, Field(ge=1, le=1000)] = 50
+    max_response_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    max_pages: Count = 100_000
+
+
+class Settings(Section):
+    """The whole of `periop.toml`."""
+
+    data_dir: FilePath = Field(default=Path("periop-data"), validate_default=True)
+    study: Annotated[str, AfterValidator(_study_from_the_file)] = "alneo"
+    engine: Literal["duckdb"] = "duckdb"
+    sites: Annotated[tuple[Site, ...], Field(min_length=1)]
+    schedule: Schedule = Schedule()
+    disclosure: Disclosure = Disclosure()
+    publish: tuple[FolderTarget, ...] = ()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        first: dict[str, int] = {}
+        for index, site in enumerate(self.sites):
+            if site.name in first:
+                raise ValueError(f"sites[{first[site.name]}] and sites[{index}] are both named '{site.name}'")
+            first[site.name] = index
+        return self
+
+    @property
+    def site_names(self) -> tuple[str, ...]:
+        """Names of the sites, in the order of the file."""
+        return tuple(site.name for site in self.sites)
+
+    @property
+    def lake_dir(self) -> Path:
+        """Where the raw resources rest."""
+        return self.data_dir / "lake"
+
+    @property
+    def cohort_dir(self) -> Path:
+        """Where the cohort tables rest."""
+        return self.data_dir / "cohort"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Where what could not be read is kept, with its reason."""
+        return self.data_dir / "quarantine"
+
+    @property
+    def releases_dir(self) -> Path:
+        """Where the releases are filed."""
+        return self.data_dir / "releases"
+
+    @property
+    def ledger_file(self) -> Path:
+        """The run ledger."""
+        return self.data_dir / "runs.sqlite"
+
+    @property
+    def target_dirs(self) -> tuple[Path, ...]:
+        """Further folders that receive each release."""
+        return tuple(target.path for target in self.publish if target.path is not None)
+
+
+def load_settings(path: Path) -> Settings:
+    """Read `periop.toml`. Raises `ConfigError` with one sentence for each fault."""
+    if not path.exists():
+        raise ConfigError(
+            f"{path}: no such file; run `periop init` to write one, or name another with --config"
+        )
+    return validate(Settings, read_toml(path), path, {"base": path.absolute().parent})
+
+
+def load_study(name_or_path: str) -> Study:
+    """Read a study by its shipped name or its path. Raises `ConfigError` with one sentence for each fault."""
+    path = study_path(name_or_path)
+    if not path.is_file():
+        shipped = ", ".join(sorted(file.stem for file in study_path("alneo").parent.glob("*.toml")))
+        raise ConfigError(
+            f"study {name_or_path}: no such study; give the path of a study file, or a shipped one: {shipped}"
+        )
+    return validate(Study, read_toml(path), path)
+
+
+def check_sites(settings: Settings, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The sites asked for, all where none is named. Raises `ConfigError` for one that is not configured."""
+    unknown = [name for name in wanted if name not in settings.site_names]
+    if unknown:
+        raise ConfigError(f"no site named '{unknown[0]}'; configured: {', '.join(settings.site_names)}")
+    return wanted or settings.site_names

@@ -1,0 +1,150 @@
+"""TOML file -> pydantic model, where every fault becomes one sentence: file, key path, what is allowed.
+
+A value from the file is repeated in a sentence only where the key has a short list of allowed words, so that a
+secret written in the wrong place is not shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from schedules.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+Loc = Sequence[int | str]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. Raises `ConfigError` that names the line of a syntax error."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        reason = str(error).replace(
+            "at end of document", f"at line {len(raw.splitlines())}, the end of the file"
+        )
+        raise ConfigError(f"{path}: not valid TOML: {reason}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply to be read; flatten its arrays and tables") from None
+
+
+def validate(model: type[M], content: Mapping[str, Any], file: Path, context: object = None) -> M:
+    """`content` as `model`. Raises `ConfigError` with one sentence for each fault, naming `file`."""
+    try:
+        return model.model_validate(content, context=context)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=True)
+        raise ConfigError("\n".join(f"{file}: {_sentence(model, fault)}" for fault in faults)) from None
+
+
+def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
+    keys, owner = _locate(model, fault["loc"])
+    where = key_path(keys) or "the file"
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown key{_did_you_mean(str(keys[-1]), _keys(owner))}; allowed: {_listed(_keys(owner))}"
+        case "missing":
+            return f"{where}: required, but not given"
+        case "union_tag_invalid":
+            tag, tags = (
+                str(context["tag"]),
+                [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")],
+            )
+            return f"{where}.kind: '{tag}' is not available in this version{_did_you_mean(tag, tags)}; allowed: {_listed(tags)}"
+        case "union_tag_not_found":
+            return f"{where}.kind: required, but not given"
+        case "literal_error":
+            return f"{where}: {_shown(fault['input'])} is not available in this version; allowed: {context['expected']}"
+        case "value_error":
+            return f"{where}: {context['error']}"
+        case _:
+            return f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def key_path(keys: Loc) -> str:
+    """`("sites", 0, "auth", "kind")` as `sites[0].auth.kind`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+
+
+def _locate(model: type[BaseModel], loc: Loc) -> tuple[list[int | str], type[BaseModel] | None]:
+    """The key path without pydantic's union tags, and the model that owns the last key."""
+    keys: list[int | str] = []
+    here: Any = model
+    owner: type[BaseModel] | None = model
+    for step in loc:
+        member = _member(here, step)
+        if member is not None:
+            here = member
+            continue
+        keys.append(step)
+        owner = here if _is_model(here) else None
+        here = _below(here, step)
+    return keys, owner
+
+
+def _member(annotation: Any, tag: int | str) -> type[BaseModel] | None:
+    """The member of a union of models whose `kind` is `tag`."""
+    models = [part for part in _parts(annotation) if _is_model(part)]
+    if len(models) < 2:
+        return None
+    return next((part for part in models if tag in get_args(part.model_fields["kind"].annotation)), None)
+
+
+def _below(annotation: Any, step: int | str) -> Any:
+    if _is_model(annotation):
+        field = annotation.model_fields.get(step)
+        return field.annotation if field else None
+    if isinstance(step, int):
+        return next(
+            (get_args(part)[0] for part in _parts(annotation) if get_origin(part) in {list, tuple}), None
+        )
+    return None
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """The alternatives of a union, through `Annotated`; anything else alone."""
+    if annotation is None or _is_model(annotation) or get_origin(annotation) in {list, tuple, Literal, dict}:
+        yield annotation
+        return
+    arguments = get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        arguments = arguments[:1]
+    for part in arguments:
+        yield from _parts(part)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _keys(owner: type[BaseModel] | None) -> list[str]:
+    return sorted(owner.model_fields) if owner else []
+
+
+def _did_you_mean(word: str, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words)
+
+
+def _shown(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) and len(value) <= 24 else "this value"
