@@ -17,6 +17,7 @@ from analytics.cohort import Cohort, check, load_cohort
 from analytics.differencing import group_of
 from analytics.estimates import Cell, Proportion, Quantiles, Results, Survival
 from analytics.flow import Box, flow
+from analytics.linkage import COURSE, UNKNOWN, Families, of_names, of_proportion, of_quantile
 from analytics.quality import quality
 from analytics.survival import Bools, Times, survival
 from mappers.study import ProportionSpec, QuantileSpec, Study, SurvivalSpec
@@ -29,9 +30,10 @@ Patients = frozenset[str]
 
 @dataclass(frozen=True)
 class Group:
-    """Patients behind one count; `time` as in `Cell`."""
+    """Patients behind one count; `families` and `time` as in `Cell`."""
 
     patients: Patients
+    families: Families
     time: float | None = None
 
 
@@ -93,7 +95,12 @@ def _proportions(cohort: Cohort, study: Study) -> Iterator[Found]:
 def _counted(cohort: Cohort, spec: ProportionSpec, patients: Patients) -> Found:
     population = cohort.population(spec.population)
     estimate = proportions.proportion(spec, len(patients), len(population))
-    return Found(estimate, (Group(patients), Group(population)))
+    return Found(estimate, (Group(patients, of_proportion(spec)), _denominator(spec.population, population)))
+
+
+def _denominator(name: str, patients: Patients) -> Group:
+    """A population as the n of an estimate: part of the course of treatment, or all there are."""
+    return Group(patients, UNKNOWN if name == "enrolled" else COURSE)
 
 
 def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Found:
@@ -101,14 +108,18 @@ def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Found:
     if here is None:
         return Found(baseline.not_evaluable(spec, _no_tables(spec.cut)))
     population = here.population(spec.population)
+    estimate, members = _quantile(here, spec, population)
+    return Found(estimate, (Group(members, of_quantile(spec)), _denominator(spec.population, population)))
+
+
+def _quantile(cohort: Cohort, spec: QuantileSpec, population: Patients) -> tuple[Quantiles, Patients]:
+    """The estimate and the patients who had a value."""
     if spec.method == "reverse_km":
-        members, times = _times(here, spec.paramcd or "", population)
-        estimate = baseline.follow_up(spec, times, len(population))
-        return Found(estimate, (Group(frozenset(members)), Group(population)))
-    values = baseline.values(here, spec)
+        members, times = _times(cohort, spec.paramcd or "", population)
+        return baseline.follow_up(spec, times, len(population)), frozenset(members)
+    values = baseline.values(cohort, spec)
     values = values[values.index.isin(population)]
-    estimate = baseline.quantiles(spec, values, len(population))
-    return Found(estimate, (Group(frozenset(values.dropna().index)), Group(population)))
+    return baseline.quantiles(spec, values, len(population)), frozenset(values.dropna().index)
 
 
 def _survival(cohort: Cohort, spec: SurvivalSpec) -> Found:
@@ -118,7 +129,8 @@ def _survival(cohort: Cohort, spec: SurvivalSpec) -> Found:
     for at in sorted({*spec.landmarks, *np.ceil(times.months).tolist()}):
         left = times.months <= at
         masks += [(times.event & left, at), (left, at)]
-    groups = (Group(_chosen(members, mask), time) for mask, time in masks)
+    families = of_names([spec.paramcd])
+    groups = (Group(_chosen(members, mask), families, time) for mask, time in masks)
     return Found(survival(spec, times), tuple(groups))
 
 
@@ -137,26 +149,32 @@ def _times(cohort: Cohort, paramcd: str, population: Patients) -> tuple[tuple[st
 
 def _cells(cohort: Cohort, found: tuple[Found, ...], boxes: tuple[Box, ...]) -> tuple[Cell, ...]:
     """The patients behind every count, numbered; those who are never enrolled have no part in it."""
-    named = [("populations", Group(cohort.population(name))) for name in POPULATIONS[1:]]
+    named = [("populations", _denominator(name, cohort.population(name))) for name in POPULATIONS[1:]]
     named += [(_group(f.estimate), group) for f in found for group in f.groups]
-    named += [("flow", Group(box.patients)) for box in boxes]
-    named += [(name, Group(patients)) for name, patients in _unions(found)]
+    named += [("flow", Group(box.patients, COURSE)) for box in boxes]
+    named += list(_unions(found))
     numbers = _numbers(cohort)
     cells = [Cell("enrolled", _numbered(cohort.population("enrolled"), numbers))]
-    cells += [Cell(name, _numbered(group.patients, numbers), group.time) for name, group in named]
+    cells += [Cell(name, _numbered(g.patients, numbers), g.time, g.families) for name, g in named]
     return tuple(dict.fromkeys(cells))
 
 
-def _unions(found: tuple[Found, ...]) -> Iterator[tuple[str, Patients]]:
+def _unions(found: tuple[Found, ...]) -> Iterator[tuple[str, Group]]:
     """The cells of a breakdown together, where they exclude each other: their sum is a count as well."""
-    breakdowns: dict[str, list[Patients]] = {}
+    breakdowns: dict[str, list[Group]] = {}
     for f in found:
         if isinstance(f.estimate, Proportion) and f.groups:
-            breakdowns.setdefault(f.estimate.breakdown, []).append(f.groups[0].patients)
+            breakdowns.setdefault(f.estimate.breakdown, []).append(f.groups[0])
     for breakdown, cells in breakdowns.items():
-        union = frozenset[str]().union(*cells)
-        if len(cells) > 1 and len(union) == sum(map(len, cells)):
-            yield group_of(breakdown), union
+        union = frozenset[str]().union(*(cell.patients for cell in cells))
+        if len(cells) > 1 and len(union) == sum(len(cell.patients) for cell in cells):
+            yield group_of(breakdown), Group(union, _together(cells))
+
+
+def _together(groups: list[Group]) -> Families:
+    """The families of several groups; unknown if one is."""
+    families = [group.families for group in groups]
+    return frozenset[str]().union(*families) if all(families) else UNKNOWN
 
 
 def _group(estimate: Proportion | Quantiles | Survival) -> str:

@@ -1,8 +1,8 @@
-"""The table "published / here": each published figure beside ours, the difference, and the reason the study gives.
+"""The table "published / here": each published figure beside ours, the difference and the study's reason.
 
 The published figures come as frames with the columns of ``alneo_published.csv`` (proportions) and
-``alneo_published_other.csv`` (medians); this module reads no file. Differences are between what is printed there and
-what we print, in percentage points, and between the counts.
+``alneo_published_other.csv`` (medians); this module reads no file. Differences are between what is printed
+there and what we print, in percentage points, and between the counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from analytics.estimates import Proportion, Quantiles, Survival
 from analytics.rounding import exact_percent, round_half_up
 from mappers.study import Study
 
-PROPORTION_COLUMNS = ("id", "label", "x", "n", "x_source", "percent_printed", "ci_low_printed", "ci_high_printed")
+PROPORTION_COLUMNS = (
+    "id",
+    "label",
+    "x",
+    "n",
+    "x_source",
+    "percent_printed",
+    "ci_low_printed",
+    "ci_high_printed",
+)
 OTHER_COLUMNS = ("id", "label", "statistic", "value", "low", "high", "unit", "n")
 SAME = "none"
 NOT_COMPARABLE = "not comparable"
@@ -32,7 +41,7 @@ Row = Mapping[Hashable, Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure, published and here, as text. `inferred`: the published x follows from its printed percentage."""
+    """One figure, published and here, as text. `inferred`: the published x follows from its percentage."""
 
     id: str
     label: str
@@ -53,7 +62,8 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """Compare every published figure with ours. Raises `ValueError` where a frame lacks a column."""
     proportions = {estimate.id: estimate for estimate in released.proportions}
-    medians: dict[str, Quantiles | Survival] = {q.id: q for q in (*released.quantiles, *released.survival)}
+    medians: dict[str, Quantiles | Survival] = {q.id: q for q in released.quantiles}
+    medians |= {curve.id: curve for curve in released.survival}
     notes = {note.id: note.text for note in study.notes if note.id}
     rows = [_proportion(row, proportions.get(str(row["id"]))) for row in _rows(published, PROPORTION_COLUMNS)]
     rows += [_median(row, medians.get(str(row["id"]))) for row in _rows(other, OTHER_COLUMNS)]
@@ -64,7 +74,9 @@ def _rows(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> list[dict[Has
     if frame is None:
         return []
     if missing := [column for column in columns if column not in frame.columns]:
-        raise ValueError(f"published figures lack the column(s) {', '.join(missing)}: add them to the study's CSV file")
+        raise ValueError(
+            f"published figures lack the column(s) {', '.join(missing)}: add them to the study's CSV file"
+        )
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
@@ -79,7 +91,8 @@ def _with_note(row: Comparison, notes: dict[str, str]) -> Comparison:
 
 def _proportion(row: Row, ours: Proportion | None) -> Comparison:
     published = " · ".join(part for part in (_printed_counts(row), _printed_percent(row)) if part)
-    here, difference, reasons = NOT_ESTIMATED, NOT_COMPARABLE, ()
+    here, difference = NOT_ESTIMATED, NOT_COMPARABLE
+    reasons: tuple[str, ...] = ()
     if ours is not None and ours.status != "ok":
         here, reasons = wording.WORDS[ours.status], (ours.reason,) if ours.reason else ()
     elif ours is not None:
@@ -88,17 +101,20 @@ def _proportion(row: Row, ours: Proportion | None) -> Comparison:
         limits = f" ({wording.percent_interval(printed_ci)})" if printed_ci else ""
         here, difference = f"{x}/{n} · {wording.share(x, n)}{limits}", _difference(row, ours)
     inferred = row["x_source"] == "inferred"
-    return Comparison(str(row["id"]), str(row["label"]), published, here, difference, reasons, inferred)
+    label = ours.label if ours else str(row["label"])
+    return Comparison(str(row["id"]), label, published, here, difference, reasons, inferred)
 
 
 def _difference(row: Row, ours: Proportion) -> str:
-    """Counts first, then percentage points, then the limits of the interval; ``none`` where all print the same."""
+    """Counts, then percentage points, then the limits of the interval; ``none`` where all print the same."""
     x, n = wording.counts(ours)
     printed = _printed_counts(row)
     parts = [f"{x}/{n} for {printed}" if printed and printed != f"{x}/{n}" else None]
     if row["percent_printed"] is not None:
         points = int(round_half_up(exact_percent(x, n))) - round(float(row["percent_printed"]))
-        parts.append(f"{_signed(points)} percentage point{'' if abs(points) == 1 else 's'}" if points else None)
+        parts.append(
+            f"{_signed(points)} percentage point{'' if abs(points) == 1 else 's'}" if points else None
+        )
     if ours.ci is not None:
         parts += [
             _limit("lower", row["ci_low_printed"], ours.ci.low),
@@ -115,7 +131,8 @@ def _limit(name: str, printed: Any, ours: float | None) -> str | None:
 
 
 def _median(row: Row, ours: Quantiles | Survival | None) -> Comparison:
-    here, difference, reasons = NOT_ESTIMATED, NOT_COMPARABLE, ()
+    here, difference = NOT_ESTIMATED, NOT_COMPARABLE
+    reasons: tuple[str, ...] = ()
     published = _printed_median(row)
     if ours is not None and (ours.status != "ok" or ours.median_status in ("suppressed", "not_evaluable")):
         status = ours.status if ours.status != "ok" else ours.median_status
@@ -123,7 +140,7 @@ def _median(row: Row, ours: Quantiles | Survival | None) -> Comparison:
     elif ours is not None:
         here = _our_median(ours, with_quartiles=row["low"] is not None)
         difference = SAME if here == published else _median_difference(row, ours)
-    label = f"{row['label']}, {row['statistic']}"
+    label = f"{ours.label if ours else row['label']}, {row['statistic']}"
     return Comparison(str(row["id"]), label, published, here, difference, reasons)
 
 

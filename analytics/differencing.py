@@ -1,32 +1,39 @@
 """Which published counts give a small one away when they are added or subtracted.
 
-A reader who knows the study knows which groups of patients contain or exclude each other: responders were
-resected, the dead had an event. Then counts can be subtracted: 28 resected less 26 with adjuvant treatment
-are 2 without. Here every published count is taken together with one and with two others and the total. A sum
-of them with signs that counts each patient 0 or 1 times is the count of a group as well; if it is small, all
-counts that make it are given away and their breakdowns must be withheld. What holds in the data is taken as
-known to the reader, so more is withheld than need be, never less: for up to three counts at a time, the cells
-of one breakdown counting as one.
+A reader who knows the study knows which groups of patients contain or exclude each other: responders
+were resected, the dead had an event. Then counts can be subtracted: 28 resected less 26 with adjuvant
+treatment are 2 without. Here every published count is taken together with one and with two others and
+the total. A sum of them with signs that counts each patient 0 or 1 times is the count of a group as
+well; if it is small, all counts that make it are given away and their breakdowns must be withheld. Among
+counts of one family (`analytics.linkage`) what holds in the data is taken as known to the reader, so
+that more is withheld than need be. Sums of four and more counts are looked at only for the cells of one
+breakdown together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
 
 from analytics.estimates import Cell
+from analytics.linkage import Families, tied
 
 
 @dataclass(frozen=True)
 class Side:
-    """A published group of patients, or all others, as bits; `groups` are the breakdowns that tell its count."""
+    """A published group of patients, or all others, as bits; `groups` are the breakdowns that tell it."""
 
     bits: int
     groups: frozenset[str]
+    families: Families
+
+    def tied(self, *others: Side) -> bool:
+        """Whether a reader may know how this group and each of `others` lie to one another."""
+        return all(tied(self.families, other.families) for other in others)
 
 
 def group_of(breakdown: str) -> str:
@@ -60,30 +67,35 @@ def _gives_away(bits: int, everyone: int, k: int) -> bool:
 
 
 def _bits(patients: frozenset[int]) -> int:
-    return sum(1 << number for number in patients)
+    if not patients:
+        return 0
+    numbers = np.fromiter(patients, dtype=np.int64)
+    present = np.zeros(int(numbers.max()) + 1, dtype=bool)
+    present[numbers] = True
+    return int.from_bytes(np.packbits(present, bitorder="little").tobytes(), "little")
 
 
 def _sides(cells: Iterable[Cell], everyone: int) -> list[tuple[Side, Side]]:
     """Each distinct group with its complement; the count of one is the count of the other."""
-    found: dict[int, set[str]] = {}
+    found: dict[tuple[int, Families], set[str]] = {}
     for cell in cells:
         bits = _bits(cell.patients)
         if bits not in (0, everyone):
-            found.setdefault(min(bits, everyone & ~bits), set()).add(cell.group)
-    return [
-        (Side(bits, frozenset(groups)), Side(everyone & ~bits, frozenset(groups)))
-        for bits, groups in found.items()
-    ]
+            found.setdefault((min(bits, everyone & ~bits), cell.families), set()).add(cell.group)
+    return [_both(bits, everyone, frozenset(groups), families) for (bits, families), groups in found.items()]
+
+
+def _both(bits: int, everyone: int, groups: frozenset[str], families: Families) -> tuple[Side, Side]:
+    return Side(bits, groups, families), Side(everyone & ~bits, groups, families)
 
 
 def _pairs(sides: list[tuple[Side, Side]], everyone: int, k: int) -> set[str]:
     """Two groups that exclude each other: the rest of all patients is known."""
     found: set[str] = set()
     for first, second in combinations(sides, 2):
-        for a in first:
-            for b in second:
-                if not a.bits & b.bits and small((everyone & ~(a.bits | b.bits)).bit_count(), k):
-                    found |= a.groups | b.groups
+        for a, b in product(first, second):
+            if a.tied(b) and not a.bits & b.bits and small((everyone & ~(a.bits | b.bits)).bit_count(), k):
+                found |= a.groups | b.groups
     return found
 
 
@@ -91,12 +103,13 @@ def _triples(sides: list[tuple[Side, Side]], everyone: int, n: int, k: int) -> s
     """Three groups, each patient in at most one (the rest is known) or in one or two (both are known)."""
     found: set[str] = set()
     sizes = np.array([[side.bits.bit_count() for side in pair] for pair in sides]).reshape(-1, 2)
-    for (i, first), (j, second) in combinations(enumerate(sides), 2):
-        for s, a in enumerate(first):
-            for t, b in enumerate(second):
-                for c in _candidates(sides, sizes, j, int(sizes[i, s] + sizes[j, t]), n, k):
-                    if _determined(a.bits, b.bits, c.bits, everyone, n, k):
-                        found |= a.groups | b.groups | c.groups
+    for (_, first), (j, second) in combinations(enumerate(sides), 2):
+        if not first[0].tied(second[0]):
+            continue
+        for a, b in product(first, second):
+            for c in _candidates(sides, sizes, j, a.bits.bit_count() + b.bits.bit_count(), n, k):
+                if c.tied(a, b) and _determined(a.bits, b.bits, c.bits, everyone, n, k):
+                    found |= a.groups | b.groups | c.groups
     return found
 
 

@@ -193,13 +193,29 @@ def _groups(results: Results, curves: Mapping[str, Survival | None], k: int) -> 
     found = {group_of(key) for key, curve in curves.items() if curve is None}
     found |= set(_small_proportions(results, k)) | set(_small_quantiles(results, k))
     if _small_sizes(results.population_sizes, k):
-        found.add("populations")
+        found |= {"populations", *_outside(results)}
     if "populations" in found or _small_flow(results.flow, k):
         found.add("flow")
-    outside = set(_outside(results)) if "populations" in found else set()
-    shown = [c for c in results.cells if c.group not in found | outside and _is_shown(c, curves)]
-    found |= given_away(shown, k)
+    found = _subtracted(results, curves, k, found)
     return frozenset(found | {"flow"} if "populations" in found else found)
+
+
+def _subtracted(results: Results, curves: Mapping[str, Survival | None], k: int, found: set[str]) -> set[str]:
+    """`found` and what must be withheld because of subtraction.
+
+    Deaths and events are one table in two parts: the curves, and the proportions that repeat them. A
+    part is withheld as a whole, the second whenever the first is: an event is a progression or a death,
+    so that what is left of the table would tell too much of what is not.
+    """
+    cells = [cell for cell in results.cells if _is_shown(cell, curves)]
+    events = {cell.group for cell in cells if "events" in cell.families}
+    lines = {group_of(s.id) for s in results.survival}
+    repeats = events - lines
+    first = found | given_away([c for c in cells if c.group not in found | repeats], k)
+    if first & lines:
+        first |= events | lines
+    second = first | (given_away([c for c in cells if c.group not in first], k) - lines)
+    return second | repeats if second & events else second
 
 
 def _is_shown(cell: Cell, curves: Mapping[str, Survival | None]) -> bool:
@@ -212,11 +228,11 @@ def _is_shown(cell: Cell, curves: Mapping[str, Survival | None]) -> bool:
 
 def _outside(results: Results) -> Iterator[str]:
     """The groups of which every estimate is of a population other than the enrolled."""
+    populations: dict[str, set[str]] = {}
     estimates: tuple[Estimate, ...] = (*results.proportions, *results.quantiles, *results.survival)
-    groups = {_key(e): set[str]() for e in estimates}
     for estimate in estimates:
-        groups[_key(estimate)].add(estimate.population)
-    return (group for group, populations in groups.items() if "enrolled" not in populations)
+        populations.setdefault(_key(estimate), set()).add(estimate.population)
+    return (group for group, names in populations.items() if "enrolled" not in names)
 
 
 def _key(estimate: Estimate) -> str:

@@ -17,7 +17,7 @@ MedianStatus = Literal["ok", "not_reached", "suppressed", "not_evaluable"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A two-sided confidence interval. `low` and `high` in the unit of the estimate; ``None`` = no finite limit."""
+    """A two-sided confidence interval; limits in the unit of the estimate, ``None`` = no finite limit."""
 
     level: float
     method: str
@@ -43,9 +43,10 @@ class Proportion:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Median and quartiles of one quantity, in `unit`; `n` patients had a value. `method` says which definition.
+    """Median and quartiles of one quantity, in `unit`; `n` patients had a value.
 
-    `missing` patients of the population had no value and are left out.
+    `method` says which definition of a quantile. `missing` patients of the population had no value and
+    are left out.
     """
 
     id: str
@@ -146,11 +147,13 @@ class Cell:
     Counts of one `group` are withheld together. Only who stands behind the counts says which of them can be
     subtracted from each other; `analytics.differencing` reads nothing else. `time` marks a count of a
     survival curve at that many months, which is published only if the coarsened curve has a step there.
+    `families` say what the count is about (`analytics.linkage`; empty: tied to everything).
     """
 
     group: str
     patients: frozenset[int]
     time: float | None = None
+    families: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,23 @@
 """The pictures of a release as inline SVG: Kaplan-Meier curves and adverse events by worst grade.
 
-Kaplan-Meier figures follow KMunicate (Morris et al. 2019, doi:10.1136/bmjopen-2019-030215): confidence band, censor
-marks, and numbers at risk, with events and censored so far, aligned under the axis. The same release gives the same
-bytes: fixed salt, no date. Text stays text, and every id carries a prefix so that figures can share a page.
+Kaplan-Meier figures follow KMunicate (Morris et al. 2019, doi:10.1136/bmjopen-2019-030215): confidence
+band, censor marks, and numbers at risk, with events and censored so far, aligned under the axis. The same
+release gives the same bytes: fixed salt, no date. Text stays text, and every id carries a prefix so that
+figures can share a page.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -25,10 +28,12 @@ from analytics.estimates import CurvePoint, Survival
 from analytics.grades import GRADES, Bar, GradeTable, Phase, grade_table
 
 INK, MUTED, RULE, BLUE = "#1d2733", "#55606e", "#c9d0d8", "#0b5c8f"
-GRADE_COLOURS = dict(zip(GRADES, ("#cfe3ee", "#7fb8d6", "#f2a65a", "#c2501f", "#6b1d0e", "#b9bfc6"), strict=True))
+GRADE_COLOURS = dict(
+    zip(GRADES, ("#bcd9e9", "#74b0d2", "#f2a65a", "#c2501f", "#6b1d0e", "#b9bfc6"), strict=True)
+)
 GRADE_INK = dict(zip(GRADES, (INK, INK, INK, "#ffffff", "#ffffff", INK), strict=True))
-FONTS = '"Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif'
-SETTINGS = {
+FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
+SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "periop",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -46,7 +51,8 @@ SETTINGS = {
 }
 TICK_STEPS = (1, 2, 3, 6, 12, 24, 60)
 MOST_TICKS = 9
-ROW_ID = re.compile(r'(\bid="|url\(#|href="#)')
+MEASURED_FONT = re.compile("(?:&apos;|')DejaVu Sans(?:&apos;|')(?:, sans-serif)?")
+ID_OR_LINK = re.compile(r'(\bid="|url\(#|href="#)')
 
 
 @dataclass(frozen=True)
@@ -62,14 +68,19 @@ class RiskColumn:
 def kaplan_meier(released: Released, curve: Survival, prefix: str) -> Markup | None:
     """The Kaplan-Meier figure of `curve`, one of `released`; None where no step of it is released.
 
-    Raises `TypeError` where `released` is not a `Released`, `ValueError` where `curve` is not one of its curves.
+    Raises `TypeError` for anything but a `Released`, `ValueError` where `curve` is not one of its curves.
     """
     require_released(released)
     if curve not in released.survival:
         raise ValueError(f"curve {curve.id!r} is not part of the release: pass one of released.survival")
     if not drawable(curve):
         return None
-    return _svg((7.4, 4.9), lambda figure: _draw_curve(figure, curve, coarsened(released)), prefix, f"{curve.label}, Kaplan–Meier curve")
+    return _svg(
+        (7.4, 4.75),
+        lambda figure: _draw_curve(figure, curve, coarsened(released)),
+        prefix,
+        f"{curve.label}, Kaplan–Meier curve",
+    )
 
 
 def adverse_events(released: Released, prefix: str) -> Markup | None:
@@ -81,15 +92,23 @@ def adverse_events(released: Released, prefix: str) -> Markup | None:
     table = grade_table(released.proportions)
     if not any(bar.withheld is None for bars in table.bars.values() for bar in bars.values()):
         return None
+    # A controlled release leaves out terms listed only because they were seen: their absence says nothing.
+    absent = "not shown" if coarsened(released) else "none recorded"
     size = (7.4, 1.25 + 0.36 * len(table.bars))
-    return _svg(size, lambda figure: _draw_bars(figure, table), prefix, "Adverse events by worst grade and phase")
+    return _svg(
+        size,
+        lambda figure: _draw_bars(figure, table, absent),
+        prefix,
+        "Adverse events by worst grade and phase",
+    )
 
 
 def require_released(released: object) -> None:
     """Raise `TypeError` for anything but the output of disclosure control."""
     if not isinstance(released, Released):
+        given = type(released).__name__
         raise TypeError(
-            f"only a Released may be rendered, not {type(released).__name__}: call analytics.disclosure.release first"
+            f"only a Released may be rendered, not {given}: call analytics.disclosure.release first"
         )
 
 
@@ -99,7 +118,7 @@ def drawable(curve: Survival) -> bool:
 
 
 def risk_table(points: tuple[CurvePoint, ...], times: tuple[float, ...]) -> tuple[RiskColumn, ...]:
-    """Numbers at risk at `times` (months), events and censored before them: each column adds up to the start."""
+    """Numbers at risk at `times` (months), events and censored before: each column adds up to the start."""
     columns = []
     for t in times:
         past = [point for point in points if point.t < t]
@@ -118,7 +137,7 @@ def coarse_risk_table(points: tuple[CurvePoint, ...]) -> tuple[RiskColumn, ...]:
 
 
 def risk_columns(curve: Survival, coarsened: bool) -> tuple[RiskColumn, ...]:
-    """The table under `curve`: at the ticks of the axis, or, for a coarsened curve, only at its released steps."""
+    """The table under `curve`: at the ticks of the axis, or, for a coarsened curve, at its steps only."""
     points = curve.curve
     return coarse_risk_table(points) if coarsened else risk_table(points, ticks(points[-1].t))
 
@@ -129,13 +148,13 @@ def coarsened(released: Released) -> bool:
 
 
 def ticks(last: float) -> tuple[float, ...]:
-    """Ticks of a time axis in months from 0 to at least `last`, at whole steps of 1, 2, 3, 6, 12, 24 or 60."""
+    """Ticks of a time axis in months from 0 to at most `last`, at whole steps of 1, 2, 3, 6, 12, 24 or 60."""
     step = next((s for s in TICK_STEPS if last / s <= MOST_TICKS - 1), TICK_STEPS[-1])
-    return tuple(float(step * i) for i in range(int(-(-last // step)) + 1))
+    return tuple(float(step * i) for i in range(int(last // step) + 1))
 
 
 def _svg(size: tuple[float, float], draw: Callable[[Figure], None], prefix: str, title: str) -> Markup:
-    """Draw on a figure of `size` inches and return it as one inline SVG element with a title for screen readers."""
+    """Draw on a figure of `size` inches; one inline SVG element with a title for screen readers."""
     target = io.StringIO()
     with mpl.rc_context(SETTINGS), warnings.catch_warnings():
         # Text stays text: the reader's font draws a letter that ours, used only to measure, does not have.
@@ -150,19 +169,24 @@ def _svg(size: tuple[float, float], draw: Callable[[Figure], None], prefix: str,
 def _inline(svg: str, prefix: str, title: str) -> Markup:
     """The SVG element alone, ids prefixed inside tags, no fixed size, our fonts, and its title."""
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    body = re.sub(r"<[^>]*>", lambda tag: ROW_ID.sub(rf"\g<1>{prefix}-", tag[0]), body)
-    body = body.replace("'DejaVu Sans', sans-serif", FONTS.replace('"', "'")).replace("'DejaVu Sans'", FONTS.replace('"', "'"))
+    body = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], prefix), body)
     box = re.search(r'viewBox="[^"]*"', body)
-    opening = f'<svg role="img" aria-labelledby="{prefix}-title" class="figure" {box[0] if box else ""}'
-    named = Markup('{}>\n<title id="{}-title">{}</title>').format(Markup(opening), prefix, wording.clean(title))
-    return named + Markup(body[body.index(">") + 1 :].strip())  # noqa: S704 - matplotlib has escaped every text
+    opening = f'<svg role="img" aria-labelledby="{prefix}-title" class="figure" {box[0] if box else ""}>'
+    named = f'{opening}\n<title id="{prefix}-title">{escape(wording.clean(title))}</title>'
+    drawing = body[body.index(">") + 1 :].strip()
+    return Markup(named + drawing)  # noqa: S704 - matplotlib has escaped every text of the drawing
+
+
+def _tag(tag: str, prefix: str) -> str:
+    """One tag with its ids and links prefixed, in the fonts of the page."""
+    return MEASURED_FONT.sub(FONTS, ID_OR_LINK.sub(rf"\g<1>{prefix}-", tag))
 
 
 def _draw_curve(figure: Figure, curve: Survival, coarse: bool) -> None:
     points = curve.curve
     axis_ticks = ticks(points[-1].t)
-    axes = figure.add_axes((0.145, 0.335, 0.83, 0.635))
-    axes.set_xlim(0, axis_ticks[-1])
+    axes = figure.add_axes((0.125, 0.305, 0.86, 0.67))
+    axes.set_xlim(0, points[-1].t * 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xticks(axis_ticks, [f"{t:g}" for t in axis_ticks])
     axes.set_yticks([i / 5 for i in range(6)], [f"{20 * i}" for i in range(6)])
@@ -170,7 +194,7 @@ def _draw_curve(figure: Figure, curve: Survival, coarse: bool) -> None:
     axes.set_xlabel("Months from first dose")
     _bare(axes, grid="y")
     _draw_steps(axes, points, marks=not coarse)
-    if curve.median_status == "ok":
+    if curve.median is not None:
         axes.plot([0, curve.median, curve.median], [0.5, 0.5, 0], color=MUTED, lw=0.8, ls=(0, (3, 3)))
     _draw_risk_table(axes, risk_columns(curve, coarse))
 
@@ -198,8 +222,8 @@ def _limit(point: CurvePoint, limit: float | None) -> float:
 def _draw_risk_table(axes: Axes, columns: tuple[RiskColumn, ...]) -> None:
     rows = (("At risk", "at_risk", INK), ("Events", "events", MUTED), ("Censored", "censored", MUTED))
     for i, (name, field, colour) in enumerate(rows):
-        y = -0.235 - 0.082 * i
-        axes.text(-0.025, y, name, transform=axes.transAxes, ha="right", va="center", color=colour)
+        y = -0.235 - 0.075 * i
+        axes.text(-0.035, y, name, transform=axes.transAxes, ha="right", va="center", color=colour)
         for column in columns:
             text, place = str(getattr(column, field)), axes.get_xaxis_transform()
             axes.text(column.t, y, text, transform=place, ha="center", va="center", color=colour)
@@ -212,7 +236,7 @@ def _bare(axes: Axes, grid: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_bars(figure: Figure, table: GradeTable) -> None:
+def _draw_bars(figure: Figure, table: GradeTable, absent: str) -> None:
     height = figure.get_figheight()
     left, right, between = 0.25, 0.015, 0.03
     width = (1 - left - right - between * (len(table.phases) - 1)) / len(table.phases)
@@ -220,42 +244,61 @@ def _draw_bars(figure: Figure, table: GradeTable) -> None:
     reach = _reach(table)
     for i, phase in enumerate(table.phases):
         axes = figure.add_axes((left + i * (width + between), bottom, width, top - bottom))
-        _draw_phase(axes, table, phase, reach)
+        _draw_phase(axes, table, phase, reach, absent)
         if i == 0:
-            axes.set_yticks(range(len(table.bars)), [_short(term) for term in table.bars])
+            _draw_terms(axes, tuple(table.bars))
     _draw_legend(figure, left, height, table.grades)
 
 
-def _draw_phase(axes: Axes, table: GradeTable, phase: Phase, reach: float) -> None:
+def _draw_phase(axes: Axes, table: GradeTable, phase: Phase, reach: float, absent: str) -> None:
     axes.set_xlim(0, reach)
     axes.set_ylim(len(table.bars) - 0.5, -0.5)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, integer=True, min_n_ticks=2))
-    axes.set_xlabel(f"% of {'n = ' + str(phase.n) if phase.n else 'population'} ({wording.clean(phase.population)})")
-    axes.set_title(wording.clean(phase.name).capitalize(), loc="left", fontsize=10.5, fontweight="bold", pad=6)
+    axes.set_xlabel(
+        f"% of {'n = ' + str(phase.n) if phase.n else 'population'} ({wording.clean(phase.population)})"
+    )
+    axes.set_title(
+        wording.clean(phase.name).capitalize(), loc="left", fontsize=10.5, fontweight="bold", pad=6
+    )
     _bare(axes, grid="x")
     axes.tick_params(axis="y", length=0)
     for row, bars in enumerate(table.bars.values()):
         if phase.id in bars:
             _draw_bar(axes, row, bars[phase.id], phase.n, reach)
         else:
-            axes.text(reach * 0.015, row, "none recorded", va="center", color=MUTED, fontstyle="italic", fontsize=8.5)
+            _write(axes, reach, row, absent)
 
 
 def _draw_bar(axes: Axes, row: int, bar: Bar, n: int | None, reach: float) -> None:
     withheld = bar.withheld
     if withheld is not None or not n:
         word = wording.WORDS[withheld.status] if withheld else wording.WORDS["not_evaluable"]
-        axes.text(reach * 0.015, row, word, va="center", color=MUTED, fontstyle="italic")
+        _write(axes, reach, row, word)
         return
     start = 0.0
     for grade, cell in sorted(bar.cells.items()):  # "1" to "5", then "unknown"
         width = 100 * (cell.x or 0) / n
         if width:
             axes.barh(row, width, 0.62, left=start, color=GRADE_COLOURS[grade], edgecolor="white", lw=0.7)
-            axes.text(start + width / 2, row, str(cell.x), ha="center", va="center", color=GRADE_INK[grade], fontsize=8.5)
+            axes.text(
+                start + width / 2,
+                row,
+                str(cell.x),
+                ha="center",
+                va="center",
+                color=GRADE_INK[grade],
+                fontsize=8.5,
+            )
         start += width
-    axes.text(start + reach * 0.015, row, f"{bar.total} ({wording.share(bar.total, n)})", va="center", fontsize=8.5)
+    axes.text(
+        start + reach * 0.015, row, f"{bar.total} ({wording.share(bar.total, n)})", va="center", fontsize=8.5
+    )
+
+
+def _write(axes: Axes, reach: float, row: int, word: str) -> None:
+    """A word in place of a bar."""
+    axes.text(reach * 0.015, row, word, va="center", color=MUTED, fontstyle="italic", fontsize=8.5)
 
 
 def _draw_legend(figure: Figure, left: float, height: float, grades: tuple[str, ...]) -> None:
@@ -263,7 +306,9 @@ def _draw_legend(figure: Figure, left: float, height: float, grades: tuple[str, 
     figure.text(left, y, "Worst grade", va="center", ha="left", color=MUTED, fontsize=9)
     for i, grade in enumerate(grades):
         x = left + 0.135 + 0.06 * i
-        swatch = mpl.patches.Rectangle((x, y - 0.055 / height), 0.11 / 7.4, 0.11 / height, color=GRADE_COLOURS[grade])
+        swatch = mpl.patches.Rectangle(
+            (x, y - 0.055 / height), 0.11 / 7.4, 0.11 / height, color=GRADE_COLOURS[grade]
+        )
         figure.add_artist(swatch)
         figure.text(x + 0.021, y, grade, va="center", ha="left", fontsize=9)
 
@@ -276,6 +321,10 @@ def _reach(table: GradeTable) -> float:
     return max(longest * 1.45, 10)
 
 
-def _short(label: str) -> str:
-    text = wording.clean(label)
-    return text if len(text) <= 30 else text[:29] + "…"
+def _draw_terms(axes: Axes, terms: tuple[str, ...]) -> None:
+    """Each term left of its row, on two lines at most; the whole term stands in the table."""
+    for row, term in enumerate(terms):
+        lines = textwrap.wrap(wording.clean(term), 28, max_lines=2, placeholder="…")
+        for i, line in enumerate(lines):
+            y, place = row + 0.4 * (i - (len(lines) - 1) / 2), axes.get_yaxis_transform()
+            axes.text(-0.02, y, line, transform=place, ha="right", va="center", fontsize=9)

@@ -1,7 +1,9 @@
-"""Where the boxes and arrows of the patient-flow diagram stand (CONSORT style); a template draws them as SVG.
+"""Where the boxes and arrows of the patient-flow diagram stand (CONSORT style); a template draws them as
+SVG.
 
-The trunk runs down the left; patients who left it stand in one box beside the arrow that they left from, a line for
-each reason. Coordinates are SVG user units. Text is wrapped by its number of characters, with room to spare.
+The trunk runs down the left; patients who left it stand in one box beside the arrow that they left from, a
+line for each reason. Coordinates are SVG user units. Text is wrapped by its number of characters, with room
+to spare.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from analytics.estimates import FlowStep
 WIDTH = 560
 TRUNK_LEFT, TRUNK_WIDTH, TRUNK_CHARS = 24, 240, 30
 SIDE_LEFT, SIDE_WIDTH, SIDE_CHARS = 318, 236, 33
-LINE, PADDING, GAP = 18, 12, 40
+LINE, PADDING, GAP = 17, 10, 28
 TRUNK_MIDDLE = TRUNK_LEFT + TRUNK_WIDTH // 2
 
 
@@ -56,20 +58,27 @@ class Flowchart:
 
 
 def count(step: FlowStep) -> str:
-    """``n = 33``, or the word of the status."""
-    return f"n = {wording.present(step.n, step.id)}" if step.status == "ok" else f"n {wording.WORDS[step.status]}"
+    """``n = 33``, or the word of the status; never broken over two lines."""
+    text = (
+        f"n = {wording.present(step.n, step.id)}"
+        if step.status == "ok"
+        else f"n {wording.WORDS[step.status]}"
+    )
+    return text.replace(" ", wording.SPACE)
 
 
 def flowchart(steps: tuple[FlowStep, ...]) -> Flowchart | None:
     """Lay out the diagram, or None where there is no trunk.
 
-    Raises `ValueError` where those who left hang from no box of the trunk: they would be lost from the picture.
+    Raises `ValueError` where those who left hang from no box of the trunk: the picture would lose them.
     """
     trunk = [step for step in steps if step.kind == "main"]
     if not trunk:
         return None
     if lost := [s.id for s in steps if s.kind == "excluded" and s.parent not in {t.id for t in trunk}]:
-        raise ValueError(f"flow step(s) {', '.join(lost)} hang from no main step: give each the parent it left from")
+        raise ValueError(
+            f"flow step(s) {', '.join(lost)} hang from no main step: give each the parent it left from"
+        )
     left = {step.id: [s for s in steps if s.kind == "excluded" and s.parent == step.id] for step in trunk}
     boxes: dict[str, Box] = {}
     sides: list[Box] = []
@@ -107,7 +116,7 @@ def _height(texts: list[str]) -> int:
 
 
 def _baseline(top: int, line: int) -> int:
-    return top + PADDING + LINE * line + 12
+    return top + PADDING + LINE * line + 11
 
 
 def _arrow_from_parent(step: FlowStep, boxes: dict[str, Box], trunk: list[FlowStep]) -> list[str]:

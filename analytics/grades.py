@@ -1,8 +1,9 @@
 """Adverse events by phase, term and worst CTCAE grade, read from the proportions of a release.
 
-Their ids are ``safety.<phase>.<term>.worst_grade_<g>`` (`analytics.safety`): patients of the phase's population whose
-worst grade of that term was g, or ``unknown``. A patient has one worst grade per term and phase, so the cells of a
-bar are disjoint and add up. The same term may carry another slug in another phase: rows are matched by its name.
+Their ids are ``safety.<phase>.<term>.worst_grade_<g>`` (`analytics.safety`): patients of the phase's
+population whose worst grade of that term was g, or ``unknown``. A patient has one worst grade per term and
+phase, so the cells of a bar are disjoint and add up. The same term may carry another slug in another phase:
+rows are matched by its name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CHRONOLOGY = ("neoadjuvant", "post_surgery", "adjuvant")
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of treatment with the population that it is counted in; `n` is None where it is not released."""
+    """One phase of treatment and the population it is counted in; `n` is None where it is not released."""
 
     id: str
     population: str

@@ -13,7 +13,7 @@ from mappers.study import ProportionSpec, Where
 
 
 def clopper_pearson(x: int, n: int, level: float) -> Interval:
-    """The exact two-sided interval in percent (Clopper and Pearson 1934) by quantiles of the beta distribution.
+    """The exact two-sided interval in percent (Clopper and Pearson 1934), by beta quantiles.
 
     `0 <= x <= n`, `n >= 1`. The lower limit of x = 0 is 0 and the upper limit of x = n is 100.
     """

@@ -1,7 +1,7 @@
 """One self-contained HTML report of a release: opens offline, has no script, prints to A4.
 
-The page is a template; this module turns a `Released` into the texts that stand in it. The same release gives the
-same bytes: no clock, no random ids.
+The page is a template; this module turns a `Released` into the texts that stand in it. The same release gives
+the same bytes: no clock, no random ids.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from analytics import definitions, tables, wording
 from analytics.comparison import compare
 from analytics.disclosure import Released
-from analytics.estimates import Proportion, Survival
+from analytics.estimates import Proportion, Quantiles, Survival
 from analytics.figures import adverse_events, coarsened, drawable, kaplan_meier, require_released
 from analytics.flowchart import count, flowchart
 from analytics.grades import grade_table
@@ -34,26 +34,25 @@ HEADLINES = {
     "surgery.r0": "R0 resection",
 }
 HEADLINE_CURVE = "survival.efs"
-MONTHS = tuple(["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"])
-UNCONTROLLED = (
-    "Disclosure control is off (min_cell = {k}): nothing was suppressed, and counts of single patients are shown. "
-    "Treat this report as patient data."
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
 )
-CONTROLLED = (
-    "Disclosure control is on with a minimum cell of {k}. Where a count, or the rest of its population, is 1 to {below}, "
-    "the whole breakdown is withheld with its intervals and quantiles, and survival curves show only steps of at least "
-    "{k} events with at least {k} at risk."
-)
+UNCONTROLLED = "Counts of single patients can appear: treat this report as patient data."
+
+
+Estimate = Proportion | Quantiles | Survival
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One key result: a large `value` with its `detail`, or what is missing in its place."""
+    """One key result: a large `value` with lines of `detail`; `words` where it is not a number."""
 
     label: str
     value: str
-    detail: str
-    missing: Missing | None = None
+    detail: tuple[str, ...]
+    words: bool = False
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class CurveSection:
     steps: tuple[tuple[str, ...], ...]
     more_steps: int
     coarse: bool
+    level: str
 
 
 def render_html(
@@ -84,9 +84,10 @@ def render_html(
 ) -> str:
     """The report of release number `release` as one HTML document.
 
-    `published` and `published_other` are the frames of the study's published figures (`analytics.comparison`).
-    `statement` is what the caller knows of the data, e.g. that the patients are invented; with `min_cell` 0 it stands
-    in place of the warning that single patients are shown. Raises `TypeError` unless `released` is a `Released`.
+    `published` and `published_other` are frames of the published figures (`analytics.comparison`).
+    `statement` is what the caller knows of the data, e.g. that the patients are invented; without disclosure
+    control it stands in place of the warning that single patients are shown. Raises `TypeError` for anything
+    but a `Released`.
     """
     require_released(released)
     context = _page(released, study, release, statement) | _results(released)
@@ -97,15 +98,18 @@ def render_html(
 
 def _environment() -> Environment:
     """Autoescape everywhere; an undefined name is an error; control characters never reach the page."""
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else wording.clean(value),
+        finalize=lambda value: value if isinstance(value, Markup) else _cleaned(value),
     )
-    return environment
+
+
+def _cleaned(value: object) -> object:
+    return wording.clean(value) if isinstance(value, str) else value
 
 
 def _page(released: Released, study: Study, release: int, statement: str | None) -> dict[str, Any]:
@@ -153,15 +157,15 @@ def long_date(iso: str) -> str:
 
 def statements(released: Released, statement: str | None) -> tuple[str, ...]:
     """What disclosure control did, then what the caller says of the data."""
-    k = released.min_cell
-    if k > 1:
-        return (CONTROLLED.format(k=k, below=k - 1), *((statement,) if statement else ()))
-    return (statement or UNCONTROLLED.format(k=k),)
+    said = (statement,) if statement else ()
+    if released.min_cell > 1:
+        return (released.statement, *said)
+    return said or (released.statement, UNCONTROLLED)
 
 
 def withheld(released: Released) -> tuple[tuple[str, int], ...]:
-    """(reason, number of estimates) of what is suppressed, most frequent first."""
-    estimates = (*released.proportions, *released.quantiles, *released.survival, *released.flow, *released.quality)
+    """(reason, number) of the estimates that are suppressed, most frequent first."""
+    estimates: tuple[Estimate, ...] = (*released.proportions, *released.quantiles, *released.survival)
     reasons = Counter(e.reason or "no reason given" for e in estimates if e.status == "suppressed")
     return tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
@@ -177,18 +181,21 @@ def headlines(released: Released) -> tuple[Headline, ...]:
 def _proportion_headline(estimate: Proportion, label: str) -> Headline:
     row = tables.proportion_row(estimate)
     if row.missing:
-        return Headline(label, row.missing.word, estimate.population, row.missing)
-    limits = f"{wording.level(estimate.ci)} {wording.percent_interval(estimate.ci)}" if estimate.ci else ""
-    return Headline(label, row.value, f"{row.counts} {estimate.population}" + (f"\n{limits}" if limits else ""))
+        return Headline(
+            label, row.missing.word, (estimate.population,), words=True, reason=row.missing.reason
+        )
+    limits = (f"{wording.level(estimate.ci)} {wording.percent_interval(estimate.ci)}",) if estimate.ci else ()
+    return Headline(label, row.value, (f"{row.counts} {estimate.population}", *limits))
 
 
 def _curve_headline(curve: Survival) -> Headline:
     label = f"Median {curve.label[:1].lower()}{curve.label[1:]}"
     if (missing := _curve_missing(curve)) is not None:
-        return Headline(label, missing.word, curve.population, missing)
+        return Headline(label, missing.word, (curve.population,), words=True, reason=missing.reason)
     value = wording.median(curve) + (" months" if curve.median_status == "ok" else "")
-    shares = (f"{row.time}: {row.value or (row.missing and row.missing.word)}" for row in tables.landmark_rows(curve))
-    return Headline(label, value, "\n".join(shares))
+    rows = tables.landmark_rows(curve)
+    shares = tuple(f"{row.time}: {row.missing.word if row.missing else row.value}" for row in rows)
+    return Headline(label, value, shares, words=True)
 
 
 def _curve_missing(curve: Survival) -> Missing | None:
@@ -218,9 +225,12 @@ def _curve_section(released: Released, curve: Survival, number: int) -> CurveSec
         steps=tables.step_rows(curve) if drawable(curve) else (),
         more_steps=max(0, len(curve.curve) - tables.MOST_STEPS),
         coarse=coarsened(released),
+        level=wording.level(curve.ci).removesuffix("CI") if curve.ci else "",
     )
 
 
 def quality_count(number: int | None, status: str) -> str:
     """The number of records of a data-quality item, or the word of its status."""
-    return str(number) if status == "ok" and number is not None else wording.WORDS.get(status, "not evaluable")
+    return (
+        str(number) if status == "ok" and number is not None else wording.WORDS.get(status, "not evaluable")
+    )

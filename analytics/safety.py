@@ -109,10 +109,16 @@ def _code(grade: str) -> int:
 
 def _spec(phase: Phase, term: str, slug: str, grade: str) -> ProportionSpec:
     breakdown = f"safety.{phase.slug}.{slug}"
+    conditions = {"APERIODC": phase.period, "TRTEMFL": "Y", "AOCC01FL": "Y"}
+    conditions |= {} if term == UNCODED else {"AEDECOD": term}
+    where = [Where(column=column, is_in=(value,)) for column, value in conditions.items()]
+    if grade != "unknown":
+        where.append(Where(column="ATOXGRN", minimum=int(grade), maximum=int(grade)))
     return ProportionSpec(
         id=f"{breakdown}.worst_grade_{grade}",
         label=f"{term}, {phase.name}, worst grade {grade}",
         population=phase.population,
         dataset="adae",
+        where=tuple(where),
         breakdown=breakdown,
     )

@@ -1,4 +1,4 @@
-"""The tables of the report as rows of text: every number rounded once, every missing value a word with its reason."""
+"""The tables of the report as rows of text: numbers rounded once, a missing value a word with its reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analytics.estimates import Landmark, Proportion, Quantiles, Survival
 from analytics.grades import Bar, GradeTable, Phase, is_worst_grade
 from analytics.rounding import round_half_up
 
-# Sections by the first part of an estimate's id; an id of another kind lands in "other", so that none is lost.
+# Sections by the first part of an id; an id of another kind lands in "other", so that none is lost.
 SECTIONS = {
     "baseline": "baseline",
     "treatment": "response",
@@ -42,7 +42,10 @@ class IntervalPicture:
 
 @dataclass(frozen=True)
 class EstimateRow:
-    """One estimate: `counts` (x/n), `value`, `interval` and its picture, or what is `missing` in their place."""
+    """One estimate: `counts` (x/n), `value`, `interval` and its picture, or what is `missing` in their place.
+
+    `plain` is value and interval in one, for a table without intervals.
+    """
 
     id: str
     label: str
@@ -51,6 +54,7 @@ class EstimateRow:
     counts: str = ""
     value: str = ""
     interval: str = ""
+    plain: str = ""
     picture: IntervalPicture | None = None
     missing: Missing | None = None
 
@@ -68,7 +72,7 @@ class TimeRow:
 
 @dataclass(frozen=True)
 class GradeRow:
-    """One term in one phase: patients by worst grade, then at any grade, or what is missing in their place."""
+    """One term in one phase: patients by worst grade, then at any grade, or what is `missing` instead."""
 
     term: str
     phase: str
@@ -83,7 +87,9 @@ def section_rows(
 ) -> tuple[EstimateRow, ...]:
     """The rows of one section: quantities first, then proportions, in the order of the study."""
     rows = [quantile_row(q) for q in quantiles if section_of(q.id) == section]
-    rows += [proportion_row(p) for p in proportions if section_of(p.id) == section and not is_worst_grade(p.id)]
+    rows += [
+        proportion_row(p) for p in proportions if section_of(p.id) == section and not is_worst_grade(p.id)
+    ]
     return tuple(rows)
 
 
@@ -96,7 +102,9 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
     """x/n, percentage and interval of a proportion."""
     if estimate.status != "ok":
         missing = Missing(wording.WORDS[estimate.status], estimate.reason)
-        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=missing)
+        return EstimateRow(
+            estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=missing
+        )
     x, n = wording.counts(estimate)
     interval = ""
     if estimate.ci is not None:
@@ -108,6 +116,7 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
         group=estimate.breakdown,
         counts=f"{x}/{n}",
         value=wording.share(x, n),
+        plain=wording.share(x, n),
         interval=interval,
         picture=_picture(estimate, 100 * x / n),
     )
@@ -117,7 +126,9 @@ def _picture(estimate: Proportion, percent: float) -> IntervalPicture | None:
     ci = estimate.ci
     if ci is None or ci.low is None or ci.high is None:
         return None
-    low, middle, high = (f"{PICTURE_LEFT + PICTURE_SCALE * value:.1f}" for value in (ci.low, percent, ci.high))
+    low, middle, high = (
+        f"{PICTURE_LEFT + PICTURE_SCALE * value:.1f}" for value in (ci.low, percent, ci.high)
+    )
     return IntervalPicture(low, middle, high)
 
 
@@ -130,11 +141,15 @@ def quantile_row(estimate: Quantiles) -> EstimateRow:
     without = f"; {estimate.missing} without a value" if estimate.missing else ""
     return EstimateRow(
         id=estimate.id,
-        label=f"{estimate.label}, median (quartiles)",
+        label=f"{estimate.label}, median and quartiles",
         population=estimate.population,
         group=estimate.id,
         counts=f"n = {wording.present(estimate.n, estimate.id)}{without}",
-        value=wording.quartiles(estimate),
+        value=f"{wording.median(estimate)} {estimate.unit}"
+        if estimate.median_status == "ok"
+        else wording.median(estimate),
+        interval=f"{wording.spread(estimate)} (quartiles)",
+        plain=wording.quartiles(estimate),
     )
 
 
@@ -160,10 +175,13 @@ def landmark_interval(landmark: Landmark) -> str:
 
 
 def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
-    """Every released step: months, at risk, events, censored, survival and limits in percent, one decimal each."""
+    """Every released step: months, at risk, events, censored, survival and its limits in percent."""
     rows = []
     for p in curve.curve[:MOST_STEPS]:
-        shares = ("no limit" if v is None else str(round_half_up(wording.exact(v) * 100, 1)) for v in (p.s, p.low, p.high))
+        shares = (
+            "no limit" if v is None else str(round_half_up(wording.exact(v) * 100, 1))
+            for v in (p.s, p.low, p.high)
+        )
         months = str(round_half_up(wording.exact(p.t), 1))
         rows.append((months, str(p.at_risk), str(p.events), str(p.censored), *shares))
     return tuple(rows)

@@ -1,7 +1,7 @@
-"""Numbers and states as a reader sees them: rounded once, half up, from the exact value; a missing value is a word.
+"""Numbers and states as a reader sees them: rounded once, half up, from the exact value.
 
-"suppressed", "not evaluable" and "not reached" are words of their own. Nothing here returns 0, NaN or an empty text
-for a value that is not there; a value that ought to be there and is not is a `ValueError`.
+"suppressed", "not evaluable" and "not reached" are words of their own. Nothing here returns 0, NaN or an
+empty text for a value that is not there; a value that ought to be there and is not is a `ValueError`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def clean(text: str) -> str:
-    """`text` with control, format (bidirectional) and surrogate characters replaced, so that none reaches a page."""
+    """`text` with control, bidirectional and surrogate characters replaced: none reaches a page."""
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" else c for c in text)
 
 
@@ -67,10 +67,17 @@ def quantity(value: float, unit: str) -> str:
 
 
 def quartiles(estimate: Quantiles) -> str:
-    """``62 (49–74) years``; a quartile that is not reached is said in words."""
-    q1, q3 = (WORDS["not_reached"] if q is None else quantity(q, estimate.unit) for q in (estimate.q1, estimate.q3))
+    """``62 (49–74) years``, as far as they are reached."""
+    return f"{median(estimate)} ({spread(estimate)}) {estimate.unit}"
+
+
+def spread(estimate: Quantiles) -> str:
+    """``49–74``; a quartile that is not reached is said in words."""
+    q1, q3 = (
+        WORDS["not_reached"] if q is None else quantity(q, estimate.unit) for q in (estimate.q1, estimate.q3)
+    )
     joint = DASH if estimate.q1 is not None and estimate.q3 is not None else " to "
-    return f"{median(estimate)} ({q1}{joint}{q3}) {estimate.unit}"
+    return f"{q1}{joint}{q3}"
 
 
 def median(estimate: Quantiles | Survival) -> str:
@@ -92,7 +99,9 @@ def counts(estimate: Proportion) -> tuple[int, int]:
     """`x` and `n` of a proportion whose status is ok. Raises `ValueError` where one is missing or n is 0."""
     x, n = present(estimate.x, estimate.id), present(estimate.n, estimate.id)
     if n == 0:
-        raise ValueError(f"estimate {estimate.id!r} has status ok and an empty denominator: mark it not_evaluable")
+        raise ValueError(
+            f"estimate {estimate.id!r} has status ok and an empty denominator: mark it not_evaluable"
+        )
     return x, n
 
 

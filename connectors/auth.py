@@ -20,7 +20,7 @@ class Authenticator(Protocol):
         ...
 
     def renew(self) -> bool:
-        """After a 401: get new credentials. False if there can be no others, so that trying again is no use."""
+        """After a 401: get new credentials. False if there can be no others, so trying again is useless."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A Bundle cut into its entries without serialising anything again (decimals such as 1.10 stay as received)."""
+"""A Bundle cut into its entries, of which nothing is serialised again: decimals such as 1.10 stay as received."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _patient_identity(raw: bytes) -> str | None:
     return identity if isinstance(identity, str) and ID.fullmatch(identity) else None
 
 
-# --- the way by brackets: only strings and brackets are tokens, so any nonsense between them is carried along ---
+# The way by brackets: only strings and brackets are tokens, so any nonsense between them is carried along.
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 

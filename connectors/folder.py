@@ -67,12 +67,11 @@ class FolderSource:
         return hashlib.sha256(f"folder\n{self.path.absolute()}\n{types}".encode()).hexdigest()
 
     def pull(self) -> Iterator[Received]:
-        """Every resource of every file. FolderError if there is no folder, or no file of a known kind in it."""
-        for file in self.files():
+        """Every resource of every file. FolderError if there is no folder, or nothing to read in it."""
+        for number, file in enumerate(self.files(), 1):
             try:
                 yield from self.read(file)
             except OSError as error:
-                number = self.files().index(file) + 1
                 yield Problem(
                     f"file {number} of the folder could not be read ({error.strerror}): check its permissions"
                 )
@@ -121,7 +120,7 @@ class FolderSource:
                     yield from self.read_line(line, name)
         except DamagedGzipError:
             yield Rejected(
-                Reason.DAMAGED_GZIP, f"{name}:{last.number + 1}", last.content if not last.ended else b""
+                Reason.DAMAGED_GZIP, f"{name}:{last.number + last.ended}", last.content if not last.ended else b""
             )
             yield Problem(
                 "a gzip file is cut or corrupt, what stood before the damage was read: export it again"

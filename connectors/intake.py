@@ -32,11 +32,14 @@ OUTCOMES = ("stored", "identical", "superseded", "quarantined")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A version in 16 + 8 bytes: digest of (version id, digest), and when it was last updated (us since 1970)."""
+    """A version in 16 + 8 bytes: digest of (version id, digest), and its last update in us since 1970.
+
+    order: the number of its sync if it is in the lake, of its row in the spool if it is of this pull.
+    """
 
     version: bytes
     updated: int
-    row: int = -1
+    order: int
 
 
 def identity(resource_type: str, id_: str) -> bytes:
@@ -59,19 +62,20 @@ KNOWN_COLUMNS = ["resource_type", "id", "version_id", "last_updated", "sync", "d
 
 
 def current_versions(lake: Lake, site: str) -> dict[bytes, Seen]:
-    """The current version of every resource of this site: newest by (last_updated, sync, version_id).
+    """The current version of every resource of this site: newest by (last_updated, sync).
 
-    A deleted one is here too: it is received again only with a newer lastUpdated, or with another version.
+    One sync stores one version of a resource, so there are no ties. A deleted resource is here too, without a
+    version: it comes back with any version that is not older than its deletion.
     """
-    newest: dict[bytes, tuple[int, int, str]] = {}
     current: dict[bytes, Seen] = {}
     for batch in lake.rows(site, KNOWN_COLUMNS):
         for row in zip(*(batch.column(name).to_pylist() for name in KNOWN_COLUMNS), strict=True):
             kind, id_, version_id, last_updated, sync, deleted, digest = row
-            key, rank = identity(kind, id_), (updated(last_updated), sync, version_id)
-            if key not in newest or rank > newest[key]:
-                newest[key] = rank
-                current[key] = Seen(b"" if deleted else version(version_id, digest), rank[0])
+            key = identity(kind, id_)
+            seen = Seen(b"" if deleted else version(version_id, digest), updated(last_updated), sync)
+            known = current.get(key)
+            if known is None or (seen.updated, seen.order) > (known.updated, known.order):
+                current[key] = seen
     return current
 
 
@@ -117,11 +121,11 @@ class Intake:
         return "stored"
 
     def _retract(self, key: bytes, seen: Seen, resource_type: str) -> None:
-        """A row of this pull that was to be stored is superseded by `seen`, which is newer or arrived later."""
+        """A row of this pull that was to be stored is superseded by `seen`, newer or later than it."""
         earlier = self.pulled.get(key)
         if earlier is None or earlier.version == seen.version:
             return
         del self.pulled[key]
-        self.dropped.add(earlier.row)
+        self.dropped.add(earlier.order)
         self.counts[resource_type, "stored"] -= 1
         self.counts[resource_type, "superseded"] += 1

@@ -83,7 +83,7 @@ class Lake:
         self.path = path
 
     def exists(self) -> bool:
-        """True if there is a table. LakeError if there are data files but no log: that is damage, not absence."""
+        """True if there is a table. LakeError if there are data files but no log: damage, not absence."""
         if any((self.path / "_delta_log").glob("*.json")) or any(
             (self.path / "_delta_log").glob("*.parquet")
         ):
@@ -170,7 +170,8 @@ class Lake:
             ) from error
         except (DeltaError, OSError) as error:
             raise LakeError(
-                f"nothing was stored in the lake at {self.path} ({type(error).__name__}): check disk space and permissions"
+                f"nothing was stored in the lake at {self.path} ({type(error).__name__}): "
+                "check disk space and permissions"
             ) from error
 
     def files(self, resource_type: str | None = None) -> tuple[LakeFile, ...]:

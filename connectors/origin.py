@@ -49,8 +49,7 @@ def server_base(self_link: str | None, resource_type: str) -> str | None:
     """
     if not self_link:
         return None
-    path = urlsplit(self_link)
-    stem = path._replace(query="", fragment="").geturl().rstrip("/")
+    stem = self_link.partition("?")[0].rstrip("/")
     return stem.removesuffix(f"/{resource_type}") if stem.endswith(f"/{resource_type}") else None
 
 
@@ -62,7 +61,7 @@ def rebased(link: str, current: str, base: str, own_base: str | None) -> str:
     configured origin is taken as it is; anything else is refused with ForeignOriginError, and no request is
     made.
     """
-    target = urljoin(current, link)
+    target = _joined(current, link)
     if origin(target) == origin(base) and not _has_user(urlsplit(target)):
         return target
     if (
@@ -72,8 +71,16 @@ def rebased(link: str, current: str, base: str, own_base: str | None) -> str:
     ):
         return base + target[len(own_base) :]
     raise ForeignOriginError(
-        f"a next link leads to {shown(target)}, not to {shown(base)}: refused; correct the base URL of the server"
+        f"a next link leads to {shown(target)}, not to {shown(base)}: refused; "
+        "correct the base URL of the server"
     )
+
+
+def _joined(current: str, link: str) -> str:
+    try:
+        return urljoin(current, link)
+    except ValueError as error:
+        raise ForeignOriginError("a link of the server is not a URL: refused") from error
 
 
 def _has_user(parts: SplitResult) -> bool:

@@ -84,7 +84,8 @@ class Paging:
             yield page
         if total is not None and matches < total:
             raise IncompleteError(
-                f"{window.label}: the server announced {total} resources, its pages held {matches}: the next run tries again"
+                f"{window.label}: the server announced {total} resources, its pages held {matches}: "
+                "the next run tries again"
             )
 
     def _check(self, url: str, seen: set[str], window: Window) -> None:

@@ -67,7 +67,7 @@ class OpenQuarantine:
         self._write(rejected_line(rejected))
 
     def commit(self, complete: bool) -> None:
-        """Put the new file in place. After a partial pull the lines of the old one stay, behind the new ones."""
+        """Put the new file in place. After a partial pull the old lines stay, behind the new ones."""
         try:
             if not complete and self._path.exists():
                 with self._path.open("rb") as lines:
@@ -100,7 +100,8 @@ class OpenQuarantine:
 
     def _failed(self, error: OSError) -> SpoolError:
         return SpoolError(
-            f"the quarantine {self._path} cannot be written ({error.strerror}): check disk space and permissions"
+            f"the quarantine {self._path} cannot be written ({error.strerror}): "
+            "check disk space and permissions"
         )
 
 

@@ -30,7 +30,8 @@ class Counts:
             or min(self.stored, self.identical, self.superseded, self.quarantined) < 0
         ):
             raise AccountingError(
-                f"{what}: {self.received} received, but {accounted} accounted for; nothing was stored: report this bug"
+                f"{what}: {self.received} received, but {accounted} accounted for; "
+                "nothing was stored: report this bug"
             )
 
 

@@ -51,7 +51,7 @@ class Reason(StrEnum):
     DAMAGED_GZIP = "damaged-gzip"
 
 
-# What nobody asked for is counted but not kept: data minimisation, and a registry export holds millions of them.
+# What nobody asked for is counted but not kept: data minimisation, and an export holds millions of it.
 WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT})
 
 
@@ -215,7 +215,7 @@ def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | No
 
 
 def patient_id(reference: str, patients: Mapping[str, str]) -> str | None:
-    """`Patient/x`, `https://…/Patient/x`, `Patient/x/_history/2` or a urn of the same Bundle -> x, else None."""
+    """`Patient/x`, `https://…/Patient/x`, `Patient/x/_history/2` or a urn of the Bundle -> x, else None."""
     if reference in patients:
         return patients[reference]
     match = PATIENT_REFERENCE.fullmatch(reference)
@@ -262,7 +262,7 @@ def _number(text: str) -> float:
 
 
 def why_not_json(text: str) -> Reason:
-    """Why a strict parser refused this text; the lenient one of the standard library tells the cases apart."""
+    """Why a strict parser refused this text; the lenient one of Python tells the cases apart."""
     try:
         json.loads(text, parse_constant=_constant, parse_int=_number, parse_float=_number)
     except _NotANumberError:

@@ -25,6 +25,8 @@ from connectors.received import Expected, Problem, Received
 from connectors.resource import Reason, Rejected, Resource, read_resource
 from connectors.transport import Timing, TransferLimits, Transport
 
+__all__ = ["CohortQuery", "SearchLimits", "SearchSource"]
+
 OUTCOME_PROBLEM = (
     "the server reports an error within the result, which may not be whole: see the quarantine of the site"
 )
@@ -126,7 +128,7 @@ class SearchSource:
             yield Problem(str(error))
 
     def _entry(self, entry: Entry, window: Window, where: str) -> Iterator[Received]:
-        """One entry: a match of this window, an include (of any type asked for), or something to set aside."""
+        """One entry: a match of this window, an include (of any type asked for), or set aside."""
         included = entry.mode == "include"
         item = self._read(
             entry, frozenset(self.types) if included else frozenset({window.resource_type}), where

@@ -47,6 +47,14 @@ class CutError(ValueError):
     """The body ended before its end: worth fetching again."""
 
 
+class _RetryError(Exception):
+    """This attempt failed in a way that may pass. `wait`: seconds that the server asks for."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
@@ -135,29 +143,37 @@ class Transport:
         ForeignOriginError, RefusedError, TooLargeError, ProtocolError, or UnavailableError after all
         attempts.
         """
-        renewed, failure = False, "no answer"
+        failure = _RetryError("no answer")
         for attempt in range(self._limits.attempts):
-            wait: float | None = None
+            if attempt:
+                self._pause(attempt - 1, failure.wait, what)
             try:
-                answer = self._send(url, what, headers or {})
-                if answer.status == 401 and not renewed and self._authenticator.renew():
-                    renewed = True
-                    answer = self._send(url, what, headers or {})
-                if answer.status == 200:
-                    return parse(self._fhir_body(answer, what))
-                if answer.status not in RETRIED:
-                    raise self._refused(answer, what)
-                failure = f"status {answer.status}"
-                wait = retry_after(answer.headers, self._timing.now())
-            except CutError:
-                failure = "a body that is cut off"
-            except (httpx.TransportError, httpx.DecodingError) as error:
-                failure = type(error).__name__
-            if attempt + 1 < self._limits.attempts:
-                self._pause(attempt, wait, what)
+                return self._attempt(url, what, parse, headers or {})
+            except _RetryError as retry:
+                failure = retry
         raise UnavailableError(
-            f"{what}: {shown(self.base)} gave {failure} in {self._limits.attempts} attempts: the next run tries again"
+            f"{what}: {shown(self.base)} gave {failure} in {self._limits.attempts} attempts: "
+            "the next run tries again"
         )
+
+    def _attempt(
+        self, url: str, what: str, parse: Callable[[bytes], Parsed], headers: Mapping[str, str]
+    ) -> Parsed:
+        try:
+            answer = self._send(url, what, headers)
+            if answer.status == 401 and self._authenticator.renew():
+                answer = self._send(url, what, headers)
+            if answer.status in RETRIED:
+                raise _RetryError(f"status {answer.status}", retry_after(answer.headers, self._timing.now()))
+            if answer.status != 200:
+                raise self._refused(answer, what)
+            return parse(self._fhir_body(answer, what))
+        except CutError as error:
+            raise _RetryError("a body that is cut off") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _RetryError(type(error).__name__) from error
+        except httpx.InvalidURL as error:
+            raise ProtocolError(f"{what}: {shown(self.base)} gave a link that is not a URL") from error
 
     def _send(self, url: str, what: str, headers: Mapping[str, str]) -> Answer:
         if origin(url) != origin(self.base):
@@ -183,7 +199,8 @@ class Transport:
             size += len(piece)
             if size > self._limits.response:
                 raise TooLargeError(
-                    f"{what}: an answer is over the limit of {self._limits.response} bytes: use a smaller page size"
+                    f"{what}: an answer is over the limit of {self._limits.response} bytes: "
+                    "use a smaller page size"
                 )
             if self._timing.monotonic() > end:
                 raise httpx.ReadTimeout("the answer takes too long")
@@ -193,7 +210,8 @@ class Transport:
         kind = answer.headers.get("content-type", "").lower()
         if "html" in kind or answer.body.lstrip()[:9].lower() in (b"<!doctype", b"<html>"):
             raise AuthenticationError(
-                f"{what}: {shown(self.base)} answered with a web page, probably its login: check `url` and `auth`"
+                f"{what}: {shown(self.base)} answered with a web page, probably its login: "
+                "check `url` and `auth`"
             )
         if "xml" in kind:
             raise ProtocolError(
@@ -209,7 +227,8 @@ class Transport:
             )
         if 300 <= status < 400:
             return ForeignOriginError(
-                f"{what}: {shown(self.base)} redirects ({status}), which is refused: set `url` to the final address"
+                f"{what}: {shown(self.base)} redirects ({status}), which is refused: "
+                "set `url` to the final address"
             )
         if 200 <= status < 300:
             return ProtocolError(

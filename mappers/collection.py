@@ -1,8 +1,9 @@
-"""What a FHIRPath expression gives, while it is compiled: a collection with a static type and a way to make it.
+"""What a FHIRPath expression gives, while it is compiled: a collection with a static type and a way to make
+it.
 
-A path is compiled in two steps. First its types are resolved against the elements of R4, which touches a `Shape`;
-when all paths of a view are resolved the shape is whole, and `make` gives the Ibis expression, of a scalar where at
-most one item is possible (null = empty), of an array otherwise (null or [] = empty).
+A path is compiled in two steps. First its types are resolved against the elements of R4, which touches a
+`Shape`; when all paths of a view are resolved the shape is whole, and `make` gives the Ibis expression, of a
+scalar where at most one item is possible (null = empty), of an array otherwise (null or [] = empty).
 """
 
 from __future__ import annotations
@@ -21,9 +22,18 @@ from mappers.shape import DECIMAL, Shape
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """Something that an expression is relative to: a resource, an item of forEach, the item of a `where`."""
+    """Something that an expression is relative to: a resource, an item of forEach, the item of a `where`.
+
+    `depth` is the number of lambdas around it. A lambda's parameter is named by it, so that nested ones
+    never hide each other.
+    """
 
     depth: int = 0
+    prefix: str = "x"
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}{self.depth}"
 
 
 Values = Mapping[Scope, ir.Value]
@@ -34,10 +44,10 @@ Make = Callable[[Values], ir.Value]
 class Collection:
     """A compiled expression.
 
-    `type` is a FHIR type name ("" for the empty collection); `many`: more than one item is possible; `dense`: the
-    array has no nulls; `navigates`: null whenever the focus is null; `literal`: its value if it is a constant;
-    `choice`: the options not yet chosen between (`value`); `home`: parent and element of a primitive, where its
-    extensions stand (`_birthDate`).
+    `type` is a FHIR type name ("" for the empty collection); `many`: more than one item is possible;
+    `dense`: the array has no nulls; `navigates`: null whenever the focus is null; `literal`: its value if it
+    is a constant; `choice`: the options not yet chosen between (`value`); `home`: parent and element of a
+    primitive, where its extensions stand (`_birthDate`).
     """
 
     type: str
@@ -68,26 +78,25 @@ def kind(type_name: str) -> str:
 
 
 def lambda_over(scope: Scope, body: Callable[[ir.Value], ir.Value]) -> Callable[..., ir.Value]:
-    """A one-argument function for Ibis; its parameter is named by depth, so that nested ones never hide each other."""
-    name = f"x{scope.depth}"
+    """A one-argument function for Ibis, which takes the parameter's name from the signature."""
 
     def function(**arguments: ir.Value) -> ir.Value:
-        return body(arguments[name])
+        return body(arguments[scope.name])
 
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    function.__signature__ = inspect.Signature(
+        [inspect.Parameter(scope.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     )
     return function
 
 
 def map_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
     """Each item of an array through `body`."""
-    return array.map(lambda_over(scope, body))  # type: ignore[no-any-return,attr-defined]
+    return array.map(lambda_over(scope, body))
 
 
 def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
     """The items of an array for which `body` is true."""
-    return array.filter(lambda_over(scope, body))  # type: ignore[no-any-return,attr-defined]
+    return array.filter(lambda_over(scope, body))
 
 
 def focus(type_name: str, scope: Scope, shape: Shape | None) -> Collection:
@@ -101,7 +110,9 @@ def densify(found: Collection, depth: int) -> Collection:
         return found
     scope = Scope(depth)
     return replace(
-        found, dense=True, make=lambda values: filter_items(found.make(values), scope, lambda item: item.notnull())
+        found,
+        dense=True,
+        make=lambda values: filter_items(found.make(values), scope, lambda item: item.notnull()),
     )
 
 
@@ -112,8 +123,8 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
     def make(values: Values) -> ir.Value:
         made = base.make(values)
         if not base.many:
-            return _read(made[chosen.name], chosen, scope)  # type: ignore[index]
-        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, Scope(depth + 1)))  # type: ignore[index]
+            return _read(made[chosen.name], chosen, scope)
+        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, Scope(depth + 1)))
         return stepped.flatten() if chosen.many else stepped
 
     return Collection(
@@ -140,4 +151,4 @@ def _boolean(text: ir.Value) -> ir.Value:
 
 
 def _integer(text: ir.Value) -> ir.Value:
-    return ibis.cases((text.re_search(r"^-?[0-9]+$"), text.try_cast(dt.int64)))  # type: ignore[attr-defined]
+    return ibis.cases((text.re_search(r"^-?[0-9]+$"), text.try_cast(dt.int64)))

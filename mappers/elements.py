@@ -38,7 +38,7 @@ class Choice:
 
 @cache
 def _table() -> Mapping[str, Mapping[str, str]]:
-    return json.loads(files("mappers").joinpath("elements.json").read_text("utf-8"))  # type: ignore[no-any-return]
+    return json.loads(files("mappers").joinpath("elements.json").read_text("utf-8"))
 
 
 def is_type(name: str) -> bool:

@@ -21,7 +21,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 PACKAGE = "fhir.resources.R4B"
-RENAMED = {"encodedBytes": "base64Binary", "uuidVersion": "uuid"}  # where the class is not named as its FHIR type
+RENAMED = {
+    "encodedBytes": "base64Binary",
+    "uuidVersion": "uuid",
+}  # where the class is not named as its FHIR type
 
 
 def models() -> Iterator[type[BaseModel]]:
@@ -32,7 +35,11 @@ def models() -> Iterator[type[BaseModel]]:
             continue
         module = importlib.import_module(f"{PACKAGE}.{module_info.name}")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__:
+            if (
+                isinstance(value, type)
+                and issubclass(value, BaseModel)
+                and value.__module__ == module.__name__
+            ):
                 yield value
 
 

@@ -1,8 +1,9 @@
 """FHIRPath syntax tree -> Ibis expression.
 
-`Compiler.compile` resolves a tree against the type of its focus (an error names the element of the view) and gives a
-`Collection`. Operators are here and in `mappers.comparison`, functions in `mappers.fhirpath_functions`.
-Source: FHIRPath N1, https://hl7.org/fhirpath/N1/ and its subset in https://sql-on-fhir.org
+`Compiler.compile` resolves a tree against the type of its focus (an error names the element of the view) and
+gives a `Collection`. Operators are here and in `mappers.comparison`, functions in
+`mappers.fhirpath_functions`. Source: FHIRPath N1, https://hl7.org/fhirpath/N1/ and its subset in
+https://sql-on-fhir.org
 """
 
 from __future__ import annotations
@@ -134,14 +135,19 @@ class Compiler:
         if not found.many:
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
         dense = densify(found, depth)
-        return replace(found, many=False, make=lambda values: dense.make(values)[position])  # type: ignore[index]
+        return replace(found, many=False, home=None, make=lambda values: dense.make(values)[position])
 
     def single(self, found: Collection, depth: int) -> Collection:
         """The one item of a collection; several stop the run with a `CardinalityError` that names the element."""
         if not found.many:
             return found
         dense = densify(found, depth)
-        return replace(found, many=False, make=lambda values: comparison.only(dense.make(values), self.element))
+        return replace(
+            found,
+            many=False,
+            home=None,
+            make=lambda values: comparison.only(dense.make(values), self.element),
+        )
 
     def condition(self, found: Collection, depth: int) -> Collection:
         """A collection as a condition: a boolean is itself, any other single item is true, none is empty."""
@@ -186,7 +192,7 @@ class Compiler:
         if operand.literal is not None:
             return constant(Literal(operand.type, f"-{operand.literal}"))
         one = self.single(operand, depth)
-        return replace(one, home=None, make=lambda values: -one.make(values))  # type: ignore[operator]
+        return replace(one, home=None, make=lambda values: -one.make(values))
 
     def _binary(self, operator: str, left: Tree, right: Tree, focus: Collection, depth: int) -> Collection:
         first, second = self.compile(left, focus, depth), self.compile(right, focus, depth)
@@ -204,16 +210,19 @@ class Compiler:
         compare = comparison.comparator(self, operator, first, second)
         if operator in ("=", "!=") and (first.many or second.many):
             left, right = densify(first, depth), densify(second, depth)
-            return boolean(lambda values: comparison.equal_collections(operator, left, right, values, compare))
+            return boolean(
+                lambda values: comparison.equal_collections(operator, left, right, values, compare)
+            )
         one, other = self.single(first, depth), self.single(second, depth)
         return boolean(
-            lambda values: compare(one.make(values), other.make(values)), navigates=one.navigates or other.navigates
+            lambda values: compare(one.make(values), other.make(values)),
+            navigates=one.navigates or other.navigates,
         )
 
 
 def boolean(make: object, *, navigates: bool = False) -> Collection:
     """A single boolean."""
-    return Collection("boolean", False, make, navigates=navigates)  # type: ignore[arg-type]
+    return Collection("boolean", False, make, navigates=navigates)
 
 
 def empty() -> Collection:
@@ -229,7 +238,9 @@ def constant(literal: Literal) -> Collection:
             return ibis.literal(literal.text == "true")
         if literal.type == "decimal":
             return ibis.literal(Decimal(literal.text), sql_type("decimal"))
-        return ibis.literal(int(literal.text) if literal.type == "integer" else literal.text, sql_type(literal.type))
+        return ibis.literal(
+            int(literal.text) if literal.type == "integer" else literal.text, sql_type(literal.type)
+        )
 
     return Collection(literal.type, False, make, literal=literal.text)
 

@@ -1,7 +1,7 @@
 """The functions of FHIRPath that views may use, and those that SQL on FHIR adds.
 
-Each takes the compiler, the collection it is called on, its argument trees, the focus and the depth of lambdas.
-Source: FHIRPath N1, section 5; SQL on FHIR v2, https://sql-on-fhir.org
+Each takes the compiler, the collection it is called on, its argument trees, the focus and the depth of
+lambdas. Source: FHIRPath N1, section 5; SQL on FHIR v2, https://sql-on-fhir.org
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ def call(
     if not fewest <= len(args) <= most:
         wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
         raise compiler.error(f"{name}() takes {wanted} arguments, not {len(args)}")
+    if base.choice and name not in ("ofType", "exists", "empty"):
+        raise compiler.error(
+            f"'{base.choice.name}' has a choice of types; write {base.choice.name}.ofType(TYPE).{name}()"
+        )
     return function(compiler, base, args, context, depth)
 
 
@@ -62,7 +66,7 @@ def type_operator(compiler: Compiler, operator: str, base: Collection, name: str
     if operator == "as":
         return chosen
     nothing, something = _is_empty(compiler, base, depth), _is_empty(compiler, chosen, depth)
-    return Collection("boolean", False, lambda values: ibis.cases((~nothing(values), ~something(values))))  # type: ignore[operator]
+    return Collection("boolean", False, lambda values: ibis.cases((~nothing(values), ~something(values))))
 
 
 def _where(
@@ -71,7 +75,8 @@ def _where(
     dense = densify(base, depth)
     scope = Scope(depth + 1)
     criterion = compiler.condition(
-        compiler.compile(args[0], replace(dense, many=False, make=lambda values: values[scope]), depth + 1), depth + 1
+        compiler.compile(args[0], replace(dense, many=False, make=lambda values: values[scope]), depth + 1),
+        depth + 1,
     )
 
     def holds(values: Values, item: ir.Value) -> ir.Value:
@@ -83,7 +88,7 @@ def _where(
             return filter_items(made, scope, lambda item: holds(values, item))
         return ibis.cases((holds(values, made), made))
 
-    return replace(dense, make=make)
+    return replace(dense, home=None, make=make)
 
 
 def _exists(
@@ -91,7 +96,7 @@ def _exists(
 ) -> Collection:
     found = _where(compiler, base, args, context, depth) if args else base
     nothing = _is_empty(compiler, found, depth)
-    return Collection("boolean", False, lambda values: ~nothing(values))  # type: ignore[operator]
+    return Collection("boolean", False, lambda values: ~nothing(values))
 
 
 def _empty(
@@ -153,9 +158,9 @@ def _last(
 
     def make(values: Values) -> ir.Value:
         made: Any = dense.make(values)
-        return made[_length(made) - 1]  # type: ignore[no-any-return]
+        return made[_length(made) - 1]
 
-    return replace(base, many=False, make=make)
+    return replace(base, many=False, home=None, make=make)
 
 
 def _join(
@@ -172,7 +177,7 @@ def _join(
     def make(values: Values) -> ir.Value:
         made: Any = dense.make(values)
         joined = made.join(between) if base.many else made
-        return joined.fill_null("")  # type: ignore[no-any-return]
+        return joined.fill_null("")
 
     return Collection("string", False, make)
 
@@ -195,7 +200,9 @@ def _of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Col
         return _contained(base, name, depth)
     if base.type in (name, ""):
         return base
-    return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True)
+    return Collection(
+        name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True
+    )
 
 
 def _option(compiler: Compiler, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
@@ -218,7 +225,9 @@ def _contained(base: Collection, name: str, depth: int) -> Collection:
     def make(values: Values) -> ir.Value:
         made = base.make(values)
         if base.many:
-            return filter_items(map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name)  # type: ignore[index]
+            return filter_items(
+                map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name
+            )
         return ibis.cases((parsed(made)["resourceType"] == name, parsed(made)))
 
     return Collection(name, base.many, make, shape, navigates=base.navigates)
@@ -230,7 +239,7 @@ def from_json(text: ir.Value, shape: Shape) -> ir.Value:
     @ibis.udf.scalar.builtin(name="from_json", signature=((dt.string, dt.string), shape.dtype()))
     def read(text: str, structure: str) -> object: ...
 
-    return read(text, shape.literal())  # type: ignore[no-any-return]
+    return read(text, shape.literal())
 
 
 def _extension(
@@ -246,7 +255,7 @@ def _extension(
     scope = Scope(depth)
     return replace(
         extensions,
-        make=lambda values: filter_items(extensions.make(values), scope, lambda item: item["url"] == text),  # type: ignore[index]
+        make=lambda values: filter_items(extensions.make(values), scope, lambda item: item["url"] == text),
     )
 
 
@@ -254,7 +263,9 @@ def _resource_key(
     compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int
 ) -> Collection:
     if not is_resource(base.type) or base.many:
-        raise compiler.error(f"getResourceKey() is asked of a {base.type}; it is for the resource of the view")
+        raise compiler.error(
+            f"getResourceKey() is asked of a {base.type}; it is for the resource of the view"
+        )
     return compiler.step(base, Element("id", "id", False), depth)
 
 
@@ -288,8 +299,9 @@ def _key(reference: Any, type_name: str | None) -> ir.Value:
     if type_name is None:
         return key
     # Nearly every reference is "Type/id": that needs no regular expression.
-    plain = reference.startswith(f"{type_name}/") & ~reference[len(type_name) + 1 :].re_search("[/?#|]")
-    return ibis.cases((plain, reference[len(type_name) + 1 :].nullif("")), else_=key)
+    rest = reference.substr(len(type_name) + 1)
+    plain = reference.startswith(f"{type_name}/") & ~ibis.or_(*(rest.contains(mark) for mark in "/?#|"))
+    return ibis.cases((plain, rest.nullif("")), else_=key)
 
 
 def _type_argument(compiler: Compiler, function: str, tree: Tree) -> str:
@@ -319,10 +331,79 @@ FUNCTIONS: dict[str, tuple[Function, int, int]] = {
     "getReferenceKey": (_reference_key, 0, 1),
 }
 STANDARD = frozenset(
-    "abs aggregate all allFalse allTrue anyFalse anyTrue as ceiling children combine contains convertsToBoolean "
-    "convertsToDate convertsToDateTime convertsToDecimal convertsToInteger convertsToQuantity convertsToString "
-    "convertsToTime descendants distinct endsWith exclude exp floor hasValue highBoundary iif indexOf intersect is "
-    "isDistinct length ln log lowBoundary lower matches memberOf now power repeat replace replaceMatches resolve round "
-    "select single skip split sqrt startsWith subsetOf substring supersetOf tail take timeOfDay toBoolean toChars "
-    "toDate toDateTime toDecimal toInteger toQuantity toString toTime today trace truncate union upper".split()
+    [
+        "abs",
+        "aggregate",
+        "all",
+        "allFalse",
+        "allTrue",
+        "anyFalse",
+        "anyTrue",
+        "as",
+        "ceiling",
+        "children",
+        "combine",
+        "contains",
+        "convertsToBoolean",
+        "convertsToDate",
+        "convertsToDateTime",
+        "convertsToDecimal",
+        "convertsToInteger",
+        "convertsToQuantity",
+        "convertsToString",
+        "convertsToTime",
+        "descendants",
+        "distinct",
+        "endsWith",
+        "exclude",
+        "exp",
+        "floor",
+        "hasValue",
+        "highBoundary",
+        "iif",
+        "indexOf",
+        "intersect",
+        "is",
+        "isDistinct",
+        "length",
+        "ln",
+        "log",
+        "lowBoundary",
+        "lower",
+        "matches",
+        "memberOf",
+        "now",
+        "power",
+        "repeat",
+        "replace",
+        "replaceMatches",
+        "resolve",
+        "round",
+        "select",
+        "single",
+        "skip",
+        "split",
+        "sqrt",
+        "startsWith",
+        "subsetOf",
+        "substring",
+        "supersetOf",
+        "tail",
+        "take",
+        "timeOfDay",
+        "toBoolean",
+        "toChars",
+        "toDate",
+        "toDateTime",
+        "toDecimal",
+        "toInteger",
+        "toQuantity",
+        "toString",
+        "toTime",
+        "today",
+        "trace",
+        "truncate",
+        "union",
+        "upper",
+    ]
 )

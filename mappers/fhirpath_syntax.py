@@ -1,7 +1,7 @@
 """FHIRPath text -> syntax tree.
 
-The grammar and its ANTLR parser are those of fhirpathpy; its own `parse` recovers silently from errors (`name.` and
-`a b` pass), so the parser is driven here with a listener that raises.
+The grammar and its ANTLR parser are those of fhirpathpy; its own `parse` recovers silently from errors
+(`name.` and `a b` pass), so the parser is driven here with a listener that raises.
 Source: FHIRPath N1, https://hl7.org/fhirpath/N1/grammar.html
 """
 
@@ -120,13 +120,14 @@ def parse(text: str) -> Tree:
 
 
 def _parser(text: str) -> Any:
-    # Imported here: ANTLR and the generated parser take 0.15 s, which only a run that compiles a view should pay.
+    # Imported here: ANTLR and the generated parser take 0.15 s, which only a run that compiles a view should
+    # pay.
     from antlr4 import CommonTokenStream, InputStream
     from antlr4.error.ErrorListener import ErrorListener
     from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
     from fhirpathpy.parser.generated.FHIRPathParser import FHIRPathParser
 
-    class Raising(ErrorListener):  # type: ignore[misc]
+    class Raising(ErrorListener):
         def syntaxError(self, *args: Any) -> None:  # noqa: N802  ANTLR's name
             raise PathSyntaxError(f"not FHIRPath at column {args[3] + 1}: {args[4]}")
 
@@ -150,7 +151,13 @@ def _tree(node: Any) -> Tree:
             return Constant(_name(children[0].getChild(1)))
         case "InvocationExpression":
             return _invocation(children[2], _tree(children[0]))
-        case "MemberInvocation" | "FunctionInvocation" | "ThisInvocation" | "IndexInvocation" | "TotalInvocation":
+        case (
+            "MemberInvocation"
+            | "FunctionInvocation"
+            | "ThisInvocation"
+            | "IndexInvocation"
+            | "TotalInvocation"
+        ):
             return _invocation(node, None)
         case "IndexerExpression":
             return Indexer(_tree(children[0]), _tree(children[2]))

@@ -1,10 +1,10 @@
 """The nested column types that a view needs: only the elements that its paths touch are read from the JSON.
 
-A shape grows while paths are compiled and is then given to the engine twice: as an Ibis type and as the structure
-literal of DuckDB's `from_json`. How the primitives are read:
+A shape grows while paths are compiled and is then given to the engine twice: as an Ibis type and as the
+structure literal of DuckDB's `from_json`. How the primitives are read:
 
-- decimal as DECIMAL(38,18), which keeps every digit (DuckDB reads the digits, not a double); beyond 20 digits before
-  or 18 after the point, the value is null or rounded;
+- decimal as DECIMAL(38,18), which keeps every digit (DuckDB reads the digits, not a double); beyond 20
+  digits before or 18 after the point, the value is null or rounded;
 - integer and boolean as text, so that 1.5 or 1 become null and not 2 or true;
 - everything else as text, dates too: a partial date survives;
 - a complex element of which nothing is touched (`name.exists()`), and a resource in a resource, as JSON text.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,20 @@ class Terminology:
 
     rows: pa.Table
     names: frozenset[str]
+    engine_table: ir.Table | None = None
 
     def codes(self, name: str) -> list[tuple[str, str]]:
         """(system, code) of one value set, in file order; this is what a FHIR token search asks for."""
         self._known(name)
         return [(r["system"], r["code"]) for r in self.rows.to_pylist() if r["name"] == name]
 
+    def bound(self, table: ir.Table) -> Terminology:
+        """The same terminology, read from `table`: its `rows` as an engine holds them."""
+        return replace(self, engine_table=table)
+
     @cached_property
     def _table(self) -> ir.Table:
-        return ibis.memtable(self.rows)
+        return ibis.memtable(self.rows) if self.engine_table is None else self.engine_table
 
     def table(self, name: str) -> ir.Table:
         """The rows of one value set or concept map, as an Ibis table."""

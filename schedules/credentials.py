@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from schedules.errors import ConfigError
-from schedules.settings import BasicAuth, BearerAuth, SearchSite, Settings
+from schedules.settings import BasicAuth, BearerAuth, NoAuth, SearchSite, Settings
 
 PSEUDONYM_KEY = "PERIOP_PSEUDONYM_KEY"
 KEY_FILE = "pseudonym.key"
@@ -16,7 +16,8 @@ KEY_BYTES = 32
 
 
 def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> str:
-    """The secret that variable `env` or `file` holds. Raises `ConfigError` that names which one is missing or empty."""
+    """The secret that variable `env` or `file` holds. Raises `ConfigError` that names which one is
+    missing or empty."""
     if env is not None:
         where, value = f"environment variable {env}", environ.get(env, "")
     elif file is not None:
@@ -40,7 +41,7 @@ def _first_line(file: Path) -> str:
 
 
 def authorization(site: SearchSite, environ: Mapping[str, str]) -> tuple[str, str] | str | None:
-    """What the connector of `site` sends: (username, password) for Basic, a token for Bearer, none for no credentials.
+    """What `site` asks for: (username, password) for Basic, a token for Bearer, none for no credentials.
 
     Raises `ConfigError` when the secret is missing.
     """
@@ -49,15 +50,17 @@ def authorization(site: SearchSite, environ: Mapping[str, str]) -> tuple[str, st
             return username, secret(env, file, environ)
         case BearerAuth(token_env=env, token_file=file):
             return secret(env, file, environ)
-        case _:
+        case NoAuth():
             return None
 
 
 def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
-    """The key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), else `pseudonym.key`.
+    """The key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), else
+    `pseudonym.key`.
 
-    The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError` when the key
-    is malformed, when others may read its file, or when the file is gone though tables were made with it.
+    The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError`
+    when the key is malformed, when others may read its file, or when the file is gone though tables were
+    made with it.
     """
     if PSEUDONYM_KEY in environ:
         return _decoded(environ[PSEUDONYM_KEY], f"environment variable {PSEUDONYM_KEY}")
@@ -92,7 +95,8 @@ def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
 
 
 def _create_key(file: Path) -> None:
-    """Written whole beside its place, then linked: of two processes at once, one makes it and both read the same."""
+    """Written whole beside its place, then linked: of two processes at once, one makes it and both read
+    the same."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{KEY_FILE}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,9 +1,10 @@
-"""When a night is due: five cron fields over wall clock time, each wall clock slot exactly once a year of its kind.
+"""When a night is due: five cron fields over wall clock time, each wall clock slot exactly once a year
+of its kind.
 
-APScheduler's own cron trigger misreads two things: it numbers weekdays from Monday (crontab: Sunday), and on a day
-of a clock change it fires twice, or not at all, in the hour that is repeated or left out. Here the fields are
-matched on the wall clock alone and then placed in time: a slot in a left-out hour comes when the clock has jumped,
-a slot in a repeated hour comes at its first occurrence.
+APScheduler's own cron trigger misreads two things: it numbers weekdays from Monday (crontab: Sunday),
+and on a day of a clock change it fires twice, or not at all, in the hour that is repeated or left out.
+Here the fields are matched on the wall clock alone and then placed in time: a slot in a left-out hour
+comes when the clock has jumped, a slot in a repeated hour comes at its first occurrence.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class WallClockCron(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped
             raise ValueError(f"'{expression[:40]}' never comes due; check day-of-month and month")
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The interface of APScheduler: the slot after `previous_fire_time`, or the first one from `now` on."""
+        """The interface of APScheduler: the slot after `previous_fire_time`, or the first one from `now`
+        on."""
         after = previous_fire_time or now - timedelta(microseconds=1)
         return self.next_after(after)
 
@@ -55,7 +57,8 @@ class WallClockCron(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped
         return None
 
     def _slots(self, start: datetime) -> Iterator[datetime]:
-        """Slots in time from `start` on; aware datetimes of one zone compare by wall clock, so by way of UTC."""
+        """Slots in time from `start` on; aware datetimes of one zone compare by wall clock, so by way of
+        UTC."""
         wall = start.astimezone(self.zone).replace(tzinfo=UTC)
         previous = None
         while wall is not None:

@@ -8,10 +8,12 @@ PeriopError                 1    what happened, where, and what to do
 ├── NoSiteError             1    no site could be synchronised, so nothing newer can be released
 └── PublishError            1    a release cannot be written or delivered
 
-StopRequested             130    a KeyboardInterrupt: the service was told to stop and stops at the next safe point
+StopRequested             130    a KeyboardInterrupt: the service was told to stop and stops at the next
+safe point
 
-Errors of `connectors`, `mappers` and `analytics` keep their own trees. Whatever is in none of them is a bug: it is
-shown with its traceback, and its message goes to a file in the data directory only, since it may quote a record.
+Errors of `connectors`, `mappers` and `analytics` keep their own trees. Whatever is in none of them is a
+bug: it is shown with its traceback, and its message goes to a file in the data directory only, since it
+may quote a record.
 """
 
 from __future__ import annotations
@@ -73,8 +75,9 @@ class PublishError(PeriopError):
     """A release cannot be written or delivered."""
 
 
-class StopRequested(KeyboardInterrupt):  # noqa: N818 - a request, not a failure
-    """Raised at a safe point of a run after the service was told to stop; no `except Exception` holds it up."""
+class StopRequested(KeyboardInterrupt):
+    """Raised at a safe point of a run after the service was told to stop; no `except Exception` holds it
+    up."""
 
 
 def exit_code(error: BaseException) -> Exit:

@@ -1,9 +1,11 @@
-"""The service: APScheduler says "now", the ledger says whether a night is due, the lock says whether it may run.
+"""The service: APScheduler says "now", the ledger says whether a night is due, the lock says whether it
+may run.
 
-A night is due when a slot of the schedule has passed since something was first filed in the ledger (the service files
-its own start) and no whole run has begun since that slot. Two jobs ask: the cron job at the slot, and a watch every
-minute, which makes up for a service that was down, a clock that jumped, a lock that was busy and a night that was
-still running at the next slot. So no slot is lost, and none runs twice.
+A night is due when a slot of the schedule has passed since something was first filed in the ledger (the
+service files its own start) and no whole run has begun since that slot. Two jobs ask: the cron job at
+the slot, and a watch every minute, which makes up for a service that was down, a clock that jumped, a
+lock that was busy and a night that was still running at the next slot. So no slot is lost, and none runs
+twice.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ Night = Callable[[], Exit]
 
 
 class Nightly:
-    """Runs `night` when the ledger says that one is due; never two at once; a failing one does not end the service."""
+    """Runs `night` when the ledger says that one is due; never two at once; a failing one does not end
+    the service."""
 
     def __init__(self, cron: WallClockCron, ledger_file: Path, now: Clock, night: Night) -> None:
         self.cron = cron
@@ -58,7 +61,8 @@ class Nightly:
         return self.cron.next_after(self._now())
 
     def run_if_due(self) -> None:
-        """Run a night if one is due and none is running. Never raises: the end is logged, and filed by the night."""
+        """Run a night if one is due and none is running. Never raises: the end is logged, and filed by
+        the night."""
         if not self._running.acquire(blocking=False):
             return
         try:
@@ -80,20 +84,18 @@ class Nightly:
                 return
             log.info("the night due at %s begins", slot.isoformat())
             code = self._night()
-            log.log(logging.INFO if code == Exit.OK else logging.WARNING, "the night ended: %s", code.name.lower())
+            log.log(
+                logging.INFO if code == Exit.OK else logging.WARNING, "the night ended: %s", code.name.lower()
+            )
         except StopRequested:
             log.warning("the night stopped at a safe point; it is made up for at the next start")
         except LockBusyError as error:
             log.warning("the night waits: %s", error)
         except Exception as error:
-            _log_failure(error)
-
-
-def _log_failure(error: Exception) -> None:
-    if is_for_people(error):
-        log.error("the night failed (exit code %d): %s", exit_code(error), sentence(error))
-    else:
-        log.exception("the night failed by a fault of periop's; please report this traceback")
+            if not is_for_people(error):
+                log.exception("the night failed by a fault of periop's; please report this traceback")
+            else:
+                log.error("the night failed (exit code %d): %s", exit_code(error), sentence(error))
 
 
 def make_scheduler(nightly: Nightly) -> BlockingScheduler:
@@ -117,8 +119,9 @@ def make_scheduler(nightly: Nightly) -> BlockingScheduler:
 def serve(nightly: Nightly, stop: threading.Event, exit_now: Callable[[int], Any]) -> Exit:
     """Serve until SIGTERM (ends with 0) or SIGINT (130). Call from the main thread.
 
-    `stop` is set at once, for the night to end at its next safe point; one that has not ended after `GRACE_SECONDS`
-    is cut off by `exit_now`, which every stage survives: the next run ends in the same state.
+    `stop` is set at once, for the night to end at its next safe point; one that has not ended after
+    `GRACE_SECONDS` is cut off by `exit_now`, which every stage survives: the next run ends in the same
+    state.
     """
     scheduler = make_scheduler(nightly)
     started = threading.Event()
@@ -137,7 +140,9 @@ def serve(nightly: Nightly, stop: threading.Event, exit_now: Callable[[int], Any
     scheduler.start()
     code = Exit.INTERRUPTED if received and received[0] == signal.SIGINT else Exit.OK
     if not nightly.wait_until_idle(GRACE_SECONDS):
-        log.warning("the night did not reach a safe point in time and is cut off; the next start makes up for it")
+        log.warning(
+            "the night did not reach a safe point in time and is cut off; the next start makes up for it"
+        )
         exit_now(code)
     return code
 
@@ -146,4 +151,3 @@ def _shut_down(scheduler: BlockingScheduler, started: threading.Event) -> None:
     started.wait()
     if scheduler.running:
         scheduler.shutdown(wait=False)
-

@@ -1,8 +1,9 @@
 """Logs and tracebacks on stderr that hold no patient data.
 
-Only our own rooms are heard below WARNING: a client library logs addresses, and an address holds a patient's id. A
-traceback shows where the program was and what kind of error it met, not the error's message, which may quote a
-record; the whole of it goes to `crash.txt` in the data directory, where the records already are.
+Only our own rooms are heard below WARNING: a client library logs addresses, and an address holds a
+patient's id. A traceback shows where the program was and what kind of error it met, not the error's
+message, which may quote a record; the whole of it goes to `crash.txt` in the data directory, where the
+records already are.
 """
 
 from __future__ import annotations
@@ -57,12 +58,15 @@ def where_it_failed(error: BaseException) -> str:
     parts = []
     for link in reversed(list(_chain(error))):
         frames = "".join(traceback.format_tb(link.__traceback__))
-        parts.append(f"Traceback (most recent call last):\n{frames}{type(link).__module__}.{type(link).__qualname__}")
+        parts.append(
+            f"Traceback (most recent call last):\n{frames}{type(link).__module__}.{type(link).__qualname__}"
+        )
     return "\n\nand then\n\n".join(parts)
 
 
 def keep_whole_traceback(error: BaseException, folder: Path) -> Path | None:
-    """Write the traceback of `error`, messages included, to `crash.txt` in `folder`; none if that cannot be done."""
+    """Write the traceback of `error`, messages included, to `crash.txt` in `folder`; none if that cannot
+    be done."""
     file = folder / CRASH_FILE
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

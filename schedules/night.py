@@ -52,7 +52,8 @@ class Outcome:
 
 @contextmanager
 def recorded_run(settings: Settings, kind: str, now: Clock) -> Iterator[tuple[Ledger, OpenRun]]:
-    """The run lock, the ledger, and a run of `kind` in it, around the body. Runs that a kill left open are closed."""
+    """The run lock, the ledger, and a run of `kind` in it, around the body. Runs that a kill left open
+    are closed."""
     with run_lock(settings.data_dir), open_ledger(settings.ledger_file) as ledger:
         ledger.mark_interrupted()
         with ledger.record(kind, now) as run:
@@ -97,7 +98,8 @@ def sync_sites(
 def _attempt(
     settings: Settings, site: str, stages: Stages, watch: Watch, full: bool
 ) -> tuple[SyncReport, ConnectorError | None]:
-    """The report of `site`; when the site cannot be read, a report that says so. Faults of this machine pass."""
+    """The report of `site`; when the site cannot be read, a report that says so. Faults of this machine
+    pass."""
     try:
         return stages.sync(settings, (site,), full=full, progress=watch.page)[0], None
     except (FolderError, AuthenticationError, ServerError) as error:

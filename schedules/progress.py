@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from connectors.report import Progress
 from rich.progress import TaskID
 
+from connectors.report import Progress
 from schedules.errors import StopRequested
 from schedules.night import Watch
 
@@ -52,10 +52,10 @@ def _lines(stream: TextIO, elapsed: Callable[[], float]) -> Watch:
         nonlocal last
         if elapsed() - last >= LINE_SECONDS:
             last = elapsed()
-            print(told(progress), file=stream, flush=True)  # noqa: T201 - this is the output
+            print(told(progress), file=stream, flush=True)
 
     def step(text: str) -> None:
-        print(text, file=stream, flush=True)  # noqa: T201 - this is the output
+        print(text, file=stream, flush=True)
 
     return Watch(page, step)
 

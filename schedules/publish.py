@@ -2,8 +2,8 @@
 
     releases/.new-<n>/   written and flushed  ──rename──>  releases/<n>/  ──>  releases/current -> <n>
 
-A kill before the rename leaves a `.new-*` folder, which the next run removes; a kill between the rename and the
-switch leaves a whole release, which the next run points to. Both end as if nothing had happened.
+A kill before the rename leaves a `.new-*` folder, which the next run removes; a kill between the rename
+and the switch leaves a whole release, which the next run points to. Both end as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_release(
     study: Study,
     releases_dir: Path,
     published: PublishedFigures,
-    disclosure_note: str | None = None,
+    statement: str | None = None,
     *,
     dry_run: bool = False,
 ) -> PublishReport:
@@ -50,8 +50,10 @@ def write_release(
     With `dry_run` nothing is written: the report says which release it would be.
     """
     if not isinstance(released, Released):
-        raise PublishError("only what disclosure control released is published; call analytics.disclosure.release")
-    artefacts = _artefacts(released, study, published, disclosure_note)
+        raise PublishError(
+            "only what disclosure control released is published; call analytics.disclosure.release"
+        )
+    artefacts = _artefacts(released, study, published, statement)
     return (plan_release if dry_run else file_release)(artefacts, releases_dir)
 
 
@@ -81,7 +83,8 @@ def file_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
 
 
 def deliver(release: Path, target_dir: Path) -> Path:
-    """Copy the release folder `release` into `target_dir` under its number and point `current` there to it."""
+    """Copy the release folder `release` into `target_dir` under its number and point `current` there to
+    it."""
     number, copy = int(release.name), target_dir / release.name
     target_dir.mkdir(parents=True, exist_ok=True)
     _remove_drafts(target_dir)
@@ -89,7 +92,9 @@ def deliver(release: Path, target_dir: Path) -> Path:
     if not copy.exists():
         _write(target_dir, number, files)
     elif not _says_the_same(copy, files):
-        raise PublishError(f"{copy}: holds another release of that number; empty the folder or give another path")
+        raise PublishError(
+            f"{copy}: holds another release of that number; empty the folder or give another path"
+        )
     _switch(target_dir, number)
     return copy
 
@@ -105,7 +110,7 @@ def current_release(releases_dir: Path) -> int | None:
     """The number that `current` points to; none where nothing is published."""
     current = releases_dir / CURRENT
     try:
-        name = os.readlink(current) if current.is_symlink() else current.read_text().strip()
+        name = current.readlink().name if current.is_symlink() else current.read_text().strip()
     except FileNotFoundError:
         return None
     if not name.isdecimal() or not (releases_dir / name).is_dir():
@@ -113,7 +118,9 @@ def current_release(releases_dir: Path) -> int | None:
     return int(name)
 
 
-def _artefacts(released: Released, study: Study, published: PublishedFigures, note: str | None) -> Artefacts:
+def _artefacts(
+    released: Released, study: Study, published: PublishedFigures, statement: str | None
+) -> Artefacts:
     from analytics.report import render_html
     from analytics.results import dumps, to_csv
 
@@ -122,7 +129,9 @@ def _artefacts(released: Released, study: Study, published: PublishedFigures, no
             IDENTITY: lambda: _bytes(dumps(released, number)),
             "results.csv": lambda: _bytes(to_csv(released)),
             "report.html": lambda: _bytes(
-                render_html(released, study, number, published.proportions, published.other, statement=note)
+                render_html(
+                    released, study, number, published.proportions, published.other, statement=statement
+                )
             ),
         }
 

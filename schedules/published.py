@@ -1,7 +1,7 @@
 """The published figures of a study, from the CSV files beside its file.
 
-`published = "trial.csv"` in the study names the proportions; the medians lie in `trial_other.csv`, if there are any.
-Columns: those of `analytics.comparison`.
+`published = "trial.csv"` in the study names the proportions; the medians lie in `trial_other.csv`, if
+there are any. Columns: those of `analytics.comparison`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from schedules.errors import ConfigError
 
 @dataclass(frozen=True)
 class PublishedFigures:
-    """`proportions`: one row a published proportion; `other`: one row a published median. None where there is none."""
+    """`proportions`: one row a published proportion; `other`: one row a published median. None where
+    there is none."""
 
     proportions: pd.DataFrame | None = None
     other: pd.DataFrame | None = None
@@ -28,7 +29,8 @@ class PublishedFigures:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One published figure beside ours, as text; `equal`: x and n are the same, for a median what is printed."""
+    """One published figure beside ours, as text; `equal`: x and n are the same, for a median what is
+    printed."""
 
     id: str
     label: str
@@ -39,13 +41,16 @@ class Agreement:
 
 
 def load_published(study: Study, study_file: Path) -> PublishedFigures:
-    """The figures that `study`, read from `study_file`, names. Raises `ConfigError` when its file is not there."""
+    """The figures that `study`, read from `study_file`, names. Raises `ConfigError` when its file is not
+    there."""
     if study.published is None:
         return PublishedFigures()
     file = study_file.parent / study.published
     other = file.with_name(f"{file.stem}_other{file.suffix}")
     if not file.is_file():
-        raise ConfigError(f"{study_file}: published: {file} is not there; put it beside the study or drop the key")
+        raise ConfigError(
+            f"{study_file}: published: {file} is not there; put it beside the study or drop the key"
+        )
     others = _read(other, OTHER_COLUMNS) if other.is_file() else None
     return PublishedFigures(_read(file, PROPORTION_COLUMNS), others)
 

@@ -1,12 +1,12 @@
 """The run ledger: what ran, when and how it ended, in SQLite (WAL, `synchronous=FULL`).
 
-A run moves through these states; only the holder of the run lock opens the ledger to write, so a run that is still
-`running` when it does was killed:
+A run moves through these states; only the holder of the run lock opens the ledger to write, so a run
+that is still `running` when it does was killed:
 
     running ──> ok | partial | withheld | failed | interrupted
 
-Instants are UTC, ISO 8601 with microseconds. `detail` and `counts` hold counts and messages, never patient data.
-Raises `LedgerError` with the way to repair it when the file is damaged.
+Instants are UTC, ISO 8601 with microseconds. `detail` and `counts` hold counts and messages, never
+patient data. Raises `LedgerError` with the way to repair it when the file is damaged.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Ledger:
     def _finish(self, run: OpenRun, finished: datetime) -> None:
         with self._db:
             self._db.execute(
-                "update runs set finished = ?, status = ?, exit_code = ?, release = ?, detail = ? where id = ?",
+                "update runs set finished = ?, status = ?, exit_code = ?, release = ?, detail = ?"
+                " where id = ?",
                 (
                     _text(finished),
                     _status(run.exit_code),
@@ -181,7 +182,9 @@ def _damage_explained(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise LedgerError(f"{file}: the run ledger cannot be used ({error}); check disk and permissions") from error
+        raise LedgerError(
+            f"{file}: the run ledger cannot be used ({error}); check disk and permissions"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise LedgerError(_damaged(file, str(error))) from error
 
@@ -194,8 +197,8 @@ def _check(file: Path, connection: sqlite3.Connection) -> None:
 
 def _damaged(file: Path, reason: str) -> str:
     return (
-        f"{file}: the run ledger is damaged ({reason}); move it and its -wal and -shm files away and run again: "
-        "a new one is begun, and only the history of runs is lost"
+        f"{file}: the run ledger is damaged ({reason}); move it and its -wal and -shm files away and run "
+        "again: a new one is begun, and only the history of runs is lost"
     )
 
 

@@ -1,4 +1,5 @@
-"""`periop.toml` as frozen models: a misspelt key at any depth is an error, every path is relative to the file.
+"""`periop.toml` as frozen models: a misspelt key at any depth is an error, every path is relative to the
+file.
 
 Raises `ConfigError` alone. Secrets are not in here: `schedules.credentials` resolves their names.
 """
@@ -24,6 +25,7 @@ from mappers.study import Study, study_path
 from schedules.errors import ConfigError
 from schedules.toml_models import read_toml, validate
 
+STARTER_FILE = Path(__file__).parent / "starter.toml"
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -72,7 +74,9 @@ def _zone(name: str) -> str:
 
 FilePath = Annotated[Path, AfterValidator(_from_the_file)]
 SiteName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\z", max_length=64, min_length=1), AfterValidator(_no_device)
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\z", max_length=64, min_length=1),
+    AfterValidator(_no_device),
 ]
 ServerUrl = Annotated[str, AfterValidator(_server)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -132,13 +136,13 @@ class FolderSite(Section):
 
 
 class SearchSite(Section):
-    """A FHIR server read by paged search. `allow_plain_http` lets a secret travel unencrypted inside one's network."""
+    """A FHIR server read by paged search. `allow_plain_http` lets a secret travel unencrypted inside
+    one's network."""
 
     name: SiteName
     kind: Literal["search"]
     url: ServerUrl
     auth: Auth = NoAuth()
-    allowed_origins: tuple[ServerUrl, ...] = ()
     allow_plain_http: bool = False
 
     @model_validator(mode="after")
@@ -168,7 +172,8 @@ class Schedule(Section):
 
 
 class Disclosure(Section):
-    """Counts of 1 to `min_cell` - 1 are never released; 0 releases everything. `note` is said in the report."""
+    """Counts of 1 to `min_cell` - 1 are never released; 0 releases everything. `note` is said in the
+    report."""
 
     min_cell: Annotated[int, Field(ge=0, le=1000)] = 11
     note: str | None = None
@@ -182,15 +187,25 @@ class FolderTarget(Section):
 
 
 class Limits(Section):
-    """How long to wait for a server and how much to take from it, each a bound against a hostile or broken one."""
+    """How long to wait for a server and how much to take from it: bounds against a hostile or broken one.
+
+    `site_seconds`: all requests to one site in one run.
+    """
 
     connect_seconds: Seconds = 10
-    read_seconds: Seconds = 60
+    read_seconds: Seconds = 120
     site_seconds: Seconds = 6 * 3600
     page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
     patients_per_request: Annotated[int, Field(ge=1, le=1000)] = 50
-    max_response_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
-    max_pages: Count = 100_000
+    max_pages: Count = 10_000
+    max_response_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+
+
+class Mapping(Section):
+    """Folders whose ViewDefinitions and value sets take the place of the shipped ones of the same name."""
+
+    views: tuple[FilePath, ...] = ()
+    terminology: tuple[FilePath, ...] = ()
 
 
 class Settings(Section):
@@ -204,6 +219,7 @@ class Settings(Section):
     disclosure: Disclosure = Disclosure()
     publish: tuple[FolderTarget, ...] = ()
     limits: Limits = Limits()
+    mapping: Mapping = Mapping()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
@@ -245,6 +261,16 @@ class Settings(Section):
         return self.data_dir / "runs.sqlite"
 
     @property
+    def view_dirs(self) -> tuple[Path, ...]:
+        """Folders with ViewDefinitions of the hospital's own."""
+        return self.mapping.views
+
+    @property
+    def terminology_dirs(self) -> tuple[Path, ...]:
+        """Folders with value sets and concept maps of the hospital's own."""
+        return self.mapping.terminology
+
+    @property
     def target_dirs(self) -> tuple[Path, ...]:
         """Further folders that receive each release."""
         return tuple(target.path for target in self.publish if target.path is not None)
@@ -270,9 +296,11 @@ def load_study(name_or_path: str) -> Study:
     return validate(Study, read_toml(path), path)
 
 
-def check_sites(settings: Settings, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The sites asked for, all where none is named. Raises `ConfigError` for one that is not configured."""
+def check_sites(settings: Settings, wanted: tuple[str, ...], file: Path) -> tuple[str, ...]:
+    """The sites asked for, all where none is named. Raises `ConfigError` for one that `file` does not
+    configure."""
     unknown = [name for name in wanted if name not in settings.site_names]
     if unknown:
-        raise ConfigError(f"no site named '{unknown[0]}'; configured: {', '.join(settings.site_names)}")
-    return wanted or settings.site_names
+        known = ", ".join(settings.site_names)
+        raise ConfigError(f"{file}: has no site named '{unknown[0]}'; configured: {known}")
+    return tuple(dict.fromkeys(wanted)) or settings.site_names

@@ -1,6 +1,8 @@
-"""The four stages of a night as the command line and the service call them; `schedules.pipeline` is the one of use.
+"""The four stages of a night as the command line and the service call them; `schedules.pipeline` is the
+one of use.
 
-The stages are handed in, so that what surrounds them (exit codes, ledger, lock, terminal) is tested without them.
+The stages are handed in, so that what surrounds them (exit codes, ledger, lock, terminal) is tested
+without them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MapReport:
-    """What building the cohort found: patients with the condition, those enrolled, views brought up to date."""
+    """What building the cohort found: patients with the condition, those enrolled, views brought up to
+    date."""
 
     patients: int
     enrolled: int
@@ -29,12 +32,14 @@ class MapReport:
 
 
 class Stages(Protocol):
-    """sync -> map_lake -> analyze -> publish, each a plain function. `progress` may raise to stop at that point."""
+    """sync -> map_lake -> analyze -> publish, each a plain function. `progress` may raise to stop at
+    that point."""
 
     def sync(
         self, settings: Settings, sites: Sequence[str], *, full: bool, progress: Callable[[Progress], None]
     ) -> tuple[SyncReport, ...]:
-        """Bring the lake up to date with `sites`, in order. Handles no error: `schedules.night` asks site by site."""
+        """Bring the lake up to date with `sites`, in order. Handles no error: `schedules.night` asks
+        site by site."""
         ...
 
     def map_lake(self, settings: Settings, study: Study, *, progress: Callable[[str], None]) -> MapReport:
@@ -50,5 +55,6 @@ class Stages(Protocol):
     def publish(
         self, settings: Settings, study: Study, released: Released, *, dry_run: bool
     ) -> PublishReport:
-        """File the release and deliver it to every target; with `dry_run` only say which release it would be."""
+        """File the release and deliver it to every target; with `dry_run` only say which release it
+        would be."""
         ...

@@ -9,10 +9,10 @@ built anew, and the old one is deleted. Current rows are those whose version the
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 
@@ -22,12 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from ibis import _
-
-from connectors.lake import Lake, LakeFile
-from mappers.cohort import CohortTables
 from mappers.engine import DuckDBEngine
-from mappers.viewdefinition import ViewDefinition, view_table
 
+from connectors.lake import SCHEMA, Lake, LakeFile
+from mappers.cohort import Sources, build
+from mappers.study import Study
+from mappers.terminology import Terminology
+from mappers.viewdefinition import ViewDefinition, sql, view_table
+
+TABLES = ("adsl", "adrs", "adtte", "adae", "quality")
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
 BUILT = "periop.view"
 VERSION = ("site", "id", "version_id", "sync")
@@ -44,7 +47,9 @@ class ViewReport:
 
 def load_views(*folders: Path) -> dict[str, ViewDefinition]:
     """The ViewDefinitions of the shipped folder and of `folders`, by file name; a later folder replaces a view."""
-    files = {path.stem: path for folder in (SHIPPED_VIEWS, *folders) for path in sorted(folder.glob("*.json"))}
+    files = {
+        path.stem: path for folder in (SHIPPED_VIEWS, *folders) for path in sorted(folder.glob("*.json"))
+    }
     return {name: ViewDefinition.load(path) for name, path in sorted(files.items())}
 
 
@@ -52,7 +57,9 @@ def lake_rows(engine: DuckDBEngine, files: Sequence[LakeFile]) -> ir.Table | Non
     """Rows of lake files, with the partition columns that are not in the files; None for no files."""
     key = lambda file: (file.site, file.resource_type)  # noqa: E731
     parts = [
-        engine.read_parquet([file.path for file in group]).mutate(site=ibis.literal(site), resource_type=ibis.literal(kind))
+        engine.read_parquet([file.path for file in group]).mutate(
+            site=ibis.literal(site), resource_type=ibis.literal(kind)
+        )
         for (site, kind), group in groupby(sorted(files, key=key), key=key)
     ]
     return ibis.union(*parts) if len(parts) > 1 else (parts[0] if parts else None)
@@ -67,7 +74,9 @@ class ViewStore:
         self._views = views
         self._current: dict[str, ir.Table] = {}
 
-    def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
+    def refresh(
+        self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None
+    ) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
         reports = []
         for name, view in self._views.items():
@@ -88,11 +97,12 @@ class ViewStore:
                 shutil.rmtree(stale)
         return ViewReport(name, written, built is None)
 
-    def _append(self, folder: Path, view: ViewDefinition, rows: ir.Table | None, built: int, ordinal: int) -> int:
-        expression = self._expression(view, rows)
-        if rows is not None:
-            expression = self._expression(view, rows.filter(_["sync"] > built, ~_["deleted"]))
-        batches = self._engine.con.to_pyarrow_batches(expression, chunk_size=100_000)
+    def _append(
+        self, folder: Path, view: ViewDefinition, rows: ir.Table | None, built: int, ordinal: int
+    ) -> int:
+        fresh = self._no_rows() if rows is None else rows.filter(_["sync"] > built, ~_["deleted"])
+        expression = view_table(view, fresh, keep=VERSION)
+        batches = read_batches(self._engine, expression)
         counted = _Counted(batches)
         folder.mkdir(parents=True, exist_ok=True)
         write_deltalake(
@@ -103,12 +113,12 @@ class ViewStore:
         )
         return counted.rows
 
-    def _expression(self, view: ViewDefinition, rows: ir.Table | None) -> ir.Table:
-        empty = ibis.memtable([], schema=_LAKE_SCHEMA) if rows is None else rows
-        return view_table(view, empty, keep=VERSION)
+    def _no_rows(self) -> ir.Table:
+        self._engine.con.con.register("no_rows", SCHEMA.empty_table())
+        return self._engine.con.table("no_rows")
 
     def _folder(self, name: str, view: ViewDefinition) -> Path:
-        return self._path / name / hashlib.sha256(view.sql().encode()).hexdigest()[:16]
+        return self._path / name / hashlib.sha256(sql(view, VERSION).encode()).hexdigest()[:16]
 
     def current(self, lake: Lake) -> dict[str, ir.Table]:
         """The current rows of every view, without the version columns."""
@@ -117,7 +127,9 @@ class ViewStore:
             files = DeltaTable(str(self._folder(name, view))).file_uris()
             rows = self._engine.read_parquet(files)
             keys = self._current_versions(lake, view.resource)
-            tables[name] = (rows if keys is None else rows.semi_join(keys, list(VERSION))).drop("version_id", "sync")
+            tables[name] = (rows if keys is None else rows.semi_join(keys, list(VERSION))).drop(
+                "version_id", "sync"
+            )
         return tables
 
     def _current_versions(self, lake: Lake, resource_type: str) -> ir.Table | None:
@@ -138,7 +150,7 @@ class ViewStore:
             )
             keys = rows.select(*VERSION, "last_updated", "deleted").mutate(nth=newest)
             keys = keys.filter(_["nth"] == 0, ~_["deleted"]).select(*VERSION)
-            self._current[resource_type] = self._engine.materialise(f"current_{resource_type}", keys)
+            self._current[resource_type] = materialise(self._engine, f"current_{resource_type}", keys)
         return self._current[resource_type]
 
 
@@ -162,10 +174,40 @@ def _built_to(folder: Path) -> int | None:
     return DeltaTable(str(folder)).transaction_version(BUILT)
 
 
-def write_cohort(engine: DuckDBEngine, cuts: dict[str | None, CohortTables], folder: Path) -> None:
+def read_batches(engine: DuckDBEngine, table: ir.Table, rows: int = 100_000) -> pa.RecordBatchReader:
+    """The rows of `table` as a stream of record batches of at most `rows`."""
+    return engine.con.con.sql(str(engine.con.compile(table))).to_arrow_reader(rows)
+
+
+def materialise(engine: DuckDBEngine, name: str, table: ir.Table) -> ir.Table:
+    """Run `table` once into a temporary table of the engine and read from there."""
+    engine.con.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {engine.con.compile(table)}')
+    return engine.con.table(name)
+
+
+def build_cohort(
+    engine: DuckDBEngine, views: dict[str, ir.Table], terminology: Terminology, study: Study, cut: date
+) -> dict[str, pa.Table]:
+    """The cohort tables at one data cut, by name. What is read several times is materialised in the engine."""
+
+    def keep(name: str, table: ir.Table) -> ir.Table:
+        return materialise(engine, f"{name}_{cut:%Y%m%d}", table)
+
+    engine.con.con.register("terminology", terminology.rows)
+    bound = terminology.bound(engine.con.table("terminology"))
+    tables = build(Sources(views, bound, study, cut, keep))
+    return {name: read_batches(engine, getattr(tables, name)).read_all() for name in TABLES}
+
+
+def write_cohort(
+    cuts: Mapping[str | None, dict[str, pa.Table]],
+    set_aside: Mapping[str, Mapping[tuple[str, str], int]],
+    folder: Path,
+) -> None:
     """Write the cohort tables of every cut as Parquet and put the whole folder in place at once.
 
-    The main cut (None) lies in `folder`, the others in ``cuts/<id>``. A kill leaves the old folder or the new one.
+    The main cut (None) lies in `folder`, the others in ``cuts/<id>``. `set_aside` counts what is in quarantine by
+    site, then (domain, issue); it joins the quality list. A kill leaves the old folder or the new one.
     """
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for leftover in (new, old):
@@ -173,9 +215,20 @@ def write_cohort(engine: DuckDBEngine, cuts: dict[str | None, CohortTables], fol
     for cut, tables in cuts.items():
         target = new if cut is None else new / "cuts" / cut
         target.mkdir(parents=True)
-        for name in ("adsl", "adrs", "adtte", "adae", "quality"):
-            pq.write_table(engine.con.to_pyarrow(getattr(tables, name)), target / f"{name}.parquet")
+        for name in TABLES:
+            table = with_quarantine(tables[name], set_aside) if name == "quality" else tables[name]
+            pq.write_table(table, target / f"{name}.parquet")
     if folder.exists():
-        os.replace(folder, old)
-    os.replace(new, folder)
+        folder.replace(old)
+    new.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def with_quarantine(quality: pa.Table, set_aside: Mapping[str, Mapping[tuple[str, str], int]]) -> pa.Table:
+    """The quality list with the quarantine in it, in its order."""
+    rows = quality.to_pylist()
+    for site, counts in set_aside.items():
+        for (domain, issue), count in counts.items():
+            rows.append({"SITEID": site, "DOMAIN": domain, "ISSUE": issue, "COUNT": count})
+    rows.sort(key=lambda row: (row["SITEID"], row["DOMAIN"], row["ISSUE"]))
+    return pa.Table.from_pylist(rows, schema=quality.schema)

@@ -1,7 +1,7 @@
 """TOML file -> pydantic model, where every fault becomes one sentence: file, key path, what is allowed.
 
-A value from the file is repeated in a sentence only where the key has a short list of allowed words, so that a
-secret written in the wrong place is not shown.
+A value from the file is repeated in a sentence only where the key has a short list of allowed words, so
+that a secret written in the wrong place is not shown.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from schedules.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 Loc = Sequence[int | str]
+
+UNAVAILABLE = "is not available in this version"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -58,19 +60,22 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
     context = fault.get("ctx", {})
     match fault["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key{_did_you_mean(str(keys[-1]), _keys(owner))}; allowed: {_listed(_keys(owner))}"
+            allowed = _keys(owner)
+            return (
+                f"{where}: unknown key{_did_you_mean(str(keys[-1]), allowed)}; allowed: {', '.join(allowed)}"
+            )
         case "missing":
             return f"{where}: required, but not given"
         case "union_tag_invalid":
-            tag, tags = (
-                str(context["tag"]),
-                [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")],
+            tag = str(context["tag"])
+            tags = [each.strip(" '") for each in str(context["expected_tags"]).split(",")]
+            return (
+                f"{where}.kind: '{tag}' {UNAVAILABLE}{_did_you_mean(tag, tags)}; allowed: {', '.join(tags)}"
             )
-            return f"{where}.kind: '{tag}' is not available in this version{_did_you_mean(tag, tags)}; allowed: {_listed(tags)}"
         case "union_tag_not_found":
             return f"{where}.kind: required, but not given"
         case "literal_error":
-            return f"{where}: {_shown(fault['input'])} is not available in this version; allowed: {context['expected']}"
+            return f"{where}: {_shown(fault['input'])} {UNAVAILABLE}; allowed: {context['expected']}"
         case "value_error":
             return f"{where}: {context['error']}"
         case _:
@@ -140,10 +145,6 @@ def _keys(owner: type[BaseModel] | None) -> list[str]:
 def _did_you_mean(word: str, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words)
 
 
 def _shown(value: object) -> str:

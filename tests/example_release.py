@@ -1,5 +1,6 @@
-"""An example release of 33 invented patients for the tests of the report: the published counts of ALNEO, a made-up
-curve, made-up grades. Simple code of its own; nothing here comes from the analysis that it stands in for.
+"""An example release of 33 invented patients for the tests of the report: the published counts of ALNEO, a
+made-up curve, made-up grades. Simple code of its own; nothing here comes from the analysis that it stands
+in for.
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ UNPUBLISHED = {
     "baseline.ecog.0": 22,
     "baseline.ecog.1": 11,
 }
-# Exact limits, worked out with R 4.5: binom.test(15, 33, conf.level = 0.9) and binom.test(4, 33), in percent.
-LIMITS = {"response.mpr": (30.4876, 61.0566), "response.pcr": (3.4002, 28.1985)}
+# Exact limits in percent, found by bisection of the binomial tail sums of 15/33 (90 %) and 4/33 (95 %).
+LIMITS = {
+    "response.mpr": (30.49095797287307, 61.05974628951678),
+    "response.pcr": (3.403288142297868, 28.201622853722),
+}
 # (term, phase, population): patients by worst grade 1, 2, 3.
 GRADES = {
     ("Alanine aminotransferase increased", "neoadjuvant", "enrolled"): (2, 2, 1),
@@ -101,7 +105,9 @@ def _wilson(x: int, n: int) -> tuple[float, float]:
     """The score interval in percent (Wilson 1927): not what the analysis uses, and named as what it is."""
     z, p = 1.959964, x / n
     middle, half = (p + z * z / (2 * n)), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, 100 * (middle - half) / (1 + z * z / n)), min(100.0, 100 * (middle + half) / (1 + z * z / n))
+    return max(0.0, 100 * (middle - half) / (1 + z * z / n)), min(
+        100.0, 100 * (middle + half) / (1 + z * z / n)
+    )
 
 
 def _grades() -> list[Proportion]:
@@ -112,7 +118,9 @@ def _grades() -> list[Proportion]:
         for grade, x in zip(("1", "2", "3", "4", "5", "unknown"), cells, strict=True):
             label = f"{term}, {phase}, worst grade {grade}"
             rows.append(
-                Proportion(f"{breakdown}.worst_grade_{grade}", label, population, breakdown, x, n, 100 * x / n, None)
+                Proportion(
+                    f"{breakdown}.worst_grade_{grade}", label, population, breakdown, x, n, 100 * x / n, None
+                )
             )
     return rows
 
@@ -133,7 +141,7 @@ def curve(name: str, label: str, events: tuple[int, ...], censored: tuple[int, .
         id=name,
         label=label,
         population="enrolled",
-        n=33,
+        n=len(events) + len(censored),
         events=len(events),
         median=None,
         median_status="not_reached",
@@ -164,11 +172,27 @@ REVERSE = "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the same
 QUANTILES = (
     Quantiles("baseline.age", "Age", "enrolled", 33, 62.0, 49.0, 74.0, "years", TYPE7),
     Quantiles(
-        "treatment.surgery_to_adjuvant", "Surgery to adjuvant start", "adjuvant", 26, 36 / 7, 25 / 7, 6.0, "weeks", TYPE7
+        "treatment.surgery_to_adjuvant",
+        "Surgery to adjuvant start",
+        "adjuvant",
+        26,
+        36 / 7,
+        25 / 7,
+        6.0,
+        "weeks",
+        TYPE7,
     ),
     Quantiles("survival.follow_up", "Follow-up", "enrolled", 33, 463 / 30.4375, 6.8, 27.8, "months", REVERSE),
     Quantiles(
-        "survival.follow_up@later_cut", "Follow-up, later cut", "enrolled", 33, 20.3, 11.9, 32.9, "months", REVERSE
+        "survival.follow_up@later_cut",
+        "Follow-up, later cut",
+        "enrolled",
+        33,
+        20.3,
+        11.9,
+        32.9,
+        "months",
+        REVERSE,
     ),
 )
 FLOW = (

@@ -25,16 +25,14 @@ class CohortTables:
 
 def build(sources: Sources) -> CohortTables:
     """All cohort tables of `sources` at its data cut. Pure: reads nothing, and runs only what `sources.keep` runs."""
-    keep = sources.keep
-    observations = keep("observations", facts.observations(sources))
-    subjects = keep("subjects", adsl.subjects(sources, observations))
-    pathology = keep("pathology", adrs.pathology(sources, observations, subjects))
-    assessed = keep("tumour_assessments", adtte.tumour_assessments(sources, observations))
-    responses = keep("adrs", adrs.adrs(sources, observations, subjects, pathology))
+    subjects = sources.once("subjects", lambda: adsl.subjects(sources))
+    pathology = sources.once("pathology", lambda: adrs.pathology(sources, subjects))
+    assessed = sources.once("tumour_assessments", lambda: adtte.tumour_assessments(sources))
+    responses = sources.once("adrs", lambda: adrs.adrs(sources, subjects, pathology))
     return CohortTables(
         adsl=adsl.published(subjects),
         adrs=responses,
         adtte=adtte.adtte(sources, subjects, responses, assessed),
         adae=adae.adae(sources, subjects),
-        quality=quality.quality(sources, observations, subjects, pathology, assessed),
+        quality=quality.quality(sources, subjects, pathology, assessed),
     )

@@ -39,13 +39,13 @@ def _rank(value: ir.Value, order: tuple[str, ...]) -> ir.IntegerValue:
     return ibis.cases(*[(value == item, position) for position, item in enumerate(order)], else_=len(order))
 
 
-def viable_tumour(sources: Sources, observations: ir.Table, subjects: ir.Table, value_set: str) -> ir.Table:
+def viable_tumour(sources: Sources, subjects: ir.Table, value_set: str) -> ir.Table:
     """Readings of residual viable tumour on or after surgery, in percent, as bounds `low` and `high`.
 
     A comparator makes a range: "<" or "<=" reaches down to 0, ">" or ">=" up to 100. UCUM "%" and "{percent}" (or no
     unit) are percent, "1" is a fraction; another unit gives no value (counted by `quality`).
     """
-    rows = facts.asked(sources, observations, value_set)
+    rows = facts.asked(sources, facts.observations(sources), value_set)
     rows = rows.join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
     rows = rows.filter(_["date"] >= _["SURGDT"], _["value_quantity"].notnull())
     scale = ibis.cases(
@@ -68,13 +68,13 @@ def _chosen(sources: Sources, readings: ir.Table) -> ir.Table:
     return first_by(readings, preferred, _["date"].desc(), _["high"].desc(), _["id"])
 
 
-def post_therapy(sources: Sources, observations: ir.Table, subjects: ir.Table, letter: str) -> ir.Table:
+def post_therapy(sources: Sources, subjects: ir.Table, letter: str) -> ir.Table:
     """The latest ypT or ypN (`letter`): a yp value, or a pathological one, dated on or after surgery.
 
     A pathological category found after neoadjuvant treatment is a yp category (AJCC 8, chapter 1: prefix y).
     """
     values = [
-        facts.valued(sources, observations, f"{kind}-{letter}").select(*KEY, "id", "date", "value", rank=rank)
+        facts.valued(sources, facts.observations(sources), f"{kind}-{letter}").select(*KEY, "id", "date", "value", rank=rank)
         for rank, kind in enumerate(("post-therapy", "pathological"))
     ]
     rows = ibis.union(*values).join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
@@ -83,15 +83,15 @@ def post_therapy(sources: Sources, observations: ir.Table, subjects: ir.Table, l
     return chosen.select(*KEY, **{f"yp{letter}": _["value"], f"yp{letter}_id": _["id"], f"yp{letter}_date": _["date"]})
 
 
-def pathology(sources: Sources, observations: ir.Table, subjects: ir.Table) -> ir.Table:
+def pathology(sources: Sources, subjects: ir.Table) -> ir.Table:
     """One row per enrolled patient: the reading of primary and nodes, ypT, ypN, and MPR and pCR as booleans or null."""
-    primary = _chosen(sources, viable_tumour(sources, observations, subjects, "residual-viable-tumour-code"))
-    nodes = _chosen(sources, viable_tumour(sources, observations, subjects, "residual-viable-tumour-nodes-code"))
+    primary = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-code"))
+    nodes = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-nodes-code"))
     table = subjects.filter(_["ITTFL"] == "Y").select(*KEY, "STUDYID", "USUBJID", "SITEID", "NSTGBL", "SURGFL", "DCUTDT")
     table = attach(table, primary.select(*KEY, "low", "high", "dtf", "EVALTYP", read=_["date"], read_id=_["id"]))
     table = attach(table, nodes.select(*KEY, node_low=_["low"], node_high=_["high"], node_id=_["id"]))
     for letter in ("t", "n"):
-        table = attach(table, post_therapy(sources, observations, subjects, letter))
+        table = attach(table, post_therapy(sources, subjects, letter))
     table = table.mutate(mpr=_major(sources))
     return table.mutate(pcr=_complete(sources))
 
@@ -118,9 +118,9 @@ def _complete(sources: Sources) -> ir.Value:
     return (_["high"] == 0) & _["ypt"].isin(clean) & (_["ypn"] == "N0") & nodes
 
 
-def assessments(sources: Sources, observations: ir.Table, subjects: ir.Table) -> ir.Table:
+def assessments(sources: Sources, subjects: ir.Table) -> ir.Table:
     """RECIST 1.1 assessments after time 0 and before surgery (all of them where there was none), up to the first PD."""
-    rows = facts.valued(sources, observations, "recist")
+    rows = facts.valued(sources, facts.observations(sources), "recist")
     rows = rows.join(subjects.filter(_["ITTFL"] == "Y"), list(KEY), rname="subject_{name}")
     rows = rows.filter(_["date"] > _["TRTSDT"], _["SURGDT"].isnull() | (_["date"] < _["SURGDT"]))
     progressed = _["date"].min(where=_["value"] == "PD").over(ibis.window(group_by=list(KEY)))
@@ -133,9 +133,9 @@ def _best(assessed: ir.Table) -> ir.Table:
     return best.select(*KEY, "value", "date", "dtf", "id")
 
 
-def _margin(sources: Sources, observations: ir.Table, subjects: ir.Table) -> ir.Table:
+def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
     """The worst residual tumour status on or after surgery; RX only where nothing else is said but R0 (endpoints.md 6)."""
-    rows = facts.valued(sources, facts.asked(sources, observations, "residual-tumour-code"), "residual-tumour")
+    rows = facts.valued(sources, facts.asked(sources, facts.observations(sources), "residual-tumour-code"), "residual-tumour")
     rows = rows.join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
     rows = rows.filter(_["date"] >= _["SURGDT"])
     worst = first_by(rows, _rank(_["value"], _MARGINS), _["date"].desc(), _["id"])
@@ -188,9 +188,9 @@ def _pathology_rows(sources: Sources, table: ir.Table) -> list[ir.Table]:
     ]
 
 
-def _reading_rows(sources: Sources, observations: ir.Table, subjects: ir.Table, table: ir.Table) -> ir.Table:
+def _reading_rows(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
     """Every reading of the primary tumour; ANL01FL marks the one that counted."""
-    readings = viable_tumour(sources, observations, subjects, "residual-viable-tumour-code")
+    readings = viable_tumour(sources, subjects, "residual-viable-tumour-code")
     chosen = table.select(*KEY, "STUDYID", "USUBJID", "SITEID", "DCUTDT", "read_id")
     rows = readings.drop("SURGDT").join(chosen, list(KEY))
     counted = (_["id"] == _["read_id"]).ifelse("Y", ibis.null("string"))
@@ -199,12 +199,12 @@ def _reading_rows(sources: Sources, observations: ir.Table, subjects: ir.Table, 
                  SRCREF=facts.references(facts.reference("observation", _["id"])))
 
 
-def adrs(sources: Sources, observations: ir.Table, subjects: ir.Table, table: ir.Table) -> ir.Table:
+def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
     """The table ADRS of the enrolled patients; `table` is that of `pathology`."""
     enrolled = subjects.filter(_["ITTFL"] == "Y").select(*KEY, "STUDYID", "USUBJID", "SITEID", "SURGFL", "DCUTDT")
-    assessed = sources.keep("assessments", assessments(sources, observations, subjects))
+    assessed = sources.once("assessments", lambda: assessments(sources, subjects))
     best = attach(enrolled, _best(assessed))
-    margin = attach(enrolled.filter(_["SURGFL"] == "Y"), _margin(sources, observations, subjects))
+    margin = attach(enrolled.filter(_["SURGFL"] == "Y"), _margin(sources, subjects))
     source: dict[str, ir.Value] = {
         "ADT": _["date"], "ADTF": _["dtf"], "SRCREF": facts.references(facts.reference("observation", _["id"])),
     }
@@ -213,7 +213,7 @@ def adrs(sources: Sources, observations: ir.Table, subjects: ir.Table, table: ir
     unknown = _["value"].isnull() | (_["value"] == "NE")
     parts = [
         *_pathology_rows(sources, table),
-        _reading_rows(sources, observations, subjects, table),
+        _reading_rows(sources, subjects, table),
         _rows(best, "BOR", AVALC=_["value"].fill_null("NE"), **before),
         _yes_no_rows(best, "RSP", unknown.ifelse(ibis.null("boolean"), responded), **before),
         _rows(assessed, "OVR", AVALC=_["value"], **(before | {"ANL01FL": ibis.null("string")})),

@@ -49,12 +49,12 @@ def _diagnosis(sources: Sources) -> ir.Table:
     return chosen.select(*KEY, condition_id=_["id"])
 
 
-def _alk(sources: Sources, observations: ir.Table) -> ir.Table:
+def _alk(sources: Sources) -> ir.Table:
     """ALK status: a variant assessment of gene ALK valued present, or a condition that names the status.
 
     Both POSITIVE and NEGATIVE of one patient is a conflict: reported, not guessed, and not eligible.
     """
-    tested = facts.asked(sources, observations, "alk-variant-code")
+    tested = facts.asked(sources, facts.observations(sources), "alk-variant-code")
     tested = facts.asked(sources, tested, "alk-gene", "component")
     by_test = facts.valued(sources, tested, "alk-variant-value")
     by_condition = facts.confirmed_conditions(sources).join(
@@ -128,17 +128,20 @@ def _periods(sources: Sources, treatment: ir.Table, surgery: ir.Table) -> ir.Tab
     ).drop("AP01_days", "AP02_days")
 
 
-def _baseline_values(sources: Sources, observations: ir.Table, treatment: ir.Table) -> ir.Table:
-    """The latest value up to time 0 (up to the cut where there was no dose) of stage, T, N, ECOG and smoking."""
-    stage = facts.asked(sources, observations, "clinical-stage-code")
-    ecog = facts.asked(sources, observations, "ecog-code")
+def _baseline_values(sources: Sources, treatment: ir.Table) -> ir.Table:
+    """The latest value up to time 0 (up to the cut where there was no dose) of stage, T, N, ECOG and smoking.
+
+    Condition.stage.summary is not used: it is undated and the most recent one, which may be a yp stage.
+    """
+    stage = facts.asked(sources, facts.observations(sources), "clinical-stage-code")
+    ecog = facts.asked(sources, facts.observations(sources), "ecog-code")
     graded = attach(ecog, sources.coded("observation", "value", "ecog"), facts.RESOURCE)
     graded = graded.mutate(value=ibis.coalesce(_["value_integer"].cast("string"), _["value"]))
-    smoking = facts.asked(sources, observations, "smoking-code")
+    smoking = facts.asked(sources, facts.observations(sources), "smoking-code")
     wanted = {
         "STAGEBL": facts.valued(sources, stage, "stage-group"),
-        "TSTGBL": facts.valued(sources, observations, "clinical-t"),
-        "NSTGBL": facts.valued(sources, observations, "clinical-n"),
+        "TSTGBL": facts.valued(sources, facts.observations(sources), "clinical-t"),
+        "NSTGBL": facts.valued(sources, facts.observations(sources), "clinical-n"),
         "ECOGBL": graded.filter(_["value"].isin(["0", "1", "2", "3", "4", "5"])),
         "SMKSTAT": facts.valued(sources, smoking, "smoking-status"),
     }
@@ -151,14 +154,6 @@ def _baseline_values(sources: Sources, observations: ir.Table, treatment: ir.Tab
     return table.mutate(ECOGBL=_["ECOGBL"].cast("int32"))
 
 
-def _stage_summary(sources: Sources) -> ir.Table:
-    """The stage that the condition itself carries (Condition.stage.summary), for those without a stage observation."""
-    rows = facts.confirmed_conditions(sources).join(
-        sources.coded("condition", "stage", "stage-group"), list(facts.RESOURCE)
-    )
-    return first_by(rows, _["date"].desc(), _["id"]).select(*KEY, stage_summary=_["value"], stage_id=_["id"])
-
-
 def _no_surgery_reason(sources: Sources) -> ir.Table:
     """The coded reason of a procedure that was not done; free text stays in the hospital and counts as OTHER."""
     rows = sources.resources("procedure").filter(_["status"] == "not-done")
@@ -168,10 +163,10 @@ def _no_surgery_reason(sources: Sources) -> ir.Table:
     return rows.group_by(*KEY).agg(reason=_["value"].min())
 
 
-def _last_seen(sources: Sources, observations: ir.Table) -> ir.Table:
+def _last_seen(sources: Sources) -> ir.Table:
     """The last day up to the cut on which any dated resource shows the patient alive."""
     seen = [
-        observations.select(*KEY, "date"),
+        facts.observations(sources).select(*KEY, "date"),
         facts.doses(sources).select(*KEY, date=_["until"]),
         facts.dated(sources, "procedure").filter(_["status"] == "completed").select(*KEY, "date"),
         facts.dated(sources, "adverse_event").select(*KEY, "date"),
@@ -209,25 +204,23 @@ def _screen_failure(sources: Sources) -> ir.Value:
     )
 
 
-def subjects(sources: Sources, observations: ir.Table) -> ir.Table:
+def subjects(sources: Sources) -> ir.Table:
     """ADSL with the internal keys (site, patient) and source ids that the other cohort tables join on."""
     treatment = facts.doses(sources).group_by(*KEY).agg(TRTSDT=_["date"].min(), TRTEDT=_["until"].max())
     surgery = _surgery(sources, treatment)
-    table = _baseline_values(sources, observations, treatment)
+    table = _baseline_values(sources, treatment)
     for part in (
         _demographics(sources),
         _diagnosis(sources),
-        _alk(sources, observations),
+        _alk(sources),
         _periods(sources, treatment, surgery),
         _first_dose(sources),
         _first_adjuvant_dose(sources, surgery),
         surgery,
-        _stage_summary(sources),
         _no_surgery_reason(sources),
-        _last_seen(sources, observations),
+        _last_seen(sources),
     ):
         table = attach(table, part)
-    table = table.mutate(STAGEBL=ibis.coalesce(_["STAGEBL"], _["stage_summary"]))
     table = _death(table, sources).mutate(SCRFRS=_screen_failure(sources))
     return _populations(table, sources)
 

@@ -32,11 +32,11 @@ FAILED = ("PD", "PROGRESSION", "RECURRENCE")
 _FACT = (*KEY, "id", "date", "dtf", "value", "domain", "variable", "source")
 
 
-def tumour_assessments(sources: Sources, observations: ir.Table) -> ir.Table:
+def tumour_assessments(sources: Sources) -> ir.Table:
     """All adequate tumour assessments and what they found: RECIST, disease status, and recurrence as a condition."""
     observed = [
-        facts.valued(sources, observations, "recist"),
-        facts.valued(sources, facts.asked(sources, observations, "disease-status-code"), "disease-status"),
+        facts.valued(sources, facts.observations(sources), "recist"),
+        facts.valued(sources, facts.asked(sources, facts.observations(sources), "disease-status-code"), "disease-status"),
     ]
     parts = [
         rows.select(*KEY, "id", "date", "dtf", "value", domain=ibis.literal("Observation"),

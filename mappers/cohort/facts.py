@@ -8,7 +8,7 @@ them; `quality` counts those.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import ibis
@@ -75,6 +75,13 @@ class Sources:
     study: Study
     cut: date
     keep: Callable[[str, ir.Table], ir.Table] = lambda _name, table: table
+    kept: dict[str, ir.Table] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], ir.Table]) -> ir.Table:
+        """The table that `make` gives, made and kept at the first call. Small expressions also compile fast."""
+        if name not in self.kept:
+            self.kept[name] = self.keep(name, make())
+        return self.kept[name]
 
     def resources(self, view: str) -> ir.Table:
         """Rows of one view that belong to a patient and are not labelled as test data."""
@@ -87,11 +94,13 @@ class Sources:
 
     def coded(self, view: str, element: str, concept_map: str) -> ir.Table:
         """(site, id, value) of the resources of `view` that `concept_map` understands."""
-        return self.terminology.mapped(self.codings(view), element, concept_map)
+        name = f"{view}_{element}_{concept_map}".replace("-", "_")
+        return self.once(name, lambda: self.terminology.mapped(self.codings(view), element, concept_map))
 
     def member(self, view: str, element: str, value_set: str) -> ir.Table:
         """(site, id) of the resources of `view` with a code of `value_set`."""
-        return self.terminology.member(self.codings(view), element, value_set)
+        name = f"{view}_{element}_{value_set}".replace("-", "_")
+        return self.once(name, lambda: self.terminology.member(self.codings(view), element, value_set))
 
 
 def attach(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
@@ -128,6 +137,10 @@ def dated(sources: Sources, view: str) -> ir.Table:
 
 def candidates(sources: Sources) -> ir.Table:
     """(site, patient) of everybody with a condition of value set `nsclc`, of whatever status: who was screened."""
+    return sources.once("candidates", lambda: _candidates(sources))
+
+
+def _candidates(sources: Sources) -> ir.Table:
     conditions = sources.views["condition"].filter(_["patient"].notnull())
     return only(conditions, sources.member("condition", "code", "nsclc"), RESOURCE).select(*KEY).distinct()
 
@@ -137,6 +150,10 @@ def confirmed_conditions(sources: Sources) -> ir.Table:
 
     Refuted, entered-in-error and unconfirmed ones (with provisional and differential) are no diagnosis.
     """
+    return sources.once("confirmed_conditions", lambda: _confirmed_conditions(sources))
+
+
+def _confirmed_conditions(sources: Sources) -> ir.Table:
     rows = sources.resources("condition")
     written = written_date("condition", rows)
     rows = rows.mutate(date=dates.day(written), dtf=dates.flag(written))
@@ -149,6 +166,10 @@ def doses(sources: Sources) -> ir.Table:
 
     A running administration without an end lasts until the cut; a finished one without an end is one day.
     """
+    return sources.once("doses", lambda: _doses(sources))
+
+
+def _doses(sources: Sources) -> ir.Table:
     rows = dated(sources, "medication_administration")
     rows = only(rows, sources.member("medication_administration", "medication", sources.study.treatment.drug), RESOURCE)
     running = (_["status"] == "in-progress") & _["end"].isnull()
@@ -160,6 +181,10 @@ def doses(sources: Sources) -> ir.Table:
 
 def resections(sources: Sources) -> ir.Table:
     """Completed resections of lung: `value` is the type of surgery, `lobe` tells ICD-10-PCS lobes apart (0BT + lobe)."""
+    return sources.once("resections", lambda: _resections(sources))
+
+
+def _resections(sources: Sources) -> ir.Table:
     rows = dated(sources, "procedure").filter(_["status"] == "completed")
     rows = rows.join(sources.coded("procedure", "code", "surgery-type"), list(RESOURCE))
     pcs = sources.codings("procedure").filter(
@@ -171,6 +196,10 @@ def resections(sources: Sources) -> ir.Table:
 
 def observations(sources: Sources) -> ir.Table:
     """Observations of the candidates with a usable status, up to the cut, with their values."""
+    return sources.once("observations", lambda: _observations(sources))
+
+
+def _observations(sources: Sources) -> ir.Table:
     rows = dated(sources, "observation").filter(_["status"].isin(USABLE_OBSERVATION))
     return only(rows, candidates(sources)).drop("status")
 

@@ -96,17 +96,26 @@ def _condition_issues(sources: Sources, screened: ir.Table) -> list[ir.Table]:
     return [_count(rows.filter(~confirmed), "Condition", "not confirmed (refuted, unconfirmed or entered in error)")]
 
 
-def _value_issues(sources: Sources, observations: ir.Table) -> list[ir.Table]:
+def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
+    """Conditions that carry a stage group (undated, so not used) of patients without a dated baseline stage."""
+    staged = sources.coded("condition", "stage", "stage-group").select(*RESOURCE)
+    conditions = facts.confirmed_conditions(sources).semi_join(staged, list(RESOURCE))
+    return _count(
+        only(conditions, subjects.filter(_["STAGEBL"].isnull())), "Condition", "stage given without a date, not used"
+    )
+
+
+def _value_issues(sources: Sources) -> list[ir.Table]:
     """Observations that ask a known question with an answer that is not understood."""
     issues = []
     for code, (what, maps) in VALUED.items():
-        rows = facts.asked(sources, observations, code)
+        rows = facts.asked(sources, facts.observations(sources), code)
         for concept_map in maps:
             rows = rows.anti_join(sources.coded("observation", "value", concept_map), list(RESOURCE))
         if code == "ecog-code":
             rows = rows.filter(_["value_integer"].isnull())
         issues.append(_count(rows, "Observation", f"value not understood: {what}"))
-    tumour = facts.asked(sources, observations, "residual-viable-tumour-code")
+    tumour = facts.asked(sources, facts.observations(sources), "residual-viable-tumour-code")
     readable = _["value_quantity"].notnull() & _["value_unit"].fill_null("%").isin(["%", "{percent}", "1"])
     issues.append(_count(tumour.filter(~readable), "Observation", "value not understood: residual viable tumour"))
     return issues
@@ -179,14 +188,15 @@ def _worsened(sources: Sources, assessed: ir.Table, subjects: ir.Table) -> ir.Ta
 
 
 def quality(
-    sources: Sources, observations: ir.Table, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table
+    sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table
 ) -> ir.Table:
     """The table QUALITY: SITEID, DOMAIN, ISSUE, COUNT (counts above 0 only)."""
-    screened = sources.keep("screened", subjects.select(*KEY))
+    screened = subjects.select(*KEY)
     issues = [issue for view in CODED for issue in _resource_issues(sources, view, screened)]
     issues += _condition_issues(sources, screened)
-    issues += _value_issues(sources, observations)
+    issues += _value_issues(sources)
     issues += _event_issues(sources, screened)
     issues += _subject_issues(sources, subjects, pathology)
+    issues.append(_undated_stage(sources, subjects))
     issues.append(_worsened(sources, assessed, subjects))
     return ibis.union(*issues).select(*COLUMNS).order_by("SITEID", "DOMAIN", "ISSUE")

@@ -1,0 +1,214 @@
+"""`Released` as files: results.json (``periop.results/1``) and results.csv. The same input, the same bytes.
+
+Percentages have 4 decimals and their limits 2, rounded once, half up, from the exact value; times 4 and
+fractions 6. A number that is not there is null, and `status` with `reason` says why.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from analytics.disclosure import Released
+from analytics.estimates import (
+    CurvePoint,
+    FlowStep,
+    Interval,
+    Landmark,
+    Proportion,
+    QualityItem,
+    Quantiles,
+    Survival,
+)
+from analytics.rounding import exact_percent, round_half_up
+
+SCHEMA = "periop.results/1"
+COLUMNS = ("section", "id", "label", "population", "months", "statistic", "value", "unit", "status", "reason")
+# Read as a formula by a spreadsheet when a cell begins with one of these (OWASP, CSV injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+Json = dict[str, Any]
+Number = int | float | None
+
+
+def as_json(released: Released, release: int) -> Json:
+    """The content of results.json for release number `release`."""
+    return {
+        "schema": SCHEMA,
+        "study": released.study,
+        "data_cut": released.data_cut,
+        "release": release,
+        "sites": list(released.sites),
+        "sites_missing": list(released.sites_missing),
+        "study_hash": released.study_hash,
+        "disclosure": {"min_cell": released.min_cell, "statement": released.statement},
+        "proportions": [_proportion(p) for p in released.proportions],
+        "quantiles": [_quantile(q) for q in released.quantiles],
+        "survival": [_survival(s) for s in released.survival],
+        "flow": [_flow(step) for step in released.flow],
+        "quality": [_quality(item) for item in released.quality],
+    }
+
+
+def dumps(released: Released, release: int) -> bytes:
+    """results.json as UTF-8, indented, with a final newline; a float as the shortest text that means it."""
+    return orjson.dumps(as_json(released, release), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _rounded(value: float | None, digits: int) -> Number:
+    """Half up; a whole number without decimals."""
+    if value is None:
+        return None
+    number = round_half_up(value, digits)
+    return int(number) if number == int(number) else float(number)
+
+
+def _status(estimate: Proportion | Quantiles | Survival | Landmark | FlowStep | QualityItem) -> Json:
+    """`reason` is there only where there is something to explain."""
+    return {"status": estimate.status} | ({"reason": estimate.reason} if estimate.reason else {})
+
+
+def _interval(ci: Interval | None, digits: int) -> Json | None:
+    if ci is None:
+        return None
+    limits = {"low": _rounded(ci.low, digits), "high": _rounded(ci.high, digits)}
+    return {"level": ci.level, "method": ci.method} | limits
+
+
+def percent(p: Proportion) -> Number:
+    """The percentage with 4 decimals from the exact fraction; None where there is none."""
+    if p.x is None or not p.n or p.percent is None:
+        return None
+    return float(round_half_up(exact_percent(p.x, p.n), 4))
+
+
+def _proportion(p: Proportion) -> Json:
+    counts = {"x": p.x, "n": p.n, "percent": percent(p), "ci": _interval(p.ci, 2)}
+    return {"id": p.id, "label": p.label, "population": p.population} | counts | _status(p)
+
+
+def _quantile(q: Quantiles) -> Json:
+    named = {"id": q.id, "label": q.label, "population": q.population, "n": q.n, "missing": q.missing}
+    values = {name: _rounded(getattr(q, name), 4) for name in ("median", "q1", "q3")}
+    method = {"median_status": q.median_status, "unit": q.unit, "method": q.method}
+    return named | values | method | _status(q)
+
+
+def _survival(s: Survival) -> Json:
+    named = {"id": s.id, "label": s.label, "population": s.population, "n": s.n, "events": s.events}
+    median = {"median": _rounded(s.median, 4), "median_status": s.median_status, "unit": "months"}
+    return (
+        named
+        | median
+        | {
+            "ci": _interval(s.ci, 4),
+            "landmarks": [_landmark(mark) for mark in s.landmarks],
+            "curve": [_point(point) for point in s.curve],
+        }
+        | _status(s)
+    )
+
+
+def _landmark(mark: Landmark) -> Json:
+    values = {"t": _rounded(mark.t, 4), "at_risk": mark.at_risk, "s": _fraction(mark.s)}
+    return values | {"ci": _interval(mark.ci, 6)} | _status(mark)
+
+
+def _fraction(s: float | None) -> float | None:
+    return None if s is None else float(round_half_up(s, 6))
+
+
+def _point(point: CurvePoint) -> Json:
+    counts = {"t": _rounded(point.t, 4), "at_risk": point.at_risk, "events": point.events}
+    band = {"s": _fraction(point.s), "low": _fraction(point.low), "high": _fraction(point.high)}
+    return counts | {"censored": point.censored} | band
+
+
+def _flow(step: FlowStep) -> Json:
+    named = {"id": step.id, "label": step.label, "kind": step.kind, "parent": step.parent, "n": step.n}
+    return named | _status(step)
+
+
+def _quality(item: QualityItem) -> Json:
+    named = {"site": item.site, "domain": item.domain, "issue": item.issue, "count": item.count}
+    return named | _status(item)
+
+
+def to_csv(released: Released) -> str:
+    """One row per number (columns: `COLUMNS`), CRLF as in RFC 4180; a withheld number is an empty `value`.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(released))
+    return file.getvalue()
+
+
+def neutral(text: str | None) -> str:
+    """`text` for a cell: an apostrophe before what a spreadsheet would read as a formula."""
+    if text is None:
+        return ""
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+
+
+def _rows(released: Released) -> Iterator[tuple[object, ...]]:
+    for p in released.proportions:
+        yield from _lines("proportions", p, p.population, _numbers(_proportion(p), "percent"))
+    for q in released.quantiles:
+        yield from _lines("quantiles", q, q.population, _numbers(_quantile(q), q.unit))
+    for s in released.survival:
+        yield from _survival_rows(s)
+    for step in released.flow:
+        yield from _lines("flow", step, "", [("n", step.n, "patients")])
+    for item in released.quality:
+        row = (item.site, f"{item.domain}: {item.issue}", "", "", "count")
+        end = ("" if item.count is None else item.count, "records", item.status, neutral(item.reason))
+        yield ("quality", *map(neutral, row), *end)
+
+
+def _numbers(estimate: Json, unit: str) -> list[tuple[str, Number, str]]:
+    """The numbers of a proportion or quantile with their units, the interval's limits last."""
+    names = ("x", "n", "missing", "events", "percent", "median", "q1", "q3")
+    counts = {"x", "n", "missing", "events"}
+    found = [
+        (name, estimate[name], "patients" if name in counts else unit) for name in names if name in estimate
+    ]
+    return found + _limits(estimate.get("ci"), unit)
+
+
+def _limits(ci: Json | None, unit: str) -> list[tuple[str, Number, str]]:
+    return [] if ci is None else [(f"ci_{side}", ci[side], unit) for side in ("low", "high")]
+
+
+def _lines(
+    section: str,
+    estimate: Proportion | Quantiles | Survival | FlowStep,
+    population: str,
+    numbers: Iterable[tuple[str, Number, str]],
+    months: Number = None,
+    status: Landmark | None = None,
+) -> Iterator[tuple[object, ...]]:
+    state = status or estimate
+    start = (section, neutral(estimate.id), neutral(estimate.label), neutral(population))
+    for statistic, value, unit in numbers:
+        shown = ("" if months is None else months, statistic, "" if value is None else value, unit)
+        yield (*start, *shown, state.status, neutral(state.reason))
+
+
+def _survival_rows(s: Survival) -> Iterator[tuple[object, ...]]:
+    written = _survival(s)
+    yield from _lines("survival", s, s.population, _numbers(written, "months"))
+    for mark, exact in zip(written["landmarks"], s.landmarks, strict=True):
+        numbers = [("landmark.at_risk", mark["at_risk"], "patients"), ("landmark.s", mark["s"], "fraction")]
+        limits = [(f"landmark.{name}", value, unit) for name, value, unit in _limits(mark["ci"], "fraction")]
+        yield from _lines("survival", s, s.population, numbers + limits, mark["t"], exact)
+    for point in written["curve"]:
+        counts = [(f"curve.{name}", point[name], "patients") for name in ("at_risk", "events", "censored")]
+        band = [(f"curve.{name}", point[name], "fraction") for name in ("s", "low", "high")]
+        yield from _lines("survival", s, s.population, counts + band, point["t"])

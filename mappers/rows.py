@@ -1,0 +1,250 @@
+"""Selections of a view, compiled: which columns stand on which item, and which arrays multiply rows.
+
+A `Level` is what stands on one scope (the resource, or an item of an iteration): columns, and iterations
+that lead to further levels. Inside a `unionAll` a level is made into one array of structs instead, so that
+branches can be put one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from mappers.collection import Collection, Make, Scope, Values, densify, map_items, sql_type
+from mappers.elements import DATES, INTEGERS, PRIMITIVES, TEXTS
+from mappers.errors import UnsupportedError, ViewError
+from mappers.fhirpath import Compiler
+from mappers.fhirpath_syntax import Literal
+from mappers.viewmodel import Column, Select
+
+Constants = Mapping[str, Literal]
+
+
+@dataclass(frozen=True)
+class Each:
+    """An iteration: the array to unnest, the scope of its items, and what stands on them."""
+
+    array: Make
+    scope: Scope
+    level: Level
+
+
+@dataclass(frozen=True)
+class Level:
+    """What stands on one scope."""
+
+    columns: dict[str, Make] = field(default_factory=dict)
+    types: dict[str, dt.DataType] = field(default_factory=dict)
+    each: tuple[Each, ...] = ()
+
+    @classmethod
+    def joined(cls, levels: Sequence[Level]) -> Level:
+        """Levels on the same scope as one."""
+        return cls(
+            {name: make for level in levels for name, make in level.columns.items()},
+            {name: dtype for level in levels for name, dtype in level.types.items()},
+            tuple(each for level in levels for each in level.each),
+        )
+
+    def struct(self) -> dt.Struct:
+        """The type of a whole row: names and types of all columns below."""
+        return dt.Struct(self.types)
+
+
+def compile_select(
+    select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool
+) -> Level:
+    """Compile a selection relative to `focus`.
+
+    `padded`: the focus may be the null that stands for no item at all in a `forEachOrNull`; then every
+    column is null and every iteration gives one row.
+
+    Raises:
+        ViewError: a path that does not compile, or a column of the wrong type.
+    """
+    if select.repeat:
+        raise UnsupportedError(f"{select.element}.repeat", "repeat is not supported")
+    path = select.for_each or select.for_each_or_null
+    if path is None:
+        return _on(select, focus, constants, depth, padded=padded)
+    or_null = select.for_each_or_null is not None
+    key = "forEachOrNull" if or_null else "forEach"
+    found = _items(Compiler(f"{select.element}.{key}", constants), path, focus, depth)
+    scope = Scope(depth + 1)
+    item = replace(
+        found, many=False, dense=True, navigates=True, home=None, make=lambda values: values[scope]
+    )
+    level = _on(select, item, constants, depth + 1, padded=padded or or_null)
+    array = _padded(found, focus, or_null=or_null, padded=padded)
+    return Level({}, level.types, (Each(array, scope, level),))
+
+
+def _on(select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
+    own = Level.joined([_column(column, focus, constants, depth, padded=padded) for column in select.columns])
+    nested = [compile_select(item, focus, constants, depth, padded=padded) for item in select.selects]
+    union = [_union(select, focus, constants, depth, padded=padded)] if select.unions else []
+    return Level.joined([own, *nested, *union])
+
+
+def _items(compiler: Compiler, path: str, focus: Collection, depth: int) -> Collection:
+    """The items of an iteration as a dense array."""
+    found = compiler.path(path, focus, depth)
+    if found.choice:
+        raise compiler.error(
+            f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)"
+        )
+    if not found.type:
+        raise compiler.error("the path never gives an item")
+    if found.many:
+        return densify(found, depth)
+
+    def make(values: Values) -> ir.Value:
+        one: Any = found.make(values)
+        return ibis.ifelse(one.isnull(), ibis.literal([], dt.Array(one.type())), ibis.array([one]))
+
+    return replace(found, many=True, make=make)
+
+
+def _padded(found: Collection, focus: Collection, *, or_null: bool, padded: bool) -> Make:
+    """The array to unnest; one null for no item (`forEachOrNull`) or where the focus is such a null itself."""
+    if not (or_null or padded):
+        return found.make
+
+    def make(values: Values) -> ir.Value:
+        array: Any = found.make(values)
+        none = array.length().fill_null(0) == 0 if or_null else focus.make(values).isnull()
+        return ibis.ifelse(none, null_row(array.type().value_type), array)
+
+    return make
+
+
+def null_row(dtype: dt.DataType) -> ir.Value:
+    """An array of one null."""
+    return ibis.array([ibis.null(dtype)])
+
+
+def _column(column: Column, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
+    compiler = Compiler(f"{column.element}.path", constants)
+    found = compiler.path(column.path, focus, depth)
+    type_name = _column_type(compiler, column, found)
+    dtype = sql_type(type_name)
+    if column.collection:
+        make, dtype = _all(found, dtype, depth), dt.Array(dtype)
+    else:
+        one = compiler.single(found, depth)
+        make = _cast(one.make, dtype) if sql_type(found.type) != dtype or not found.type else one.make
+    if padded and not (found.navigates and not column.collection):
+        make = _null_on_padding(make, focus, dtype)
+    return Level({column.name: make}, {column.name: dtype})
+
+
+def _column_type(compiler: Compiler, column: Column, found: Collection) -> str:
+    """The declared type if the path fits it, the type of the path if none is declared."""
+    if found.choice:
+        raise compiler.error(
+            f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)"
+        )
+    if not found.type:
+        return column.type or "string"
+    if found.type not in PRIMITIVES:
+        raise compiler.error(f"the path gives a {found.type}, and a column takes a primitive")
+    declared = column.type or found.type
+    if not _fits(found.type, declared):
+        raise ViewError(f"{column.element}.type", f"{declared} is declared, and the path gives {found.type}")
+    return declared
+
+
+def _fits(found: str, declared: str) -> bool:
+    if declared in TEXTS:
+        return found in TEXTS | DATES | {"time"}
+    if declared in DATES:
+        return found in DATES | TEXTS
+    if declared in INTEGERS:
+        return found in INTEGERS
+    return found == declared or (declared == "decimal" and found in INTEGERS)
+
+
+def _all(found: Collection, dtype: dt.DataType, depth: int) -> Make:
+    dense = densify(found, depth)
+
+    def make(values: Values) -> ir.Value:
+        made: Any = dense.make(values)
+        if not found.many:
+            made = ibis.ifelse(
+                made.isnull(), ibis.literal([], dt.Array(dtype)), ibis.array([made.cast(dtype)])
+            )
+        return made.cast(dt.Array(dtype)).fill_null(ibis.literal([], dt.Array(dtype)))
+
+    return make
+
+
+def _cast(make: Make, dtype: dt.DataType) -> Make:
+    return lambda values: make(values).cast(dtype)
+
+
+def _null_on_padding(make: Make, focus: Collection, dtype: dt.DataType) -> Make:
+    return lambda values: ibis.ifelse(focus.make(values).isnull(), ibis.null(dtype), make(values))
+
+
+def _union(select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
+    """The branches of a unionAll as one array of rows."""
+    scope = Scope(depth + 1)
+    branches = [compile_select(branch, focus, constants, depth, padded=padded) for branch in select.unions]
+    row = branches[0].struct()
+    for branch, level in zip(select.unions, branches, strict=True):
+        if level.struct() != row:
+            raise ViewError(
+                branch.element, "the types of the columns differ from those of the union's first branch"
+            )
+
+    def make(values: Values) -> ir.Value:
+        first, *others = [rows_array(level, values) for level in branches]
+        array = first.concat(*others) if others else first
+        return ibis.ifelse(focus.make(values).isnull(), null_row(row), array) if padded else array
+
+    fields: dict[str, Make] = {name: _field(scope, name) for name in row.names}
+    return Level({}, dict(row.items()), (Each(make, scope, Level(fields, dict(row.items()))),))
+
+
+def _field(scope: Scope, name: str) -> Make:
+    return lambda values: values[scope][name]
+
+
+def rows_array(level: Level, values: Values) -> Any:
+    """All rows of a level as one array of structs, never null."""
+    return _product(level.each, values, _made(level, values), level.struct(), nesting=0)
+
+
+def _made(level: Level, values: Values) -> dict[str, ir.Value]:
+    return {name: make(values) for name, make in level.columns.items()}
+
+
+def _product(
+    each: Sequence[Each], values: Values, fields: Mapping[str, ir.Value], row: dt.Struct, nesting: int
+) -> Any:
+    """The cross join of iterations as an array of structs: a lambda for each iteration, flattened.
+
+    `fields` are the columns made so far, `nesting` is the number of lambdas around.
+    """
+    if not each:
+        return ibis.array([_struct(fields, row)])
+    first, *others = each
+    inner = (*first.level.each, *others)
+
+    def body(item: ir.Value) -> ir.Value:
+        known = {**values, first.scope: item}
+        made = {**fields, **_made(first.level, known)}
+        return _product(inner, known, made, row, nesting + 1) if inner else _struct(made, row)
+
+    rows = map_items(first.array(values), Scope(nesting, "row"), body)
+    rows = rows.flatten() if inner else rows
+    return rows.fill_null(ibis.literal([], dt.Array(row)))
+
+
+def _struct(fields: Mapping[str, ir.Value], row: dt.Struct) -> ir.StructValue:
+    return ibis.struct({name: fields[name] for name in row.names}, type=row)

@@ -1,0 +1,158 @@
+"""The SQL on FHIR v2 runner: a ViewDefinition over a table of resources gives an Ibis table.
+
+How rows come about. All columns and iterations that stand on the resource are made in one projection from
+the parsed JSON; then each `forEach` unnests its array and the same is done on its items. Siblings that
+iterate are unnested one after the other, which is their cross join. A `unionAll` is one array of rows
+(`mappers.rows`), so that the JSON is read once however many branches there are.
+Source: https://sql-on-fhir.org, "Processing algorithm"
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.types as ir
+
+from mappers.collection import Collection, Scope
+from mappers.comparison import SEVERAL, stop
+from mappers.errors import CardinalityError, ViewError
+from mappers.fhirpath import Compiler, resource
+from mappers.fhirpath_functions import from_json
+from mappers.rows import Level, compile_select
+from mappers.viewmodel import ViewDefinition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mappers.engine import DuckDBEngine
+
+__all__ = ["ViewDefinition", "run_view", "sql", "view_table"]
+
+RESOURCE = "resource"
+PARSED = "_resource"
+
+
+def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = ()) -> ir.Table:
+    """The rows of a view, lazily.
+
+    Args:
+        view: the view.
+        resources: a table with the string column `resource`, the JSON of one resource a row, and those of
+        `keep`. Resources of another type are left out.
+        keep: columns of `resources` that come first in the result.
+
+    Raises:
+        ViewError: a path that does not compile; the element of the view is named.
+    """
+    _check_keep(view, keep)
+    scope = Scope()
+    focus = resource(view.resource, scope)
+    root = compile_select_list(view, focus)
+    filters = [_filter(view, item.element, item.path, focus) for item in view.where]
+    assert focus.shape is not None  # noqa: S101
+    parsed = resources.select(*keep, **{PARSED: from_json(_read_once(resources[RESOURCE]), focus.shape)})
+    holds = [parsed[PARSED]["resourceType"] == view.resource]
+    holds += [condition.make({scope: parsed[PARSED]}) for condition in filters]
+    table = parsed.filter(*holds)
+    return _expand(table, root, {scope: PARSED}, list(keep)).select(
+        *keep, *(column.name for column in view.columns())
+    )
+
+
+def compile_select_list(view: ViewDefinition, focus: Collection) -> Level:
+    """All selections of a view as one level on the resource."""
+    levels = [compile_select(select, focus, view.constants, depth=0, padded=False) for select in view.select]
+    return Level.joined(levels)
+
+
+def sql(view: ViewDefinition, keep: Sequence[str] = ("site", "id", "version_id", "sync")) -> str:
+    """The SQL of a view for DuckDB, over a table `resources`."""
+    columns = {name: "int64" if name == "sync" else "string" for name in (*keep, RESOURCE)}
+    return str(ibis.to_sql(view_table(view, ibis.table(columns, name="resources"), keep), dialect="duckdb"))
+
+
+def run_view(
+    view: ViewDefinition,
+    resources: Sequence[Mapping[str, Any]] | Path | str,
+    engine: DuckDBEngine | None = None,
+) -> pd.DataFrame:
+    """The rows of a view as a frame.
+
+    Args:
+        view: the view.
+        resources: resources as dicts, or the path of an NDJSON file.
+        engine: where to run; an engine for this call by default.
+
+    Raises:
+        ViewError: a path that does not compile.
+        CardinalityError: several values in a resource where a column takes one.
+    """
+    from mappers.engine import DuckDBEngine
+
+    own = engine or DuckDBEngine()
+    try:
+        table = (
+            own.read_ndjson(resources)
+            if isinstance(resources, (str, Path))
+            else own.resources([json.dumps(item, default=str) for item in resources])
+        )
+        return own.frame(view_table(view, table))
+    finally:
+        if engine is None:
+            own.close()
+
+
+def _check_keep(view: ViewDefinition, keep: Sequence[str]) -> None:
+    for column in view.columns():
+        if column.name in keep:
+            raise ViewError(
+                f"{column.element}.name", f"'{column.name}' is the name of a key column of the table"
+            )
+
+
+def _read_once(text: Any) -> ir.Value:
+    """The text, in a way that keeps DuckDB from parsing it a second time for the filters.
+
+    DuckDB pushes a filter below the projection that it filters and copies the parsing into it, which doubles
+    the time of a view. An expression that may end the query is not copied.
+    """
+    return ibis.cases((text == "", stop("periop: the text of a resource is empty")), else_=text)
+
+
+def _filter(view: ViewDefinition, element: str, path: str, focus: Collection) -> Collection:
+    compiler = Compiler(element, view.constants)
+    found = compiler.path(path, focus, depth=0)
+    if found.type not in ("boolean", "") or found.choice:
+        raise ViewError(element, f"a filter gives a boolean, and this path gives {found.type or 'nothing'}")
+    return compiler.condition(found, depth=0)
+
+
+def _expand(table: ir.Table, level: Level, scopes: Mapping[Scope, str], carried: list[str]) -> ir.Table:
+    """Make the columns of a level, then unnest its iterations one after the other."""
+    values = {scope: table[name] for scope, name in scopes.items()}
+    made: dict[str, ir.Value] = {name: make(values) for name, make in level.columns.items()}
+    arrays = {f"_rows{len(carried)}_{number}": each for number, each in enumerate(level.each)}
+    made |= {name: each.array(values) for name, each in arrays.items()}
+    kept = carried + list(made)
+    table = table.select(*carried, **made)
+    for name, each in arrays.items():
+        kept.remove(name)
+        item = f"_item{name.removeprefix('_rows')}"
+        table = table.select(*kept, **{item: table[name].unnest()})
+        table = _expand(table, each.level, {each.scope: item}, kept)
+        kept = list(table.columns)
+    return table
+
+
+def error_of(message: str) -> CardinalityError | None:
+    """The error of this package for the message of an engine, if our own stop is in it."""
+    if SEVERAL not in message:
+        return None
+    element = message.split(SEVERAL, 1)[1].split("\n", 1)[0].strip()
+    return CardinalityError(
+        element, 'several values in a resource; add .first(), or "collection": true to take all'
+    )

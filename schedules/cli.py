@@ -1,0 +1,179 @@
+"""The command `periop`: stdout is the result, stderr is progress and logs, the exit code is a contract.
+
+What a command needs is imported inside it, so that `periop --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schedules.session import Session
+
+if TYPE_CHECKING:
+    from schedules.errors import Exit
+
+Command = Callable[..., Any]
+
+as_json = click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
+pass_session = click.make_pass_decorator(Session)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="periop-fhir", prog_name="periop")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("periop.toml"),
+    show_default=True,
+    help="The configuration file.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr (never patient data).")
+@pass_session
+def cli(session: Session, config: Path, verbose: bool) -> None:
+    """Perioperative oncology endpoints from FHIR servers, every night.
+
+    \b
+    Begin with:  periop demo     the whole way on invented patients
+                 periop init     write periop.toml, then: periop run
+    \b
+    Exit codes:  0 ok · 1 error · 2 usage or config · 3 partial (a site is missing) · 4 stale
+                 5 withheld by disclosure control · 6 authentication · 75 another run is on · 130 interrupted
+    """
+    session.begin(config, verbose)
+
+
+@cli.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("periop-demo"),
+    show_default=True,
+    help="Where lake, tables and report go.",
+)
+@pass_session
+def demo(session: Session, out: Path) -> Exit:
+    """The whole way on the built-in cohort, compared with the published figures."""
+    from schedules.commands import run_demo
+
+    return run_demo(session, out)
+
+
+@cli.command()
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@pass_session
+def init(session: Session, force: bool) -> Exit:
+    """Write a commented periop.toml to start from."""
+    from schedules.commands import write_starter
+
+    return write_starter(session, force)
+
+
+@cli.command()
+@click.argument("sites", nargs=-1, metavar="[SITE]...")
+@click.option("--full", is_flag=True, help="Pull everything again instead of what is new.")
+@as_json
+@pass_session
+def sync(session: Session, sites: tuple[str, ...], full: bool, json_wanted: bool) -> Exit:
+    """Bring the lake up to date with the sites (all of them, or those named)."""
+    from schedules.commands import run_sync
+
+    return run_sync(session, sites, full, json_wanted)
+
+
+@cli.command(name="map")
+@as_json
+@pass_session
+def map_(session: Session, json_wanted: bool) -> Exit:
+    """Build the cohort tables from the lake."""
+    from schedules.commands import run_map
+
+    return run_map(session, json_wanted)
+
+
+@cli.command()
+@click.option(
+    "--cohort",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Tables of your own: adsl, adrs, adtte, adae as Parquet or CSV; needs no periop.toml.",
+)
+@click.option("--study", help="A shipped study, or the path of a study file.")
+@click.option(
+    "--min-cell", type=click.IntRange(0, 1000), help="Smallest count released (with --cohort; else 11)."
+)
+@as_json
+@pass_session
+def analyze(
+    session: Session, cohort: Path | None, study: str | None, min_cell: int | None, json_wanted: bool
+) -> Exit:
+    """Show the results, after disclosure control; files nothing."""
+    from schedules.commands import run_analyze
+
+    return run_analyze(session, cohort, study, min_cell, json_wanted)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Only say which release it would be.")
+@as_json
+@pass_session
+def publish(session: Session, dry_run: bool, json_wanted: bool) -> Exit:
+    """File the results of the cohort tables as a release."""
+    from schedules.commands import run_publish
+
+    return run_publish(session, dry_run, json_wanted)
+
+
+@cli.command()
+@click.option("--full", is_flag=True, help="Pull everything again instead of what is new.")
+@as_json
+@pass_session
+def run(session: Session, full: bool, json_wanted: bool) -> Exit:
+    """Sync, map, analyze and publish."""
+    from schedules.commands import run_all
+
+    return run_all(session, full, json_wanted)
+
+
+@cli.command()
+@pass_session
+def serve(session: Session) -> Exit:
+    """Stay up and run every night at the time that periop.toml says."""
+    from schedules.commands import run_service
+
+    return run_service(session)
+
+
+@cli.command()
+@as_json
+@pass_session
+def status(session: Session, json_wanted: bool) -> Exit:
+    """How things stand: release, sites, runs, quality; exit code 4 when the last good run is older than
+    26 h."""
+    from schedules.commands import show_status
+
+    return show_status(session, json_wanted)
+
+
+def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
+    """Run `periop` with `arguments` (those of the process if none) and return the exit code."""
+    session = session or Session.of_the_process()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with cli.make_context("periop", given, obj=session) as context:
+            code = int(cli.invoke(context))
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.UsageError as error:
+        error.show(session.stderr)
+        code = error.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        code = session.report(error)
+    return session.end(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

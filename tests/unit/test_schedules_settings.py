@@ -1,0 +1,203 @@
+"""`periop.toml` and study files: defaults, paths, and one sentence for each fault that names file, key and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schedules.errors import ConfigError, Exit, exit_code
+from schedules.settings import STARTER_FILE, check_sites, load_settings, load_study
+
+FOLDER = '[[sites]]\nname = "a"\nkind = "folder"\npath = "in"\n'
+
+
+def write(folder: Path, text: str, name: str = "periop.toml") -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def fault(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(folder, text))
+    assert exit_code(caught.value) == Exit.CONFIG
+    return str(caught.value)
+
+
+def test_the_least_file_has_safe_defaults(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, FOLDER))
+    assert settings.data_dir == tmp_path / "periop-data"
+    assert settings.sites[0].path == tmp_path / "in"  # type: ignore[union-attr]
+    assert settings.study == "alneo"
+    assert settings.disclosure.min_cell == 11
+    assert (settings.schedule.nightly, settings.schedule.timezone) == ("30 1 * * *", "UTC")
+    assert settings.target_dirs == ()
+
+
+def test_the_starter_file_is_valid(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, STARTER_FILE.read_text(encoding="utf-8")))
+    assert settings.site_names == ("local",)
+    assert settings.disclosure.min_cell == 11
+
+
+def test_every_commented_key_of_the_starter_file_is_valid_and_a_default(tmp_path: Path) -> None:
+    text = STARTER_FILE.read_text(encoding="utf-8")
+    limits = "\n".join(line.removeprefix("# ") for line in text[text.index("# [limits]") :].splitlines())
+    settings = load_settings(write(tmp_path, FOLDER + limits))
+    assert settings.limits == load_settings(write(tmp_path, FOLDER)).limits
+    assert settings.view_dirs == (tmp_path / "views",)
+    assert settings.terminology_dirs == (tmp_path / "valuesets",)
+
+
+def test_paths_are_relative_to_the_file_unless_absolute(tmp_path: Path) -> None:
+    text = 'data_dir = "/srv/periop"\nstudy = "mine.toml"\n' + FOLDER + '[[publish]]\nkind="folder"\npath="share"\n'
+    settings = load_settings(write(tmp_path, text))
+    assert settings.data_dir == Path("/srv/periop")
+    assert settings.study == str(tmp_path / "mine.toml")
+    assert settings.target_dirs == (tmp_path / "share",)
+
+
+def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
+    file = tmp_path / "periop.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + FOLDER.encode())
+    assert load_settings(file).site_names == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ('dta_dir = "x"\n' + FOLDER, ("dta_dir: unknown key", "did you mean 'data_dir'?", "allowed: data_dir, ")),
+        (FOLDER + "[schedule]\nnigthly = '1 1 * * *'", ("schedule.nigthly: unknown key", "'nightly'")),
+        (FOLDER + "[limits]\npage_sise = 3", ("limits.page_sise: unknown key", "'page_size'")),
+        (FOLDER.replace("path", "pth"), ("sites[0].pth: unknown key", "'path'", "sites[0].path: required")),
+        (
+            FOLDER + '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="basic", usrname="u"}',
+            ("sites[1].auth.usrname: unknown key", "'username'", "allowed: kind, password_env, password_file, username"),
+        ),
+        (
+            '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="smart"}',
+            ("sites[0].auth.kind: 'smart' is not available in this version", "allowed: none, basic, bearer"),
+        ),
+        (
+            '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={}',
+            ("sites[0].auth.kind: required",),
+        ),
+        ('[[sites]]\nname="b"\nkind="bulk"\nurl="https://h"', ("sites[0].kind: 'bulk' is not", "allowed: folder, search")),
+        ('[[sites]]\nname="b"\nkind="serach"\nurl="https://h"', ("sites[0].kind: 'serach'", "did you mean 'search'?")),
+        ('engine = "spark"\n' + FOLDER, ("engine: 'spark' is not available in this version", "allowed: 'duckdb'")),
+        (FOLDER + '[[publish]]\nkind = "fhir"', ("publish[0].kind: 'fhir' is not available", "'folder'")),
+        ("", ("sites: required",)),
+        ("sites = []", ("sites: ", "at least 1 item")),
+        (FOLDER + FOLDER, ("sites[0] and sites[1] are both named 'a'",)),
+        (FOLDER.replace('"a"', '"../a"'), ("sites[0].name: ",)),
+        (FOLDER.replace('"a"', '"con"'), ("sites[0].name: 'con' is a device name",)),
+        (FOLDER.replace('"a"', f'"{"a" * 65}"'), ("sites[0].name: ", "at most 64")),
+        (FOLDER.replace('"a"', '"a\\n"'), ("sites[0].name: ",)),
+        (FOLDER + "[disclosure]\nmin_cell = -1", ("disclosure.min_cell: ", "greater than or equal to 0")),
+        (FOLDER + "[schedule]\nnightly = '61 1 * * *'", ("schedule: '61 1 * * *' is not five cron fields",)),
+        (FOLDER + "[schedule]\ntimezone = 'Europe/Rom'", ("schedule.timezone: 'Europe/Rom' is not a time zone",)),
+        (FOLDER + "[schedule]\ntimezone = '../../etc/passwd'", ("schedule.timezone: ", "is not a time zone")),
+    ],
+)
+def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
+    message = fault(tmp_path, text)
+    for part in (str(tmp_path / "periop.toml"), *parts):
+        assert part in message
+
+
+def test_every_fault_is_a_line_of_its_own(tmp_path: Path) -> None:
+    lines = fault(tmp_path, "a = 1\nb = 2\n" + FOLDER).splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["a", "b"]
+
+
+@pytest.mark.parametrize("url", ["ftp://h/fhir", "https://", "fhir.example.org", "http://[::1", "https://h:0/", "https://h/?a=b"])
+def test_an_address_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    message = fault(tmp_path, f'[[sites]]\nname="b"\nkind="search"\nurl="{url}"')
+    assert "sites[0].url: " in message
+
+
+def test_a_secret_in_a_wrong_place_is_not_repeated(tmp_path: Path) -> None:
+    site = '[[sites]]\nname="b"\nkind="search"\n'
+    in_url = fault(tmp_path, site + 'url="https://u:hunter2@h/fhir"')
+    in_key = fault(tmp_path, site + 'url="https://h/fhir"\nauth={kind="basic", username="u", password="hunter2"}')
+    assert "hunter2" not in in_url + in_key
+    assert "did you mean 'password_env'?" in in_key
+
+
+def test_a_secret_over_plain_http_must_be_asked_for(tmp_path: Path) -> None:
+    site = '[[sites]]\nname="b"\nkind="search"\nurl="http://h/fhir"\nauth={kind="bearer", token_env="T"}\n'
+    assert "allow_plain_http = true" in fault(tmp_path, site)
+    assert load_settings(write(tmp_path, site + "allow_plain_http = true")).site_names == ("b",)
+    assert load_settings(write(tmp_path, site.replace("//h/", "//127.0.0.1/"))).site_names == ("b",)
+
+
+def test_credentials_need_one_source(tmp_path: Path) -> None:
+    site = '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="bearer"'
+    assert "give one of token_env, token_file" in fault(tmp_path, site + "}")
+    assert "give one of token_env, token_file" in fault(tmp_path, site + ', token_env="A", token_file="b"}')
+
+
+@pytest.mark.parametrize(
+    ("raw", "part"),
+    [
+        (b"a = 1\nb = = 2\n", "line 2"),
+        (b'a = 1\nb = "', "line 2"),
+        (b"a = 1\n\xff = 2\n", "line 2 is not UTF-8"),
+        (b"a = " + b"[" * 3000, "nested too deeply"),
+    ],
+)
+def test_a_syntax_error_names_the_line(tmp_path: Path, raw: bytes, part: str) -> None:
+    file = tmp_path / "periop.toml"
+    file.write_bytes(raw)
+    with pytest.raises(ConfigError, match=part):
+        load_settings(file)
+
+
+def test_no_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run `periop init`"):
+        load_settings(tmp_path / "periop.toml")
+
+
+def test_a_folder_as_the_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path)
+
+
+def test_sites_are_checked_by_name(tmp_path: Path) -> None:
+    file = write(tmp_path, FOLDER)
+    settings = load_settings(file)
+    assert check_sites(settings, (), file) == ("a",)
+    assert check_sites(settings, ("a", "a"), file) == ("a",)
+    with pytest.raises(ConfigError, match=r"periop\.toml: has no site named 'b'; configured: a"):
+        check_sites(settings, ("b",), file)
+
+
+def test_the_shipped_study_loads() -> None:
+    assert load_study("alneo").id == "alneo"
+
+
+def test_an_unknown_study_lists_the_shipped_ones() -> None:
+    with pytest.raises(ConfigError, match="no such study.*alneo"):
+        load_study("alnoe")
+
+
+def test_a_study_fault_names_file_and_key(tmp_path: Path) -> None:
+    text = """
+id = "x"
+title = "x"
+arm = "x"
+data_cut = 2024-01-01
+proportions = [{ id = "p", lable = "p" }]
+[eligibility]
+stages = ["IIIA"]
+[treatment]
+drug = "x"
+"""
+    file = write(tmp_path, text, "mine.toml")
+    with pytest.raises(ConfigError) as caught:
+        load_study(str(file))
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{file}: proportions[0].") for line in lines)
+    assert "label: required" in lines[0]
+    assert "lable: unknown key (did you mean 'label'?)" in lines[1]

@@ -1,0 +1,197 @@
+"""The shipped value sets: valid FHIR R4, verified codes, and the meanings that the endpoints need."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fhir.resources.R4B.conceptmap import ConceptMap
+from fhir.resources.R4B.valueset import ValueSet
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / "mappers" / "valuesets"
+SHARED = Path(os.environ.get("PERIOP_SHARED", str(REPOSITORY.parent / "shared")))
+CODES = SHARED / "reference" / "codes.csv"
+LOCAL = "http://fhir.hospital.example/"
+
+EXPECTED_VALUE_SETS = [
+    "nsclc",
+    "alectinib",
+    "ecog-code",
+    "smoking-code",
+    "alk-variant-code",
+    "gene-studied-code",
+    "alk-gene",
+    "residual-tumour-code",
+    "residual-viable-tumour-code",
+    "residual-viable-tumour-nodes-code",
+    "recist-code",
+    "disease-status-code",
+    "central-review",
+    "post-therapy-descriptor",
+    "clinical-stage-code",
+]
+EXPECTED_CONCEPT_MAPS = [
+    "stage-group",
+    "clinical-t",
+    "clinical-n",
+    "pathological-t",
+    "pathological-n",
+    "post-therapy-t",
+    "post-therapy-n",
+    "surgery-type",
+    "residual-tumour",
+    "recist",
+    "disease-status",
+    "recurrence-condition",
+    "smoking-status",
+    "ecog",
+    "alk-condition",
+    "alk-variant-value",
+    "ae-term",
+    "ctcae-grade",
+    "ae-causality",
+    "ae-seriousness",
+    "no-surgery-reason",
+]
+KINDS = {file.stem: json.loads(file.read_bytes())["resourceType"] for file in sorted(FOLDER.glob("*.json"))}
+VALUE_SETS = [name for name, kind in KINDS.items() if kind == "ValueSet"]
+CONCEPT_MAPS = [name for name, kind in KINDS.items() if kind == "ConceptMap"]
+TUMOUR = {"T0", "Tis", "T1", "T1mi", "T1a", "T1b", "T1c", "T2", "T2a", "T2b", "T3", "T4", "TX"}
+NODES = {"N0", "N1", "N2", "N3", "NX"}
+VOCABULARY = {
+    "stage-group": {"IIB", "IIIA", "IIIB", "IIIC"},
+    "clinical-t": TUMOUR,
+    "pathological-t": TUMOUR,
+    "post-therapy-t": TUMOUR,
+    "clinical-n": NODES,
+    "pathological-n": NODES,
+    "post-therapy-n": NODES,
+    "surgery-type": {"LOBECTOMY", "PNEUMONECTOMY", "OTHER"},
+    "residual-tumour": {"R0", "R1", "R2", "RX"},
+    "recist": {"CR", "PR", "SD", "PD", "NE"},
+    "disease-status": {"NO PROGRESSION", "WORSENED", "PROGRESSION", "RECURRENCE", "NE"},
+    "recurrence-condition": {"RECURRENCE"},
+    "smoking-status": {"NEVER", "FORMER", "CURRENT", "UNKNOWN"},
+    "ecog": {"0", "1", "2", "3", "4"},
+    "alk-condition": {"POSITIVE", "NEGATIVE"},
+    "alk-variant-value": {"POSITIVE"},
+    "ctcae-grade": {"0", "1", "2", "3", "4", "5"},
+    "ae-causality": {"RELATED", "NOT RELATED", "UNKNOWN"},
+    "ae-seriousness": {"Y", "N"},
+}
+
+
+def _load(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def _concepts(resource: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(system, concept or element) in file order."""
+    includes = resource.get("compose", {}).get("include", [])
+    members = [(include["system"], concept) for include in includes for concept in include["concept"]]
+    groups = [
+        (group["source"], element) for group in resource.get("group", []) for element in group["element"]
+    ]
+    return members + groups
+
+
+def _meanings(name: str) -> dict[str, str]:
+    return {element["code"]: element["target"][0]["code"] for _, element in _concepts(_load(name))}
+
+
+def test_the_folder_holds_what_the_mapping_names() -> None:
+    assert set(EXPECTED_VALUE_SETS) <= set(VALUE_SETS)
+    assert set(EXPECTED_CONCEPT_MAPS) <= set(CONCEPT_MAPS)
+    assert set(KINDS.values()) == {"ValueSet", "ConceptMap"}
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_a_value_set_is_valid_fhir(name: str) -> None:
+    assert ValueSet.model_validate(_load(name)).url == f"https://periop.example/fhir/ValueSet/{name}"
+
+
+@pytest.mark.parametrize("name", CONCEPT_MAPS)
+def test_a_concept_map_is_valid_fhir(name: str) -> None:
+    assert ConceptMap.model_validate(_load(name)).url == f"https://periop.example/fhir/ConceptMap/{name}"
+
+
+@pytest.mark.parametrize("name", [*VALUE_SETS, *CONCEPT_MAPS])
+def test_every_code_stands_once_and_every_map_has_one_target(name: str) -> None:
+    concepts = _concepts(_load(name))
+    assert concepts
+    assert max(Counter((system, one["code"]) for system, one in concepts).values()) == 1
+    if name in CONCEPT_MAPS:
+        assert {len(one["target"]) for _, one in concepts} == {1}
+
+
+@pytest.mark.parametrize("name", [*VALUE_SETS, *CONCEPT_MAPS])
+def test_codes_are_verified_or_marked(name: str) -> None:
+    if not CODES.is_file():
+        pytest.skip(f"the reference codes are not here: {CODES}")
+    with CODES.open(encoding="utf-8", newline="") as file:
+        status = {(row["system"], row["code"]): row["status"] for row in csv.DictReader(file)}
+    resource = _load(name)
+    for system, one in _concepts(resource):
+        if system.startswith(LOCAL):
+            assert "No verified standard code exists" in resource["description"]
+            continue
+        marked = [extension["valueCode"] for extension in one.get("extension", [])]
+        expected = [] if status[system, one["code"]] == "verified" else ["seen-low-authority"]
+        assert status[system, one["code"]] in ("verified", "seen_low_authority"), one["code"]
+        assert marked == expected, one["code"]
+        assert not expected or one["code"] in resource["description"]
+
+
+@pytest.mark.parametrize("name", sorted(VOCABULARY))
+def test_a_map_speaks_the_analysis_vocabulary(name: str) -> None:
+    assert set(_meanings(name).values()) <= VOCABULARY[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "meaning"),
+    [
+        ("stage-group", "IIIA2", "IIIA"),
+        ("clinical-n", "1229981009", "N2"),  # cN2a
+        ("post-therapy-n", "1229896009", "N2"),  # ypN2b
+        ("post-therapy-t", "1228863001", "T0"),
+        ("surgery-type", "359623004", "LOBECTOMY"),  # total lobectomy
+        ("surgery-type", "359615001", "OTHER"),  # partial lobectomy
+        ("surgery-type", "119746007", "OTHER"),  # lung excision
+        ("surgery-type", "0BTK0ZZ", "PNEUMONECTOMY"),
+        ("surgery-type", "0BTH0ZZ", "OTHER"),  # lingulectomy
+        ("surgery-type", "0BBC0ZZ", "OTHER"),  # excision, not resection
+        ("surgery-type", "32.49", "LOBECTOMY"),
+        ("surgery-type", "5-324", "LOBECTOMY"),
+        ("residual-tumour", "U", "RX"),
+        ("residual-tumour", "R1(is)", "R1"),
+        ("recist", "K", "SD"),
+        ("disease-status", "271299001", "WORSENED"),
+        ("disease-status", "268910001", "NO PROGRESSION"),
+        ("recurrence-condition", "C79.31", "RECURRENCE"),
+        ("smoking-status", "LA18980-5", "UNKNOWN"),
+        ("ae-term", "10012727", "Diarrhoea"),
+        ("ae-term", "C143267", "Alanine aminotransferase increased"),
+        ("ctcae-grade", "C41340", "3"),
+        ("ae-causality", "Possible", "RELATED"),
+        ("ae-causality", "Unlikely", "NOT RELATED"),
+        ("no-surgery-reason", "105480006", "PATIENT REFUSAL"),
+    ],
+)
+def test_what_a_code_means(name: str, code: str, meaning: str) -> None:
+    assert _meanings(name)[code] == meaning
+
+
+def test_an_unspecific_resection_yields_to_any_other_coding() -> None:
+    assert _concepts(_load("surgery-type"))[-1][1]["code"] == "119746007"
+
+
+def test_severities_are_no_grades() -> None:
+    systems = {system for system, _ in _concepts(_load("ctcae-grade"))}
+    assert "http://terminology.hl7.org/CodeSystem/adverse-event-severity" not in systems
