@@ -40,6 +40,7 @@ EVIDENCE = (
     "ASTDT",
 )
 FLAGS: Mapping[str, str] = {"enrolled": "ITTFL", "resected": "SURGFL", "adjuvant": "ADJSAFFL"}
+LONGEST = 1200
 MAP_AGAIN = "make the cohort tables again with `periop map`, or correct the given file"
 QUALITY_COLUMNS = pd.Index(REQUIRED["quality"])
 
@@ -113,7 +114,8 @@ def _typed(table: str, column: pd.Series) -> pd.Series:
         if name.endswith("DT"):
             # A single unit everywhere: Parquet dates, timestamps and ISO text compare with each other.
             return pd.to_datetime(column, errors="raise", format="ISO8601").astype("datetime64[ns]")
-        return pd.to_numeric(column, errors="raise") if name in NUMBERS else column
+        # Not pd.to_numeric: it reads some decimal texts one ulp off.
+        return column.astype("float64") if name in NUMBERS and column.dtype == object else column
     except (ValueError, TypeError) as error:
         kind = "date (YYYY-MM-DD)" if name.endswith("DT") else "number"
         # `from None`: the message of pandas quotes the value.
@@ -159,10 +161,9 @@ def _check_times(cohort: Cohort) -> None:
     if doubled := int(keys.duplicated().sum()):
         problem = f"{doubled} rows repeat a patient and parameter"
         raise AnalysisError("adtte", "PARAMCD", problem, "keep one row for each")
-    if (cohort.column("adtte", "AVAL") < 0).any():
-        raise AnalysisError(
-            "adtte", "AVAL", "a time is negative", "give months from STARTDT to ADT, at least 0"
-        )
+    if not cohort.column("adtte", "AVAL").dropna().between(0, LONGEST).all():
+        problem = f"a time is negative or longer than {LONGEST} months"
+        raise AnalysisError("adtte", "AVAL", problem, "give the months from STARTDT to ADT")
     times = cohort.adtte[cohort.column("adtte", "AVAL").notna()]
     if times["CNSR"].isna().any():
         raise AnalysisError(
@@ -172,10 +173,10 @@ def _check_times(cohort: Cohort) -> None:
 
 def _check_dates(cohort: Cohort, table: str, cut: pd.Timestamp) -> None:
     frame = cohort.table(table)
-    if "DCUTDT" in frame.columns and (frame["DCUTDT"].dropna() != cut).any():
+    if "DCUTDT" in frame.columns and (pd.to_datetime(frame["DCUTDT"]).dropna() != cut).any():
         problem = f"the tables were not made at the study's data cut {cut.date()}"
         raise AnalysisError(table, "DCUTDT", problem, MAP_AGAIN)
     for column in (name for name in EVIDENCE if name in frame.columns):
-        if late := int((frame[column] > cut).sum()):
+        if late := int((pd.to_datetime(frame[column]) > cut).sum()):
             problem = f"{late} rows are dated after the data cut {cut.date()}"
             raise AnalysisError(table, column, problem, MAP_AGAIN)

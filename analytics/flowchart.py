@@ -8,15 +8,16 @@ to spare.
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analytics import wording
 from analytics.estimates import FlowStep
 
-WIDTH = 560
-TRUNK_LEFT, TRUNK_WIDTH, TRUNK_CHARS = 24, 240, 30
-SIDE_LEFT, SIDE_WIDTH, SIDE_CHARS = 318, 236, 33
+WIDTH = 590
+TRUNK_LEFT, TRUNK_WIDTH, TRUNK_FONT = 24, 240, 13.5
+SIDE_LEFT, SIDE_WIDTH, SIDE_FONT = 312, 276, 12.5
+INDENT = "   "
 LINE, PADDING, GAP = 17, 10, 28
 TRUNK_MIDDLE = TRUNK_LEFT + TRUNK_WIDTH // 2
 
@@ -97,8 +98,44 @@ def flowchart(steps: tuple[FlowStep, ...]) -> Flowchart | None:
     return Flowchart(WIDTH, height, (*boxes.values(), *sides), tuple(arrows))
 
 
+def width(text: str, font: float) -> float:
+    """About how wide `text` is in a sans-serif of size `font`, rather more than less."""
+    return font * sum(_em(c) for c in text)
+
+
+def _em(letter: str) -> float:
+    """The width of a letter of Arial, in its size, by class; CJK and other wide letters are square."""
+    if ord(letter) > 0x2E7F:
+        return 1.0
+    if letter.isupper() or letter in "mw%@":
+        return 0.72
+    return 0.34 if letter in "ijlftr()[]|.,;:'!/-" or letter.isspace() else 0.57
+
+
+def wrap(text: str, room: float, font: float) -> list[str]:
+    """`text` in lines no wider than `room`, broken at spaces, and within a word that alone is wider."""
+    lines = [""]
+    for piece in (piece for word in text.split(" ") for piece in _pieces(word, room, font)):
+        longer = f"{lines[-1]} {piece}".strip(" ")
+        if width(longer, font) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    return lines
+
+
+def _pieces(word: str, room: float, font: float) -> Iterator[str]:
+    piece = ""
+    for letter in word:
+        if width(piece + letter, font) > room:
+            yield piece
+            piece = ""
+        piece += letter
+    yield piece
+
+
 def _trunk_box(step: FlowStep, y: int) -> Box:
-    texts = [*textwrap.wrap(step.label, TRUNK_CHARS), count(step)]
+    texts = [*wrap(step.label, TRUNK_WIDTH - 2 * PADDING, TRUNK_FONT), count(step)]
     lines = tuple(TextLine(t, _baseline(y, i), i == len(texts) - 1) for i, t in enumerate(texts))
     return Box(TRUNK_LEFT, y, TRUNK_WIDTH, _height(texts), lines, side=False)
 
@@ -106,7 +143,9 @@ def _trunk_box(step: FlowStep, y: int) -> Box:
 def _side_box(steps: list[FlowStep], y: int) -> Box:
     texts: list[str] = []
     for step in steps:
-        texts += textwrap.wrap(f"{step.label} ({count(step)})", SIDE_CHARS, subsequent_indent="   ")
+        room = SIDE_WIDTH - 2 * PADDING - width(INDENT, SIDE_FONT)
+        first, *more = wrap(f"{step.label} ({count(step)})", room, SIDE_FONT)
+        texts += [first, *(INDENT + line for line in more)]
     lines = tuple(TextLine(text, _baseline(y, i)) for i, text in enumerate(texts))
     return Box(SIDE_LEFT, y, SIDE_WIDTH, _height(texts), lines, side=True)
 

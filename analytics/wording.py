@@ -90,6 +90,8 @@ def median(estimate: Quantiles | Survival) -> str:
 
 def median_interval(ci: Interval) -> str:
     """Limits of a median in months; a limit that the curve does not reach is said in words."""
+    if ci.low is None and ci.high is None:
+        return "limits not reached"
     low, high = (WORDS["not_reached"] if v is None else quantity(v, "months") for v in (ci.low, ci.high))
     joint = DASH if ci.low is not None and ci.high is not None else " to "
     return f"{low}{joint}{high}"

@@ -1,4 +1,4 @@
-"""A Bundle cut into its entries, of which nothing is serialised again: decimals such as 1.10 stay as received."""
+"""A Bundle cut into its entries, none serialised again: decimals such as 1.10 stay as received."""
 
 from __future__ import annotations
 

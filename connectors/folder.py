@@ -120,7 +120,9 @@ class FolderSource:
                     yield from self.read_line(line, name)
         except DamagedGzipError:
             yield Rejected(
-                Reason.DAMAGED_GZIP, f"{name}:{last.number + last.ended}", last.content if not last.ended else b""
+                Reason.DAMAGED_GZIP,
+                f"{name}:{last.number + last.ended}",
+                last.content if not last.ended else b"",
             )
             yield Problem(
                 "a gzip file is cut or corrupt, what stood before the damage was read: export it again"

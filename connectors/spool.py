@@ -76,11 +76,9 @@ class Spool:
         self._file.seek(0)
         start = 0
         for batch in pa.ipc.open_stream(self._file):
-            gone = {number - start for number in range(start, start + batch.num_rows) if number in dropped}
+            keep = [number not in dropped for number in range(start, start + batch.num_rows)]
             start += batch.num_rows
-            kept = (
-                batch.take(pa.array([i for i in range(batch.num_rows) if i not in gone])) if gone else batch
-            )
+            kept = batch if all(keep) else batch.filter(pa.array(keep, pa.bool_()))
             if kept.num_rows:
                 yield kept
 

@@ -83,7 +83,7 @@ def lambda_over(scope: Scope, body: Callable[[ir.Value], ir.Value]) -> Callable[
     def function(**arguments: ir.Value) -> ir.Value:
         return body(arguments[scope.name])
 
-    function.__signature__ = inspect.Signature(
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(scope.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     )
     return function
@@ -97,11 +97,6 @@ def map_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value
 def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
     """The items of an array for which `body` is true."""
     return array.filter(lambda_over(scope, body))
-
-
-def focus(type_name: str, scope: Scope, shape: Shape | None) -> Collection:
-    """The item that a scope stands on."""
-    return Collection(type_name, False, lambda values: values[scope], shape, navigates=True)
 
 
 def densify(found: Collection, depth: int) -> Collection:
@@ -119,12 +114,16 @@ def densify(found: Collection, depth: int) -> Collection:
 def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int) -> Collection:
     """One step along an element, whose own shape is already touched."""
     scope = Scope(depth)
+    parent = base.shape
+    assert parent is not None  # noqa: S101
 
     def make(values: Values) -> ir.Value:
         made = base.make(values)
+        digits = parent.is_digits(chosen.name)
         if not base.many:
-            return _read(made[chosen.name], chosen, scope)
-        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, Scope(depth + 1)))
+            return _read(made[chosen.name], chosen, scope, digits=digits)
+        inner = Scope(depth + 1)
+        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, digits=digits))
         return stepped.flatten() if chosen.many else stepped
 
     return Collection(
@@ -138,11 +137,16 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
     )
 
 
-def _read(value: ir.Value, chosen: Element, scope: Scope) -> ir.Value:
-    """Text of the JSON to the type of the element: only integers and booleans are read as text and are none."""
-    if chosen.type != "boolean" and chosen.type not in INTEGERS:
+def _read(value: ir.Value, chosen: Element, scope: Scope, *, digits: bool) -> ir.Value:
+    """From the type in the shape to that of the element: integers and booleans are read as text."""
+    if chosen.type == "boolean":
+        convert = _boolean
+    elif chosen.type in INTEGERS:
+        convert = _integer
+    elif chosen.type == "decimal" and digits:
+        convert = _decimal
+    else:
         return value
-    convert = _boolean if chosen.type == "boolean" else _integer
     return map_items(value, scope, convert) if chosen.many else convert(value)
 
 
@@ -150,5 +154,19 @@ def _boolean(text: ir.Value) -> ir.Value:
     return ibis.cases((text == "true", True), (text == "false", False))
 
 
+def _decimal(text: ir.Value) -> ir.Value:
+    return text.try_cast(DECIMAL)
+
+
 def _integer(text: ir.Value) -> ir.Value:
     return ibis.cases((text.re_search(r"^-?[0-9]+$"), text.try_cast(dt.int64)))
+
+
+def negated(condition: ir.Value) -> ir.Value:
+    """Not; null for null. Not by `~`: Ibis 12 writes `(~x).isnull()` as NOT x IS NULL, which SQL reads otherwise."""
+    return condition == ibis.literal(False)
+
+
+def length(array: ir.Value) -> ir.Value:
+    """The number of items; 0 for null."""
+    return array.length().fill_null(0)

@@ -13,7 +13,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.collection import Collection, Values, kind, sql_type
+from mappers.collection import Collection, Values, kind, negated, sql_type
 from mappers.elements import DATES, INTEGERS
 
 if TYPE_CHECKING:
@@ -30,13 +30,18 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": python.ge,
 }
 DAY = len("2024-01-31")
-SECOND = len("12:00:00")
 SEVERAL = "periop: several values: "
 
 
-@ibis.udf.scalar.builtin(name="error", signature=((dt.string,), dt.string))
-def stop(message: str) -> str:
-    """The engine's own function that ends the query with a message; a text only by its declared type."""
+def stop(message: str) -> Any:
+    """The engine's own function that ends the query with a message; a text by its declared type only."""
+    return _end(message)
+
+
+def _error(message: str) -> Any: ...
+
+
+_end = ibis.udf.scalar.builtin(name="error", signature=((dt.string,), dt.string))(_error)
 
 
 def only(array: ir.Value, element: str) -> ir.Value:
@@ -56,7 +61,7 @@ def logic(operator: str, left: ir.Value, right: ir.Value) -> ir.Value:
         case "or":
             return one | other
         case "implies":
-            return ~one | other
+            return negated(one) | other
         case _:
             return one != other
 
@@ -84,21 +89,18 @@ def comparator(compiler: Compiler, operator: str, left: Collection, right: Colle
     return compare
 
 
-def equal_collections(
-    operator: str, left: Collection, right: Collection, values: Values, compare: Comparator
-) -> ir.Value:
-    """`=` and `!=` where a side may have several items: equal if as many, and equal in order; empty if either is."""
+def equal_collections(left: Collection, right: Collection, values: Values, equal: Comparator) -> ir.Value:
+    """Whether collections are as many and equal in order by `equal`; null where either is empty."""
     one, other = _array(left, values), _array(right, values)
-    size, same_size = one.length(), one.length() == other.length()
-    pairs = one.zip(other) if left.many and right.many else None
-    if pairs is not None:
-        unequal = pairs.filter(lambda pair: ~OPERATORS["="](pair["f1"], pair["f2"])).length() > 0
-        decided = unequal if operator == "!=" else ~unequal
+    size, other_size = one.length().fill_null(0), other.length().fill_null(0)
+    if left.many and right.many:
+        unequal = one.zip(other).filter(lambda pair: negated(equal(pair["f1"], pair["f2"])))
+        decided = unequal.length() == 0
     else:
-        decided = compare(one[0], other[0])
+        decided = equal(one[0], other[0])
     return ibis.cases(
-        ((size.fill_null(0) == 0) | (other.length().fill_null(0) == 0), ibis.null(dt.boolean)),
-        (~same_size, ibis.literal(operator == "!=")),
+        ((size == 0) | (other_size == 0), ibis.null(dt.boolean)),
+        (size != other_size, ibis.literal(False)),
         else_=decided,
     )
 

@@ -30,7 +30,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Choice:
-    """An element with a choice of types, e.g. `value[x]`: type -> the element that carries it (`valueQuantity`)."""
+    """An element with a choice of types (`value[x]`): type -> the element that carries it."""
 
     name: str
     options: Mapping[str, Element]
@@ -38,7 +38,10 @@ class Choice:
 
 @cache
 def _table() -> Mapping[str, Mapping[str, str]]:
-    return json.loads(files("mappers").joinpath("elements.json").read_text("utf-8"))
+    table: dict[str, dict[str, str]] = json.loads(
+        files("mappers").joinpath("elements.json").read_text("utf-8")
+    )
+    return table
 
 
 def is_type(name: str) -> bool:
@@ -63,7 +66,7 @@ def element(type_name: str, name: str) -> Element | Choice | None:
 
 
 def choice_of(type_name: str, name: str) -> str | None:
-    """The path to write instead of an element named with its type: `valueQuantity` -> `value.ofType(Quantity)`."""
+    """The path of an element that is named with its type: `value.ofType(Quantity)` for `valueQuantity`."""
     for key, options in _table().get(type_name, {}).items():
         if key.endswith("[x]"):
             for option in options.split("|"):

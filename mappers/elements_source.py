@@ -44,7 +44,7 @@ def models() -> Iterator[type[BaseModel]]:
 
 
 def type_name(annotation: object) -> str:
-    """FHIR type of a field's annotation, with `*` where it is a list: `HumanName*`, `dateTime`, `Resource*`."""
+    """FHIR type of a field's annotation, with `*` where it is a list: `HumanName*`, `dateTime`."""
     text = str(annotation)
     many = "*" if re.search(r"\bList\[", text) else ""
     if match := re.search(r"abc\.(\w+)Type\b", text):

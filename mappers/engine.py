@@ -92,18 +92,25 @@ class DuckDBEngine:
         return self.con.table(name)
 
     def frame(self, table: ir.Table) -> pd.DataFrame:
-        """Run a table and fetch its rows.
+        """Run a table and fetch its rows; integers and booleans in the nullable types of pandas.
 
         Raises:
             CardinalityError: a resource has several values where a column takes one.
         """
         try:
-            return self.con.execute(table)
+            return self._fetched(table)
         except duckdb.InvalidInputException as error:
             own = error_of(str(error))
             if own is None:
                 raise
             raise own from error
+
+    def _fetched(self, table: ir.Table) -> pd.DataFrame:
+        import pandas as pd
+
+        nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+        frame: pd.DataFrame = self.con.to_pyarrow(table).to_pandas(types_mapper=nullable.get)
+        return frame
 
     def _name(self, prefix: str) -> str:
         self._tables += 1

@@ -1,9 +1,9 @@
 """The errors of the mapping, one tree.
 
-    MappingError              anything a mapping cannot do; one sentence for a person, never patient data
-    └── ViewError             a ViewDefinition is wrong; `element` names the place: `select[0].column[2].path`
-        ├── UnsupportedError  it is right by the specification, but not supported here
-        └── CardinalityError  it is right, but a resource has several values where a column takes one
+MappingError              anything a mapping cannot do; one sentence for a person, never patient data
+└── ViewError             a ViewDefinition is wrong; `element` names the place: `select[0].column[2].path`
+    ├── UnsupportedError  it is right by the specification, but not supported here
+    └── CardinalityError  it is right, but a resource has several values where a column takes one
 """
 
 from __future__ import annotations

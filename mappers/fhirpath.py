@@ -15,8 +15,8 @@ from decimal import Decimal
 import ibis
 import ibis.expr.types as ir
 
-from mappers import comparison, fhirpath_functions
-from mappers.collection import Collection, Scope, Values, densify, kind, navigate, sql_type
+from mappers import comparison, fhirpath_functions, fhirpath_types
+from mappers.collection import Collection, Make, Scope, Values, densify, kind, navigate, negated, sql_type
 from mappers.elements import PRIMITIVES, Choice, Element, choice_of, element
 from mappers.errors import UnsupportedError, ViewError
 from mappers.fhirpath_syntax import (
@@ -89,7 +89,7 @@ class Compiler:
                 return self._signed(operator, self.compile(operand, focus, depth), depth)
             case TypeTest(operator, operand, name):
                 found = self.compile(operand, focus, depth)
-                return fhirpath_functions.type_operator(self, operator, found, name, depth)
+                return fhirpath_types.type_operator(self, operator, found, name, depth)
             case Binary(operator, left, right):
                 return self._binary(operator, left, right, focus, depth)
             case Variable(name):
@@ -138,7 +138,7 @@ class Compiler:
         return replace(found, many=False, home=None, make=lambda values: dense.make(values)[position])
 
     def single(self, found: Collection, depth: int) -> Collection:
-        """The one item of a collection; several stop the run with a `CardinalityError` that names the element."""
+        """The one item of a collection; several end the run with a `CardinalityError`."""
         if not found.many:
             return found
         dense = densify(found, depth)
@@ -207,20 +207,26 @@ class Compiler:
         for side in (first, second):
             if side.choice or (side.type and side.type not in PRIMITIVES):
                 raise self.unsupported(f"'{operator}' on {side.choice.name if side.choice else side.type}")
-        compare = comparison.comparator(self, operator, first, second)
         if operator in ("=", "!=") and (first.many or second.many):
-            left, right = densify(first, depth), densify(second, depth)
-            return boolean(
-                lambda values: comparison.equal_collections(operator, left, right, values, compare)
-            )
+            return self._equal_collections(operator, densify(first, depth), densify(second, depth))
+        compare = comparison.comparator(self, operator, first, second)
         one, other = self.single(first, depth), self.single(second, depth)
         return boolean(
             lambda values: compare(one.make(values), other.make(values)),
             navigates=one.navigates or other.navigates,
         )
 
+    def _equal_collections(self, operator: str, left: Collection, right: Collection) -> Collection:
+        compare = comparison.comparator(self, "=", left, right)
 
-def boolean(make: object, *, navigates: bool = False) -> Collection:
+        def make(values: Values) -> ir.Value:
+            equal = comparison.equal_collections(left, right, values, compare)
+            return negated(equal) if operator == "!=" else equal
+
+        return boolean(make)
+
+
+def boolean(make: Make, *, navigates: bool = False) -> Collection:
     """A single boolean."""
     return Collection("boolean", False, make, navigates=navigates)
 

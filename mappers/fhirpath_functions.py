@@ -14,6 +14,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from mappers.boundaries import high_boundary, low_boundary
 from mappers.collection import (
     Collection,
     Scope,
@@ -21,19 +22,19 @@ from mappers.collection import (
     densify,
     filter_items,
     kind,
+    length,
     map_items,
+    negated,
 )
-from mappers.elements import Choice, Element, element, is_resource, is_type
-from mappers.fhirpath_syntax import Literal, Member, Tree
-from mappers.shape import Shape
+from mappers.elements import Element, element, is_resource
+from mappers.fhirpath_syntax import Tree
+from mappers.fhirpath_types import is_empty, of_type, type_argument
+from mappers.references import reference_key
 
 if TYPE_CHECKING:
     from mappers.fhirpath import Compiler
 
 Function = Callable[["Compiler", Collection, tuple[Tree, ...], Collection, int], Collection]
-
-REFERENCE = r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?{type}/([^/?#|]+)(?:/_history/[^/?#|]+)?$"
-ANY_TYPE = "[A-Z][A-Za-z]+"
 
 
 def call(
@@ -58,15 +59,6 @@ def call(
             f"'{base.choice.name}' has a choice of types; write {base.choice.name}.ofType(TYPE).{name}()"
         )
     return function(compiler, base, args, context, depth)
-
-
-def type_operator(compiler: Compiler, operator: str, base: Collection, name: str, depth: int) -> Collection:
-    """`base is name`, `base as name`"""
-    chosen = _of_type(compiler, base, name, depth)
-    if operator == "as":
-        return chosen
-    nothing, something = _is_empty(compiler, base, depth), _is_empty(compiler, chosen, depth)
-    return Collection("boolean", False, lambda values: ibis.cases((~nothing(values), ~something(values))))
 
 
 def _where(
@@ -95,34 +87,14 @@ def _exists(
     compiler: Compiler, base: Collection, args: tuple[Tree, ...], context: Collection, depth: int
 ) -> Collection:
     found = _where(compiler, base, args, context, depth) if args else base
-    nothing = _is_empty(compiler, found, depth)
-    return Collection("boolean", False, lambda values: ~nothing(values))
+    nothing = is_empty(compiler, found, depth)
+    return Collection("boolean", False, lambda values: negated(nothing(values)))
 
 
 def _empty(
     compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int
 ) -> Collection:
-    return Collection("boolean", False, _is_empty(compiler, base, depth))
-
-
-def _is_empty(compiler: Compiler, base: Collection, depth: int) -> Callable[[Values], ir.Value]:
-    if base.choice:
-        options = [_is_empty(compiler, option, depth) for option in _options(compiler, base, depth)]
-        return lambda values: ibis.and_(*(option(values) for option in options))
-    dense = densify(base, depth)
-    if base.many:
-        return lambda values: _length(dense.make(values)) == 0
-    return lambda values: dense.make(values).isnull()
-
-
-def _options(compiler: Compiler, base: Collection, depth: int) -> list[Collection]:
-    assert base.choice is not None  # noqa: S101
-    chosen = replace(base, choice=None)
-    return [compiler.step(chosen, option, depth) for option in base.choice.options.values()]
-
-
-def _length(array: Any) -> Any:
-    return array.length().fill_null(0)
+    return Collection("boolean", False, is_empty(compiler, base, depth))
 
 
 def _not(
@@ -130,7 +102,7 @@ def _not(
 ) -> Collection:
     one = compiler.condition(base, depth)
     return Collection(
-        "boolean", False, lambda values: ~one.make(values).cast(dt.boolean), navigates=one.navigates
+        "boolean", False, lambda values: negated(one.make(values).cast(dt.boolean)), navigates=one.navigates
     )
 
 
@@ -139,7 +111,7 @@ def _count(
 ) -> Collection:
     dense = densify(base, depth)
     if base.many:
-        return Collection("integer", False, lambda values: _length(dense.make(values)))
+        return Collection("integer", False, lambda values: length(dense.make(values)))
     return Collection("integer", False, lambda values: dense.make(values).notnull().cast(dt.int64))
 
 
@@ -158,7 +130,7 @@ def _last(
 
     def make(values: Values) -> ir.Value:
         made: Any = dense.make(values)
-        return made[_length(made) - 1]
+        return made[length(made) - 1]
 
     return replace(base, many=False, home=None, make=make)
 
@@ -185,61 +157,7 @@ def _join(
 def _oftype(
     compiler: Compiler, base: Collection, args: tuple[Tree, ...], _context: Collection, depth: int
 ) -> Collection:
-    return _of_type(compiler, base, _type_argument(compiler, "ofType", args[0]), depth)
-
-
-def _of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Collection:
-    name = name.removeprefix("FHIR.")
-    if name.startswith("System."):
-        name = name.removeprefix("System.").lower()
-    if not is_type(name):
-        raise compiler.error(f"R4 has no type '{name}'")
-    if base.choice:
-        return _option(compiler, base, base.choice, name, depth)
-    if base.type == "Resource":
-        return _contained(base, name, depth)
-    if base.type in (name, ""):
-        return base
-    return Collection(
-        name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True
-    )
-
-
-def _option(compiler: Compiler, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
-    option = choice.options.get(name)
-    if option is None:
-        known = ", ".join(choice.options)
-        raise compiler.error(f"'{choice.name}' of {base.type} is never a {name}; it may be {known}")
-    return compiler.step(replace(base, choice=None), option, depth)
-
-
-def _contained(base: Collection, name: str, depth: int) -> Collection:
-    """Resources inside a resource are JSON text; those of the type are read with a shape of their own."""
-    shape = Shape()
-    shape.touch_primitive("resourceType", "code", many=False)
-    scope = Scope(depth)
-
-    def parsed(text: ir.Value) -> Any:
-        return from_json(text, shape)
-
-    def make(values: Values) -> ir.Value:
-        made = base.make(values)
-        if base.many:
-            return filter_items(
-                map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name
-            )
-        return ibis.cases((parsed(made)["resourceType"] == name, parsed(made)))
-
-    return Collection(name, base.many, make, shape, navigates=base.navigates)
-
-
-def from_json(text: ir.Value, shape: Shape) -> ir.Value:
-    """JSON text read into the touched elements; an element of the wrong type is null."""
-
-    @ibis.udf.scalar.builtin(name="from_json", signature=((dt.string, dt.string), shape.dtype()))
-    def read(text: str, structure: str) -> object: ...
-
-    return read(text, shape.literal())
+    return of_type(compiler, base, type_argument(compiler, "ofType", args[0]), depth)
 
 
 def _extension(
@@ -272,13 +190,9 @@ def _resource_key(
 def _reference_key(
     compiler: Compiler, base: Collection, args: tuple[Tree, ...], _context: Collection, depth: int
 ) -> Collection:
-    """The id in a literal reference to another resource: relative or absolute, with or without version.
-
-    References of other kinds (#contained, urn:uuid, logical, display only, another type) have no key.
-    """
     if base.type != "Reference":
         raise compiler.error(f"getReferenceKey() is asked of a {base.type}; it is for a Reference")
-    name = _type_argument(compiler, "getReferenceKey", args[0]) if args else None
+    name = type_argument(compiler, "getReferenceKey", args[0]) if args else None
     if name is not None and not is_resource(name):
         raise compiler.error(f"R4 has no resource '{name}'")
     found = element("Reference", "reference")
@@ -288,32 +202,13 @@ def _reference_key(
 
     def make(values: Values) -> ir.Value:
         made = references.make(values)
-        return map_items(made, scope, lambda item: _key(item, name)) if base.many else _key(made, name)
+        return (
+            map_items(made, scope, lambda item: reference_key(item, name))
+            if base.many
+            else reference_key(made, name)
+        )
 
     return Collection("id", base.many, make, dense=False, navigates=base.navigates)
-
-
-def _key(reference: Any, type_name: str | None) -> ir.Value:
-    pattern = REFERENCE.replace("{type}", type_name or ANY_TYPE)
-    key: ir.Value = reference.re_extract(pattern, 1).nullif("")
-    if type_name is None:
-        return key
-    # Nearly every reference is "Type/id": that needs no regular expression.
-    rest = reference.substr(len(type_name) + 1)
-    plain = reference.startswith(f"{type_name}/") & ~ibis.or_(*(rest.contains(mark) for mark in "/?#|"))
-    return ibis.cases((plain, rest.nullif("")), else_=key)
-
-
-def _type_argument(compiler: Compiler, function: str, tree: Tree) -> str:
-    match tree:
-        case Member(None, name):
-            return name
-        case Member(Member(None, namespace), name):
-            return f"{namespace}.{name}"
-        case Literal("string", name):
-            return name
-        case _:
-            raise compiler.error(f"{function}() takes the name of a type")
 
 
 FUNCTIONS: dict[str, tuple[Function, int, int]] = {
@@ -325,85 +220,21 @@ FUNCTIONS: dict[str, tuple[Function, int, int]] = {
     "first": (_first, 0, 0),
     "last": (_last, 0, 0),
     "join": (_join, 0, 1),
+    "lowBoundary": (low_boundary, 0, 0),
+    "highBoundary": (high_boundary, 0, 0),
     "ofType": (_oftype, 1, 1),
     "extension": (_extension, 1, 1),
     "getResourceKey": (_resource_key, 0, 0),
     "getReferenceKey": (_reference_key, 0, 1),
 }
 STANDARD = frozenset(
-    [
-        "abs",
-        "aggregate",
-        "all",
-        "allFalse",
-        "allTrue",
-        "anyFalse",
-        "anyTrue",
-        "as",
-        "ceiling",
-        "children",
-        "combine",
-        "contains",
-        "convertsToBoolean",
-        "convertsToDate",
-        "convertsToDateTime",
-        "convertsToDecimal",
-        "convertsToInteger",
-        "convertsToQuantity",
-        "convertsToString",
-        "convertsToTime",
-        "descendants",
-        "distinct",
-        "endsWith",
-        "exclude",
-        "exp",
-        "floor",
-        "hasValue",
-        "highBoundary",
-        "iif",
-        "indexOf",
-        "intersect",
-        "is",
-        "isDistinct",
-        "length",
-        "ln",
-        "log",
-        "lowBoundary",
-        "lower",
-        "matches",
-        "memberOf",
-        "now",
-        "power",
-        "repeat",
-        "replace",
-        "replaceMatches",
-        "resolve",
-        "round",
-        "select",
-        "single",
-        "skip",
-        "split",
-        "sqrt",
-        "startsWith",
-        "subsetOf",
-        "substring",
-        "supersetOf",
-        "tail",
-        "take",
-        "timeOfDay",
-        "toBoolean",
-        "toChars",
-        "toDate",
-        "toDateTime",
-        "toDecimal",
-        "toInteger",
-        "toQuantity",
-        "toString",
-        "toTime",
-        "today",
-        "trace",
-        "truncate",
-        "union",
-        "upper",
-    ]
+    """
+    abs aggregate all allFalse allTrue anyFalse anyTrue as ceiling children combine contains
+    convertsToBoolean convertsToDate convertsToDateTime convertsToDecimal convertsToInteger
+    convertsToQuantity convertsToString convertsToTime descendants distinct endsWith exclude exp floor
+    hasValue iif indexOf intersect is isDistinct length ln log lower matches memberOf now power repeat
+    replace replaceMatches resolve round select single skip split sqrt startsWith subsetOf substring
+    supersetOf tail take timeOfDay toBoolean toChars toDate toDateTime toDecimal toInteger toQuantity
+    toString toTime today trace truncate union upper
+    """.split()  # noqa: SIM905  readable as a text
 )

@@ -21,7 +21,7 @@ class PathSyntaxError(ValueError):
 
 @dataclass(frozen=True)
 class Literal:
-    """A literal of the System type `type`: boolean, string, integer, decimal, date, dateTime, time; value as text."""
+    """A literal of the System type `type` (boolean, integer, dateTime, …); its value as text."""
 
     type: str
     text: str
@@ -120,14 +120,14 @@ def parse(text: str) -> Tree:
 
 
 def _parser(text: str) -> Any:
-    # Imported here: ANTLR and the generated parser take 0.15 s, which only a run that compiles a view should
-    # pay.
+    # Imported here: ANTLR and the generated parser take 0.15 s, which a run without views should
+    # not pay.
     from antlr4 import CommonTokenStream, InputStream
     from antlr4.error.ErrorListener import ErrorListener
     from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
     from fhirpathpy.parser.generated.FHIRPathParser import FHIRPathParser
 
-    class Raising(ErrorListener):
+    class Raising(ErrorListener):  # type: ignore[misc]
         def syntaxError(self, *args: Any) -> None:  # noqa: N802  ANTLR's name
             raise PathSyntaxError(f"not FHIRPath at column {args[3] + 1}: {args[4]}")
 

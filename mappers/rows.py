@@ -111,7 +111,7 @@ def _items(compiler: Compiler, path: str, focus: Collection, depth: int) -> Coll
 
 
 def _padded(found: Collection, focus: Collection, *, or_null: bool, padded: bool) -> Make:
-    """The array to unnest; one null for no item (`forEachOrNull`) or where the focus is such a null itself."""
+    """The array to unnest: one null for no item (`forEachOrNull`), or where the focus is such a null."""
     if not (or_null or padded):
         return found.make
 

@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
+import ibis
 import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
 
 DECIMAL = dt.Decimal(38, 18)
+DIGITS = "digits"
 
 
 @dataclass(eq=False)
@@ -35,6 +39,19 @@ class Shape:
         child, _ = self.children.setdefault(name, (Shape(), many))
         assert isinstance(child, Shape)  # noqa: S101  an element has one type
         return child
+
+    def touch_digits(self, name: str, *, many: bool) -> None:
+        """Note a decimal whose precision matters: its digits are read as text.
+
+        DuckDB keeps the digits of a number as they stand in the JSON only where it reads a DECIMAL, of
+        whatever key.
+        """
+        self.children[name] = (DIGITS, many)
+        self.children.setdefault("_digits", ("decimal", False))
+
+    def is_digits(self, name: str) -> bool:
+        """Whether a decimal is read as text."""
+        return self.children[name][0] == DIGITS
 
     def dtype(self) -> dt.DataType:
         """The Ibis type."""
@@ -64,3 +81,12 @@ def _structure(child: str | Shape, many: bool) -> object:
 
 def _sql_type(type_name: str) -> str:
     return "DECIMAL(38,18)" if type_name == "decimal" else "VARCHAR"
+
+
+def from_json(text: ir.Value, shape: Shape) -> ir.Value:
+    """JSON text read into the touched elements; an element of the wrong type is null."""
+    signature = ((dt.string, dt.string), shape.dtype())
+    return ibis.udf.scalar.builtin(name="from_json", signature=signature)(_from_json)(text, shape.literal())
+
+
+def _from_json(text: str, structure: str) -> Any: ...

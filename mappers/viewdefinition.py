@@ -21,8 +21,8 @@ from mappers.collection import Collection, Scope
 from mappers.comparison import SEVERAL, stop
 from mappers.errors import CardinalityError, ViewError
 from mappers.fhirpath import Compiler, resource
-from mappers.fhirpath_functions import from_json
 from mappers.rows import Level, compile_select
+from mappers.shape import from_json
 from mappers.viewmodel import ViewDefinition
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ CONSTANT_TYPES = {f"value{name[0].upper()}{name[1:]}": name for name in PRIMITIV
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `element` is its place in the view, `type` a FHIR primitive, or None to take that of the path."""
+    """A column; `element` is its place in the view, `type` a FHIR primitive or None for that of the path."""
 
     element: str
     name: str
@@ -48,7 +48,7 @@ class Select:
     repeat: tuple[str, ...] = ()
 
     def all_columns(self) -> Iterator[Column]:
-        """The columns in the order of the specification: own, nested, then those of unionAll (of its first branch)."""
+        """The columns in order: own, nested, then those of unionAll (the first branch names them)."""
         yield from self.columns
         for nested in self.selects:
             yield from nested.all_columns()
@@ -197,7 +197,7 @@ def _check_union(select: Select) -> None:
         if names != first:
             raise ViewError(
                 branch.element,
-                f"the columns {', '.join(names)} differ from {', '.join(first)} of the first branch of the union",
+                f"the columns {', '.join(names)} differ from the union's first branch: {', '.join(first)}",
             )
 
 

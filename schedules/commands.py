@@ -9,20 +9,22 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
-from analytics.disclosure import Released
-from analytics.results import as_json
-from mappers.study import Study, study_path
+from mappers.study import study_path
 from schedules.errors import ConfigError, Exit
 from schedules.night import Outcome, missing_sites, plain, recorded_run, release_cohort, run_night, sync_sites
-from schedules.published import Agreement, agreements, load_published
 from schedules.session import Session
 from schedules.settings import STARTER_FILE, Disclosure, Settings, check_sites
 from schedules.stages import Stages
+
+if TYPE_CHECKING:
+    from analytics.disclosure import Released
+    from mappers.study import Study
+    from schedules.published import Agreement
 
 UNPUBLISHED = 0  # the release number in results that are shown and not filed
 WITHHELD = "Disclosure control left nothing that may be released; no release was written."
@@ -209,6 +211,8 @@ def _stages(session: Session, settings: Settings) -> Stages:
 
 def _show_results(session: Session, released: Released, study: Study, name: str, json_wanted: bool) -> Exit:
     if json_wanted:
+        from analytics.results import as_json
+
         session.show_json(as_json(released, UNPUBLISHED))
     else:
         from schedules.terminal import results
@@ -224,6 +228,8 @@ def _analysis_code(released: Released) -> Exit:
 
 
 def _agreements(released: Released, study: Study, name: str) -> tuple[Agreement, ...]:
+    from schedules.published import agreements, load_published
+
     return agreements(released, study, load_published(study, study_path(name)))
 
 

@@ -24,7 +24,7 @@ path = "fhir"
 min_cell = 0
 note = "{INVENTED}"
 """
-IN_THE_WHEEL = Path(__file__).parent / "demo"
+IN_THE_WHEEL = Path(__file__).parent / "demo_cohort"
 IN_A_CHECKOUT = Path(__file__).parent.parent / "fixtures" / "alneo"
 
 

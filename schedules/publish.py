@@ -13,11 +13,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analytics.disclosure import Released
-from mappers.study import Study
 from schedules.errors import PublishError
-from schedules.published import PublishedFigures
+
+if TYPE_CHECKING:
+    from analytics.disclosure import Released
+    from mappers.study import Study
+    from schedules.published import PublishedFigures
 
 CURRENT = "current"
 DRAFT = ".new-"
@@ -49,6 +52,8 @@ def write_release(
 
     With `dry_run` nothing is written: the report says which release it would be.
     """
+    from analytics.disclosure import Released
+
     if not isinstance(released, Released):
         raise PublishError(
             "only what disclosure control released is published; call analytics.disclosure.release"

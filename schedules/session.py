@@ -6,12 +6,13 @@ environment.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,8 +145,10 @@ class Session:
         try:
             write()
         except BrokenPipeError:
-            self.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
-            sys.stdout = self.stdout
+            # As the documentation of `signal` has it: what is still in buffers at the end goes nowhere.
+            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.stdout.fileno())
+            self.stdout = io.StringIO()
 
 
 def _plain(value: object) -> Any:

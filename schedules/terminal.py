@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -13,20 +13,28 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics import wording
-from analytics.disclosure import Released
 from analytics.estimates import Proportion, Quantiles, Survival
-from connectors.report import SyncReport
-from mappers.study import Study
-from schedules.published import Agreement
+
+if TYPE_CHECKING:
+    from analytics.disclosure import Released
+    from connectors.report import SyncReport
+    from mappers.study import Study
+    from schedules.published import Agreement
 
 WIDE = 140
 TICK, CROSS = "✓", "✗"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller, instead of ending the process."""
+        raise BrokenPipeError
+
+
 def console(stream: TextIO) -> Console:
     """A console on `stream` that takes no text for markup; a pipe or a file is `WIDE` columns wide."""
     width = None if stream.isatty() else WIDE
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    return _Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> RenderableType:

@@ -136,7 +136,8 @@ def curve(name: str, label: str, events: tuple[int, ...], censored: tuple[int, .
         variance += d / (at_risk * (at_risk - d)) if at_risk > d else 0
         points.append(CurvePoint(day / 30.4375, at_risk, d, c, s, *_band(s, variance)))
         at_risk -= d + c
-    ci = Interval(0.95, "brookmeyer-crowley, log-log", points[-8].t, None)
+    below = (p.t for p in points if p.low is not None and p.low <= 0.5)
+    ci = Interval(0.95, "brookmeyer-crowley, log-log", next(below, None), None)
     return Survival(
         id=name,
         label=label,

@@ -73,7 +73,9 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
     """The table ADAE of the enrolled patients; AETERM is as reported and never published."""
     periods = ("STUDYID", "USUBJID", "SITEID", "DCUTDT", "TRTSDT", "SURGDT", "AP01EDT", "AP02SDT", "AP02EDT")
     base = subjects.filter(_["ITTFL"] == "Y").select(*KEY, *periods)
-    rows = _emergent(_phased(events(sources).join(base, list(KEY))), sources.study.safety.window_days)
+    happened = sources.once("events", lambda: events(sources))
+    phased = sources.once("phased_events", lambda: _phased(happened.join(base, list(KEY))))
+    rows = sources.once("emergent_events", lambda: _emergent(phased, sources.study.safety.window_days))
     emergent = rows.filter(_["TRTEMFL"] == "Y")
     worst = first_by(
         emergent, _["ATOXGRN"].desc(nulls_first=False), _["date"], _["id"], key=(*KEY, "term_key", "APERIOD")

@@ -69,6 +69,10 @@ def _alk(sources: Sources) -> ir.Table:
     )
 
 
+def _treatment(sources: Sources) -> ir.Table:
+    return facts.doses(sources).group_by(*KEY).agg(TRTSDT=_["date"].min(), TRTEDT=_["until"].max())
+
+
 def _first_dose(sources: Sources) -> ir.Table:
     return first_by(facts.doses(sources), _["date"], _["id"]).select(*KEY, dose_id=_["id"])
 
@@ -147,11 +151,15 @@ def _baseline_values(sources: Sources, treatment: ir.Table) -> ir.Table:
     }
     table = facts.candidates(sources)
     for variable, rows in wanted.items():
-        before = attach(rows, treatment.select(*KEY, "TRTSDT"))
-        before = before.filter(_["TRTSDT"].isnull() | (_["date"] <= _["TRTSDT"]))
-        latest = first_by(before, _["date"].desc(), _["id"])
+        latest = sources.once(f"baseline_{variable}", lambda rows=rows: _latest(rows, treatment))  # type: ignore[misc]
         table = attach(table, latest.select(*KEY, **{variable: _["value"], f"{variable}_id": _["id"]}))
     return table.mutate(ECOGBL=_["ECOGBL"].cast("int32"))
+
+
+def _latest(rows: ir.Table, treatment: ir.Table) -> ir.Table:
+    before = attach(rows, treatment.select(*KEY, "TRTSDT"))
+    before = before.filter(_["TRTSDT"].isnull() | (_["date"] <= _["TRTSDT"]))
+    return first_by(before, _["date"].desc(), _["id"])
 
 
 def _no_surgery_reason(sources: Sources) -> ir.Table:
@@ -206,21 +214,23 @@ def _screen_failure(sources: Sources) -> ir.Value:
 
 def subjects(sources: Sources) -> ir.Table:
     """ADSL with the internal keys (site, patient) and source ids that the other cohort tables join on."""
-    treatment = facts.doses(sources).group_by(*KEY).agg(TRTSDT=_["date"].min(), TRTEDT=_["until"].max())
-    surgery = _surgery(sources, treatment)
-    table = _baseline_values(sources, treatment)
-    for part in (
-        _demographics(sources),
-        _diagnosis(sources),
-        _alk(sources),
-        _periods(sources, treatment, surgery),
-        _first_dose(sources),
-        _first_adjuvant_dose(sources, surgery),
-        surgery,
-        _no_surgery_reason(sources),
-        _last_seen(sources),
-    ):
-        table = attach(table, part)
+    once = sources.once
+    treatment = once("treatment", lambda: _treatment(sources))
+    surgery = once("surgery", lambda: _surgery(sources, treatment))
+    parts = {
+        "demographics": lambda: _demographics(sources),
+        "diagnosis": lambda: _diagnosis(sources),
+        "alk": lambda: _alk(sources),
+        "periods": lambda: _periods(sources, treatment, surgery),
+        "first_dose": lambda: _first_dose(sources),
+        "first_adjuvant_dose": lambda: _first_adjuvant_dose(sources, surgery),
+        "no_surgery_reason": lambda: _no_surgery_reason(sources),
+        "last_seen": lambda: _last_seen(sources),
+    }
+    table = attach(_baseline_values(sources, treatment), surgery)
+    for name, make in parts.items():
+        table = attach(table, once(name, make))
+    table = once("joined", lambda: table)
     table = _death(table, sources).mutate(SCRFRS=_screen_failure(sources))
     return _populations(table, sources)
 

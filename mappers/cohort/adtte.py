@@ -89,8 +89,9 @@ def _shape(table: ir.Table, paramcd: str) -> ir.Table:
 
 def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, paramcd: str, origin: str) -> ir.Table:
     """First of failure and death since `origin`, else censored at the last assessment, else on day 1."""
-    table = attach(base, _first_failure(sources, assessed, base, origin))
-    table = attach(table, _last_assessment(assessed, base, origin))
+    failure = sources.once(f"{paramcd}_failure", lambda: _first_failure(sources, assessed, base, origin))
+    last = sources.once(f"{paramcd}_last", lambda: _last_assessment(assessed, base, origin))
+    table = attach(attach(base, failure), last)
     failed = _["failed"].notnull() & (_["DTHDT"].isnull() | (_["failed"] <= _["DTHDT"]))
     died = _["DTHDT"].notnull()
     seen = _["last"].notnull()
@@ -156,7 +157,8 @@ def _reached(base: ir.Table, paramcd: str, origin: str, reached: str, view: str,
 
 def adtte(sources: Sources, subjects: ir.Table, responses: ir.Table, assessed: ir.Table) -> ir.Table:
     """The table ADTTE of the enrolled patients; `responses` is ADRS (for the R0 resected of DFS)."""
-    base = subjects.filter(_["ITTFL"] == "Y").mutate(patient_source=facts.reference("patient", _["patient"]))
+    enrolled = subjects.filter(_["ITTFL"] == "Y")
+    base = sources.once("enrolled", lambda: enrolled.mutate(patient_source=facts.reference("patient", _["patient"])))
     resected = base.filter(_["SURGFL"] == "Y")
     complete = responses.filter(_["PARAMCD"] == "R0", _["AVALC"] == "Y").select("USUBJID")
     parts = [

@@ -60,9 +60,7 @@ def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir
     """Date, status, patient reference and code problems of one kind of resource."""
     domain = RESOURCE_TYPES[view]
     everything = sources.views[view]
-    rows = only(sources.resources(view), screened)
-    written = facts.written_date(view, rows)
-    rows = rows.mutate(day_=dates.day(written), flag_=dates.flag(written), written_=written)
+    rows = sources.once(f"quality_{view}", lambda: _screened_rows(sources, view, screened))
     issues = [
         _count(everything.filter(_["patient"].isnull()), domain, "no usable reference to a patient"),
         _count(only(everything, screened).filter(_["test_data"].fill_null(False)), domain, "labelled as test data"),
@@ -75,6 +73,12 @@ def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir
         usable = _["status"].isin(STATUS[view])
         issues.append(_count(rows.filter(~usable.fill_null(False)), domain, "status not usable"))
     return issues + _unmapped(sources, view, rows)
+
+
+def _screened_rows(sources: Sources, view: str, screened: ir.Table) -> ir.Table:
+    rows = only(sources.resources(view), screened)
+    written = facts.written_date(view, rows)
+    return rows.mutate(day_=dates.day(written), flag_=dates.flag(written), written_=written)
 
 
 def _unmapped(sources: Sources, view: str, rows: ir.Table) -> list[ir.Table]:

@@ -374,7 +374,7 @@ def test_urls_stay_within_their_limit() -> None:
     )
     patients = [f"{n:064d}" for n in range(12)]
     windows = list(where.windows(patients))
-    # an id costs 77 characters ("Patient%2F" + 64 + "%2C"), and 600 - 23 (base) - 120 (the rest) leave room for 5
+    # an id costs 77 characters ("Patient%2F" + 64 + "%2C"); 600 - 23 (base) - 120 (the rest) hold 5
     assert [sorted(window.patients or ()) for window in windows] == [
         patients[:5],
         patients[5:10],

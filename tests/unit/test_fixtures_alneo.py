@@ -50,11 +50,14 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(ALNEO / "build.py"), str(tmp_path)], check=True, cwd=tmp_path)
-    generated = sorted(file.name for file in tmp_path.iterdir())
-    assert generated == sorted([*(f"{kind}.ndjson" for kind in TYPES), "answers.json"])
+    built = tmp_path / "alneo"
+    subprocess.run([sys.executable, str(ALNEO / "build.py"), str(built)], check=True, cwd=tmp_path)
+    generated = sorted(file.name for file in built.iterdir())
+    assert generated == sorted(f"{kind}.ndjson" for kind in TYPES)
     for name in generated:
-        assert (tmp_path / name).read_bytes() == (ALNEO / name).read_bytes(), name
+        assert (built / name).read_bytes() == (ALNEO / name).read_bytes(), name
+    key = "alneo_answers.json"
+    assert (tmp_path / key).read_bytes() == (ALNEO.parent / key).read_bytes()
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("PERIOP_SHARED", str(REPOSITORY.parent / "shared")))
-KEY: dict[str, Any] = json.loads((REPOSITORY / "fixtures" / "alneo" / "answers.json").read_bytes())
+KEY: dict[str, Any] = json.loads((REPOSITORY / "fixtures" / "alneo_answers.json").read_bytes())
 PATIENTS = {patient["id"]: patient for patient in KEY["patients"]}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 ALNEO = Path(__file__).resolve().parents[2] / "fixtures" / "alneo"
-KEY: dict[str, Any] = json.loads((ALNEO / "answers.json").read_bytes())
+KEY: dict[str, Any] = json.loads((ALNEO.parent / "alneo_answers.json").read_bytes())
 PATIENTS: list[dict[str, Any]] = KEY["patients"]
 CUTS = [date.fromisoformat(cut) for cut in KEY["cuts"].values()]
 GIVEN = ("completed", "in-progress", "stopped")

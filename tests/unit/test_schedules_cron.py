@@ -80,7 +80,16 @@ def test_last_and_next_agree() -> None:
 
 @pytest.mark.parametrize(
     ("field", "weekdays"),  # crontab: 0 and 7 are Sunday. datetime.weekday(): Monday is 0
-    [("1", {0}), ("0", {6}), ("7", {6}), ("1-5", {0, 1, 2, 3, 4}), ("0-2", {6, 0, 1}), ("5-7", {4, 5, 6}), ("mon,3", {0, 2}), ("1-5/2", {0, 2, 4})],
+    [
+        ("1", {0}),
+        ("0", {6}),
+        ("7", {6}),
+        ("1-5", {0, 1, 2, 3, 4}),
+        ("0-2", {6, 0, 1}),
+        ("5-7", {4, 5, 6}),
+        ("mon,3", {0, 2}),
+        ("1-5/2", {0, 2, 4}),
+    ],
 )
 def test_weekdays_are_those_of_crontab(field: str, weekdays: set[int]) -> None:
     cron = WallClockCron(f"0 3 * * {field}", ZoneInfo("UTC"))

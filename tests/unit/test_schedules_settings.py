@@ -51,7 +51,11 @@ def test_every_commented_key_of_the_starter_file_is_valid_and_a_default(tmp_path
 
 
 def test_paths_are_relative_to_the_file_unless_absolute(tmp_path: Path) -> None:
-    text = 'data_dir = "/srv/periop"\nstudy = "mine.toml"\n' + FOLDER + '[[publish]]\nkind="folder"\npath="share"\n'
+    text = (
+        'data_dir = "/srv/periop"\nstudy = "mine.toml"\n'
+        + FOLDER
+        + '[[publish]]\nkind="folder"\npath="share"\n'
+    )
     settings = load_settings(write(tmp_path, text))
     assert settings.data_dir == Path("/srv/periop")
     assert settings.study == str(tmp_path / "mine.toml")
@@ -67,13 +71,21 @@ def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ('dta_dir = "x"\n' + FOLDER, ("dta_dir: unknown key", "did you mean 'data_dir'?", "allowed: data_dir, ")),
+        (
+            'dta_dir = "x"\n' + FOLDER,
+            ("dta_dir: unknown key", "did you mean 'data_dir'?", "allowed: data_dir, "),
+        ),
         (FOLDER + "[schedule]\nnigthly = '1 1 * * *'", ("schedule.nigthly: unknown key", "'nightly'")),
         (FOLDER + "[limits]\npage_sise = 3", ("limits.page_sise: unknown key", "'page_size'")),
         (FOLDER.replace("path", "pth"), ("sites[0].pth: unknown key", "'path'", "sites[0].path: required")),
         (
-            FOLDER + '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="basic", usrname="u"}',
-            ("sites[1].auth.usrname: unknown key", "'username'", "allowed: kind, password_env, password_file, username"),
+            FOLDER
+            + '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="basic", usrname="u"}',
+            (
+                "sites[1].auth.usrname: unknown key",
+                "'username'",
+                "allowed: kind, password_env, password_file, username",
+            ),
         ),
         (
             '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="smart"}',
@@ -83,9 +95,18 @@ def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
             '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={}',
             ("sites[0].auth.kind: required",),
         ),
-        ('[[sites]]\nname="b"\nkind="bulk"\nurl="https://h"', ("sites[0].kind: 'bulk' is not", "allowed: folder, search")),
-        ('[[sites]]\nname="b"\nkind="serach"\nurl="https://h"', ("sites[0].kind: 'serach'", "did you mean 'search'?")),
-        ('engine = "spark"\n' + FOLDER, ("engine: 'spark' is not available in this version", "allowed: 'duckdb'")),
+        (
+            '[[sites]]\nname="b"\nkind="bulk"\nurl="https://h"',
+            ("sites[0].kind: 'bulk' is not", "allowed: folder, search"),
+        ),
+        (
+            '[[sites]]\nname="b"\nkind="serach"\nurl="https://h"',
+            ("sites[0].kind: 'serach'", "did you mean 'search'?"),
+        ),
+        (
+            'engine = "spark"\n' + FOLDER,
+            ("engine: 'spark' is not available in this version", "allowed: 'duckdb'"),
+        ),
         (FOLDER + '[[publish]]\nkind = "fhir"', ("publish[0].kind: 'fhir' is not available", "'folder'")),
         ("", ("sites: required",)),
         ("sites = []", ("sites: ", "at least 1 item")),
@@ -96,11 +117,16 @@ def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
         (FOLDER.replace('"a"', '"a\\n"'), ("sites[0].name: ",)),
         (FOLDER + "[disclosure]\nmin_cell = -1", ("disclosure.min_cell: ", "greater than or equal to 0")),
         (FOLDER + "[schedule]\nnightly = '61 1 * * *'", ("schedule: '61 1 * * *' is not five cron fields",)),
-        (FOLDER + "[schedule]\ntimezone = 'Europe/Rom'", ("schedule.timezone: 'Europe/Rom' is not a time zone",)),
+        (
+            FOLDER + "[schedule]\ntimezone = 'Europe/Rom'",
+            ("schedule.timezone: 'Europe/Rom' is not a time zone",),
+        ),
         (FOLDER + "[schedule]\ntimezone = '../../etc/passwd'", ("schedule.timezone: ", "is not a time zone")),
     ],
 )
-def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
+def test_a_fault_names_file_key_and_what_is_allowed(
+    tmp_path: Path, text: str, parts: tuple[str, ...]
+) -> None:
     message = fault(tmp_path, text)
     for part in (str(tmp_path / "periop.toml"), *parts):
         assert part in message
@@ -111,7 +137,9 @@ def test_every_fault_is_a_line_of_its_own(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in lines] == ["a", "b"]
 
 
-@pytest.mark.parametrize("url", ["ftp://h/fhir", "https://", "fhir.example.org", "http://[::1", "https://h:0/", "https://h/?a=b"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h/fhir", "https://", "fhir.example.org", "http://[::1", "https://h:0/", "https://h/?a=b"]
+)
 def test_an_address_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
     message = fault(tmp_path, f'[[sites]]\nname="b"\nkind="search"\nurl="{url}"')
     assert "sites[0].url: " in message
@@ -120,7 +148,9 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
 def test_a_secret_in_a_wrong_place_is_not_repeated(tmp_path: Path) -> None:
     site = '[[sites]]\nname="b"\nkind="search"\n'
     in_url = fault(tmp_path, site + 'url="https://u:hunter2@h/fhir"')
-    in_key = fault(tmp_path, site + 'url="https://h/fhir"\nauth={kind="basic", username="u", password="hunter2"}')
+    in_key = fault(
+        tmp_path, site + 'url="https://h/fhir"\nauth={kind="basic", username="u", password="hunter2"}'
+    )
     assert "hunter2" not in in_url + in_key
     assert "did you mean 'password_env'?" in in_key
 

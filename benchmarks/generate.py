@@ -1,0 +1,309 @@
+"""Resources of the six types as a hospital would hold them, made up: the benchmark's input.
+
+Patients are clones of those of the demo cohort (`fixtures/alneo`), enrolled and not, with their ids
+rewritten. Around the dozens of resources that say something about a patient's cancer stand the hundreds that
+do not: doses of other drugs, laboratory results, vital signs, other diagnoses and procedures. Every resource
+has elements that no view touches (narrative, identifiers, performers, notes), so that most of its text is
+passed over, as in a hospital.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from connectors.lake import Cursor, Lake
+from connectors.resource import Resource
+from connectors.spool import as_batch
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "alneo"
+SITE = "hospital"
+TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
+PER_PATIENT = 250
+CHANGED = 50  # one resource in so many has a second version, in a later sync
+BATCH = 5_000
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+EXTRACT = datetime(2025, 6, 1, 3, tzinfo=UTC)
+
+NOISE = " ".join(f"{Random(0).getrandbits(8_000_000):x}"[start : start + 6] for start in range(0, 2_000_000, 6))
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One patient of the demo cohort: the id that is to be rewritten, and (resource type, id, JSON text)."""
+
+    patient: str
+    resources: tuple[tuple[str, str, str], ...]
+
+
+def charts(folder: Path = FIXTURES) -> tuple[Chart, ...]:
+    """The patients of the demo cohort with everything about them, in the order of the files."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for kind in TYPES:
+        for line in (folder / f"{kind}.ndjson").read_text(encoding="utf-8").splitlines():
+            body = orjson.loads(line)
+            subject = body["id"] if kind == "Patient" else body["subject"]["reference"].split("/")[1]
+            found.setdefault(subject, []).append((kind, body["id"], line))
+    return tuple(Chart(patient, tuple(resources)) for patient, resources in found.items())
+
+
+def generate(count: int, seed: int = 1) -> Iterator[Resource]:
+    """Exactly `count` resources, of one patient after the other; the same seed gives the same resources."""
+    return islice(_endless(Random(seed), charts()), count)
+
+
+def _endless(random: Random, known: tuple[Chart, ...]) -> Iterator[Resource]:
+    number = 0
+    while True:
+        patient = f"P{number:06d}"
+        own = known[number % len(known)]
+        for kind, identifier, text in own.resources:
+            yield _clone(
+                random,
+                kind,
+                identifier.replace(own.patient, patient),
+                patient,
+                text.replace(own.patient, patient),
+            )
+        for nth in range(PER_PATIENT - len(own.resources)):
+            yield _filler(random, patient, nth)
+        number += 1
+
+
+def _clone(random: Random, kind: str, identifier: str, patient: str, text: str) -> Resource:
+    extra = {"text": _narrative(random, kind, 20)}
+    if kind == "Patient":
+        extra |= _demographics(random)
+    return _resource(kind, identifier, patient, f"{text[:-1]},{_text(extra)[1:]}")
+
+
+def _demographics(random: Random) -> Json:
+    return {
+        "name": [
+            {"use": "official", "family": _words(random, 1), "given": [_words(random, 1), _words(random, 1)]}
+        ],
+        "telecom": [{"system": "phone", "value": f"+39 02 {random.randrange(10**7):07d}", "use": "home"}],
+        "address": [{"use": "home", "line": [_words(random, 2)], "city": "Milano", "country": "IT"}],
+        "managingOrganization": {"reference": "Organization/1"},
+    }
+
+
+def _filler(random: Random, patient: str, nth: int) -> Resource:
+    (make,) = random.choices((_dose, _laboratory, _vital_sign, _diagnosis, _procedure), (46, 40, 10, 2, 2))
+    body = make(random)
+    kind = body["resourceType"]
+    identifier = f"{patient}-{nth}"
+    head = {
+        "resourceType": kind,
+        "id": identifier,
+        "meta": {"versionId": "1", "lastUpdated": _instant(EXTRACT), "source": "urn:hospital:ehr"},
+        "text": _narrative(random, kind, random.randrange(3, 20)),
+        "identifier": [
+            {"system": f"urn:hospital:{kind.lower()}", "value": f"{random.randrange(10**12):012d}"}
+        ],
+    }
+    return _resource(
+        kind, identifier, patient, _text(head | body | {"subject": {"reference": f"Patient/{patient}"}})
+    )
+
+
+def _dose(random: Random) -> Json:
+    code, name, unit = random.choice(
+        (
+            ("161", "acetaminophen", "mg"),
+            ("26225", "ondansetron", "mg"),
+            ("40790", "pantoprazole", "mg"),
+            ("3264", "dexamethasone", "mg"),
+            ("67108", "enoxaparin", "mg"),
+        )
+    )
+    start = _moment(random)
+    return {
+        "resourceType": "MedicationAdministration",
+        "status": random.choice(("completed", "completed", "completed", "not-done")),
+        "category": _concept(
+            "http://terminology.hl7.org/CodeSystem/medication-admin-category", "inpatient", "Inpatient"
+        ),
+        "medicationCodeableConcept": _concept("http://www.nlm.nih.gov/research/umls/rxnorm", code, name),
+        "context": {"reference": f"Encounter/{random.randrange(10**6)}"},
+        "effectivePeriod": {"start": _instant(start), "end": _instant(start + timedelta(minutes=30))},
+        "performer": [
+            {"actor": {"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}}
+        ],
+        "request": {"reference": f"MedicationRequest/{random.randrange(10**7)}"},
+        "dosage": {"text": _words(random, 4), "dose": _quantity(random.randrange(1, 40) * 25, unit)},
+    }
+
+
+def _laboratory(random: Random) -> Json:
+    code, name, low, high, unit = random.choice(
+        (
+            ("718-7", "Hemoglobin", 120, 160, "g/L"),
+            ("6690-2", "Leukocytes", 4, 10, "10*9/L"),
+            ("1742-6", "Alanine aminotransferase", 7, 56, "U/L"),
+            ("1920-8", "Aspartate aminotransferase", 10, 40, "U/L"),
+            ("2160-0", "Creatinine", 0.6, 1.3, "mg/dL"),
+            ("2823-3", "Potassium", 3.5, 5.1, "mmol/L"),
+        )
+    )
+    value = round(random.uniform(low * 0.8, high * 1.2), 2)
+    flag = "L" if value < low else "H" if value > high else "N"
+    return {
+        "resourceType": "Observation",
+        **_observed(random, "laboratory", code, name),
+        "valueQuantity": _quantity(value, unit),
+        "interpretation": [
+            _concept("http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", flag, flag)
+        ],
+        "specimen": {"reference": f"Specimen/{random.randrange(10**7)}"},
+        "referenceRange": [{"low": _quantity(low, unit), "high": _quantity(high, unit)}],
+    }
+
+
+def _vital_sign(random: Random) -> Json:
+    code, name, low, high, unit = random.choice(
+        (
+            ("29463-7", "Body weight", 45, 110, "kg"),
+            ("8867-4", "Heart rate", 50, 120, "/min"),
+            ("8310-5", "Body temperature", 36, 39, "Cel"),
+        )
+    )
+    value = _quantity(round(random.uniform(low, high), 1), unit)
+    device = {"reference": f"Device/{random.randrange(900)}"}
+    return {
+        "resourceType": "Observation",
+        **_observed(random, "vital-signs", code, name),
+        "valueQuantity": value,
+        "device": device,
+    }
+
+
+def _observed(random: Random, category: str, code: str, name: str) -> Json:
+    when = _moment(random)
+    return {
+        "status": random.choice(("final", "final", "final", "amended", "preliminary")),
+        "category": [
+            _concept("http://terminology.hl7.org/CodeSystem/observation-category", category, category)
+        ],
+        "code": _concept("http://loinc.org", code, name),
+        "encounter": {"reference": f"Encounter/{random.randrange(10**6)}"},
+        "effectiveDateTime": _instant(when),
+        "issued": _instant(when + timedelta(hours=2)),
+        "performer": [{"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}],
+        "note": [{"text": _words(random, random.randrange(3, 12))}],
+    }
+
+
+def _diagnosis(random: Random) -> Json:
+    code, name = random.choice(
+        (("I10", "Essential (primary) hypertension"), ("J44.9", "COPD"), ("R05", "Cough"))
+    )
+    return {
+        "resourceType": "Condition",
+        "clinicalStatus": _concept(
+            "http://terminology.hl7.org/CodeSystem/condition-clinical", "active", "Active"
+        ),
+        "verificationStatus": _concept(
+            "http://terminology.hl7.org/CodeSystem/condition-ver-status", "confirmed", "Confirmed"
+        ),
+        "code": _concept("http://hl7.org/fhir/sid/icd-10-cm", code, name),
+        "onsetDateTime": f"{_moment(random):%Y-%m-%d}",
+        "recorder": {"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)},
+        "note": [{"text": _words(random, random.randrange(10, 40))}],
+    }
+
+
+def _procedure(random: Random) -> Json:
+    code, name = random.choice((("71020", "Chest X-ray"), ("94010", "Spirometry"), ("36415", "Venipuncture")))
+    return {
+        "resourceType": "Procedure",
+        "status": "completed",
+        "code": _concept("urn:hospital:procedures", code, name),
+        "performedDateTime": _instant(_moment(random)),
+        "performer": [
+            {"actor": {"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}}
+        ],
+        "note": [{"text": _words(random, random.randrange(10, 40))}],
+    }
+
+
+def _concept(system: str, code: str, name: str) -> Json:
+    return {"coding": [{"system": system, "code": code, "display": name}], "text": name}
+
+
+def _quantity(value: float, unit: str) -> Json:
+    return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
+
+
+def _narrative(random: Random, kind: str, words: int) -> Json:
+    body = f"{kind}: {_words(random, words)}"
+    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{body}</p></div>'}
+
+
+def _words(random: Random, count: int) -> str:
+    """About `count` words that do not repeat soon, so that they do not compress to nothing."""
+    start = random.randrange(len(NOISE) - 7 * count)
+    return NOISE[start : start + 7 * count].strip()
+
+
+def _moment(random: Random) -> datetime:
+    return FIRST + timedelta(minutes=random.randrange(500 * 24 * 60))
+
+
+def _instant(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _text(body: Json) -> str:
+    return orjson.dumps(body).decode()
+
+
+def _resource(kind: str, identifier: str, patient: str, text: str) -> Resource:
+    return Resource(kind, identifier, "1", _instant(EXTRACT), patient, _digest(text), text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def second_version(first: Resource) -> Resource:
+    """The same resource, changed a day later."""
+    later = _instant(EXTRACT + timedelta(days=1))
+    text = first.raw.replace('"versionId":"1"', '"versionId":"2"', 1).replace(_instant(EXTRACT), later, 1)
+    return replace(first, version_id="2", last_updated=later, digest=_digest(text), raw=text)
+
+
+def batches(resources: Iterator[Resource]) -> Iterator[pa.RecordBatch]:
+    """The resources as record batches of at most `BATCH` rows."""
+    while rows := list(islice(resources, BATCH)):
+        yield as_batch(rows)
+
+
+def fill(lake: Lake, count: int, seed: int = 1) -> None:
+    """Store `count` resource versions in two syncs: resources, then second versions of one in `CHANGED`.
+
+    Memory: one batch of `BATCH` rows, those that change, and what the lake's writer holds.
+    """
+    changed = count // (CHANGED + 1)
+    kept: list[Resource] = []
+
+    def remembered(resources: Iterator[Resource]) -> Iterator[Resource]:
+        for number, resource in enumerate(resources):
+            if number % CHANGED == 0 and len(kept) < changed:
+                kept.append(resource)
+            yield resource
+
+    cursor = Cursor(f"benchmark {seed}", complete=True)
+    lake.append(SITE, batches(remembered(generate(count - changed, seed))), cursor)
+    lake.append(SITE, batches(map(second_version, kept)), cursor)

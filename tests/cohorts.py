@@ -1,0 +1,64 @@
+"""Runs the pipeline on a folder of FHIR files, for tests that look at the cohort tables and the results."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+
+from analytics.disclosure import Released
+from connectors.report import SyncReport
+from mappers.study import Study, load_study
+from schedules.pipeline import Pipeline
+from schedules.settings import FolderSite, SearchSite, Settings
+
+ALNEO = Path(__file__).resolve().parents[1] / "fixtures" / "alneo"
+ANSWERS = ALNEO.parent / "alneo_answers.json"
+KEY = "0123456789abcdef" * 4
+TABLES = ("adsl", "adrs", "adtte", "adae", "quality")
+
+
+def pseudonym(identifier: str) -> str:
+    """What the cohort tables call the resource `identifier`: HMAC-SHA-256 by the standard library, 32 hex digits."""
+    return hmac.new(bytes.fromhex(KEY), identifier.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one run left behind."""
+
+    settings: Settings
+    sync: SyncReport
+    released: Released
+
+    def table(self, name: str, cut: str | None = None) -> pd.DataFrame:
+        folder = self.settings.cohort_dir if cut is None else self.settings.cohort_dir / "cuts" / cut
+        return pd.read_parquet(folder / f"{name}.parquet")
+
+    def quality(self) -> dict[tuple[str, str], int]:
+        frame = self.table("quality")
+        return {(d, i): int(n) for d, i, n in zip(frame["DOMAIN"], frame["ISSUE"], frame["COUNT"], strict=True)}
+
+
+def alneo_at(cut: date) -> Study:
+    """The shipped study with another data cut."""
+    return load_study("alneo").model_copy(update={"data_cut": cut})
+
+
+def run(data_dir: Path, site: FolderSite | SearchSite, study: Study | None = None, min_cell: int = 0) -> Ran:
+    """sync, map and analyze one site."""
+    settings = Settings(data_dir=data_dir, sites=(site,))
+    pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
+    study = study or load_study("alneo")
+    (report,) = pipeline.sync(settings, [site.name], full=False, progress=lambda _: None)
+    pipeline.map_lake(settings, study, progress=lambda _: None)
+    return Ran(settings, report, pipeline.analyze(settings.cohort_dir, study, min_cell))
+
+
+def run_folder(data_dir: Path, folder: Path, study: Study | None = None, name: str = "milan") -> Ran:
+    """`run` on a folder site."""
+    return run(data_dir, FolderSite(name=name, kind="folder", path=folder), study)

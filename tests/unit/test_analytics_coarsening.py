@@ -1,0 +1,87 @@
+"""Coarse survival curves, step by step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from analytics.coarsening import Counts, coarsen, life_table
+from analytics.survival import Times, survival
+from mappers.study import SurvivalSpec
+
+
+def _exact(events, censored, landmarks=(), min_at_risk=1):
+    spec = SurvivalSpec(id="s", label="s", paramcd="OS", landmarks=landmarks, min_at_risk=min_at_risk)
+    months = np.array([*events, *censored], dtype=float)
+    return survival(spec, Times(months, np.arange(len(months)) < len(events)))
+
+
+def _steps(estimate):
+    return [(p.t, p.at_risk, p.events, p.censored) for p in estimate.curve]
+
+
+def test_steps_wait_for_k_events_and_end_on_whole_months():
+    found = coarsen(_exact([0.5, 1.2, 2.9, 3.1, 3.2, 3.9], [30] * 4), 3)
+    assert _steps(found) == [(0, 10, 0, 0), (3, 10, 3, 0), (4, 7, 3, 0)]
+    assert [p.s for p in found.curve] == pytest.approx([1, 0.7, 0.4])
+    assert (found.median, found.median_status, found.events, found.n) == (4, "ok", 6, 10)
+
+
+def test_a_step_waits_until_its_censorings_are_none_or_k():
+    found = coarsen(_exact([1, 2, 3, 6, 7, 8], [2.5, 4, 5, 30, 30, 30]), 3)
+    assert _steps(found)[1:] == [(5, 12, 3, 3), (8, 6, 3, 0)]
+
+
+def test_the_last_events_are_shown_only_if_they_are_enough():
+    """7 events in steps of 3: the seventh cannot be a tail of 1, so that the second step goes as well."""
+    found = coarsen(_exact([1, 2, 3, 4, 5, 6, 7], [30] * 4), 3)
+    assert _steps(found)[1:] == [(3, 11, 3, 0)]
+    assert (found.events, found.median, found.median_status) == (7, None, "suppressed")
+    assert found.ci is None
+    assert found.reason == "withheld: the last events are too few to show"
+
+
+def test_a_landmark_ends_a_step_where_it_can():
+    found = coarsen(_exact([1, 2, 3, 4, 14, 15, 16], [30] * 5, landmarks=(12,)), 3)
+    assert _steps(found)[1:] == [(12, 12, 4, 0), (16, 8, 3, 0)]
+    mark = found.landmarks[0]
+    assert (mark.t, mark.at_risk, mark.s, mark.status) == (12, 8, pytest.approx(2 / 3), "ok")
+    assert mark.ci.method == "log-log on a life table of coarsened steps"
+
+
+def test_a_landmark_with_a_few_events_around_it_is_withheld():
+    found = coarsen(_exact([1, 2, 14, 15, 16], [30] * 5, landmarks=(12,)), 3)
+    assert _steps(found)[1:] == [(14, 10, 3, 0)] or _steps(found)[1:] == []
+    assert (found.landmarks[0].s, found.landmarks[0].at_risk, found.landmarks[0].status) == (
+        None,
+        None,
+        "suppressed",
+    )
+
+
+@pytest.mark.parametrize(("events", "censored"), [(2, 10), (10, 2), (1, 1)])
+def test_small_totals_leave_no_curve(events, censored):
+    assert coarsen(_exact([5] * events, [30] * censored), 3) is None
+
+
+def test_no_events_at_all_is_a_flat_curve():
+    found = coarsen(_exact([], [30] * 5), 3)
+    assert (_steps(found), found.median_status, found.events) == ([(0, 5, 0, 0)], "not_reached", 0)
+
+
+def test_the_life_table_by_hand():
+    """20 patients; 4 events and 4 censored: 1 - 4/18. Then 12: 3 events, none censored: 3/4 of it."""
+    points = life_table(20, [Counts(6, 4, 4), Counts(12, 3, 0)], 0.95)
+    assert [p.s for p in points] == pytest.approx([1, 14 / 18, 14 / 18 * 9 / 12])
+    assert [p.at_risk for p in points] == [20, 20, 12]
+    variance = 4 / (18 * 14) + 3 / (12 * 9)
+    theta = 1.959963984540054 * math.sqrt(variance) / abs(math.log(points[2].s))
+    assert points[2].low == pytest.approx(points[2].s ** math.exp(theta))
+    assert points[2].high == pytest.approx(points[2].s ** math.exp(-theta))
+
+
+def test_when_everyone_has_died_there_is_no_band():
+    last = life_table(5, [Counts(3, 5, 0)], 0.95)[-1]
+    assert (last.s, last.low, last.high) == (0, None, None)

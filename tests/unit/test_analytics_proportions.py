@@ -1,0 +1,110 @@
+"""Who is counted in x and n, and the exact interval."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+from analytics.analysis import analyse
+from analytics.errors import AnalysisError
+from analytics.proportions import clopper_pearson, patients_meeting, proportion
+from mappers.study import ProportionSpec, Where, load_study
+from tests.unit.analytics_tables import alneo, cohort
+
+SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared")) / "reference"
+
+
+def _adsl(patient, **columns):
+    return {"USUBJID": patient, "ITTFL": "Y", "SURGFL": "N", "ADJSAFFL": "N"} | columns
+
+
+def _spec(**fields):
+    return ProportionSpec(id="x", label="x", **fields)
+
+
+def test_the_interval_of_the_primary_endpoint():
+    """15 of 33 at 90 %: 30.49 to 61.06 (reference README)."""
+    ci = clopper_pearson(15, 33, 0.90)
+    assert (round(ci.low, 2), round(ci.high, 2)) == (30.49, 61.06)
+    assert (ci.level, ci.method) == (0.90, "clopper-pearson")
+
+
+@pytest.mark.parametrize(("n", "level"), [(1, 0.95), (33, 0.95), (33, 0.90), (5000, 0.99)])
+def test_at_the_ends_the_interval_has_a_closed_form(n, level):
+    """x = 0: 1 - (alpha/2)^(1/n); x = n: its mirror."""
+    tail = ((1 - level) / 2) ** (1 / n)
+    none, everyone = clopper_pearson(0, n, level), clopper_pearson(n, n, level)
+    assert (none.low, none.high) == (0, pytest.approx(100 * (1 - tail), rel=1e-9))
+    assert (everyone.low, everyone.high) == (pytest.approx(100 * tail, rel=1e-9), 100)
+
+
+def test_every_published_count_is_found():
+    if not SHARED.is_dir():
+        pytest.skip(f"the published figures are not at {SHARED}; set PERIOP_SHARED")
+    found = {p.id: p for p in analyse(alneo(), load_study("alneo")).proportions}
+    with (SHARED / "alneo_published.csv").open(encoding="utf-8", newline="") as file:
+        published = list(csv.DictReader(file))
+    assert len(published) == 41
+    for row in published:
+        ours = found[row["id"]]
+        assert (ours.x, ours.n, ours.status) == (int(row["x"]), int(row["n"]), "ok"), row["id"]
+        assert ours.percent == pytest.approx(float(row["percent_exact"]), abs=5e-5)
+
+
+def test_a_blank_meets_neither_a_list_nor_a_limit_but_is_not_among_the_excluded():
+    rows = [_adsl("a", SEX="F", AGE=50), _adsl("b", SEX=None, AGE=None), _adsl("c", SEX="M", AGE=70)]
+    table = cohort(rows)
+    cases = {
+        Where(column="SEX", is_in=("F",)): {"a"},
+        Where(column="SEX", not_in=("F",)): {"b", "c"},
+        Where(column="AGE", minimum=50): {"a", "c"},
+        Where(column="AGE", maximum=69.9): {"a"},
+        Where(column="AGE", is_in=(70,)): {"c"},
+    }
+    for where, patients in cases.items():
+        assert patients_meeting(table, _spec(where=(where,))) == patients
+
+
+def test_a_patient_counts_once_and_one_row_must_meet_everything():
+    adae = [
+        {"USUBJID": "a", "AEDECOD": "Nausea", "ATOXGRN": 3},
+        {"USUBJID": "a", "AEDECOD": "Nausea", "ATOXGRN": 4},
+        {"USUBJID": "b", "AEDECOD": "Nausea", "ATOXGRN": 1},
+        {"USUBJID": "b", "AEDECOD": "Asthenia", "ATOXGRN": 3},
+    ]
+    table = cohort([_adsl("a"), _adsl("b")], adae=adae)
+    where = (Where(column="AEDECOD", is_in=("Nausea",)), Where(column="ATOXGRN", minimum=3))
+    assert patients_meeting(table, _spec(dataset="adae", where=where)) == {"a"}
+
+
+def test_the_populations_lie_within_the_enrolled():
+    rows = [
+        _adsl("a", SURGFL="Y", ADJSAFFL="Y"),
+        _adsl("b"),
+        _adsl("c", ITTFL="N", SURGFL="Y", ADJSAFFL="Y"),
+        _adsl("d", ITTFL=None, SURGFL="Y"),
+    ]
+    table = cohort(rows)
+    expected = {"enrolled": {"a", "b"}, "resected": {"a"}, "adjuvant": {"a"}}
+    assert {name: table.population(name) for name in expected} == expected
+
+
+def test_an_empty_population_is_not_evaluable():
+    estimate = proportion(_spec(population="adjuvant"), 0, 0)
+    assert (estimate.status, estimate.percent, estimate.ci) == ("not_evaluable", None, None)
+    assert estimate.reason == "no patient in population adjuvant"
+
+
+def test_a_column_that_is_not_there_is_named():
+    with pytest.raises(AnalysisError, match=r"^adsl\.HEIGHT: this column is missing; add it"):
+        patients_meeting(cohort([_adsl("a")]), _spec(where=(Where(column="HEIGHT", minimum=1),)))
+
+
+def test_a_limit_on_text_is_an_error_without_the_value():
+    table = cohort([_adsl("a", SMKSTAT="secret")])
+    with pytest.raises(AnalysisError, match=r"^adsl\.SMKSTAT: ") as caught:
+        patients_meeting(table, _spec(where=(Where(column="SMKSTAT", minimum=1),)))
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,130 @@
+"""Kaplan-Meier estimates against published values and values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from analytics.survival import Times, curve, survival
+from mappers.study import SurvivalSpec
+
+# Remission times in weeks of the leukaemia trial of Freireich et al. 1963 (Blood 21:699), as in Gehan 1965
+# (Biometrika 52:203) and Kalbfleisch & Prentice 1980, table 1.2. A plus is a censoring.
+SIX_MP = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
+PLACEBO = "1 1 2 2 3 4 4 5 5 8 8 8 8 11 11 12 12 15 17 22 23"
+
+
+def _times(text: str) -> Times:
+    words = text.split()
+    months = np.array([float(word.rstrip("+")) for word in words])
+    return Times(months, np.array([not word.endswith("+") for word in words]))
+
+
+def _spec(**fields) -> SurvivalSpec:
+    return SurvivalSpec(id="survival.os", label="OS", paramcd="OS", **fields)
+
+
+def test_the_curve_of_the_six_mp_arm():
+    """By hand: 18/21, then times 16/17, 14/15, 11/12, 10/11, 6/7, 5/6."""
+    steps = {p.t: p for p in curve(_times(SIX_MP), 0.95) if p.events}
+    s = {6: 18 / 21}
+    for t, before, factor in (
+        (7, 6, 16 / 17),
+        (10, 7, 14 / 15),
+        (13, 10, 11 / 12),
+        (16, 13, 10 / 11),
+        (22, 16, 6 / 7),
+        (23, 22, 5 / 6),
+    ):
+        s[t] = s[before] * factor
+    assert {t: p.s for t, p in steps.items()} == pytest.approx(s, abs=1e-12)
+    assert [(p.at_risk, p.events, p.censored) for p in steps.values()][:2] == [(21, 3, 1), (17, 1, 0)]
+
+
+def test_the_band_is_log_log_with_greenwood():
+    """Stata `sts list` of the same arm prints these limits (Stata Survival Analysis manual, log-log)."""
+    printed = {6: (0.6197, 0.9516), 7: (0.5631, 0.9228), 10: (0.5032, 0.8894), 13: (0.4316, 0.8491)}
+    printed |= {16: (0.3675, 0.8049), 22: (0.2678, 0.7468), 23: (0.1881, 0.6801)}
+    found = {p.t: (p.low, p.high) for p in curve(_times(SIX_MP), 0.95) if p.events}
+    for t, limits in printed.items():
+        assert found[t] == pytest.approx(limits, abs=5e-5)
+
+
+def test_the_band_at_the_first_step_by_hand():
+    """Var(log S) = 3 / (21 * 18); S^exp(± 1.96 sqrt(Var) / log S)."""
+    s, deviation = 18 / 21, math.sqrt(3 / (21 * 18))
+    theta = 1.959963984540054 * deviation / abs(math.log(s))
+    point = curve(_times(SIX_MP), 0.95)[1]
+    assert (point.low, point.high) == pytest.approx((s ** math.exp(theta), s ** math.exp(-theta)), rel=1e-9)
+
+
+def test_the_medians_and_their_intervals():
+    """23 weeks (13 to no limit) and 8 weeks (4 to 11): the log-log limits of SAS LIFETEST."""
+    six_mp, placebo = (survival(_spec(), _times(text)) for text in (SIX_MP, PLACEBO))
+    assert (six_mp.median, six_mp.median_status, six_mp.ci.low, six_mp.ci.high) == (23, "ok", 13, None)
+    assert (placebo.median, placebo.ci.low, placebo.ci.high) == (8, 4, 11)
+    assert six_mp.ci.method == "brookmeyer-crowley, log-log"
+
+
+def test_a_curve_begins_with_everyone_and_every_patient_leaves_it_once():
+    points = curve(_times(SIX_MP), 0.95)
+    assert (points[0].t, points[0].at_risk, points[0].s, points[0].events) == (0, 21, 1.0, 0)
+    left = [point.at_risk - point.events - point.censored for point in points]
+    assert [point.at_risk for point in points] == [21, *left[:-1]]
+    assert left[-1] == 0
+
+
+def test_half_is_reached_exactly_although_floats_miss_it():
+    """Six patients, three events among censorings: S = 5/6 * 4/5 * 3/4 = 1/2."""
+    times = _times("1 2 3 9+ 9+ 9+")
+    assert survival(_spec(), times).median == 3
+
+
+def test_a_median_that_is_not_reached_has_no_number():
+    estimate = survival(_spec(), _times("1 5+ 6+ 7+ 8+"))
+    assert (estimate.median, estimate.median_status, estimate.ci.high) == (None, "not_reached", None)
+    assert estimate.events == 1
+
+
+def test_no_event_has_a_flat_curve_and_no_interval():
+    estimate = survival(_spec(landmarks=(5,), min_at_risk=1), _times("6+ 7+"))
+    assert (estimate.median_status, estimate.events) == ("not_reached", 0)
+    assert (estimate.landmarks[0].s, estimate.landmarks[0].ci) == (1.0, None)
+    assert [point.s for point in estimate.curve] == [1.0, 1.0, 1.0]
+
+
+def test_when_all_have_died_the_last_point_has_no_limits():
+    last = curve(_times(PLACEBO), 0.95)[-1]
+    assert (last.t, last.s, last.low, last.high) == (23, pytest.approx(0), None, None)
+
+
+def test_landmarks_name_their_risk_set_and_are_withheld_below_the_minimum():
+    """At 10 weeks 15 have a time of 10 or more and S = 64/85; at 34 only 2 have."""
+    estimate = survival(_spec(landmarks=(34, 10), min_at_risk=3), _times(SIX_MP))
+    ten, late = estimate.landmarks
+    assert (ten.t, ten.at_risk, ten.status) == (10, 15, "ok")
+    assert ten.s == pytest.approx(64 / 85)
+    assert (ten.ci.low, ten.ci.high, ten.ci.method) == (
+        pytest.approx(0.5032, abs=5e-5),
+        pytest.approx(0.8894, abs=5e-5),
+        "log-log",
+    )
+    assert (late.s, late.ci, late.status, late.reason) == (
+        None,
+        None,
+        "not_evaluable",
+        "fewer than 3 at risk",
+    )
+
+
+def test_without_patients_nothing_is_evaluable():
+    estimate = survival(_spec(), Times(np.array([]), np.array([], dtype=bool)))
+    assert (estimate.status, estimate.median_status, estimate.n, estimate.curve) == (
+        "not_evaluable",
+        "not_evaluable",
+        0,
+        (),
+    )
+    assert {mark.status for mark in estimate.landmarks} == {"not_evaluable"}

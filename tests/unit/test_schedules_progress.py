@@ -1,0 +1,51 @@
+"""How far a run is: bars on a terminal, a line now and then elsewhere, and the point where a run may be stopped."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+
+from connectors.report import Progress
+from schedules.errors import StopRequested
+from schedules.progress import stoppable, watching
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_file_gets_a_line_every_ten_seconds() -> None:
+    stream, seconds = io.StringIO(), iter([0.0, 1, 9.9, 10, 10, 15, 20, 20])
+    with watching(stream, lambda: next(seconds)) as watch:
+        for received in range(5):
+            watch.page(Progress("milan", "Patient", received, 9 if received == 2 else None))
+        watch.step("estimating")
+    assert stream.getvalue() == "milan: 2 of 9 Patient\nmilan: 4 Patient\nestimating\n"
+
+
+def test_a_terminal_gets_bars_and_keeps_the_steps() -> None:
+    stream = Terminal()
+    with watching(stream, lambda: 0.0) as watch:
+        watch.page(Progress("milan", "Patient", 2, None))
+        watch.page(Progress("milan", "Patient", 5, 5))
+        watch.step("estimating [bold]")
+    assert "milan Patient" in stream.getvalue()
+    assert "5/5" in stream.getvalue()
+    assert "estimating [bold]" in stream.getvalue()
+
+
+def test_a_run_stops_at_the_next_page_or_step_after_it_was_asked() -> None:
+    stream, stop = io.StringIO(), threading.Event()
+    with watching(stream, lambda: 0.0) as plain:
+        watch = stoppable(plain, stop)
+        watch.page(Progress("milan", "Patient", 1, None))
+        watch.step("one")
+        stop.set()
+        with pytest.raises(StopRequested):
+            watch.page(Progress("milan", "Patient", 2, None))
+        with pytest.raises(StopRequested):
+            watch.step("two")
+    assert stream.getvalue() == "one\n"
