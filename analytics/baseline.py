@@ -79,9 +79,7 @@ def follow_up(spec: QuantileSpec, times: Times, population: int) -> Quantiles:
     )
 
 
-def not_evaluable(
-    spec: QuantileSpec, reason: str, n: int | None = None, missing: int | None = None
-) -> Quantiles:
+def not_evaluable(spec: QuantileSpec, reason: str, n: int | None = None, missing: int | None = None) -> Quantiles:
     """The quantity without a value, and why."""
     return Quantiles(
         id=spec.id,

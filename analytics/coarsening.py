@@ -40,6 +40,8 @@ class Counts:
 
 def coarsen(exact: Survival, k: int) -> Survival | None:
     """`exact` with its curve in safe steps and all else computed from them; None where totals are small."""
+    if exact.n == 0:
+        return exact
     if exact.n is None or exact.events is None or exact.ci is None:
         return None
     marks = tuple(sorted(mark.t for mark in exact.landmarks))

@@ -98,13 +98,9 @@ def _read(directory: Path, name: str) -> pd.DataFrame:
         elif name == "quality":
             return pd.DataFrame(columns=QUALITY_COLUMNS)
         else:
-            raise AnalysisError(
-                name, None, f"{parquet.name} or {csv.name} is not in the cohort folder", "put it there"
-            )
+            raise AnalysisError(name, None, f"{parquet.name} or {csv.name} is not in the cohort folder", "put it there")
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise AnalysisError(
-            name, None, f"the file cannot be read ({type(error).__name__})", MAP_AGAIN
-        ) from error
+        raise AnalysisError(name, None, f"the file cannot be read ({type(error).__name__})", MAP_AGAIN) from error
     return frame.assign(**{str(column): _typed(name, frame[column]) for column in frame.columns})
 
 
@@ -143,13 +139,9 @@ def _check_cut(cohort: Cohort, cut: date) -> None:
 def _check_patients(cohort: Cohort) -> None:
     patients = cohort.column("adsl", "USUBJID")
     if patients.isna().any():
-        raise AnalysisError(
-            "adsl", "USUBJID", f"{patients.isna().sum()} rows have none", "give every row its patient"
-        )
+        raise AnalysisError("adsl", "USUBJID", f"{patients.isna().sum()} rows have none", "give every row its patient")
     if doubled := int(patients.duplicated().sum()):
-        raise AnalysisError(
-            "adsl", "USUBJID", f"{doubled} rows repeat a patient", "keep one row for each patient"
-        )
+        raise AnalysisError("adsl", "USUBJID", f"{doubled} rows repeat a patient", "keep one row for each patient")
     for table in ("adrs", "adtte", "adae"):
         if unknown := int((~cohort.column(table, "USUBJID").isin(patients)).sum()):
             problem = f"{unknown} rows belong to no patient of adsl"

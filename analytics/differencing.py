@@ -54,9 +54,10 @@ def given_away(cells: Iterable[Cell], k: int) -> frozenset[str]:
     published = tuple(cells)
     everyone = _bits(frozenset[int]().union(*(cell.patients for cell in published)))
     n = everyone.bit_count()
-    alone = {cell.group for cell in published if _gives_away(_bits(cell.patients), everyone, k)} - {
-        "enrolled"
-    }
+    alone = {cell.group for cell in published if _gives_away(_bits(cell.patients), everyone, k)}
+    if "enrolled" in alone:  # a further cut has a few more patients
+        alone |= {cell.group for cell in published if _bits(cell.patients) == everyone}
+        alone.remove("enrolled")
     sides = _sides((cell for cell in published if cell.group not in alone), everyone)
     found = alone | _pairs(sides, everyone, k) | _triples(sides, everyone, n, k)
     return frozenset(found - {"enrolled"})

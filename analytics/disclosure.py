@@ -114,9 +114,7 @@ def release(results: Results, min_cell: int) -> Released:
     return Released(**fields, population_sizes=sizes, min_cell=min_cell, key=_KEY)
 
 
-_FIELDS = tuple(
-    name for name in Released.__dataclass_fields__ if name not in {"population_sizes", "min_cell", "key"}
-)
+_FIELDS = tuple(name for name in Released.__dataclass_fields__ if name not in {"population_sizes", "min_cell", "key"})
 
 
 @dataclass(frozen=True)
@@ -172,11 +170,7 @@ class Withheld:
 
     def size(self, population: str) -> int | None:
         """The size of a population where it may be shown."""
-        return (
-            None
-            if self.has("populations", "enrolled") and self._hidden(population)
-            else self.sizes[population]
-        )
+        return None if self.has("populations", "enrolled") and self._hidden(population) else self.sizes[population]
 
     def _hidden(self, population: str) -> bool:
         return self.everything or population != "enrolled"
@@ -191,7 +185,7 @@ class Withheld:
 
 def _groups(results: Results, curves: Mapping[str, Survival | None], k: int) -> frozenset[str]:
     found = {group_of(key) for key, curve in curves.items() if curve is None}
-    found |= set(_small_proportions(results, k)) | set(_small_quantiles(results, k))
+    found |= set(_small_proportions(results, k)) | set(_small_denominators(results, k))
     if _small_sizes(results.population_sizes, k):
         found |= {"populations", *_outside(results)}
     if "populations" in found or _small_flow(results.flow, k):
@@ -277,14 +271,13 @@ def _small_rest(cells: list[Proportion], k: int) -> bool:
     return any(small(p.n - sum(counts), k) for p in cells if p.n is not None)
 
 
-def _small_quantiles(results: Results, k: int) -> Iterator[str]:
-    for q in results.quantiles:
-        if small(q.n, k) or small(q.missing, k) or small(_without(q, results.population_sizes), k):
-            yield group_of(q.id)
-
-
-def _without(q: Quantiles, sizes: Mapping[str, int]) -> int | None:
-    return None if q.n is None or q.population not in sizes else abs(sizes[q.population] - q.n)
+def _small_denominators(results: Results, k: int) -> Iterator[str]:
+    """Quantities and curves with a value for few patients, or for all but a few."""
+    estimates: tuple[Estimate, ...] = (*results.quantiles, *results.survival)
+    for estimate in estimates:
+        size = results.population_sizes[estimate.population]
+        if estimate.n is not None and (small(estimate.n, k) or small(abs(size - estimate.n), k)):
+            yield group_of(estimate.id)
 
 
 def _small_sizes(sizes: Mapping[str, int], k: int) -> bool:

@@ -40,9 +40,7 @@ def flow(cohort: Cohort) -> tuple[Box, ...]:
         _box("flow.resected", "Resected", "main", "flow.enrolled", resected),
         *_others("flow.resected", "no_adjuvant", "No adjuvant treatment", resected - adjuvant),
         _box("flow.adjuvant", "Began adjuvant treatment", "main", "flow.resected", adjuvant),
-        *_others(
-            "flow.adjuvant", "not_completed", "Adjuvant course ongoing or stopped", adjuvant - completed
-        ),
+        *_others("flow.adjuvant", "not_completed", "Adjuvant course ongoing or stopped", adjuvant - completed),
         _box("flow.completed", "Completed the adjuvant course", "main", "flow.adjuvant", completed),
     )
 

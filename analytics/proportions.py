@@ -50,9 +50,7 @@ def _numbers(column: pd.Series, dataset: str) -> pd.Series:
         return pd.to_numeric(column, errors="raise").astype("float64")
     except (ValueError, TypeError):
         problem = "a limit is set on it but a value is not a number"
-        raise AnalysisError(
-            dataset, str(column.name), problem, "correct the value or the study's `where`"
-        ) from None
+        raise AnalysisError(dataset, str(column.name), problem, "correct the value or the study's `where`") from None
 
 
 def patients_meeting(cohort: Cohort, spec: ProportionSpec) -> frozenset[str]:

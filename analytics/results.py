@@ -176,9 +176,7 @@ def _numbers(estimate: Json, unit: str) -> list[tuple[str, Number, str]]:
     """The numbers of a proportion or quantile with their units, the interval's limits last."""
     names = ("x", "n", "missing", "events", "percent", "median", "q1", "q3")
     counts = {"x", "n", "missing", "events"}
-    found = [
-        (name, estimate[name], "patients" if name in counts else unit) for name in names if name in estimate
-    ]
+    found = [(name, estimate[name], "patients" if name in counts else unit) for name in names if name in estimate]
     return found + _limits(estimate.get("ci"), unit)
 
 

@@ -97,9 +97,7 @@ def _worst_rows(cohort: Cohort) -> pd.DataFrame:
     rows = rows[(rows["TRTEMFL"] == "Y") & (rows["AOCC01FL"] == "Y")]
     grades = pd.to_numeric(rows["ATOXGRN"], errors="coerce")
     if not grades.dropna().isin(range(1, 6)).all():
-        raise AnalysisError(
-            "adae", "ATOXGRN", "a grade is not 1 to 5", "give the CTCAE grade or leave it blank"
-        )
+        raise AnalysisError("adae", "ATOXGRN", "a grade is not 1 to 5", "give the CTCAE grade or leave it blank")
     return rows.assign(AEDECOD=rows["AEDECOD"].fillna(UNCODED), GRADE=grades.fillna(0).astype(int))
 
 

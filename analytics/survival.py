@@ -53,9 +53,7 @@ def curve(times: Times, level: float) -> tuple[CurvePoint, ...]:
     survived = fit.survival_function_.iloc[:, 0].to_numpy(dtype=float).tolist()
     bands = fit.confidence_interval_.to_numpy(dtype=float)
     points = [CurvePoint(0.0, times.n, 0, 0, 1.0, 1.0, 1.0)]
-    for t, (at_risk, events, censored), s, band in zip(
-        table.index.tolist(), counts, survived, bands, strict=True
-    ):
+    for t, (at_risk, events, censored), s, band in zip(table.index.tolist(), counts, survived, bands, strict=True):
         if events or censored:
             points.append(CurvePoint(float(t), at_risk, events, censored, s, *limits(s, band)))
     return tuple(points)

@@ -61,9 +61,7 @@ def _decimal(compiler: Compiler, base: Collection, depth: int, *, high: bool) ->
     parent, element = base.home
     assert parent.shape is not None  # noqa: S101
     parent.shape.touch_digits(element.name, many=element.many)
-    digits = compiler.single(
-        navigate(parent, Element(element.name, "string", element.many), None, depth), depth
-    )
+    digits = compiler.single(navigate(parent, Element(element.name, "string", element.many), None, depth), depth)
 
     def make(values: Values) -> ir.Value:
         text = digits.make(values)
@@ -86,13 +84,9 @@ def _date(text: ir.Value, *, high: bool) -> ir.Value:
 
 
 def _datetime(text: ir.Value, *, high: bool) -> ir.Value:
-    zone = (
-        text.re_extract(r"(Z|[+-][0-9]{2}:[0-9]{2})$", 1).nullif("").fill_null(LATEST if high else EARLIEST)
-    )
+    zone = text.re_extract(r"(Z|[+-][0-9]{2}:[0-9]{2})$", 1).nullif("").fill_null(LATEST if high else EARLIEST)
     clock = _time(text.re_extract(r"T([0-9:.]+)", 1), high=high)
-    day = _date(text, high=high).concat(
-        "T23:59:59.999" if high else "T00:00:00.000", LATEST if high else EARLIEST
-    )
+    day = _date(text, high=high).concat("T23:59:59.999" if high else "T00:00:00.000", LATEST if high else EARLIEST)
     return ibis.cases((text.length() > DAY, text.substr(0, DAY).concat("T", clock, zone)), else_=day)
 
 

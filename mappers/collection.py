@@ -163,7 +163,10 @@ def _integer(text: ir.Value) -> ir.Value:
 
 
 def negated(condition: ir.Value) -> ir.Value:
-    """Not; null for null. Not by `~`: Ibis 12 writes `(~x).isnull()` as NOT x IS NULL, which SQL reads otherwise."""
+    """Logical not; null for null.
+
+    Not by `~`: Ibis 12 writes `(~x).isnull()` as `NOT x IS NULL`, which SQL reads as `NOT (x IS NULL)`.
+    """
     return condition == ibis.literal(False)
 
 

@@ -105,16 +105,12 @@ def equal_collections(left: Collection, right: Collection, values: Values, equal
     )
 
 
-def arithmetic(
-    compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int
-) -> Collection:
+def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
     """`+`, `-`, `&`, and on integers `*`, `div`, `mod`."""
     one, other = compiler.single(left, depth), compiler.single(right, depth)
     kinds = {kind(left.type), kind(right.type)}
     if operator in ("+", "&") and kinds == {"text"}:
-        return Collection(
-            "string", False, lambda values: _joined(operator, one.make(values), other.make(values))
-        )
+        return Collection("string", False, lambda values: _joined(operator, one.make(values), other.make(values)))
     integers = left.type in INTEGERS and right.type in INTEGERS
     if kinds == {"number"} and (operator in ("+", "-") or (integers and operator in ("*", "div", "mod"))):
         type_name = "integer" if integers else "decimal"
@@ -129,11 +125,7 @@ def arithmetic(
 
 def _array(side: Collection, values: Values) -> Any:
     made: Any = side.make(values)
-    return (
-        made
-        if side.many
-        else ibis.ifelse(made.isnull(), ibis.null(dt.Array(made.type())), ibis.array([made]))
-    )
+    return made if side.many else ibis.ifelse(made.isnull(), ibis.null(dt.Array(made.type())), ibis.array([made]))
 
 
 def _joined(operator: str, one: Any, other: Any) -> ir.Value:

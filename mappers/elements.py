@@ -38,9 +38,7 @@ class Choice:
 
 @cache
 def _table() -> Mapping[str, Mapping[str, str]]:
-    table: dict[str, dict[str, str]] = json.loads(
-        files("mappers").joinpath("elements.json").read_text("utf-8")
-    )
+    table: dict[str, dict[str, str]] = json.loads(files("mappers").joinpath("elements.json").read_text("utf-8"))
     return table
 
 

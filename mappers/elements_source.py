@@ -35,11 +35,7 @@ def models() -> Iterator[type[BaseModel]]:
             continue
         module = importlib.import_module(f"{PACKAGE}.{module_info.name}")
         for value in vars(module).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, BaseModel)
-                and value.__module__ == module.__name__
-            ):
+            if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__:
                 yield value
 
 

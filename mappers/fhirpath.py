@@ -178,9 +178,7 @@ class Compiler:
         sibling = self.step(parent, Element(f"_{own.name}", "Element", own.many), depth)
         return self.member(sibling, name, depth)
 
-    def _call(
-        self, base: Tree | None, name: str, args: tuple[Tree, ...], focus: Collection, depth: int
-    ) -> Collection:
+    def _call(self, base: Tree | None, name: str, args: tuple[Tree, ...], focus: Collection, depth: int) -> Collection:
         found = focus if base is None else self.compile(base, focus, depth)
         return fhirpath_functions.call(self, name, found, args, focus, depth)
 
@@ -244,9 +242,7 @@ def constant(literal: Literal) -> Collection:
             return ibis.literal(literal.text == "true")
         if literal.type == "decimal":
             return ibis.literal(Decimal(literal.text), sql_type("decimal"))
-        return ibis.literal(
-            int(literal.text) if literal.type == "integer" else literal.text, sql_type(literal.type)
-        )
+        return ibis.literal(int(literal.text) if literal.type == "integer" else literal.text, sql_type(literal.type))
 
     return Collection(literal.type, False, make, literal=literal.text)
 

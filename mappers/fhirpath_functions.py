@@ -97,9 +97,7 @@ def _empty(
     return Collection("boolean", False, is_empty(compiler, base, depth))
 
 
-def _not(
-    compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int
-) -> Collection:
+def _not(compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int) -> Collection:
     one = compiler.condition(base, depth)
     return Collection(
         "boolean", False, lambda values: negated(one.make(values).cast(dt.boolean)), navigates=one.navigates
@@ -135,9 +133,7 @@ def _last(
     return replace(base, many=False, home=None, make=make)
 
 
-def _join(
-    compiler: Compiler, base: Collection, args: tuple[Tree, ...], context: Collection, depth: int
-) -> Collection:
+def _join(compiler: Compiler, base: Collection, args: tuple[Tree, ...], context: Collection, depth: int) -> Collection:
     if kind(base.type) != "text" and base.type:
         raise compiler.error(f"join() takes strings, not {base.type}")
     separator = compiler.compile(args[0], context, depth) if args else None
@@ -181,9 +177,7 @@ def _resource_key(
     compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int
 ) -> Collection:
     if not is_resource(base.type) or base.many:
-        raise compiler.error(
-            f"getResourceKey() is asked of a {base.type}; it is for the resource of the view"
-        )
+        raise compiler.error(f"getResourceKey() is asked of a {base.type}; it is for the resource of the view")
     return compiler.step(base, Element("id", "id", False), depth)
 
 
@@ -203,9 +197,7 @@ def _reference_key(
     def make(values: Values) -> ir.Value:
         made = references.make(values)
         return (
-            map_items(made, scope, lambda item: reference_key(item, name))
-            if base.many
-            else reference_key(made, name)
+            map_items(made, scope, lambda item: reference_key(item, name)) if base.many else reference_key(made, name)
         )
 
     return Collection("id", base.many, make, dense=False, navigates=base.navigates)

@@ -104,9 +104,7 @@ class TypeTest:
     type: str
 
 
-Tree = (
-    Literal | Empty | Quantity | Constant | Variable | Member | Call | Indexer | Polarity | Binary | TypeTest
-)
+Tree = Literal | Empty | Quantity | Constant | Variable | Member | Call | Indexer | Polarity | Binary | TypeTest
 
 
 @cache
@@ -151,13 +149,7 @@ def _tree(node: Any) -> Tree:
             return Constant(_name(children[0].getChild(1)))
         case "InvocationExpression":
             return _invocation(children[2], _tree(children[0]))
-        case (
-            "MemberInvocation"
-            | "FunctionInvocation"
-            | "ThisInvocation"
-            | "IndexInvocation"
-            | "TotalInvocation"
-        ):
+        case "MemberInvocation" | "FunctionInvocation" | "ThisInvocation" | "IndexInvocation" | "TotalInvocation":
             return _invocation(node, None)
         case "IndexerExpression":
             return Indexer(_tree(children[0]), _tree(children[2]))

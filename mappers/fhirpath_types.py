@@ -35,9 +35,7 @@ def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Coll
         return _contained(base, name, depth)
     if base.type in (name, ""):
         return base
-    return Collection(
-        name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True
-    )
+    return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True)
 
 
 def _option(compiler: Compiler, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
@@ -60,9 +58,7 @@ def _contained(base: Collection, name: str, depth: int) -> Collection:
     def make(values: Values) -> ir.Value:
         made = base.make(values)
         if base.many:
-            return filter_items(
-                map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name
-            )
+            return filter_items(map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name)
         return ibis.cases((parsed(made)["resourceType"] == name, parsed(made)))
 
     return Collection(name, base.many, make, shape, navigates=base.navigates)

@@ -23,7 +23,5 @@ def reference_key(reference: ir.Value, type_name: str | None) -> ir.Value:
         return key
     # Nearly every reference is "Type/id": that needs no regular expression.
     rest = reference.substr(len(type_name) + 1)
-    plain = reference.startswith(f"{type_name}/") & negated(
-        ibis.or_(*(rest.contains(mark) for mark in "/?#|"))
-    )
+    plain = reference.startswith(f"{type_name}/") & negated(ibis.or_(*(rest.contains(mark) for mark in "/?#|")))
     return ibis.cases((plain, rest.nullif("")), else_=key)

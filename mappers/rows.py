@@ -56,9 +56,7 @@ class Level:
         return dt.Struct(self.types)
 
 
-def compile_select(
-    select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool
-) -> Level:
+def compile_select(select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
     """Compile a selection relative to `focus`.
 
     `padded`: the focus may be the null that stands for no item at all in a `forEachOrNull`; then every
@@ -76,9 +74,7 @@ def compile_select(
     key = "forEachOrNull" if or_null else "forEach"
     found = _items(Compiler(f"{select.element}.{key}", constants), path, focus, depth)
     scope = Scope(depth + 1)
-    item = replace(
-        found, many=False, dense=True, navigates=True, home=None, make=lambda values: values[scope]
-    )
+    item = replace(found, many=False, dense=True, navigates=True, home=None, make=lambda values: values[scope])
     level = _on(select, item, constants, depth + 1, padded=padded or or_null)
     array = _padded(found, focus, or_null=or_null, padded=padded)
     return Level({}, level.types, (Each(array, scope, level),))
@@ -95,9 +91,7 @@ def _items(compiler: Compiler, path: str, focus: Collection, depth: int) -> Coll
     """The items of an iteration as a dense array."""
     found = compiler.path(path, focus, depth)
     if found.choice:
-        raise compiler.error(
-            f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)"
-        )
+        raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
     if not found.type:
         raise compiler.error("the path never gives an item")
     if found.many:
@@ -146,9 +140,7 @@ def _column(column: Column, focus: Collection, constants: Constants, depth: int,
 def _column_type(compiler: Compiler, column: Column, found: Collection) -> str:
     """The declared type if the path fits it, the type of the path if none is declared."""
     if found.choice:
-        raise compiler.error(
-            f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)"
-        )
+        raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
     if not found.type:
         return column.type or "string"
     if found.type not in PRIMITIVES:
@@ -175,9 +167,7 @@ def _all(found: Collection, dtype: dt.DataType, depth: int) -> Make:
     def make(values: Values) -> ir.Value:
         made: Any = dense.make(values)
         if not found.many:
-            made = ibis.ifelse(
-                made.isnull(), ibis.literal([], dt.Array(dtype)), ibis.array([made.cast(dtype)])
-            )
+            made = ibis.ifelse(made.isnull(), ibis.literal([], dt.Array(dtype)), ibis.array([made.cast(dtype)]))
         return made.cast(dt.Array(dtype)).fill_null(ibis.literal([], dt.Array(dtype)))
 
     return make
@@ -198,9 +188,7 @@ def _union(select: Select, focus: Collection, constants: Constants, depth: int, 
     row = branches[0].struct()
     for branch, level in zip(select.unions, branches, strict=True):
         if level.struct() != row:
-            raise ViewError(
-                branch.element, "the types of the columns differ from those of the union's first branch"
-            )
+            raise ViewError(branch.element, "the types of the columns differ from those of the union's first branch")
 
     def make(values: Values) -> ir.Value:
         first, *others = [rows_array(level, values) for level in branches]
@@ -224,9 +212,7 @@ def _made(level: Level, values: Values) -> dict[str, ir.Value]:
     return {name: make(values) for name, make in level.columns.items()}
 
 
-def _product(
-    each: Sequence[Each], values: Values, fields: Mapping[str, ir.Value], row: dt.Struct, nesting: int
-) -> Any:
+def _product(each: Sequence[Each], values: Values, fields: Mapping[str, ir.Value], row: dt.Struct, nesting: int) -> Any:
     """The cross join of iterations as an array of structs: a lambda for each iteration, flattened.
 
     `fields` are the columns made so far, `nesting` is the number of lambdas around.

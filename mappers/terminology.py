@@ -22,7 +22,13 @@ SHIPPED = Path(__file__).parent / "valuesets"
 KEYS = ("site", "id")
 
 _SCHEMA = pa.schema(
-    [("name", pa.string()), ("system", pa.string()), ("code", pa.string()), ("target", pa.string()), ("rank", pa.int32())]
+    [
+        ("name", pa.string()),
+        ("system", pa.string()),
+        ("code", pa.string()),
+        ("target", pa.string()),
+        ("rank", pa.int32()),
+    ]
 )
 
 

@@ -58,9 +58,7 @@ def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = 
     holds = [parsed[PARSED]["resourceType"] == view.resource]
     holds += [condition.make({scope: parsed[PARSED]}) for condition in filters]
     table = parsed.filter(*holds)
-    return _expand(table, root, {scope: PARSED}, list(keep)).select(
-        *keep, *(column.name for column in view.columns())
-    )
+    return _expand(table, root, {scope: PARSED}, list(keep)).select(*keep, *(column.name for column in view.columns()))
 
 
 def compile_select_list(view: ViewDefinition, focus: Collection) -> Level:
@@ -109,9 +107,7 @@ def run_view(
 def _check_keep(view: ViewDefinition, keep: Sequence[str]) -> None:
     for column in view.columns():
         if column.name in keep:
-            raise ViewError(
-                f"{column.element}.name", f"'{column.name}' is the name of a key column of the table"
-            )
+            raise ViewError(f"{column.element}.name", f"'{column.name}' is the name of a key column of the table")
 
 
 def _read_once(text: Any) -> ir.Value:
@@ -153,6 +149,4 @@ def error_of(message: str) -> CardinalityError | None:
     if SEVERAL not in message:
         return None
     element = message.split(SEVERAL, 1)[1].split("\n", 1)[0].strip()
-    return CardinalityError(
-        element, 'several values in a resource; add .first(), or "collection": true to take all'
-    )
+    return CardinalityError(element, 'several values in a resource; add .first(), or "collection": true to take all')

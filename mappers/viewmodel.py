@@ -105,9 +105,7 @@ def _view(data: Any) -> ViewDefinition:
         name=str(view.get("name", resource)),
         resource=resource,
         select=selects,
-        where=tuple(
-            Where(f"{place}.path", _text(item, "path", place)) for place, item in _list(view, "where", "")
-        ),
+        where=tuple(Where(f"{place}.path", _text(item, "path", place)) for place, item in _list(view, "where", "")),
         constants=_constants(view),
     )
     _check_names(checked)
@@ -243,9 +241,7 @@ def _text(item: Mapping[str, Any], key: str, place: str) -> str:
 def _name(item: Mapping[str, Any], place: str) -> str:
     name = _text(item, "name", place)
     if not NAME.fullmatch(name):
-        raise ViewError(
-            f"{place}.name", f"'{name}' is no name for a column: a letter, then letters, digits and _"
-        )
+        raise ViewError(f"{place}.name", f"'{name}' is no name for a column: a letter, then letters, digits and _")
     return name
 
 

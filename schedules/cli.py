@@ -102,14 +102,10 @@ def map_(session: Session, json_wanted: bool) -> Exit:
     help="Tables of your own: adsl, adrs, adtte, adae as Parquet or CSV; needs no periop.toml.",
 )
 @click.option("--study", help="A shipped study, or the path of a study file.")
-@click.option(
-    "--min-cell", type=click.IntRange(0, 1000), help="Smallest count released (with --cohort; else 11)."
-)
+@click.option("--min-cell", type=click.IntRange(0, 1000), help="Smallest count released (with --cohort; else 11).")
 @as_json
 @pass_session
-def analyze(
-    session: Session, cohort: Path | None, study: str | None, min_cell: int | None, json_wanted: bool
-) -> Exit:
+def analyze(session: Session, cohort: Path | None, study: str | None, min_cell: int | None, json_wanted: bool) -> Exit:
     """Show the results, after disclosure control; files nothing."""
     from schedules.commands import run_analyze
 

@@ -57,9 +57,7 @@ def write_starter(session: Session, force: bool) -> Exit:
         with file.open("w" if force else "x", encoding="utf-8") as handle:
             handle.write(STARTER_FILE.read_text(encoding="utf-8"))
     except FileExistsError:
-        raise ConfigError(
-            f"{file}: is there already; edit it, or replace it with `periop init --force`"
-        ) from None
+        raise ConfigError(f"{file}: is there already; edit it, or replace it with `periop init --force`") from None
     except FileNotFoundError:
         raise ConfigError(f"{file.parent}: no such folder; make it first") from None
     session.show(
@@ -247,9 +245,7 @@ def _filed(outcome: Outcome, dry_run: bool = False) -> str:
     if published is None:
         return WITHHELD
     if published.unchanged:
-        return (
-            f"Nothing changed: release {published.release} stands.\nReport: {published.path / 'report.html'}"
-        )
+        return f"Nothing changed: release {published.release} stands.\nReport: {published.path / 'report.html'}"
     if dry_run:
         return f"This would be release {published.release}; nothing was written."
     return f"Release {published.release} is written.\nReport: {published.path / 'report.html'}"

@@ -33,9 +33,7 @@ def _first_line(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise ConfigError(
-            f"{file}: the secret cannot be read ({error.strerror}); check path and permissions"
-        ) from None
+        raise ConfigError(f"{file}: the secret cannot be read ({error.strerror}); check path and permissions") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: the secret is not UTF-8 text; write it again as one line") from None
 
@@ -79,9 +77,7 @@ def _decoded(text: str, where: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) < KEY_BYTES:
-        raise ConfigError(
-            f"{where}: not a key of {2 * KEY_BYTES} or more hex digits; restore it from a backup"
-        )
+        raise ConfigError(f"{where}: not a key of {2 * KEY_BYTES} or more hex digits; restore it from a backup")
     return key
 
 

@@ -84,9 +84,7 @@ class Nightly:
                 return
             log.info("the night due at %s begins", slot.isoformat())
             code = self._night()
-            log.log(
-                logging.INFO if code == Exit.OK else logging.WARNING, "the night ended: %s", code.name.lower()
-            )
+            log.log(logging.INFO if code == Exit.OK else logging.WARNING, "the night ended: %s", code.name.lower())
         except StopRequested:
             log.warning("the night stopped at a safe point; it is made up for at the next start")
         except LockBusyError as error:
@@ -140,9 +138,7 @@ def serve(nightly: Nightly, stop: threading.Event, exit_now: Callable[[int], Any
     scheduler.start()
     code = Exit.INTERRUPTED if received and received[0] == signal.SIGINT else Exit.OK
     if not nightly.wait_until_idle(GRACE_SECONDS):
-        log.warning(
-            "the night did not reach a safe point in time and is cut off; the next start makes up for it"
-        )
+        log.warning("the night did not reach a safe point in time and is cut off; the next start makes up for it")
         exit_now(code)
     return code
 

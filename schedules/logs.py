@@ -58,9 +58,7 @@ def where_it_failed(error: BaseException) -> str:
     parts = []
     for link in reversed(list(_chain(error))):
         frames = "".join(traceback.format_tb(link.__traceback__))
-        parts.append(
-            f"Traceback (most recent call last):\n{frames}{type(link).__module__}.{type(link).__qualname__}"
-        )
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(link).__module__}.{type(link).__qualname__}")
     return "\n\nand then\n\n".join(parts)
 
 

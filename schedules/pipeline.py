@@ -43,16 +43,23 @@ class Pipeline:
     statement: str | None = None
 
     def sync(
-        self, settings: Settings, sites: Sequence[str], *, full: bool, progress: Callable[[Progress], None]
+        self,
+        settings: Settings,
+        sites: Sequence[str],
+        *,
+        full: bool,  # noqa: ARG002
+        progress: Callable[[Progress], None],
     ) -> tuple[SyncReport, ...]:
-        """Bring the lake up to date with `sites`, in order; a `ConnectorError` of a site passes."""
+        """Bring the lake up to date with `sites`, in order; a `ConnectorError` of a site passes.
+
+        Every source of this version reads all of the cohort each night, so `full` asks for nothing more.
+        """
         from connectors.sync import sync_site
 
         lake, quarantine = Lake(settings.lake_dir), Quarantine(settings.quarantine_dir)
         configured = {site.name: site for site in settings.sites}
         return tuple(
-            sync_site(self._source(settings, configured[name]), lake, name, quarantine, progress)
-            for name in sites
+            sync_site(self._source(settings, configured[name]), lake, name, quarantine, progress) for name in sites
         )
 
     def _source(self, settings: Settings, site: FolderSite | SearchSite) -> Source:
@@ -89,15 +96,12 @@ class Pipeline:
     def map_lake(self, settings: Settings, study: Study, *, progress: Callable[[str], None]) -> MapReport:
         """Bring the view tables up to date with the lake and build the cohort tables of every data cut anew."""
         from mappers.engine import DuckDBEngine
-
         from mappers.terminology import load_terminology
         from schedules.credentials import pseudonym_key
         from schedules.tables import ViewStore, build_cohort, load_views, write_cohort
 
         lake = Lake(settings.lake_dir)
-        with DuckDBEngine(
-            hmac_key=pseudonym_key(settings, self.environ), temp_directory=settings.data_dir
-        ) as engine:
+        with DuckDBEngine(hmac_key=pseudonym_key(settings, self.environ), temp_directory=settings.data_dir) as engine:
             progress("flattening new resources")
             store = ViewStore(settings.data_dir / "views", engine, load_views(*settings.view_dirs))
             reports = store.refresh(lake)
@@ -117,26 +121,20 @@ class Pipeline:
             quality_rows=main["quality"].num_rows,
         )
 
-    def analyze(
-        self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()
-    ) -> Released:
+    def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         """Estimate everything that `study` declares from the cohort tables, after disclosure control."""
         from analytics.analysis import analyse, load_cohort
         from analytics.disclosure import release
 
         return release(analyse(load_cohort(cohort_dir), study, tuple(sites_missing)), min_cell)
 
-    def publish(
-        self, settings: Settings, study: Study, released: Released, *, dry_run: bool
-    ) -> PublishReport:
+    def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
         """File the release and deliver it to every target; with `dry_run` only say which release it would be."""
         from schedules.publish import deliver, write_release
         from schedules.published import load_published
 
         figures = load_published(study, study_path(settings.study))
-        report = write_release(
-            released, study, settings.releases_dir, figures, self.statement, dry_run=dry_run
-        )
+        report = write_release(released, study, settings.releases_dir, figures, self.statement, dry_run=dry_run)
         if not dry_run:
             for target in settings.target_dirs:
                 deliver(report.path, target)

@@ -55,9 +55,7 @@ def write_release(
     from analytics.disclosure import Released
 
     if not isinstance(released, Released):
-        raise PublishError(
-            "only what disclosure control released is published; call analytics.disclosure.release"
-        )
+        raise PublishError("only what disclosure control released is published; call analytics.disclosure.release")
     artefacts = _artefacts(released, study, published, statement)
     return (plan_release if dry_run else file_release)(artefacts, releases_dir)
 
@@ -97,9 +95,7 @@ def deliver(release: Path, target_dir: Path) -> Path:
     if not copy.exists():
         _write(target_dir, number, files)
     elif not _says_the_same(copy, files):
-        raise PublishError(
-            f"{copy}: holds another release of that number; empty the folder or give another path"
-        )
+        raise PublishError(f"{copy}: holds another release of that number; empty the folder or give another path")
     _switch(target_dir, number)
     return copy
 
@@ -123,9 +119,7 @@ def current_release(releases_dir: Path) -> int | None:
     return int(name)
 
 
-def _artefacts(
-    released: Released, study: Study, published: PublishedFigures, statement: str | None
-) -> Artefacts:
+def _artefacts(released: Released, study: Study, published: PublishedFigures, statement: str | None) -> Artefacts:
     from analytics.report import render_html
     from analytics.results import dumps, to_csv
 
@@ -134,9 +128,7 @@ def _artefacts(
             IDENTITY: lambda: _bytes(dumps(released, number)),
             "results.csv": lambda: _bytes(to_csv(released)),
             "report.html": lambda: _bytes(
-                render_html(
-                    released, study, number, published.proportions, published.other, statement=statement
-                )
+                render_html(released, study, number, published.proportions, published.other, statement=statement)
             ),
         }
 

@@ -90,8 +90,7 @@ class Ledger:
     def _finish(self, run: OpenRun, finished: datetime) -> None:
         with self._db:
             self._db.execute(
-                "update runs set finished = ?, status = ?, exit_code = ?, release = ?, detail = ?"
-                " where id = ?",
+                "update runs set finished = ?, status = ?, exit_code = ?, release = ?, detail = ? where id = ?",
                 (
                     _text(finished),
                     _status(run.exit_code),
@@ -113,9 +112,7 @@ class Ledger:
     def mark_interrupted(self) -> int:
         """File every run that a kill left open as interrupted; its end stays unknown. Returns how many."""
         with self._db:
-            return self._db.execute(
-                "update runs set status = 'interrupted' where status = 'running'"
-            ).rowcount
+            return self._db.execute("update runs set status = 'interrupted' where status = 'running'").rowcount
 
     def last(self, count: int = 10) -> tuple[Run, ...]:
         """The last runs, newest first."""
@@ -182,9 +179,7 @@ def _damage_explained(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise LedgerError(
-            f"{file}: the run ledger cannot be used ({error}); check disk and permissions"
-        ) from error
+        raise LedgerError(f"{file}: the run ledger cannot be used ({error}); check disk and permissions") from error
     except sqlite3.DatabaseError as error:
         raise LedgerError(_damaged(file, str(error))) from error
 
@@ -219,9 +214,7 @@ def _status(code: Exit) -> RunStatus:
 def _run(row: tuple[Any, ...]) -> Run:
     identity, kind, started, finished, status, code, release, detail = row
     ended = datetime.fromisoformat(finished) if finished else None
-    return Run(
-        identity, kind, datetime.fromisoformat(started), ended, status, code, release, json.loads(detail)
-    )
+    return Run(identity, kind, datetime.fromisoformat(started), ended, status, code, release, json.loads(detail))
 
 
 def _rowid(cursor: sqlite3.Cursor) -> int:

@@ -66,9 +66,7 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"'{name[:40]}' is not a time zone; give an IANA name like UTC or Europe/Rome"
-        ) from None
+        raise ValueError(f"'{name[:40]}' is not a time zone; give an IANA name like UTC or Europe/Rome") from None
     return name
 
 
@@ -279,9 +277,7 @@ class Settings(Section):
 def load_settings(path: Path) -> Settings:
     """Read `periop.toml`. Raises `ConfigError` with one sentence for each fault."""
     if not path.exists():
-        raise ConfigError(
-            f"{path}: no such file; run `periop init` to write one, or name another with --config"
-        )
+        raise ConfigError(f"{path}: no such file; run `periop init` to write one, or name another with --config")
     return validate(Settings, read_toml(path), path, {"base": path.absolute().parent})
 
 

@@ -46,15 +46,11 @@ class Stages(Protocol):
         """Bring views and cohort tables up to date with the lake."""
         ...
 
-    def analyze(
-        self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()
-    ) -> Released:
+    def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         """Estimate everything that `study` declares from the cohort tables, after disclosure control."""
         ...
 
-    def publish(
-        self, settings: Settings, study: Study, released: Released, *, dry_run: bool
-    ) -> PublishReport:
+    def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
         """File the release and deliver it to every target; with `dry_run` only say which release it
         would be."""
         ...

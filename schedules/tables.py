@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from ibis import _
-from mappers.engine import DuckDBEngine
 
 from connectors.lake import SCHEMA, Lake, LakeFile
 from mappers.cohort import Sources, build
+from mappers.engine import DuckDBEngine
 from mappers.study import Study
 from mappers.terminology import Terminology
 from mappers.viewdefinition import ViewDefinition, sql, view_table
@@ -47,9 +47,7 @@ class ViewReport:
 
 def load_views(*folders: Path) -> dict[str, ViewDefinition]:
     """The ViewDefinitions of the shipped folder and of `folders`, by file name; a later folder replaces a view."""
-    files = {
-        path.stem: path for folder in (SHIPPED_VIEWS, *folders) for path in sorted(folder.glob("*.json"))
-    }
+    files = {path.stem: path for folder in (SHIPPED_VIEWS, *folders) for path in sorted(folder.glob("*.json"))}
     return {name: ViewDefinition.load(path) for name, path in sorted(files.items())}
 
 
@@ -74,9 +72,7 @@ class ViewStore:
         self._views = views
         self._current: dict[str, ir.Table] = {}
 
-    def refresh(
-        self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None
-    ) -> list[ViewReport]:
+    def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
         reports = []
         for name, view in self._views.items():
@@ -97,9 +93,7 @@ class ViewStore:
                 shutil.rmtree(stale)
         return ViewReport(name, written, built is None)
 
-    def _append(
-        self, folder: Path, view: ViewDefinition, rows: ir.Table | None, built: int, ordinal: int
-    ) -> int:
+    def _append(self, folder: Path, view: ViewDefinition, rows: ir.Table | None, built: int, ordinal: int) -> int:
         fresh = self._no_rows() if rows is None else rows.filter(_["sync"] > built, ~_["deleted"])
         expression = view_table(view, fresh, keep=VERSION)
         batches = read_batches(self._engine, expression)
@@ -127,9 +121,7 @@ class ViewStore:
             files = DeltaTable(str(self._folder(name, view))).file_uris()
             rows = self._engine.read_parquet(files)
             keys = self._current_versions(lake, view.resource)
-            tables[name] = (rows if keys is None else rows.semi_join(keys, list(VERSION))).drop(
-                "version_id", "sync"
-            )
+            tables[name] = (rows if keys is None else rows.semi_join(keys, list(VERSION))).drop("version_id", "sync")
         return tables
 
     def _current_versions(self, lake: Lake, resource_type: str) -> ir.Table | None:

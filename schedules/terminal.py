@@ -46,9 +46,7 @@ def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> Re
         Text(wording.clean(f"Data cut {released.data_cut} · sites: {sites}")),
     ]
     if released.sites_missing:
-        parts.append(
-            Text(f"Partial: without an up-to-date {', '.join(released.sites_missing)}.", style="yellow")
-        )
+        parts.append(Text(f"Partial: without an up-to-date {', '.join(released.sites_missing)}.", style="yellow"))
     parts += [
         _proportions(released.proportions, published),
         _medians((*released.quantiles, *released.survival), published),
@@ -179,18 +177,14 @@ def _runs(runs: Sequence[dict[str, Any]]) -> Table:
     for run in runs:
         release = "" if run["release"] is None else str(run["release"])
         table.add_row(
-            *_cells(
-                run["kind"], run["started"], run["finished"] or "", run["status"], release, run["error"] or ""
-            )
+            *_cells(run["kind"], run["started"], run["finished"] or "", run["status"], release, run["error"] or "")
         )
     return table
 
 
 def _quality(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
     if rows:
-        table = _table(
-            ("Site", "left"), ("What", "left"), ("Missing, unmapped or set aside", "left"), ("n", "right")
-        )
+        table = _table(("Site", "left"), ("What", "left"), ("Missing, unmapped or set aside", "left"), ("n", "right"))
         for row in rows:
             table.add_row(*_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
         yield table

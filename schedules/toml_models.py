@@ -28,18 +28,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        reason = str(error).replace(
-            "at end of document", f"at line {len(raw.splitlines())}, the end of the file"
-        )
+        reason = str(error).replace("at end of document", f"at line {len(raw.splitlines())}, the end of the file")
         raise ConfigError(f"{path}: not valid TOML: {reason}") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply to be read; flatten its arrays and tables") from None
@@ -61,17 +57,13 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
     match fault["type"]:
         case "extra_forbidden":
             allowed = _keys(owner)
-            return (
-                f"{where}: unknown key{_did_you_mean(str(keys[-1]), allowed)}; allowed: {', '.join(allowed)}"
-            )
+            return f"{where}: unknown key{_did_you_mean(str(keys[-1]), allowed)}; allowed: {', '.join(allowed)}"
         case "missing":
             return f"{where}: required, but not given"
         case "union_tag_invalid":
             tag = str(context["tag"])
             tags = [each.strip(" '") for each in str(context["expected_tags"]).split(",")]
-            return (
-                f"{where}.kind: '{tag}' {UNAVAILABLE}{_did_you_mean(tag, tags)}; allowed: {', '.join(tags)}"
-            )
+            return f"{where}.kind: '{tag}' {UNAVAILABLE}{_did_you_mean(tag, tags)}; allowed: {', '.join(tags)}"
         case "union_tag_not_found":
             return f"{where}.kind: required, but not given"
         case "literal_error":
@@ -116,9 +108,7 @@ def _below(annotation: Any, step: int | str) -> Any:
         field = annotation.model_fields.get(step)
         return field.annotation if field else None
     if isinstance(step, int):
-        return next(
-            (get_args(part)[0] for part in _parts(annotation) if get_origin(part) in {list, tuple}), None
-        )
+        return next((get_args(part)[0] for part in _parts(annotation) if get_origin(part) in {list, tuple}), None)
     return None
 
 

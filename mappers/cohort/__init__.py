@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import ibis.expr.types as ir
 
-from mappers.cohort import adae, adrs, adsl, adtte, facts, quality
+from mappers.cohort import adae, adrs, adsl, adtte, quality
 from mappers.cohort.facts import Sources
 
 __all__ = ["CohortTables", "Sources", "build"]

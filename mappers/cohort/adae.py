@@ -16,10 +16,28 @@ from mappers import dates
 from mappers.cohort import facts
 from mappers.cohort.facts import KEY, RESOURCE, Sources, attach, first_by
 
-PUBLISHED = (
-    "STUDYID USUBJID SITEID AEDECOD AETERM AEBODSYS AETOXGR ATOXGR ATOXGRN AESER AREL ASTDT ASTDTF AENDT TRTEMFL "
-    "APERIOD APERIODC AOCC01FL DCUTDT SRCREF"
-).split()
+PUBLISHED = [
+    "STUDYID",
+    "USUBJID",
+    "SITEID",
+    "AEDECOD",
+    "AETERM",
+    "AEBODSYS",
+    "AETOXGR",
+    "ATOXGR",
+    "ATOXGRN",
+    "AESER",
+    "AREL",
+    "ASTDT",
+    "ASTDTF",
+    "AENDT",
+    "TRTEMFL",
+    "APERIOD",
+    "APERIODC",
+    "AOCC01FL",
+    "DCUTDT",
+    "SRCREF",
+]
 PERIODS = {1: "NEOADJUVANT", 2: "ADJUVANT", 9: "POST-SURGERY"}
 
 
@@ -81,12 +99,16 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
         emergent, _["ATOXGRN"].desc(nulls_first=False), _["date"], _["id"], key=(*KEY, "term_key", "APERIOD")
     )
     rows = attach(rows, worst.select(*RESOURCE, AOCC01FL=ibis.literal("Y")), RESOURCE)
-    return rows.mutate(
-        AETERM=_["term"],
-        AEBODSYS=ibis.null("string"),
-        AETOXGR=_["ATOXGR"],
-        ASTDT=_["date"],
-        ASTDTF=_["dtf"],
-        AENDT=ibis.null("date"),
-        SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
-    ).select(*PUBLISHED).order_by("USUBJID", "APERIOD", "ASTDT", "AEDECOD", "SRCREF")
+    return (
+        rows.mutate(
+            AETERM=_["term"],
+            AEBODSYS=ibis.null("string"),
+            AETOXGR=_["ATOXGR"],
+            ASTDT=_["date"],
+            ASTDTF=_["dtf"],
+            AENDT=ibis.null("date"),
+            SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
+        )
+        .select(*PUBLISHED)
+        .order_by("USUBJID", "APERIOD", "ASTDT", "AEDECOD", "SRCREF")
+    )

@@ -23,9 +23,25 @@ PARAMS = {
     "PVTPCT": "Residual viable tumour",
     "OVR": "Overall response at one assessment",
 }
-PUBLISHED = (
-    "STUDYID USUBJID SITEID PARAMCD PARAM AVALC AVAL ADT ADTF AVISIT ANL01FL EVALTYP DTYPE CRIT1 CRIT1FL DCUTDT SRCREF"
-).split()
+PUBLISHED = [
+    "STUDYID",
+    "USUBJID",
+    "SITEID",
+    "PARAMCD",
+    "PARAM",
+    "AVALC",
+    "AVAL",
+    "ADT",
+    "ADTF",
+    "AVISIT",
+    "ANL01FL",
+    "EVALTYP",
+    "DTYPE",
+    "CRIT1",
+    "CRIT1FL",
+    "DCUTDT",
+    "SRCREF",
+]
 
 _RESPONSES = ("CR", "PR", "SD", "PD", "NE")
 _MARGINS = ("R2", "R1", "RX", "R0")
@@ -49,7 +65,9 @@ def viable_tumour(sources: Sources, subjects: ir.Table, value_set: str) -> ir.Ta
     rows = rows.join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
     rows = rows.filter(_["date"] >= _["SURGDT"], _["value_quantity"].notnull())
     scale = ibis.cases(
-        (_["value_unit"].fill_null("%").isin(["%", "{percent}"]), 1.0), (_["value_unit"] == "1", 100.0), else_=None
+        (_["value_unit"].fill_null("%").isin(["%", "{percent}"]), 1.0),
+        (_["value_unit"] == "1", 100.0),
+        else_=None,
     )
     rows = rows.mutate(percent=_["value_quantity"].cast("float64") * scale)
     rows = rows.filter(_["percent"].between(0, 100))
@@ -74,7 +92,9 @@ def post_therapy(sources: Sources, subjects: ir.Table, letter: str) -> ir.Table:
     A pathological category found after neoadjuvant treatment is a yp category (AJCC 8, chapter 1: prefix y).
     """
     values = [
-        facts.valued(sources, facts.observations(sources), f"{kind}-{letter}").select(*KEY, "id", "date", "value", rank=rank)
+        facts.valued(sources, facts.observations(sources), f"{kind}-{letter}").select(
+            *KEY, "id", "date", "value", rank=rank
+        )
         for rank, kind in enumerate(("post-therapy", "pathological"))
     ]
     rows = ibis.union(*values).join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
@@ -87,7 +107,9 @@ def pathology(sources: Sources, subjects: ir.Table) -> ir.Table:
     """One row per enrolled patient: the reading of primary and nodes, ypT, ypN, and MPR and pCR as booleans or null."""
     primary = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-code"))
     nodes = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-nodes-code"))
-    table = subjects.filter(_["ITTFL"] == "Y").select(*KEY, "STUDYID", "USUBJID", "SITEID", "NSTGBL", "SURGFL", "DCUTDT")
+    table = subjects.filter(_["ITTFL"] == "Y").select(
+        *KEY, "STUDYID", "USUBJID", "SITEID", "NSTGBL", "SURGFL", "DCUTDT"
+    )
     table = attach(table, primary.select(*KEY, "low", "high", "dtf", "EVALTYP", read=_["date"], read_id=_["id"]))
     table = attach(table, nodes.select(*KEY, node_low=_["low"], node_high=_["high"], node_id=_["id"]))
     for letter in ("t", "n"):
@@ -134,8 +156,10 @@ def _best(assessed: ir.Table) -> ir.Table:
 
 
 def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """The worst residual tumour status on or after surgery; RX only where nothing else is said but R0 (endpoints.md 6)."""
-    rows = facts.valued(sources, facts.asked(sources, facts.observations(sources), "residual-tumour-code"), "residual-tumour")
+    """The worst residual tumour status on or after surgery, in the order R2, R1, RX, R0 (endpoints.md 6: RX is not R0)."""
+    rows = facts.valued(
+        sources, facts.asked(sources, facts.observations(sources), "residual-tumour-code"), "residual-tumour"
+    )
     rows = rows.join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
     rows = rows.filter(_["date"] >= _["SURGDT"])
     worst = first_by(rows, _rank(_["value"], _MARGINS), _["date"].desc(), _["id"])
@@ -171,20 +195,31 @@ def _yes_no_rows(table: ir.Table, paramcd: str, met: ir.Value, **columns: ir.Val
     return _rows(table, paramcd, **(given | columns))
 
 
+def _observed(*names: str) -> ir.ArrayValue:
+    """The source references of the observations of which the ids are in columns ``<name>_id``."""
+    return facts.references(*[facts.reference("observation", _[f"{name}_id"]) for name in names])
+
+
 def _pathology_rows(sources: Sources, table: ir.Table) -> list[ir.Table]:
     threshold = f"Viable tumour <= {sources.study.response.mpr_threshold_percent:g}%"
     at_surgery: dict[str, ir.Value] = {"AVISIT": ibis.literal("SURGERY")}
     read = {"ADT": _["read"], "ADTF": _["dtf"], "EVALTYP": _["EVALTYP"]} | at_surgery
-    ref = lambda *names: facts.references(*[facts.reference("observation", _[f"{name}_id"]) for name in names])  # noqa: E731
     within = _within(_["low"], _["high"], sources.study.response.mpr_threshold_percent)
     lower, before = _["ypn"].substr(1, 1), _["NSTGBL"].substr(1, 1)
     staged = before.isin(["0", "1", "2", "3"]) & lower.notnull()
     down = staged.ifelse(lower < before, ibis.null("boolean"))
     return [
-        _yes_no_rows(table, "MPR", _["mpr"], SRCREF=ref("read", "node", "ypn"), CRIT1=ibis.literal(threshold),
-                     CRIT1FL=_yes_no(within), **read),
-        _yes_no_rows(table, "PCR", _["pcr"], SRCREF=ref("read", "node", "ypt", "ypn"), **read),
-        _yes_no_rows(table, "NDOWN", down, SRCREF=ref("ypn"), ADT=_["ypn_date"], **at_surgery),
+        _yes_no_rows(
+            table,
+            "MPR",
+            _["mpr"],
+            SRCREF=_observed("read", "node", "ypn"),
+            CRIT1=ibis.literal(threshold),
+            CRIT1FL=_yes_no(within),
+            **read,
+        ),
+        _yes_no_rows(table, "PCR", _["pcr"], SRCREF=_observed("read", "node", "ypt", "ypn"), **read),
+        _yes_no_rows(table, "NDOWN", down, SRCREF=_observed("ypn"), ADT=_["ypn_date"], **at_surgery),
     ]
 
 
@@ -194,9 +229,17 @@ def _reading_rows(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.T
     chosen = table.select(*KEY, "STUDYID", "USUBJID", "SITEID", "DCUTDT", "read_id")
     rows = readings.drop("SURGDT").join(chosen, list(KEY))
     counted = (_["id"] == _["read_id"]).ifelse("Y", ibis.null("string"))
-    return _rows(rows, "PVTPCT", AVAL=_["percent"], ADT=_["date"], ADTF=_["dtf"], EVALTYP=_["EVALTYP"],
-                 AVISIT=ibis.literal("SURGERY"), ANL01FL=counted,
-                 SRCREF=facts.references(facts.reference("observation", _["id"])))
+    return _rows(
+        rows,
+        "PVTPCT",
+        AVAL=_["percent"],
+        ADT=_["date"],
+        ADTF=_["dtf"],
+        EVALTYP=_["EVALTYP"],
+        AVISIT=ibis.literal("SURGERY"),
+        ANL01FL=counted,
+        SRCREF=facts.references(facts.reference("observation", _["id"])),
+    )
 
 
 def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
@@ -206,9 +249,14 @@ def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
     best = attach(enrolled, _best(assessed))
     margin = attach(enrolled.filter(_["SURGFL"] == "Y"), _margin(sources, subjects))
     source: dict[str, ir.Value] = {
-        "ADT": _["date"], "ADTF": _["dtf"], "SRCREF": facts.references(facts.reference("observation", _["id"])),
+        "ADT": _["date"],
+        "ADTF": _["dtf"],
+        "SRCREF": facts.references(facts.reference("observation", _["id"])),
     }
-    before: dict[str, ir.Value] = {"AVISIT": ibis.literal("PRE-SURGERY"), "EVALTYP": ibis.literal("INVESTIGATOR")} | source
+    before: dict[str, ir.Value] = {
+        "AVISIT": ibis.literal("PRE-SURGERY"),
+        "EVALTYP": ibis.literal("INVESTIGATOR"),
+    } | source
     responded = _["value"].isin(["CR", "PR"])
     unknown = _["value"].isnull() | (_["value"] == "NE")
     parts = [

@@ -14,11 +14,44 @@ from mappers import dates
 from mappers.cohort import facts
 from mappers.cohort.facts import KEY, Sources, attach, first_by, only
 
-PUBLISHED = (
-    "STUDYID USUBJID SUBJID SITEID AGE AGEU SEX ECOGBL SMKSTAT STAGEBL TSTGBL NSTGBL ALKSTAT ITTFL SAFFL SURGFL "
-    "ADJSAFFL SCRFRS ARM TRTSDT TRTEDT AP01SDT AP01EDT AP02SDT AP02EDT SURGDT SURGTYPE NEOCMPFL ADJCMPFL NOSURGRS "
-    "DTHFL DTHDT DTHDTF LSTALVDT DCUTDT SRCREF"
-).split()
+PUBLISHED = [
+    "STUDYID",
+    "USUBJID",
+    "SUBJID",
+    "SITEID",
+    "AGE",
+    "AGEU",
+    "SEX",
+    "ECOGBL",
+    "SMKSTAT",
+    "STAGEBL",
+    "TSTGBL",
+    "NSTGBL",
+    "ALKSTAT",
+    "ITTFL",
+    "SAFFL",
+    "SURGFL",
+    "ADJSAFFL",
+    "SCRFRS",
+    "ARM",
+    "TRTSDT",
+    "TRTEDT",
+    "AP01SDT",
+    "AP01EDT",
+    "AP02SDT",
+    "AP02EDT",
+    "SURGDT",
+    "SURGTYPE",
+    "NEOCMPFL",
+    "ADJCMPFL",
+    "NOSURGRS",
+    "DTHFL",
+    "DTHDT",
+    "DTHDTF",
+    "LSTALVDT",
+    "DCUTDT",
+    "SRCREF",
+]
 
 
 def _flag(condition: ir.BooleanValue) -> ir.StringValue:
@@ -42,9 +75,7 @@ def _demographics(sources: Sources) -> ir.Table:
 
 
 def _diagnosis(sources: Sources) -> ir.Table:
-    conditions = only(
-        facts.confirmed_conditions(sources), sources.member("condition", "code", "nsclc"), facts.RESOURCE
-    )
+    conditions = only(facts.confirmed_conditions(sources), sources.member("condition", "code", "nsclc"), facts.RESOURCE)
     chosen = first_by(conditions, _["date"].asc(nulls_first=False), _["id"])
     return chosen.select(*KEY, condition_id=_["id"])
 
@@ -98,7 +129,9 @@ def _surgery(sources: Sources, treatment: ir.Table) -> ir.Table:
         lungs=(_["value"] == "PNEUMONECTOMY").any(),
         lobar=(_["value"] == "LOBECTOMY").any(),
     )
-    kind = ibis.cases((_["lungs"], "PNEUMONECTOMY"), (_["lobes"] > 1, "OTHER"), (_["lobar"], "LOBECTOMY"), else_="OTHER")
+    kind = ibis.cases(
+        (_["lungs"], "PNEUMONECTOMY"), (_["lobes"] > 1, "OTHER"), (_["lobar"], "LOBECTOMY"), else_="OTHER"
+    )
     return day.mutate(SURGTYPE=kind).select(*KEY, "SURGDT", "SURGTYPE", "surgery_id")
 
 
@@ -114,7 +147,11 @@ def _exposure(rows: ir.Table, merge_gap: int, prefix: str) -> ir.Table:
     spans = episodes.agg(start=_["date"].min(), end=_["until"].max())
     spans = spans.mutate(length=dates.days_between(_["start"], _["end"]) + 1)
     return spans.group_by(*KEY).agg(
-        **{f"{prefix}SDT": _["start"].min(), f"{prefix}EDT": _["end"].max(), f"{prefix}_days": _["length"].sum()}
+        **{
+            f"{prefix}SDT": _["start"].min(),
+            f"{prefix}EDT": _["end"].max(),
+            f"{prefix}_days": _["length"].sum(),
+        }
     )
 
 
@@ -270,6 +307,9 @@ def published(table: ir.Table) -> ir.Table:
         _["alk_source"],
         facts.reference("medication_administration", _["dose_id"]),
         facts.reference("procedure", _["surgery_id"]),
-        *[facts.reference("observation", _[f"{name}_id"]) for name in ("STAGEBL", "TSTGBL", "NSTGBL", "ECOGBL", "SMKSTAT")],
+        *[
+            facts.reference("observation", _[f"{name}_id"])
+            for name in ("STAGEBL", "TSTGBL", "NSTGBL", "ECOGBL", "SMKSTAT")
+        ],
     )
     return table.mutate(SRCREF=sources).select(*PUBLISHED).order_by("USUBJID")

@@ -22,10 +22,26 @@ PARAMS = {
     "TTSURG": "Time to surgery",
     "TTADJ": "Time from surgery to adjuvant treatment",
 }
-PUBLISHED = (
-    "STUDYID USUBJID SITEID PARAMCD PARAM AVAL AVALU CNSR EVNTDESC CNSDTDSC STARTDT ADT ADTF SRCDOM SRCVAR SRCSEQ "
-    "SRCREF DCUTDT"
-).split()
+PUBLISHED = [
+    "STUDYID",
+    "USUBJID",
+    "SITEID",
+    "PARAMCD",
+    "PARAM",
+    "AVAL",
+    "AVALU",
+    "CNSR",
+    "EVNTDESC",
+    "CNSDTDSC",
+    "STARTDT",
+    "ADT",
+    "ADTF",
+    "SRCDOM",
+    "SRCVAR",
+    "SRCSEQ",
+    "SRCREF",
+    "DCUTDT",
+]
 ASSESSED = ("CR", "PR", "SD", "PD", "NO PROGRESSION", "WORSENED", "PROGRESSION", "RECURRENCE")
 FAILED = ("PD", "PROGRESSION", "RECURRENCE")
 
@@ -36,17 +52,37 @@ def tumour_assessments(sources: Sources) -> ir.Table:
     """All adequate tumour assessments and what they found: RECIST, disease status, and recurrence as a condition."""
     observed = [
         facts.valued(sources, facts.observations(sources), "recist"),
-        facts.valued(sources, facts.asked(sources, facts.observations(sources), "disease-status-code"), "disease-status"),
+        facts.valued(
+            sources,
+            facts.asked(sources, facts.observations(sources), "disease-status-code"),
+            "disease-status",
+        ),
     ]
     parts = [
-        rows.select(*KEY, "id", "date", "dtf", "value", domain=ibis.literal("Observation"),
-                    variable=ibis.literal("value"), source=facts.reference("observation", _["id"]))
+        rows.select(
+            *KEY,
+            "id",
+            "date",
+            "dtf",
+            "value",
+            domain=ibis.literal("Observation"),
+            variable=ibis.literal("value"),
+            source=facts.reference("observation", _["id"]),
+        )
         for rows in observed
     ]
     recurred = facts.recurrences(sources)
     parts.append(
-        recurred.select(*KEY, "id", "date", "dtf", "value", domain=ibis.literal("Condition"),
-                        variable=ibis.literal("code"), source=facts.reference("condition", _["id"]))
+        recurred.select(
+            *KEY,
+            "id",
+            "date",
+            "dtf",
+            "value",
+            domain=ibis.literal("Condition"),
+            variable=ibis.literal("code"),
+            source=facts.reference("condition", _["id"]),
+        )
     )
     return ibis.union(*parts).filter(_["value"].isin(ASSESSED)).select(*_FACT)
 
@@ -63,8 +99,13 @@ def _first_failure(sources: Sources, assessed: ir.Table, base: ir.Table, origin:
     first = first_by(rows.filter(_["date"] > _["origin"]), _["date"], _["domain"].desc(), _["id"])
     after = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
     return first.select(
-        *KEY, failed=_["date"], failed_flag=_["dtf"], failed_domain=_["domain"], failed_variable=_["variable"],
-        failed_source=_["source"], failed_as=after.ifelse("RECURRENCE", "PROGRESSION"),
+        *KEY,
+        failed=_["date"],
+        failed_flag=_["dtf"],
+        failed_domain=_["domain"],
+        failed_variable=_["variable"],
+        failed_source=_["source"],
+        failed_as=after.ifelse("RECURRENCE", "PROGRESSION"),
     )
 
 
@@ -108,14 +149,19 @@ def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, para
             ),
             SRCDOM=ibis.cases((failed, _["failed_domain"]), (died, "Patient"), (seen, _["last_domain"]), else_=null),
             SRCVAR=ibis.cases((failed, _["failed_variable"]), (died, "deceased[x]"), (seen, "value"), else_=null),
-            source=ibis.cases((failed, _["failed_source"]), (died, _["patient_source"]), (seen, _["last_source"]), else_=null),
+            source=ibis.cases(
+                (failed, _["failed_source"]),
+                (died, _["patient_source"]),
+                (seen, _["last_source"]),
+                else_=null,
+            ),
         ),
         paramcd,
     )
 
 
 def _overall_survival(base: ir.Table) -> ir.Table:
-    """Death from any cause, else censored on the last day known alive. A death without a date has no time: AVAL is null."""
+    """Death from any cause, else censored on the last day known alive. A death without a date has no AVAL."""
     dead = _["DTHFL"] == "Y"
     null = ibis.null("string")
     alive_until = ibis.coalesce(_["LSTALVDT"], _["TRTSDT"])

@@ -41,7 +41,7 @@ RESOURCE_TYPES = {
 }
 
 
-@ibis.udf.scalar.builtin(name="periop_hmac")
+@ibis.udf.scalar.builtin(name="periop_hmac")  # type: ignore[untyped-decorator]
 def _hmac(message: str) -> str: ...  # type: ignore[empty-body]
 
 
@@ -52,9 +52,7 @@ def pseudonym(value: ir.Value) -> ir.StringValue:
 
 def reference(view: str, identifier: ir.Value) -> ir.StringValue:
     """The source reference of a row: resource type and pseudonym of the id; null where there is no resource."""
-    return identifier.isnull().ifelse(
-        ibis.null("string"), f"{RESOURCE_TYPES[view]}/" + pseudonym(identifier)
-    )
+    return identifier.isnull().ifelse(ibis.null("string"), f"{RESOURCE_TYPES[view]}/" + pseudonym(identifier))
 
 
 def references(*columns: ir.Value) -> ir.ArrayValue:
@@ -131,7 +129,7 @@ def dated(sources: Sources, view: str) -> ir.Table:
     written = written_date(view, rows)
     # the view's own date columns go first: AdverseEvent has one that is called `date` too
     stamped = rows.mutate(day_=dates.day(written), dtf=dates.flag(written))
-    kept = stamped.drop(*[c for c in DATE_COLUMNS[view] if c not in ("start",)]).rename(date="day_")
+    kept = stamped.drop(*[column for column in DATE_COLUMNS[view] if column != "start"]).rename(date="day_")
     return kept.filter(_["date"] <= sources.cut)
 
 
@@ -171,7 +169,11 @@ def doses(sources: Sources) -> ir.Table:
 
 def _doses(sources: Sources) -> ir.Table:
     rows = dated(sources, "medication_administration")
-    rows = only(rows, sources.member("medication_administration", "medication", sources.study.treatment.drug), RESOURCE)
+    rows = only(
+        rows,
+        sources.member("medication_administration", "medication", sources.study.treatment.drug),
+        RESOURCE,
+    )
     running = (_["status"] == "in-progress") & _["end"].isnull()
     end = ibis.coalesce(dates.day(_["end"]), running.ifelse(ibis.literal(sources.cut), _["date"]))
     rows = rows.filter(_["status"].isin(USABLE_DOSE)).mutate(until=end)
@@ -180,7 +182,7 @@ def _doses(sources: Sources) -> ir.Table:
 
 
 def resections(sources: Sources) -> ir.Table:
-    """Completed resections of lung: `value` is the type of surgery, `lobe` tells ICD-10-PCS lobes apart (0BT + lobe)."""
+    """Completed resections of lung: `value` is the type of surgery, `lobe` tells ICD-10-PCS lobes apart."""
     return sources.once("resections", lambda: _resections(sources))
 
 
@@ -188,7 +190,9 @@ def _resections(sources: Sources) -> ir.Table:
     rows = dated(sources, "procedure").filter(_["status"] == "completed")
     rows = rows.join(sources.coded("procedure", "code", "surgery-type"), list(RESOURCE))
     pcs = sources.codings("procedure").filter(
-        _["element"] == "code", _["system"] == "http://www.cms.gov/Medicare/Coding/ICD10", _["code"].startswith("0BT")
+        _["element"] == "code",
+        _["system"] == "http://www.cms.gov/Medicare/Coding/ICD10",
+        _["code"].startswith("0BT"),
     )
     lobes = pcs.group_by(*RESOURCE).agg(lobe=_["code"].substr(0, 4).min())
     return attach(rows, lobes, RESOURCE).select(*KEY, "id", "date", "dtf", "value", "lobe")

@@ -27,9 +27,17 @@ CODED = {
     "observation": (
         "code",
         (
-            "ecog-code", "smoking-code", "alk-variant-code", "residual-tumour-code", "residual-viable-tumour-code",
-            "residual-viable-tumour-nodes-code", "recist-code", "disease-status-code", "clinical-stage-code",
-            "tnm-category-code", "post-therapy-descriptor",
+            "ecog-code",
+            "smoking-code",
+            "alk-variant-code",
+            "residual-tumour-code",
+            "residual-viable-tumour-code",
+            "residual-viable-tumour-nodes-code",
+            "recist-code",
+            "disease-status-code",
+            "clinical-stage-code",
+            "tnm-category-code",
+            "post-therapy-descriptor",
         ),
     ),
 }
@@ -63,7 +71,11 @@ def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir
     rows = sources.once(f"quality_{view}", lambda: _screened_rows(sources, view, screened))
     issues = [
         _count(everything.filter(_["patient"].isnull()), domain, "no usable reference to a patient"),
-        _count(only(everything, screened).filter(_["test_data"].fill_null(False)), domain, "labelled as test data"),
+        _count(
+            only(everything, screened).filter(_["test_data"].fill_null(False)),
+            domain,
+            "labelled as test data",
+        ),
         _count(rows.filter(_["written_"].isnull()), domain, "no date"),
         _count(rows.filter(_["written_"].notnull(), _["day_"].isnull()), domain, "date not readable"),
         _count(rows.filter(_["flag_"].notnull()), domain, "partial date, imputed"),
@@ -105,7 +117,9 @@ def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
     staged = sources.coded("condition", "stage", "stage-group").select(*RESOURCE)
     conditions = facts.confirmed_conditions(sources).semi_join(staged, list(RESOURCE))
     return _count(
-        only(conditions, subjects.filter(_["STAGEBL"].isnull())), "Condition", "stage given without a date, not used"
+        only(conditions, subjects.filter(_["STAGEBL"].isnull())),
+        "Condition",
+        "stage given without a date, not used",
     )
 
 
@@ -144,18 +158,33 @@ def _subject_issues(sources: Sources, subjects: ir.Table, pathology: ir.Table) -
         _count(subjects.filter(_["patient_id"].isnull()), "Patient", "record missing or labelled as test data"),
         _count(year_only, "Patient", "birth date partial, age imputed"),
         _count(only(people, subjects).filter(_["birth_date"].isnull()), "Patient", "no birth date"),
-        _count(only(people, subjects).filter(_["replaced"].fill_null(False)), "Patient", "merged into another record"),
+        _count(
+            only(people, subjects).filter(_["replaced"].fill_null(False)),
+            "Patient",
+            "merged into another record",
+        ),
         _count(subjects.filter(_["DTHFL"] == "Y", _["DTHDT"].isnull()), "Patient", "death without a date"),
         _count(subjects.filter(_["ALKSTAT"] == "CONFLICT"), "ADSL", "conflict: ALK positive and negative"),
         _count(resected.filter(_["high"].isnull()), "ADRS", "resected, no reading of residual viable tumour"),
-        _count(resected.filter(_["mpr"].isnull(), _["high"].notnull()), "ADRS", "MPR not evaluable from the reading"),
+        _count(
+            resected.filter(_["mpr"].isnull(), _["high"].notnull()),
+            "ADRS",
+            "MPR not evaluable from the reading",
+        ),
         _count(resected.filter(_["ypn"].isnull()), "ADRS", "resected, no ypN"),
-        _count(resected.filter((_["high"] == 0) & (_["ypn"] != "N0")), "ADRS",
-               "conflict: no viable tumour, but nodes with tumour"),
+        _count(
+            resected.filter((_["high"] == 0) & (_["ypn"] != "N0")),
+            "ADRS",
+            "conflict: no viable tumour, but nodes with tumour",
+        ),
         _count(resected.filter((_["high"] > 0) & (_["ypt"] == "T0")), "ADRS", "conflict: ypT0, but viable tumour"),
     ]
-    for variable, what in (("ECOGBL", "ECOG"), ("SMKSTAT", "smoking status"), ("TSTGBL", "clinical T"),
-                           ("NSTGBL", "clinical N")):
+    for variable, what in (
+        ("ECOGBL", "ECOG"),
+        ("SMKSTAT", "smoking status"),
+        ("TSTGBL", "clinical T"),
+        ("NSTGBL", "clinical N"),
+    ):
         issues.append(_count(enrolled.filter(_[variable].isnull()), "ADSL", f"enrolled, no baseline {what}"))
     return [*issues, _stage_conflict(enrolled)]
 
@@ -183,7 +212,7 @@ def _stage_conflict(enrolled: ir.Table) -> ir.Table:
     return _count(differing, "ADSL", "conflict: stage group is not that of T and N (AJCC 8)")
 
 
-def _worsened(sources: Sources, assessed: ir.Table, subjects: ir.Table) -> ir.Table:
+def _worsened(assessed: ir.Table, subjects: ir.Table) -> ir.Table:
     """Assessments that say "worsened" in patients for whom no progression or recurrence is recorded."""
     enrolled = subjects.filter(_["ITTFL"] == "Y")
     failed = assessed.filter(_["value"].isin(FAILED))
@@ -191,9 +220,7 @@ def _worsened(sources: Sources, assessed: ir.Table, subjects: ir.Table) -> ir.Ta
     return _count(rows, "Observation", "disease status worsened without progression; not an event")
 
 
-def quality(
-    sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table
-) -> ir.Table:
+def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table) -> ir.Table:
     """The table QUALITY: SITEID, DOMAIN, ISSUE, COUNT (counts above 0 only)."""
     screened = subjects.select(*KEY)
     issues = [issue for view in CODED for issue in _resource_issues(sources, view, screened)]
@@ -202,5 +229,5 @@ def quality(
     issues += _event_issues(sources, screened)
     issues += _subject_issues(sources, subjects, pathology)
     issues.append(_undated_stage(sources, subjects))
-    issues.append(_worsened(sources, assessed, subjects))
+    issues.append(_worsened(assessed, subjects))
     return ibis.union(*issues).select(*COLUMNS).order_by("SITEID", "DOMAIN", "ISSUE")

@@ -1,4 +1,4 @@
-"""The built-in cohort through the whole pipeline, patient by patient against the answer key (made from the CSV alone)."""
+"""The built-in cohort through the whole pipeline, patient by patient against the answer key made from the CSV."""
 
 from __future__ import annotations
 
@@ -62,10 +62,7 @@ def test_adrs(ran: Ran, patient: dict[str, Any]) -> None:
     adrs = ran.table("adrs")
     rows = adrs[(adrs["USUBJID"] == f"alneo-milan-{pseudonym(patient['id'])}") & (adrs["ANL01FL"] == "Y")]
     assert not rows.duplicated("PARAMCD").any()
-    found = {
-        row["PARAMCD"]: row["AVAL"] if row["PARAMCD"] == "PVTPCT" else row["AVALC"]
-        for _, row in rows.iterrows()
-    }
+    found = {row["PARAMCD"]: row["AVAL"] if row["PARAMCD"] == "PVTPCT" else row["AVALC"] for _, row in rows.iterrows()}
     assert found == {name: value for name, value in patient["ADRS"].items() if value is not None}
 
 

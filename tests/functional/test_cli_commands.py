@@ -1,7 +1,7 @@
 """Every command with stages, clock and streams handed in: what is printed, filed and returned.
 
-The stages are stand-ins with the results of one invented site; what they stand in for is tested by its own tests and,
-whole, in `test_cli_whole.py`.
+The stages are stand-ins with the results of one invented site; what they stand in for is tested by its
+own tests and, whole, in `test_cli_whole.py`.
 """
 
 from __future__ import annotations
@@ -100,15 +100,11 @@ class StandIn:
         pq.write_table(pa.table(row), settings.cohort_dir / "quality.parquet")
         return MapReport(patients=40, enrolled=33, views_rebuilt=0, quality_rows=1)
 
-    def analyze(
-        self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()
-    ) -> Released:
+    def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         self.asked.append(("analyze", cohort_dir, min_cell, tuple(sites_missing)))
         return release(results(self.proportions, sites_missing), min_cell)
 
-    def publish(
-        self, settings: Settings, study: Study, released: Released, *, dry_run: bool
-    ) -> PublishReport:
+    def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
         file = plan_release if dry_run else file_release
         return file(lambda n: {"results.json": lambda: dumps(released, n)}, settings.releases_dir)
 
@@ -300,9 +296,8 @@ def test_publish_files_what_is_there(periop: Terminal) -> None:
 
 def test_publish_of_sites_that_were_never_synchronised_is_partial(periop: Terminal) -> None:
     periop("sync", "milan")
-    assert periop.json("publish") | {"sites_missing": ["rome"], "exit_code": 3} == periop.json("publish") | {
-        "unchanged": False
-    }
+    found = periop.json("publish")
+    assert (found["exit_code"], found["sites_missing"], found["release"]) == (3, ["rome"], 1)
 
 
 def test_status_before_anything(periop: Terminal) -> None:
@@ -437,13 +432,13 @@ def test_no_configuration(periop: Terminal, command: str) -> None:
 def test_a_misspelt_key_is_named(periop: Terminal) -> None:
     periop.config.write_text(CONFIG.replace("min_cell", "min_cel"))
     assert periop("run") == 2
-    assert periop.err == (
-        f"periop: {periop.config}: disclosure.min_cel: unknown key (did you mean 'min_cell'?); allowed: min_cell, note\n"
-    )
+    said = "disclosure.min_cel: unknown key (did you mean 'min_cell'?); allowed: min_cell, note"
+    assert periop.err == f"periop: {periop.config}: {said}\n"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["run", "--fast"], ["sync", "paris"], ["analyze", "--cohort", "nowhere"]]
+    "arguments",
+    [["nonsense"], ["run", "--fast"], ["sync", "paris"], ["analyze", "--cohort", "nowhere"]],
 )
 def test_wrong_usage_is_2(periop: Terminal, arguments: list[str]) -> None:
     assert periop(*arguments) == 2

@@ -1,4 +1,5 @@
-"""`periop` as a process: its start, its streams, its signals. Nothing here needs the mapping or the analysis."""
+"""`periop` as a process: its start, its streams, its signals. Nothing here needs the mapping or the
+analysis."""
 
 from __future__ import annotations
 
@@ -42,9 +43,7 @@ def hospital(tmp_path: Path) -> Path:
 
 
 def test_help_lists_every_command_and_exit_code() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "schedules.cli", "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "schedules.cli", "--help"], capture_output=True, text=True, check=True)
     for word in (
         "demo",
         "init",
@@ -62,10 +61,10 @@ def test_help_lists_every_command_and_exit_code() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
+    heavy = ["apscheduler", "duckdb", "httpx", "ibis", "matplotlib", "pandas", "pyarrow", "pydantic", "rich", "scipy"]
     program = (
         "import sys; from schedules.cli import main; code = main(['--help']); "
-        "heavy = {'pydantic', 'pandas', 'pyarrow', 'duckdb', 'ibis', 'rich', 'scipy', 'matplotlib', 'httpx', 'apscheduler'}; "
-        "sys.exit(','.join(sorted(heavy & set(sys.modules))) or code)"
+        f"sys.exit(','.join(sorted({set(heavy)} & set(sys.modules))) or code)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -83,9 +82,7 @@ def test_the_installed_command_is_the_same_program() -> None:
 
 
 def test_no_command_is_usage() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "schedules.cli"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "schedules.cli"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
 
 
@@ -172,9 +169,7 @@ def test_an_ascii_terminal_gets_readable_text(hospital: Path) -> None:
 
 @pytest.fixture
 def service(hospital: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        command(hospital, "serve"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command(hospital, "serve"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "serving" in process.stderr.readline()
     yield process
@@ -196,7 +191,5 @@ def test_the_service_stops_when_it_is_told_to(
 
 
 @posix_only
-def test_the_service_does_not_hold_the_lock_between_nights(
-    service: subprocess.Popen[str], hospital: Path
-) -> None:
+def test_the_service_does_not_hold_the_lock_between_nights(service: subprocess.Popen[str], hospital: Path) -> None:
     assert run(hospital, "sync").returncode == 0

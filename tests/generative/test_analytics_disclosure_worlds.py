@@ -48,9 +48,7 @@ def _results(
         counted = _with(patients, fact) & member[population]
         found.append(_proportion(name, population, breakdown, len(counted), len(member[population])))
         behind.append(Cell(breakdown, counted, None, families))
-        behind.append(
-            Cell(breakdown, member[population], None, UNKNOWN if population == "enrolled" else COURSE)
-        )
+        behind.append(Cell(breakdown, member[population], None, UNKNOWN if population == "enrolled" else COURSE))
     lines = []
     for name, fact in (curves or {}).items():
         events = _with(patients, fact)
@@ -123,9 +121,7 @@ def _found_out(worlds: list[World], k: int, min_cell: int) -> set[tuple[str, int
     agree."""
     alike = defaultdict(list)
     for results, extra in worlds:
-        alike[_shown(results, min_cell)].append(
-            (results.population_sizes["enrolled"], _protected(results, extra))
-        )
+        alike[_shown(results, min_cell)].append((results.population_sizes["enrolled"], _protected(results, extra)))
     found = set()
     for same in alike.values():
         for name, value in same[0][1].items():

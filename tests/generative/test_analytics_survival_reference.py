@@ -42,9 +42,7 @@ def _reference(
 def test_the_curve_agrees_with_counting(patients):
     points = curve(_times(patients), 0.9)[1:]
     reference = _reference(patients)
-    assert [(p.t, p.at_risk, p.events, p.censored) for p in points] == [
-        (t, *r[:3]) for t, r in reference.items()
-    ]
+    assert [(p.t, p.at_risk, p.events, p.censored) for p in points] == [(t, *r[:3]) for t, r in reference.items()]
     z = stats.norm.ppf(0.95)
     for point, (_, _, _, s, greenwood) in zip(points, reference.values(), strict=True):
         assert math.isclose(point.s, s, abs_tol=1e-12)

@@ -101,8 +101,7 @@ def _read(name: str) -> list[dict[str, str]]:
 def _at(cut: date, cuts: dict[str, Cohort]) -> Cohort:
     people = _read("alneo_synthetic_cohort.csv")
     outsiders = [
-        {"USUBJID": f"OUT-{i}", "SITEID": "demo", "ITTFL": "N", "SCRFRS": "STAGE", "DCUTDT": cut}
-        for i in (1, 2)
+        {"USUBJID": f"OUT-{i}", "SITEID": "demo", "ITTFL": "N", "SCRFRS": "STAGE", "DCUTDT": cut} for i in (1, 2)
     ]
     return cohort(
         adsl=[_adsl(p, cut) for p in people] + outsiders,

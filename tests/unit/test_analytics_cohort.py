@@ -72,9 +72,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
         load_cohort(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("SURGDT", "13.01.2024"), ("SURGDT", "9999-12-31"), ("AGE", "old")]
-)
+@pytest.mark.parametrize(("column", "value"), [("SURGDT", "13.01.2024"), ("SURGDT", "9999-12-31"), ("AGE", "old")])
 def test_a_value_of_the_wrong_kind_is_named_but_not_shown(tmp_path, column, value):
     _write(replace(alneo(), cuts={}), tmp_path / "cohort", "csv")
     file = tmp_path / "cohort" / "adsl.csv"
@@ -132,9 +130,7 @@ def test_tables_that_contradict_themselves_are_refused(name, change, message):
 def test_a_further_cut_is_checked_at_its_own_date():
     cohort = alneo()
     check(cohort, STUDY)
-    with pytest.raises(
-        AnalysisError, match=r"DCUTDT: the tables were not made at the study's data cut 2025-05-05"
-    ):
+    with pytest.raises(AnalysisError, match=r"DCUTDT: the tables were not made at the study's data cut 2025-05-05"):
         check(replace(cohort, cuts={"later_cut": replace(cohort, cuts={})}), STUDY)
 
 
@@ -155,9 +151,7 @@ def test_an_empty_cohort_is_analysed():
     cohort = alneo()
     empty = Cohort(**{name: cohort.table(name).iloc[:0] for name in NAMES})
     results = analyse(empty, STUDY)
-    assert {e.status for e in (*results.proportions, *results.quantiles, *results.survival)} == {
-        "not_evaluable"
-    }
+    assert {e.status for e in (*results.proportions, *results.quantiles, *results.survival)} == {"not_evaluable"}
     assert results.population_sizes == {"enrolled": 0, "resected": 0, "adjuvant": 0}
 
 

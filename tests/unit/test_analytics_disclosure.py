@@ -73,7 +73,7 @@ def test_a_released_carries_no_one_behind_its_counts():
 @pytest.mark.parametrize("min_cell", [0, 1])
 def test_without_control_everything_passes_untouched(min_cell):
     released = release(ALNEO, min_cell)
-    for field in set(f.name for f in fields(released)) - {"min_cell"}:
+    for field in {f.name for f in fields(released)} - {"min_cell"}:
         assert getattr(released, field) == getattr(ALNEO, field)
     assert released.min_cell == min_cell
     assert "No disclosure control" in released.statement
@@ -141,12 +141,8 @@ def test_the_same_figure_at_two_cuts_is_withheld_for_a_small_difference():
 
 @pytest.mark.parametrize("sizes", [{"resected": 97}, {"adjuvant": 3, "resected": 50}, {"resected": 62}])
 def test_a_small_population_withholds_all_that_is_counted_in_one(sizes):
-    found = _results(
-        _proportion("a", 50, 100),
-        _proportion("r0", 30, 60, "adjuvant"),
-        _proportion("x", 20, 40, "resected"),
-        sizes=sizes,
-    )
+    inside = (_proportion("r0", 30, 60, "adjuvant"), _proportion("x", 20, 40, "resected"))
+    found = _results(_proportion("a", 50, 100), *inside, sizes=sizes)
     released = release(found, 5)
     assert _status(released) == {"a": "ok", "r0": "suppressed", "x": "suppressed"}
     assert [p.n for p in released.proportions] == [100, None, None]
@@ -178,9 +174,7 @@ def test_the_flow_diagram_is_one_breakdown(boxes, shown):
 # Quantiles, quality, everything
 
 
-@pytest.mark.parametrize(
-    ("n", "status"), [(100, "ok"), (97, "suppressed"), (95, "ok"), (4, "suppressed"), (0, "ok")]
-)
+@pytest.mark.parametrize(("n", "status"), [(100, "ok"), (97, "suppressed"), (95, "ok"), (4, "suppressed"), (0, "ok")])
 def test_a_median_of_few_or_of_almost_all_is_withheld(n, status):
     median = Quantiles("age", "Age", "enrolled", n, 62, 49, 74, "years", "type 7", missing=100 - n)
     found = release(_results(quantiles=[median]), 5).quantiles[0]
@@ -216,8 +210,8 @@ def test_nothing_to_withhold_is_not_withheld_entirely():
 
 
 def test_the_reference_cohort_at_eleven():
-    """33 enrolled. 15 and 18 (MPR), 22 and 11 (ORR), 16 and 17 (nodes), 21 and 12 (stage) may be shown; 23 and 10
-    (sex), 4 of 33 (pCR), 28 resected, 2 deaths may not."""
+    """33 enrolled. 15 and 18 (MPR), 22 and 11 (ORR), 16 and 17 (nodes), 21 and 12 (stage) may be shown;
+    23 and 10 (sex), 4 of 33 (pCR), 28 resected, 2 deaths may not."""
     status = _status(release(ALNEO, 11))
     shown = {name for name, value in status.items() if value == "ok"}
     assert {"response.mpr", "response.orr", "response.nodal_downstaging", "baseline.stage.IIIA"} <= shown

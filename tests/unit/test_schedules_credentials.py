@@ -16,9 +16,7 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are
 
 
 def settings(data_dir: Path) -> Settings:
-    return Settings.model_validate(
-        {"data_dir": data_dir, "sites": [{"name": "a", "kind": "folder", "path": "in"}]}
-    )
+    return Settings.model_validate({"data_dir": data_dir, "sites": [{"name": "a", "kind": "folder", "path": "in"}]})
 
 
 def site(auth: dict[str, str]) -> SearchSite:

@@ -118,9 +118,7 @@ def test_a_failing_night_is_logged_and_filed_and_the_next_one_runs(
     assert "the night failed (exit code 1): milan: no answer" in caplog.text
 
 
-def test_a_bug_in_a_night_does_not_end_the_service(
-    hospital: Hospital, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bug_in_a_night_does_not_end_the_service(hospital: Hospital, caplog: pytest.LogCaptureFixture) -> None:
     hospital.ends_with = fail_with(ZeroDivisionError())
     hospital.wake(SLOT)
     hospital.wake(SLOT + DAY)

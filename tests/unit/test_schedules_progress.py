@@ -1,4 +1,5 @@
-"""How far a run is: bars on a terminal, a line now and then elsewhere, and the point where a run may be stopped."""
+"""How far a run is: bars on a terminal, a line now and then elsewhere, and the point where a run may be
+stopped."""
 
 from __future__ import annotations
 

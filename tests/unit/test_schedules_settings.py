@@ -1,4 +1,5 @@
-"""`periop.toml` and study files: defaults, paths, and one sentence for each fault that names file, key and remedy."""
+"""`periop.toml` and study files: defaults, paths, and one sentence for each fault that names file, key
+and remedy."""
 
 from __future__ import annotations
 
@@ -51,11 +52,7 @@ def test_every_commented_key_of_the_starter_file_is_valid_and_a_default(tmp_path
 
 
 def test_paths_are_relative_to_the_file_unless_absolute(tmp_path: Path) -> None:
-    text = (
-        'data_dir = "/srv/periop"\nstudy = "mine.toml"\n'
-        + FOLDER
-        + '[[publish]]\nkind="folder"\npath="share"\n'
-    )
+    text = 'data_dir = "/srv/periop"\nstudy = "mine.toml"\n' + FOLDER + '[[publish]]\nkind="folder"\npath="share"\n'
     settings = load_settings(write(tmp_path, text))
     assert settings.data_dir == Path("/srv/periop")
     assert settings.study == str(tmp_path / "mine.toml")
@@ -79,8 +76,7 @@ def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
         (FOLDER + "[limits]\npage_sise = 3", ("limits.page_sise: unknown key", "'page_size'")),
         (FOLDER.replace("path", "pth"), ("sites[0].pth: unknown key", "'path'", "sites[0].path: required")),
         (
-            FOLDER
-            + '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="basic", usrname="u"}',
+            FOLDER + '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="basic", usrname="u"}',
             (
                 "sites[1].auth.usrname: unknown key",
                 "'username'",
@@ -124,9 +120,7 @@ def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
         (FOLDER + "[schedule]\ntimezone = '../../etc/passwd'", ("schedule.timezone: ", "is not a time zone")),
     ],
 )
-def test_a_fault_names_file_key_and_what_is_allowed(
-    tmp_path: Path, text: str, parts: tuple[str, ...]
-) -> None:
+def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
     message = fault(tmp_path, text)
     for part in (str(tmp_path / "periop.toml"), *parts):
         assert part in message
@@ -148,9 +142,7 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
 def test_a_secret_in_a_wrong_place_is_not_repeated(tmp_path: Path) -> None:
     site = '[[sites]]\nname="b"\nkind="search"\n'
     in_url = fault(tmp_path, site + 'url="https://u:hunter2@h/fhir"')
-    in_key = fault(
-        tmp_path, site + 'url="https://h/fhir"\nauth={kind="basic", username="u", password="hunter2"}'
-    )
+    in_key = fault(tmp_path, site + 'url="https://h/fhir"\nauth={kind="basic", username="u", password="hunter2"}')
     assert "hunter2" not in in_url + in_key
     assert "did you mean 'password_env'?" in in_key
 
@@ -208,7 +200,7 @@ def test_the_shipped_study_loads() -> None:
 
 
 def test_an_unknown_study_lists_the_shipped_ones() -> None:
-    with pytest.raises(ConfigError, match="no such study.*alneo"):
+    with pytest.raises(ConfigError, match=r"no such study.*alneo"):
         load_study("alnoe")
 
 

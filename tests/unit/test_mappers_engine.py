@@ -1,0 +1,41 @@
+"""The engine: its settings, its HMAC and what it reads."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mappers.engine import DuckDBEngine
+from mappers.errors import MappingError
+
+
+@pytest.mark.parametrize("key", [b"", b"key", b"k" * 64, b"k" * 65, bytes(range(256))])
+@pytest.mark.parametrize("message", ["", "Patient/1", "é‰"])
+def test_the_hmac_is_that_of_python(key: bytes, message: str) -> None:
+    with DuckDBEngine(threads=1, hmac_key=key) as engine:
+        found = engine.con.con.execute("SELECT periop_hmac(?)", [message]).fetchone()
+    assert found == (hmac.new(key, message.encode(), hashlib.sha256).hexdigest(),)
+
+
+def test_settings_reach_duckdb(tmp_path: Path) -> None:
+    with DuckDBEngine(threads=1, memory_limit="512MiB", temp_directory=tmp_path / "spill") as engine:
+        names = ("threads", "memory_limit", "temp_directory")
+        query = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
+        found = engine.con.con.execute(query).fetchone()
+    assert found is not None
+    assert [str(value) for value in found] == ["1", "512.0 MiB", str(tmp_path / "spill")]
+
+
+def test_parquet_files_are_read_as_one_table(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pq.write_table(pa.table({"id": [name]}), tmp_path / f"{name}.parquet")
+    with DuckDBEngine(threads=1) as engine:
+        table = engine.read_parquet([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+        assert engine.frame(table.order_by("id"))["id"].tolist() == ["a", "b"]
+        with pytest.raises(MappingError, match="no Parquet file"):
+            engine.read_parquet([])
