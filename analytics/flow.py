@@ -16,6 +16,7 @@ from analytics.estimates import FlowStep
 from analytics.safety import slug
 
 NO_REASON = "No reason recorded"
+ACRONYMS = frozenset({"ALK", "NSCLC"})
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,28 @@ def _flagged(cohort: Cohort, column: str) -> frozenset[str]:
 def _leaving(
     cohort: Cohort, parent: str, column: str, patients: frozenset[str], prefix: str | None = None
 ) -> Iterator[Box]:
-    """Those who left at `parent`, one box per reason in ADSL `column`, the most frequent reason first."""
+    """Those who left at `parent`, one box per reason in ADSL `column`, by name: another order would tell of counts."""
     rows = cohort.adsl[cohort.adsl["USUBJID"].isin(patients)]
     reasons = rows[column] if column in rows.columns else pd.Series(None, index=rows.index, dtype=object)
     groups = rows.groupby(reasons.fillna(NO_REASON).astype(str))["USUBJID"].agg(frozenset)
     taken: set[str] = set()
-    for reason, members in sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0]))):
+    for reason, members in sorted(groups.items(), key=lambda item: str(item[0])):
         text = " ".join(str(reason).split())[:80]
         name = _distinct(slug(text), taken)
-        label = text if prefix is None else f"{prefix}: {text}"
+        label = _sentence(text) if prefix is None else f"{prefix}: {_words(text)}"
         yield _box(f"{parent}.{name}", label, "excluded", parent, members)
+
+
+def _words(codelist_term: str) -> str:
+    """A codelist term in capitals as words of a sentence; text that is not all capitals stays as it is."""
+    if not codelist_term.isupper():
+        return codelist_term
+    return " ".join(word if word in ACRONYMS else word.lower() for word in codelist_term.split())
+
+
+def _sentence(codelist_term: str) -> str:
+    words = _words(codelist_term)
+    return words[:1].upper() + words[1:]
 
 
 def _distinct(name: str, taken: set[str]) -> str:

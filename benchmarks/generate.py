@@ -34,7 +34,7 @@ BATCH = 5_000
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 EXTRACT = datetime(2025, 6, 1, 3, tzinfo=UTC)
 
-NOISE = " ".join(f"{Random(0).getrandbits(8_000_000):x}"[start : start + 6] for start in range(0, 2_000_000, 6))
+NOISE = Random(0).randbytes(600_000).hex(" ", 3)  # 200,000 words of 6 letters
 
 Json = dict[str, Any]
 
@@ -69,30 +69,23 @@ def _endless(random: Random, known: tuple[Chart, ...]) -> Iterator[Resource]:
         patient = f"P{number:06d}"
         own = known[number % len(known)]
         for kind, identifier, text in own.resources:
-            yield _clone(
-                random,
-                kind,
-                identifier.replace(own.patient, patient),
-                patient,
-                text.replace(own.patient, patient),
-            )
+            yield _clone(random, kind, identifier, text, own.patient, patient)
         for nth in range(PER_PATIENT - len(own.resources)):
             yield _filler(random, patient, nth)
         number += 1
 
 
-def _clone(random: Random, kind: str, identifier: str, patient: str, text: str) -> Resource:
-    extra = {"text": _narrative(random, kind, 20)}
+def _clone(random: Random, kind: str, identifier: str, text: str, old: str, new: str) -> Resource:
+    extra: Json = {"text": _narrative(f"{kind} {_words(random, 8)}")}
     if kind == "Patient":
         extra |= _demographics(random)
-    return _resource(kind, identifier, patient, f"{text[:-1]},{_text(extra)[1:]}")
+    rewritten = text.replace(old, new)
+    return _resource(kind, identifier.replace(old, new), new, f"{rewritten[:-1]},{_text(extra)[1:]}")
 
 
 def _demographics(random: Random) -> Json:
     return {
-        "name": [
-            {"use": "official", "family": _words(random, 1), "given": [_words(random, 1), _words(random, 1)]}
-        ],
+        "name": [{"use": "official", "family": _words(random, 1), "given": [_words(random, 1), _words(random, 1)]}],
         "telecom": [{"system": "phone", "value": f"+39 02 {random.randrange(10**7):07d}", "use": "home"}],
         "address": [{"use": "home", "line": [_words(random, 2)], "city": "Milano", "country": "IT"}],
         "managingOrganization": {"reference": "Organization/1"},
@@ -103,19 +96,15 @@ def _filler(random: Random, patient: str, nth: int) -> Resource:
     (make,) = random.choices((_dose, _laboratory, _vital_sign, _diagnosis, _procedure), (46, 40, 10, 2, 2))
     body = make(random)
     kind = body["resourceType"]
-    identifier = f"{patient}-{nth}"
+    number = f"{random.randrange(10**12):012d}"
     head = {
         "resourceType": kind,
-        "id": identifier,
+        "id": f"{patient}-{nth}",
         "meta": {"versionId": "1", "lastUpdated": _instant(EXTRACT), "source": "urn:hospital:ehr"},
-        "text": _narrative(random, kind, random.randrange(3, 20)),
-        "identifier": [
-            {"system": f"urn:hospital:{kind.lower()}", "value": f"{random.randrange(10**12):012d}"}
-        ],
+        "identifier": [{"system": f"urn:hospital:{kind.lower()}", "value": number}],
+        "subject": {"reference": f"Patient/{patient}"},
     }
-    return _resource(
-        kind, identifier, patient, _text(head | body | {"subject": {"reference": f"Patient/{patient}"}})
-    )
+    return _resource(kind, f"{patient}-{nth}", patient, _text(head | body))
 
 
 def _dose(random: Random) -> Json:
@@ -138,9 +127,7 @@ def _dose(random: Random) -> Json:
         "medicationCodeableConcept": _concept("http://www.nlm.nih.gov/research/umls/rxnorm", code, name),
         "context": {"reference": f"Encounter/{random.randrange(10**6)}"},
         "effectivePeriod": {"start": _instant(start), "end": _instant(start + timedelta(minutes=30))},
-        "performer": [
-            {"actor": {"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}}
-        ],
+        "performer": [{"actor": {"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}}],
         "request": {"reference": f"MedicationRequest/{random.randrange(10**7)}"},
         "dosage": {"text": _words(random, 4), "dose": _quantity(random.randrange(1, 40) * 25, unit)},
     }
@@ -163,11 +150,9 @@ def _laboratory(random: Random) -> Json:
         "resourceType": "Observation",
         **_observed(random, "laboratory", code, name),
         "valueQuantity": _quantity(value, unit),
-        "interpretation": [
-            _concept("http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", flag, flag)
-        ],
+        "interpretation": [_concept("http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", flag, flag)],
         "specimen": {"reference": f"Specimen/{random.randrange(10**7)}"},
-        "referenceRange": [{"low": _quantity(low, unit), "high": _quantity(high, unit)}],
+        "referenceRange": [{"text": f"{low} to {high} {unit}"}],
     }
 
 
@@ -193,27 +178,21 @@ def _observed(random: Random, category: str, code: str, name: str) -> Json:
     when = _moment(random)
     return {
         "status": random.choice(("final", "final", "final", "amended", "preliminary")),
-        "category": [
-            _concept("http://terminology.hl7.org/CodeSystem/observation-category", category, category)
-        ],
+        "category": [_concept("http://terminology.hl7.org/CodeSystem/observation-category", category, category)],
         "code": _concept("http://loinc.org", code, name),
         "encounter": {"reference": f"Encounter/{random.randrange(10**6)}"},
         "effectiveDateTime": _instant(when),
         "issued": _instant(when + timedelta(hours=2)),
         "performer": [{"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}],
-        "note": [{"text": _words(random, random.randrange(3, 12))}],
+        "note": [{"text": _words(random, random.randrange(1, 6))}],
     }
 
 
 def _diagnosis(random: Random) -> Json:
-    code, name = random.choice(
-        (("I10", "Essential (primary) hypertension"), ("J44.9", "COPD"), ("R05", "Cough"))
-    )
+    code, name = random.choice((("I10", "Essential (primary) hypertension"), ("J44.9", "COPD"), ("R05", "Cough")))
     return {
         "resourceType": "Condition",
-        "clinicalStatus": _concept(
-            "http://terminology.hl7.org/CodeSystem/condition-clinical", "active", "Active"
-        ),
+        "clinicalStatus": _concept("http://terminology.hl7.org/CodeSystem/condition-clinical", "active", "Active"),
         "verificationStatus": _concept(
             "http://terminology.hl7.org/CodeSystem/condition-ver-status", "confirmed", "Confirmed"
         ),
@@ -231,9 +210,7 @@ def _procedure(random: Random) -> Json:
         "status": "completed",
         "code": _concept("urn:hospital:procedures", code, name),
         "performedDateTime": _instant(_moment(random)),
-        "performer": [
-            {"actor": {"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}}
-        ],
+        "performer": [{"actor": {"reference": f"Practitioner/{random.randrange(400)}", "display": _words(random, 2)}}],
         "note": [{"text": _words(random, random.randrange(10, 40))}],
     }
 
@@ -246,9 +223,8 @@ def _quantity(value: float, unit: str) -> Json:
     return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
 
 
-def _narrative(random: Random, kind: str, words: int) -> Json:
-    body = f"{kind}: {_words(random, words)}"
-    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{body}</p></div>'}
+def _narrative(text: str) -> Json:
+    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{text}</p></div>'}
 
 
 def _words(random: Random, count: int) -> str:

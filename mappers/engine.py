@@ -13,13 +13,14 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.errors import MappingError
-from mappers.viewdefinition import RESOURCE, error_of
+from mappers.comparison import SEVERAL
+from mappers.errors import CardinalityError, MappingError
 
 if TYPE_CHECKING:
     import pandas as pd
     from ibis.backends.duckdb import Backend
 
+RESOURCE = "resource"  # the column that holds the JSON of a resource
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 
 
@@ -100,7 +101,7 @@ class DuckDBEngine:
         try:
             return self._fetched(table)
         except duckdb.InvalidInputException as error:
-            own = error_of(str(error))
+            own = _error_of(str(error))
             if own is None:
                 raise
             raise own from error
@@ -126,3 +127,11 @@ def hmac_macro(key: bytes) -> str:
         "CREATE OR REPLACE MACRO periop_hmac(m) AS "
         f"sha256(unhex('{outer}') || unhex(sha256(unhex('{inner}') || encode(m))))"
     )
+
+
+def _error_of(message: str) -> CardinalityError | None:
+    """The error of this package for the message of an engine, if our own stop is in it."""
+    if SEVERAL not in message:
+        return None
+    element = message.split(SEVERAL, 1)[1].split("\n", 1)[0].strip()
+    return CardinalityError(element, 'several values in a resource; add .first(), or "collection": true to take all')

@@ -18,8 +18,9 @@ import ibis
 import ibis.expr.types as ir
 
 from mappers.collection import Collection, Scope
-from mappers.comparison import SEVERAL, stop
-from mappers.errors import CardinalityError, ViewError
+from mappers.comparison import stop
+from mappers.engine import RESOURCE, DuckDBEngine
+from mappers.errors import ViewError
 from mappers.fhirpath import Compiler, resource
 from mappers.rows import Level, compile_select
 from mappers.shape import from_json
@@ -28,11 +29,9 @@ from mappers.viewmodel import ViewDefinition
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mappers.engine import DuckDBEngine
 
 __all__ = ["ViewDefinition", "run_view", "sql", "view_table"]
 
-RESOURCE = "resource"
 PARSED = "_resource"
 
 
@@ -89,8 +88,6 @@ def run_view(
         ViewError: a path that does not compile.
         CardinalityError: several values in a resource where a column takes one.
     """
-    from mappers.engine import DuckDBEngine
-
     own = engine or DuckDBEngine()
     try:
         table = (
@@ -142,11 +139,3 @@ def _expand(table: ir.Table, level: Level, scopes: Mapping[Scope, str], carried:
         table = _expand(table, each.level, {each.scope: item}, kept)
         kept = list(table.columns)
     return table
-
-
-def error_of(message: str) -> CardinalityError | None:
-    """The error of this package for the message of an engine, if our own stop is in it."""
-    if SEVERAL not in message:
-        return None
-    element = message.split(SEVERAL, 1)[1].split("\n", 1)[0].strip()
-    return CardinalityError(element, 'several values in a resource; add .first(), or "collection": true to take all')

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
 COHORT_VALUE_SET = "nsclc"
-DEMO_NOTE = "Every patient is invented, so nothing is suppressed (min_cell = 0)."
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,9 @@ class Pipeline:
         """Bring the view tables up to date with the lake and build the cohort tables of every data cut anew."""
         from mappers.engine import DuckDBEngine
         from mappers.terminology import load_terminology
+        from schedules.cohorts import build_cohorts, write_cohorts
         from schedules.credentials import pseudonym_key
-        from schedules.tables import ViewStore, build_cohort, load_views, write_cohort
+        from schedules.tables import ViewStore, load_views
 
         lake = Lake(settings.lake_dir)
         with DuckDBEngine(hmac_key=pseudonym_key(settings, self.environ), temp_directory=settings.data_dir) as engine:
@@ -106,14 +105,10 @@ class Pipeline:
             store = ViewStore(settings.data_dir / "views", engine, load_views(*settings.view_dirs))
             reports = store.refresh(lake)
             terminology = load_terminology(*settings.terminology_dirs)
-            views = store.current(lake)
-            cuts = {}
-            for name, cut in data_cuts(study).items():
-                progress(f"building the cohort at {cut.isoformat()}")
-                cuts[name] = build_cohort(engine, views, terminology, study, cut)
-            set_aside = {site: quarantined(settings.quarantine_dir, site) for site in settings.site_names}
-            write_cohort(cuts, set_aside, settings.cohort_dir)
-        main = cuts[None]
+            cohorts = build_cohorts(engine, store.current(lake), terminology, study, progress)
+        set_aside = {site: quarantined(settings.quarantine_dir, site) for site in settings.site_names}
+        write_cohorts(cohorts, set_aside, settings.cohort_dir)
+        main = cohorts[None]
         return MapReport(
             patients=main["adsl"].num_rows,
             enrolled=main["adsl"]["ITTFL"].to_pylist().count("Y"),
@@ -151,11 +146,6 @@ def _authenticator(credentials: tuple[str, str] | str | None) -> Authenticator:
             return BearerAuth(credentials)
         case _:
             return NoAuth()
-
-
-def data_cuts(study: Study) -> dict[str | None, date]:
-    """The data cuts of a study: None is the main one."""
-    return {None: study.data_cut, **{cut.id: cut.date for cut in study.cuts}}
 
 
 def quarantined(folder: Path, site: str) -> dict[tuple[str, str], int]:

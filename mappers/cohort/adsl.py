@@ -223,7 +223,7 @@ def _death(table: ir.Table, sources: Sources) -> ir.Table:
     """Death up to the cut. An imputed day of death is never before the last day on which the patient was seen."""
     imputed = _["death_flag"].notnull()
     last = ibis.coalesce(_["seen"], _["death"])
-    death = imputed.ifelse(ibis.greatest(_["death"], ibis.least(last, ibis.literal(sources.cut))), _["death"])
+    death = imputed.ifelse(ibis.greatest(_["death"], ibis.least(last, sources.cut)), _["death"])
     table = table.mutate(death=death)
     died = _["deceased"] & (_["death"].isnull() | (_["death"] <= sources.cut))
     table = table.mutate(DTHFL=died.ifelse("Y", ibis.null("string")))
@@ -284,7 +284,7 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
         SUBJID=subject,
         SITEID=_["site"],
         USUBJID=f"{study.id}-" + _["site"] + "-" + subject,
-        AGE=dates.years_between(_["birth"], ibis.coalesce(_["TRTSDT"], ibis.literal(sources.cut))),
+        AGE=dates.years_between(_["birth"], ibis.coalesce(_["TRTSDT"], sources.cut)),
         AGEU=ibis.literal("YEARS"),
         ITTFL=_flag(enrolled),
         SAFFL=_flag(enrolled),
@@ -295,7 +295,7 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
         NEOCMPFL=_["NEOCMPFL"].fill_null("N"),
         ADJCMPFL=_["ADJCMPFL"].fill_null("N"),
         NOSURGRS=(enrolled & _["SURGDT"].isnull()).ifelse(_["reason"].fill_null("OTHER"), ibis.null("string")),
-        DCUTDT=ibis.literal(sources.cut),
+        DCUTDT=sources.cut,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 
 import ibis
 import ibis.expr.types as ir
@@ -64,14 +63,15 @@ def references(*columns: ir.Value) -> ir.ArrayValue:
 class Sources:
     """What a cohort is made of.
 
-    `views` maps a view's name to its current rows (columns site, id and those of the view). `keep` gives a table that
+    `views` maps a view's name to its current rows (columns site, id and those of the view). `cut` is the data cut, a
+    date: a literal, or what an engine calls it, so that one compiled cohort serves several cuts. `keep` gives a table that
     is cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
     """
 
     views: Mapping[str, ir.Table]
     terminology: Terminology
     study: Study
-    cut: date
+    cut: ir.DateValue
     keep: Callable[[str, ir.Table], ir.Table] = lambda _name, table: table
     kept: dict[str, ir.Table] = field(default_factory=dict)
 
@@ -175,9 +175,9 @@ def _doses(sources: Sources) -> ir.Table:
         RESOURCE,
     )
     running = (_["status"] == "in-progress") & _["end"].isnull()
-    end = ibis.coalesce(dates.day(_["end"]), running.ifelse(ibis.literal(sources.cut), _["date"]))
+    end = ibis.coalesce(dates.day(_["end"]), running.ifelse(sources.cut, _["date"]))
     rows = rows.filter(_["status"].isin(USABLE_DOSE)).mutate(until=end)
-    until = ibis.greatest(_["date"], ibis.least(_["until"], ibis.literal(sources.cut)))
+    until = ibis.greatest(_["date"], ibis.least(_["until"], sources.cut))
     return rows.mutate(until=until).select(*KEY, "id", "date", "dtf", "until")
 
 

@@ -36,7 +36,7 @@ EXTENSIONS = st.lists(
     st.fixed_dictionaries({"url": st.sampled_from(["urn:x", "urn:y"]), "valueString": WORDS}),
     min_size=1,
     max_size=3,
-    unique_by=lambda extension: tuple(extension.values()),
+    unique_by=lambda extension: (extension["url"], extension["valueString"]),
 )
 CHOICES = st.one_of(
     st.just({}),
