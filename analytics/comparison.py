@@ -74,9 +74,7 @@ def _rows(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> list[dict[Has
     if frame is None:
         return []
     if missing := [column for column in columns if column not in frame.columns]:
-        raise ValueError(
-            f"published figures lack the column(s) {', '.join(missing)}: add them to the study's CSV file"
-        )
+        raise ValueError(f"published figures lack the column(s) {', '.join(missing)}: add them to the study's CSV file")
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
@@ -112,9 +110,7 @@ def _difference(row: Row, ours: Proportion) -> str:
     parts = [f"{x}/{n} for {printed}" if printed and printed != f"{x}/{n}" else None]
     if row["percent_printed"] is not None:
         points = int(round_half_up(exact_percent(x, n))) - round(float(row["percent_printed"]))
-        parts.append(
-            f"{_signed(points)} percentage point{'' if abs(points) == 1 else 's'}" if points else None
-        )
+        parts.append(f"{_signed(points)} percentage point{'' if abs(points) == 1 else 's'}" if points else None)
     if ours.ci is not None:
         parts += [
             _limit("lower", row["ci_low_printed"], ours.ci.low),

@@ -18,9 +18,15 @@ METHODS = {
         "Median survival is the smallest time with S(t) ≤ 0.5; its interval inverts the log(−log) Greenwood "
         "band (Brookmeyer and Crowley 1982)."
     ),
-    "type 7 (Hyndman and Fan 1996)": (
-        "Median and quartiles by linear interpolation, the default of R and numpy."
+    "log-log on a life table of coarsened steps": (
+        "Actuarial life table of steps of several events each (Cutler and Ederer 1958), so that no small count can be "
+        "worked out; variance by Greenwood; pointwise interval on the log(−log) scale."
     ),
+    "brookmeyer-crowley, log-log on a life table of coarsened steps": (
+        "Median survival is the end of the first step with S(t) ≤ 0.5; its interval inverts the log(−log) band of the "
+        "life table."
+    ),
+    "type 7 (Hyndman and Fan 1996)": ("Median and quartiles by linear interpolation, the default of R and numpy."),
     "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the same curve": (
         "Median follow-up: the Kaplan–Meier curve of the time to censoring, in which a death is censored."
     ),
@@ -29,6 +35,8 @@ NAMES = {
     "clopper-pearson": "Clopper–Pearson",
     "log-log": "Greenwood, log(−log)",
     "brookmeyer-crowley, log-log": "Brookmeyer–Crowley, log(−log)",
+    "log-log on a life table of coarsened steps": "Life table in coarse steps, log(−log)",
+    "brookmeyer-crowley, log-log on a life table of coarsened steps": "Brookmeyer–Crowley on the life table",
     "type 7 (Hyndman and Fan 1996)": "Quantiles of type 7 (Hyndman and Fan 1996)",
     "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the same curve": (
         "Reverse Kaplan–Meier (Schemper and Smith 1996), quartiles of the same curve"
@@ -66,8 +74,7 @@ def populations(released: Released, study: Study) -> tuple[tuple[str, str, str],
         "adjuvant": f"Enrolled, with at least one dose of {drug} after surgery.",
     }
     sizes = {
-        name: wording.WORDS["suppressed"] if n is None else str(n)
-        for name, n in released.population_sizes.items()
+        name: wording.WORDS["suppressed"] if n is None else str(n) for name, n in released.population_sizes.items()
     }
     return tuple((name, size, texts.get(name, "As defined by the study.")) for name, size in sizes.items())
 
@@ -88,8 +95,7 @@ def _response(study: Study) -> dict[str, str]:
             f"tumour in the {scope}; {reader} preferred. Not operated or not assessed: no response."
         ),
         "pCR": (
-            f"Pathological complete response: no viable tumour in the primary and all sampled nodes "
-            f"(ypT0 N0{tis})."
+            f"Pathological complete response: no viable tumour in the primary and all sampled nodes (ypT0 N0{tis})."
         ),
         "Objective response": (
             "Best response CR or PR by imaging before surgery (RECIST 1.1), unconfirmed; else no response."

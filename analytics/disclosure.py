@@ -1,24 +1,24 @@
 """Disclosure control, first version: safe by being coarse. The only maker of `Released`.
 
-With threshold k = min_cell, a count of 1 to k - 1 patients is protected, and so is a count that leaves 1 to k
-- 1 others. Nothing is rounded or perturbed: what could give a protected count away is withheld whole.
+With threshold k = min_cell, a count of 1 to k - 1 patients is protected, and so is a count that leaves 1 to
+k - 1 others. Nothing is rounded or perturbed: what could give a protected count away is withheld whole.
 
 1. A breakdown (all cells of one table, at every data cut) with a protected cell, complement or rest is
-withheld:
-   x, percent, interval. Terms of adverse events that are listed only because they were seen are left out.
+   withheld: x, percent, interval. Terms of adverse events that are listed only because they were seen are
+   left out.
 2. The sizes of the populations are one breakdown. Where it is withheld, so is every estimate of a population
-other
-   than the enrolled, its n too, and the flow diagram, which is a breakdown of its own.
+   other than the enrolled, its n too, and the flow diagram, which is a breakdown of its own.
 3. A median with its quartiles is withheld where its n, or the number of patients without a value, is
-protected. 4. A survival curve has steps of at least k events, and all its numbers follow from these
-(`analytics.coarsening`). 5. Breakdowns whose counts give a protected one away when added or subtracted are
-withheld together
+   protected.
+4. A survival curve has steps of at least k events, and all its numbers follow from these
+   (`analytics.coarsening`).
+5. Breakdowns whose counts give a protected one away when added or subtracted are withheld together
    (`analytics.differencing`): resected and begun adjuvant treatment, the same count at two data cuts, EFS and
-   OS.
+   OS. The curves of deaths and events are withheld together, and so are the proportions that repeat them.
 6. A quality count of 1 to k - 1 is withheld, and everything is where fewer than k are enrolled.
 
-k = 0 and k = 1 protect nothing. With k = 2 the word "suppressed" alone would say "1", so that 3 is used in
-its place. Reasons are the same sentence for every cause. Not covered here: differences between successive
+k = 0 and k = 1 protect nothing. With k = 2 the word "suppressed" alone would say "1", so that 3 is used in its
+place. Reasons are the same sentence for every cause. Not covered here: differences between successive
 releases.
 """
 

@@ -1,8 +1,8 @@
-"""The errors of this package.
+"""The errors of this package; each message says what is wrong, where, and what to do, in one sentence.
 
-    AnalyticsError            what went wrong, where, and what to do, in one sentence ├── AnalysisError
-    the given cohort tables cannot be analysed: names the table and the column └── NotReleasedError
-    something tried to make a `Released` without disclosure control (a bug; also a TypeError)
+    AnalyticsError
+    ├── AnalysisError       the given cohort tables cannot be analysed: names the table and the column
+    └── NotReleasedError    something made a `Released` without disclosure control (a bug; also a TypeError)
 
 No error carries a patient's identifier or value.
 """

@@ -28,9 +28,7 @@ from analytics.estimates import CurvePoint, Survival
 from analytics.grades import GRADES, Bar, GradeTable, Phase, grade_table
 
 INK, MUTED, RULE, BLUE = "#1d2733", "#55606e", "#c9d0d8", "#0b5c8f"
-GRADE_COLOURS = dict(
-    zip(GRADES, ("#bcd9e9", "#74b0d2", "#f2a65a", "#c2501f", "#6b1d0e", "#b9bfc6"), strict=True)
-)
+GRADE_COLOURS = dict(zip(GRADES, ("#bcd9e9", "#74b0d2", "#f2a65a", "#c2501f", "#6b1d0e", "#b9bfc6"), strict=True))
 GRADE_INK = dict(zip(GRADES, (INK, INK, INK, "#ffffff", "#ffffff", INK), strict=True))
 FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 SETTINGS: dict[Any, Any] = {
@@ -107,9 +105,7 @@ def require_released(released: object) -> None:
     """Raise `TypeError` for anything but the output of disclosure control."""
     if not isinstance(released, Released):
         given = type(released).__name__
-        raise TypeError(
-            f"only a Released may be rendered, not {given}: call analytics.disclosure.release first"
-        )
+        raise TypeError(f"only a Released may be rendered, not {given}: call analytics.disclosure.release first")
 
 
 def drawable(curve: Survival) -> bool:
@@ -255,12 +251,8 @@ def _draw_phase(axes: Axes, table: GradeTable, phase: Phase, reach: float, absen
     axes.set_ylim(len(table.bars) - 0.5, -0.5)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, integer=True, min_n_ticks=2))
-    axes.set_xlabel(
-        f"% of {'n = ' + str(phase.n) if phase.n else 'population'} ({wording.clean(phase.population)})"
-    )
-    axes.set_title(
-        wording.clean(phase.name).capitalize(), loc="left", fontsize=10.5, fontweight="bold", pad=6
-    )
+    axes.set_xlabel(f"% of {'n = ' + str(phase.n) if phase.n else 'population'} ({wording.clean(phase.population)})")
+    axes.set_title(wording.clean(phase.name).capitalize(), loc="left", fontsize=10.5, fontweight="bold", pad=6)
     _bare(axes, grid="x")
     axes.tick_params(axis="y", length=0)
     for row, bars in enumerate(table.bars.values()):
@@ -291,9 +283,7 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, n: int | None, reach: float) -> No
                 fontsize=8.5,
             )
         start += width
-    axes.text(
-        start + reach * 0.015, row, f"{bar.total} ({wording.share(bar.total, n)})", va="center", fontsize=8.5
-    )
+    axes.text(start + reach * 0.015, row, f"{bar.total} ({wording.share(bar.total, n)})", va="center", fontsize=8.5)
 
 
 def _write(axes: Axes, reach: float, row: int, word: str) -> None:
@@ -306,9 +296,7 @@ def _draw_legend(figure: Figure, left: float, height: float, grades: tuple[str, 
     figure.text(left, y, "Worst grade", va="center", ha="left", color=MUTED, fontsize=9)
     for i, grade in enumerate(grades):
         x = left + 0.135 + 0.06 * i
-        swatch = mpl.patches.Rectangle(
-            (x, y - 0.055 / height), 0.11 / 7.4, 0.11 / height, color=GRADE_COLOURS[grade]
-        )
+        swatch = mpl.patches.Rectangle((x, y - 0.055 / height), 0.11 / 7.4, 0.11 / height, color=GRADE_COLOURS[grade])
         figure.add_artist(swatch)
         figure.text(x + 0.021, y, grade, va="center", ha="left", fontsize=9)
 

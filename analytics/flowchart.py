@@ -60,11 +60,7 @@ class Flowchart:
 
 def count(step: FlowStep) -> str:
     """``n = 33``, or the word of the status; never broken over two lines."""
-    text = (
-        f"n = {wording.present(step.n, step.id)}"
-        if step.status == "ok"
-        else f"n {wording.WORDS[step.status]}"
-    )
+    text = f"n = {wording.present(step.n, step.id)}" if step.status == "ok" else f"n {wording.WORDS[step.status]}"
     return text.replace(" ", wording.SPACE)
 
 
@@ -77,9 +73,7 @@ def flowchart(steps: tuple[FlowStep, ...]) -> Flowchart | None:
     if not trunk:
         return None
     if lost := [s.id for s in steps if s.kind == "excluded" and s.parent not in {t.id for t in trunk}]:
-        raise ValueError(
-            f"flow step(s) {', '.join(lost)} hang from no main step: give each the parent it left from"
-        )
+        raise ValueError(f"flow step(s) {', '.join(lost)} hang from no main step: give each the parent it left from")
     left = {step.id: [s for s in steps if s.kind == "excluded" and s.parent == step.id] for step in trunk}
     boxes: dict[str, Box] = {}
     sides: list[Box] = []

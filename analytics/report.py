@@ -181,9 +181,7 @@ def headlines(released: Released) -> tuple[Headline, ...]:
 def _proportion_headline(estimate: Proportion, label: str) -> Headline:
     row = tables.proportion_row(estimate)
     if row.missing:
-        return Headline(
-            label, row.missing.word, (estimate.population,), words=True, reason=row.missing.reason
-        )
+        return Headline(label, row.missing.word, (estimate.population,), words=True, reason=row.missing.reason)
     limits = (f"{wording.level(estimate.ci)} {wording.percent_interval(estimate.ci)}",) if estimate.ci else ()
     return Headline(label, row.value, (f"{row.counts} {estimate.population}", *limits))
 
@@ -231,6 +229,4 @@ def _curve_section(released: Released, curve: Survival, number: int) -> CurveSec
 
 def quality_count(number: int | None, status: str) -> str:
     """The number of records of a data-quality item, or the word of its status."""
-    return (
-        str(number) if status == "ok" and number is not None else wording.WORDS.get(status, "not evaluable")
-    )
+    return str(number) if status == "ok" and number is not None else wording.WORDS.get(status, "not evaluable")

@@ -87,9 +87,7 @@ def section_rows(
 ) -> tuple[EstimateRow, ...]:
     """The rows of one section: quantities first, then proportions, in the order of the study."""
     rows = [quantile_row(q) for q in quantiles if section_of(q.id) == section]
-    rows += [
-        proportion_row(p) for p in proportions if section_of(p.id) == section and not is_worst_grade(p.id)
-    ]
+    rows += [proportion_row(p) for p in proportions if section_of(p.id) == section and not is_worst_grade(p.id)]
     return tuple(rows)
 
 
@@ -102,9 +100,7 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
     """x/n, percentage and interval of a proportion."""
     if estimate.status != "ok":
         missing = Missing(wording.WORDS[estimate.status], estimate.reason)
-        return EstimateRow(
-            estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=missing
-        )
+        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=missing)
     x, n = wording.counts(estimate)
     interval = ""
     if estimate.ci is not None:
@@ -126,9 +122,7 @@ def _picture(estimate: Proportion, percent: float) -> IntervalPicture | None:
     ci = estimate.ci
     if ci is None or ci.low is None or ci.high is None:
         return None
-    low, middle, high = (
-        f"{PICTURE_LEFT + PICTURE_SCALE * value:.1f}" for value in (ci.low, percent, ci.high)
-    )
+    low, middle, high = (f"{PICTURE_LEFT + PICTURE_SCALE * value:.1f}" for value in (ci.low, percent, ci.high))
     return IntervalPicture(low, middle, high)
 
 
@@ -179,8 +173,7 @@ def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
     rows = []
     for p in curve.curve[:MOST_STEPS]:
         shares = (
-            "no limit" if v is None else str(round_half_up(wording.exact(v) * 100, 1))
-            for v in (p.s, p.low, p.high)
+            "no limit" if v is None else str(round_half_up(wording.exact(v) * 100, 1)) for v in (p.s, p.low, p.high)
         )
         months = str(round_half_up(wording.exact(p.t), 1))
         rows.append((months, str(p.at_risk), str(p.events), str(p.censored), *shares))

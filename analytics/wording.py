@@ -73,9 +73,7 @@ def quartiles(estimate: Quantiles) -> str:
 
 def spread(estimate: Quantiles) -> str:
     """``49–74``; a quartile that is not reached is said in words."""
-    q1, q3 = (
-        WORDS["not_reached"] if q is None else quantity(q, estimate.unit) for q in (estimate.q1, estimate.q3)
-    )
+    q1, q3 = (WORDS["not_reached"] if q is None else quantity(q, estimate.unit) for q in (estimate.q1, estimate.q3))
     joint = DASH if estimate.q1 is not None and estimate.q3 is not None else " to "
     return f"{q1}{joint}{q3}"
 
@@ -101,9 +99,7 @@ def counts(estimate: Proportion) -> tuple[int, int]:
     """`x` and `n` of a proportion whose status is ok. Raises `ValueError` where one is missing or n is 0."""
     x, n = present(estimate.x, estimate.id), present(estimate.n, estimate.id)
     if n == 0:
-        raise ValueError(
-            f"estimate {estimate.id!r} has status ok and an empty denominator: mark it not_evaluable"
-        )
+        raise ValueError(f"estimate {estimate.id!r} has status ok and an empty denominator: mark it not_evaluable")
     return x, n
 
 

@@ -108,11 +108,7 @@ def read_bundle(raw: bytes) -> Bundle:
 def _links(link: object) -> dict[str, str]:
     found = {}
     for item in link if isinstance(link, list) else []:
-        if (
-            isinstance(item, dict)
-            and isinstance(item.get("relation"), str)
-            and isinstance(item.get("url"), str)
-        ):
+        if isinstance(item, dict) and isinstance(item.get("relation"), str) and isinstance(item.get("url"), str):
             found[item["relation"]] = item["url"]
     return found
 

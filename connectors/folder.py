@@ -124,9 +124,7 @@ class FolderSource:
                 f"{name}:{last.number + last.ended}",
                 last.content if not last.ended else b"",
             )
-            yield Problem(
-                "a gzip file is cut or corrupt, what stood before the damage was read: export it again"
-            )
+            yield Problem("a gzip file is cut or corrupt, what stood before the damage was read: export it again")
             return
         if not last.ended:
             yield from self.read_line(last, name)

@@ -84,9 +84,7 @@ class Lake:
 
     def exists(self) -> bool:
         """True if there is a table. LakeError if there are data files but no log: damage, not absence."""
-        if any((self.path / "_delta_log").glob("*.json")) or any(
-            (self.path / "_delta_log").glob("*.parquet")
-        ):
+        if any((self.path / "_delta_log").glob("*.json")) or any((self.path / "_delta_log").glob("*.parquet")):
             return True
         if self.path.is_dir() and any(self.path.rglob("*.parquet")):
             raise LakeError(f"the lake at {self.path} has data files but no log: {REPAIR}")
@@ -160,9 +158,7 @@ class Lake:
                 pa.RecordBatchReader.from_batches(SCHEMA, rows),
                 mode="append",
                 commit_properties=properties,
-                writer_properties=WriterProperties(
-                    compression="ZSTD", compression_level=3, max_row_group_size=32_768
-                ),
+                writer_properties=WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=32_768),
             )
         except CommitFailedError as error:
             raise LakeError(
@@ -182,11 +178,7 @@ class Lake:
         found = pa.table(table.get_add_actions(flatten=True))
         names = ("partition.site", "partition.resource_type", "path", "num_records")
         rows = zip(*(found[name].to_pylist() for name in names), strict=True)
-        kept = (
-            LakeFile(s, t, str(self.path.absolute() / p), n)
-            for s, t, p, n in rows
-            if resource_type in (None, t)
-        )
+        kept = (LakeFile(s, t, str(self.path.absolute() / p), n) for s, t, p, n in rows if resource_type in (None, t))
         return tuple(sorted(kept, key=lambda file: (file.site, file.resource_type, file.path)))
 
     def rows(self, site: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -213,9 +205,7 @@ class Lake:
         try:
             return DeltaTable(self.path)
         except (DeltaError, OSError, ValueError) as error:
-            raise LakeError(
-                f"the lake at {self.path} cannot be read ({type(error).__name__}): {REPAIR}"
-            ) from error
+            raise LakeError(f"the lake at {self.path} cannot be read ({type(error).__name__}): {REPAIR}") from error
 
 
 def complete_rows(batch: pa.RecordBatch, site: str, ordinal: int) -> pa.RecordBatch:

@@ -15,9 +15,7 @@ def checked_base(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise SourceConfigError(
-            "the url of the site is not a URL: write http(s)://host[:port]/path"
-        ) from error
+        raise SourceConfigError("the url of the site is not a URL: write http(s)://host[:port]/path") from error
     if parts.scheme not in PORTS or not parts.hostname or port == 0:
         raise SourceConfigError("the url of the site is not http or https: write https://host[:port]/path")
     if parts.username or parts.password:
@@ -64,15 +62,10 @@ def rebased(link: str, current: str, base: str, own_base: str | None) -> str:
     target = _joined(current, link)
     if origin(target) == origin(base) and not _has_user(urlsplit(target)):
         return target
-    if (
-        own_base
-        and target.startswith(own_base)
-        and target[len(own_base) : len(own_base) + 1] in ("", "/", "?")
-    ):
+    if own_base and target.startswith(own_base) and target[len(own_base) : len(own_base) + 1] in ("", "/", "?"):
         return base + target[len(own_base) :]
     raise ForeignOriginError(
-        f"a next link leads to {shown(target)}, not to {shown(base)}: refused; "
-        "correct the base URL of the server"
+        f"a next link leads to {shown(target)}, not to {shown(base)}: refused; correct the base URL of the server"
     )
 
 

@@ -90,13 +90,9 @@ class Paging:
 
     def _check(self, url: str, seen: set[str], window: Window) -> None:
         if url in seen:
-            raise PagingError(
-                f"{window.label}: the next links of the server lead in a loop: report it to its admin"
-            )
+            raise PagingError(f"{window.label}: the next links of the server lead in a loop: report it to its admin")
         if len(seen) >= self._limits.pages:
-            raise PagingError(
-                f"{window.label}: more than {self._limits.pages} pages: use smaller batches of patients"
-            )
+            raise PagingError(f"{window.label}: more than {self._limits.pages} pages: use smaller batches of patients")
 
     def _first(self, window: Window) -> tuple[Bundle, str]:
         url = self.url(window)

@@ -100,8 +100,7 @@ class OpenQuarantine:
 
     def _failed(self, error: OSError) -> SpoolError:
         return SpoolError(
-            f"the quarantine {self._path} cannot be written ({error.strerror}): "
-            "check disk space and permissions"
+            f"the quarantine {self._path} cannot be written ({error.strerror}): check disk space and permissions"
         )
 
 

@@ -25,13 +25,9 @@ class Counts:
     def check(self, what: str) -> None:
         """AccountingError unless received = stored + identical + superseded + quarantined."""
         accounted = self.stored + self.identical + self.superseded + self.quarantined
-        if (
-            accounted != self.received
-            or min(self.stored, self.identical, self.superseded, self.quarantined) < 0
-        ):
+        if accounted != self.received or min(self.stored, self.identical, self.superseded, self.quarantined) < 0:
             raise AccountingError(
-                f"{what}: {self.received} received, but {accounted} accounted for; "
-                "nothing was stored: report this bug"
+                f"{what}: {self.received} received, but {accounted} accounted for; nothing was stored: report this bug"
             )
 
 
@@ -97,9 +93,7 @@ def counts_by_type(intake: Intake) -> dict[str, Counts]:
     """Checked counts for each resource type, sorted by type."""
     types = sorted(intake.received)
     found = {
-        kind or UNREADABLE_TYPE: Counts(
-            intake.received[kind], *(intake.counts[kind, outcome] for outcome in OUTCOMES)
-        )
+        kind or UNREADABLE_TYPE: Counts(intake.received[kind], *(intake.counts[kind, outcome] for outcome in OUTCOMES))
         for kind in types
     }
     for kind, counts in found.items():

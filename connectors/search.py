@@ -30,9 +30,7 @@ __all__ = ["CohortQuery", "SearchLimits", "SearchSource"]
 OUTCOME_PROBLEM = (
     "the server reports an error within the result, which may not be whole: see the quarantine of the site"
 )
-COHORT_PROBLEM = (
-    "the server returned resources of patients not asked for (not kept): it may ignore the parameter {}"
-)
+COHORT_PROBLEM = "the server returned resources of patients not asked for (not kept): it may ignore the parameter {}"
 
 
 @dataclass(frozen=True)
@@ -103,17 +101,13 @@ class SearchSource:
         """The searches for these patients: type by type, in batches that fit the limits of size and URL."""
         for kind in self.types:
             prefix = "" if kind == "Patient" else "Patient/"
-            name = (
-                "_id" if kind == "Patient" else "subject"
-            )  # R4 AdverseEvent has no `patient`; all have `subject`
+            name = "_id" if kind == "Patient" else "subject"  # R4 AdverseEvent has no `patient`; all have `subject`
             room = self.limits.url - len(self.url) - 120  # type, `_count` and `_total`
             done = 0
             for batch in batches(patients, prefix, self.limits.batch, room):
                 label = f"{kind} of patients {done + 1} to {done + len(batch)}"
                 done += len(batch)
-                yield Window(
-                    kind, ((name, ",".join(prefix + each for each in batch)),), frozenset(batch), label
-                )
+                yield Window(kind, ((name, ",".join(prefix + each for each in batch)),), frozenset(batch), label)
 
     def _window(self, paging: Paging, window: Window) -> Iterator[Received]:
         expected = False
@@ -130,9 +124,7 @@ class SearchSource:
     def _entry(self, entry: Entry, window: Window, where: str) -> Iterator[Received]:
         """One entry: a match of this window, an include (of any type asked for), or set aside."""
         included = entry.mode == "include"
-        item = self._read(
-            entry, frozenset(self.types) if included else frozenset({window.resource_type}), where
-        )
+        item = self._read(entry, frozenset(self.types) if included else frozenset({window.resource_type}), where)
         if isinstance(item, Rejected):
             yield item
             if item.severe:

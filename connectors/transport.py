@@ -152,13 +152,10 @@ class Transport:
             except _RetryError as retry:
                 failure = retry
         raise UnavailableError(
-            f"{what}: {shown(self.base)} gave {failure} in {self._limits.attempts} attempts: "
-            "the next run tries again"
+            f"{what}: {shown(self.base)} gave {failure} in {self._limits.attempts} attempts: the next run tries again"
         )
 
-    def _attempt(
-        self, url: str, what: str, parse: Callable[[bytes], Parsed], headers: Mapping[str, str]
-    ) -> Parsed:
+    def _attempt(self, url: str, what: str, parse: Callable[[bytes], Parsed], headers: Mapping[str, str]) -> Parsed:
         try:
             answer = self._send(url, what, headers)
             if answer.status == 401 and self._authenticator.renew():
@@ -177,9 +174,7 @@ class Transport:
 
     def _send(self, url: str, what: str, headers: Mapping[str, str]) -> Answer:
         if origin(url) != origin(self.base):
-            raise ForeignOriginError(
-                f"{what}: a request to {shown(url)} was refused, the site is {shown(self.base)}"
-            )
+            raise ForeignOriginError(f"{what}: a request to {shown(url)} was refused, the site is {shown(self.base)}")
         own = {
             "Accept": "application/fhir+json",
             "Accept-Encoding": "gzip",
@@ -199,8 +194,7 @@ class Transport:
             size += len(piece)
             if size > self._limits.response:
                 raise TooLargeError(
-                    f"{what}: an answer is over the limit of {self._limits.response} bytes: "
-                    "use a smaller page size"
+                    f"{what}: an answer is over the limit of {self._limits.response} bytes: use a smaller page size"
                 )
             if self._timing.monotonic() > end:
                 raise httpx.ReadTimeout("the answer takes too long")
@@ -210,13 +204,10 @@ class Transport:
         kind = answer.headers.get("content-type", "").lower()
         if "html" in kind or answer.body.lstrip()[:9].lower() in (b"<!doctype", b"<html>"):
             raise AuthenticationError(
-                f"{what}: {shown(self.base)} answered with a web page, probably its login: "
-                "check `url` and `auth`"
+                f"{what}: {shown(self.base)} answered with a web page, probably its login: check `url` and `auth`"
             )
         if "xml" in kind:
-            raise ProtocolError(
-                f"{what}: {shown(self.base)} answered in XML: periop needs a server that speaks JSON"
-            )
+            raise ProtocolError(f"{what}: {shown(self.base)} answered in XML: periop needs a server that speaks JSON")
         return answer.body
 
     def _refused(self, answer: Answer, what: str) -> Exception:
@@ -227,13 +218,10 @@ class Transport:
             )
         if 300 <= status < 400:
             return ForeignOriginError(
-                f"{what}: {shown(self.base)} redirects ({status}), which is refused: "
-                "set `url` to the final address"
+                f"{what}: {shown(self.base)} redirects ({status}), which is refused: set `url` to the final address"
             )
         if 200 <= status < 300:
-            return ProtocolError(
-                f"{what}: {shown(self.base)} answered {status} instead of 200: not a FHIR search"
-            )
+            return ProtocolError(f"{what}: {shown(self.base)} answered {status} instead of 200: not a FHIR search")
         advice = "ask for the right to read it" if status == 403 else "see what the server supports"
         return RefusedError(f"{what}: {shown(self.base)} refused the query ({status}): {advice}", status)
 

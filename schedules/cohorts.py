@@ -71,8 +71,9 @@ def build_cohorts(
     progress: Callable[[str], None],
 ) -> dict[str | None, Cohort]:
     """The cohort tables at every data cut of `study`; None is the main one."""
-    cuts = {None: study.data_cut, **{cut.id: cut.date for cut in study.cuts}}
-    program, cohorts = CohortProgram(engine), {}
+    cuts: dict[str | None, date] = {None: study.data_cut, **{cut.id: cut.date for cut in study.cuts}}
+    program = CohortProgram(engine)
+    cohorts: dict[str | None, Cohort] = {}
     for name, cut in cuts.items():
         progress(f"building the cohort at {cut.isoformat()}")
         engine.con.raw_sql(f"CREATE OR REPLACE MACRO periop_cut() AS DATE '{cut.isoformat()}'")

@@ -95,9 +95,7 @@ def _declared(study: Study) -> list[Proportion]:
         x, n = int(counts[spec.id]), SIZES[spec.population]
         low, high = LIMITS.get(spec.id, _wilson(x, n))
         ci = Interval(spec.ci_level, "clopper-pearson" if spec.id in LIMITS else "wilson", low, high)
-        rows.append(
-            Proportion(spec.id, spec.label, spec.population, spec.breakdown or spec.id, x, n, 100 * x / n, ci)
-        )
+        rows.append(Proportion(spec.id, spec.label, spec.population, spec.breakdown or spec.id, x, n, 100 * x / n, ci))
     return rows
 
 
@@ -105,9 +103,7 @@ def _wilson(x: int, n: int) -> tuple[float, float]:
     """The score interval in percent (Wilson 1927): not what the analysis uses, and named as what it is."""
     z, p = 1.959964, x / n
     middle, half = (p + z * z / (2 * n)), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, 100 * (middle - half) / (1 + z * z / n)), min(
-        100.0, 100 * (middle + half) / (1 + z * z / n)
-    )
+    return max(0.0, 100 * (middle - half) / (1 + z * z / n)), min(100.0, 100 * (middle + half) / (1 + z * z / n))
 
 
 def _grades() -> list[Proportion]:
@@ -118,9 +114,7 @@ def _grades() -> list[Proportion]:
         for grade, x in zip(("1", "2", "3", "4", "5", "unknown"), cells, strict=True):
             label = f"{term}, {phase}, worst grade {grade}"
             rows.append(
-                Proportion(
-                    f"{breakdown}.worst_grade_{grade}", label, population, breakdown, x, n, 100 * x / n, None
-                )
+                Proportion(f"{breakdown}.worst_grade_{grade}", label, population, breakdown, x, n, 100 * x / n, None)
             )
     return rows
 

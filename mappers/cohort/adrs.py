@@ -156,7 +156,7 @@ def _best(assessed: ir.Table) -> ir.Table:
 
 
 def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """The worst residual tumour status on or after surgery, in the order R2, R1, RX, R0 (endpoints.md 6: RX is not R0)."""
+    """The worst residual tumour status on or after surgery, in the order R2, R1, RX, R0: RX is not R0."""
     rows = facts.valued(
         sources, facts.asked(sources, facts.observations(sources), "residual-tumour-code"), "residual-tumour"
     )

@@ -141,32 +141,22 @@ def picture(browser: Browser, path: Path) -> np.ndarray:
 
 
 def size(browser: Browser, width: int, *, phone: bool) -> None:
-    browser.call(
-        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=phone
-    )
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=phone)
 
 
 def test_opens_alone_and_runs_nothing(browser: Browser, report: Path) -> None:
     size(browser, 1100, phone=False)
     browser.open(report)
-    requests = [
-        e["params"]["request"]["url"]
-        for e in browser.events
-        if e.get("method") == "Network.requestWillBeSent"
-    ]
+    requests = [e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
     assert requests == [report.as_uri()]
     assert browser.evaluate("document.scripts.length") == 0
-    complaints = [
-        e for e in browser.events if e.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown")
-    ]
+    complaints = [e for e in browser.events if e.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown")]
     assert complaints == []
 
 
 def test_the_policy_stops_a_script_that_was_slipped_in(browser: Browser, report: Path) -> None:
     page = report.read_text(encoding="utf-8")
-    report.write_text(
-        page.replace("</main>", "<script>document.title = 'ran'</script></main>"), encoding="utf-8"
-    )
+    report.write_text(page.replace("</main>", "<script>document.title = 'ran'</script></main>"), encoding="utf-8")
     browser.open(report)
     assert browser.evaluate("document.title").startswith("Perioperative alectinib")
 

@@ -1,4 +1,4 @@
-"""Bad input among good: each fault is set aside or carried with a flag, counted, named in `status`, and stops nothing."""
+"""Bad input among good: each fault is set aside or carried with a flag, counted, named in `status`, stops nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAULTS = {
     "Observation.ndjson": [
         resource("Observation", "bad-partial-date", **OBSERVATION, effectiveDateTime="2024-07",
                  code={"coding": [{"system": "http://loinc.org", "code": "89247-1"}]}, valueInteger=1),
-        resource("Observation", "bad-no-patient", status="final", code={"text": "size"}, effectiveDateTime="2024-07-01"),
+        resource("Observation", "bad-no-patient", status="final", code={"text": "size"}),
         resource("Observation", "bad-other-server", status="final", code={"text": "size"},
                  subject={"identifier": {"value": "somebody"}}, effectiveDateTime="2024-07-01"),
         resource("Observation", "bad-value", **OBSERVATION, effectiveDateTime="2024-07-02",
@@ -33,7 +33,7 @@ FAULTS = {
     ],
     "Procedure.ndjson": [
         resource("Procedure", "bad-code", status="completed", subject={"reference": f"Patient/{ENROLLED}"},
-                 code={"coding": [{"system": "http://snomed.info/sct", "code": "00000000"}]}, performedDateTime="2024-07-01"),
+                 code={"coding": [{"system": "http://snomed.info/sct", "code": "0"}]}, performedDateTime="2024-07-01"),
         resource("Encounter", "bad-type", status="finished"),
         resource("Procedure", "../../etc/passwd", status="completed"),
     ],
@@ -95,9 +95,8 @@ def test_no_figure_changes(bad: Ran, good: Ran) -> None:
 
 def test_status_names_each(folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "periop.toml"
-    config.write_text(
-        f'data_dir = "data"\n[[sites]]\nname = "milan"\nkind = "folder"\npath = "{folder}"\n[disclosure]\nmin_cell = 0\n'
-    )
+    site = f'[[sites]]\nname = "milan"\nkind = "folder"\npath = "{folder}"\n'
+    config.write_text(f'data_dir = "data"\n{site}[disclosure]\nmin_cell = 0\n')
     command = [sys.executable, "-m", "schedules.cli", "--config", str(config)]
     environ = {"PERIOP_PSEUDONYM_KEY": KEY, "PATH": "/usr/bin:/bin"}
     ran = subprocess.run([*command, "run"], env=environ, capture_output=True, text=True, check=False)

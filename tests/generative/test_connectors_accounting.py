@@ -36,24 +36,18 @@ versions = st.builds(
     st.sampled_from(TIMES),
     st.sampled_from(["d", "e"]),
 )
-rejects = st.builds(
-    Rejected, st.sampled_from(Reason), st.just("here"), st.just(b"x"), st.sampled_from(["", "Patient"])
-)
+rejects = st.builds(Rejected, st.sampled_from(Reason), st.just("here"), st.just(b"x"), st.sampled_from(["", "Patient"]))
 pulls = st.lists(st.lists(st.one_of(versions, rejects), max_size=12), max_size=4)
 
 
-def slow_current(
-    pull: list[Received], current: dict[tuple[str, str], Resource]
-) -> dict[tuple[str, str], Resource]:
+def slow_current(pull: list[Received], current: dict[tuple[str, str], Resource]) -> dict[tuple[str, str], Resource]:
     """The reference: of what is known and what arrived, the last by (time, order of arrival) is current."""
     known = dict(current)
     arrived = [item for item in pull if isinstance(item, Resource)]
     for key in {(item.resource_type, item.id) for item in arrived}:
         mine = [item for item in arrived if (item.resource_type, item.id) == key]
         candidates = ([known[key]] if key in known else []) + mine
-        known[key] = max(
-            reversed(candidates), key=lambda item: TIMES.index(item.last_updated)
-        )  # the last of equals
+        known[key] = max(reversed(candidates), key=lambda item: TIMES.index(item.last_updated))  # the last of equals
     return known
 
 
@@ -79,9 +73,7 @@ def test_every_pull_is_accounted_for_and_ends_at_the_newest(nights: list[list[Re
         assert counts.stored == len(stored)
 
         expected = slow_current(pull, current)
-        changed = {
-            key for key, item in expected.items() if key not in current or state(current[key]) != state(item)
-        }
+        changed = {key for key, item in expected.items() if key not in current or state(current[key]) != state(item)}
         assert {(item.resource_type, item.id) for item in stored} == changed
         assert len(stored) == len(changed), "more than one version of a resource in one sync"
         assert all(state(item) == state(expected[item.resource_type, item.id]) for item in stored)
@@ -114,10 +106,7 @@ def test_the_same_pull_again_stores_nothing(nights: list[list[Received]]) -> Non
             assert sum(getattr(first, outcome) for outcome in OUTCOMES) == first.received == len(pull)
         batches = list(lake.rows("site", ["id", "sync"]))
         rows = [row for batch in batches for row in batch.to_pylist()]
-        assert (
-            max(Counter((row["resource_type"], row["id"], row["sync"]) for row in rows).values(), default=1)
-            == 1
-        )
+        assert max(Counter((row["resource_type"], row["id"], row["sync"]) for row in rows).values(), default=1) == 1
         assert all(isinstance(batch, pa.RecordBatch) for batch in batches)
 
 
@@ -147,18 +136,12 @@ json_values = st.recursive(
 
 
 @given(st.lists(json_values, max_size=4), st.sampled_from([None, 2]), st.booleans())
-def test_a_poisoned_bundle_is_cut_like_a_good_one(
-    values: list[object], indent: int | None, ascii_only: bool
-) -> None:
+def test_a_poisoned_bundle_is_cut_like_a_good_one(values: list[object], indent: int | None, ascii_only: bool) -> None:
     """The way by brackets (forced by NaN in a last entry) finds the same texts as the parser."""
-    entries = [
-        {"fullUrl": f"urn:{n}", "resource": {"id": str(n), "x": value}} for n, value in enumerate(values)
-    ]
+    entries = [{"fullUrl": f"urn:{n}", "resource": {"id": str(n), "x": value}} for n, value in enumerate(values)]
     document = {"resourceType": "Bundle", "type": "collection", "total": 3, "entry": entries}
     poisoned = document | {"entry": [*entries, {"resource": {"x": float("nan")}}]}
-    good = read_bundle(
-        json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "replace")
-    )
+    good = read_bundle(json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "replace"))
     bad = read_bundle(json.dumps(poisoned, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "replace"))
     assert bad.entries[:-1] == good.entries
     assert b"NaN" in bad.entries[-1].resource

@@ -43,28 +43,33 @@ def test_the_curve_of_the_six_mp_arm():
     assert [(p.at_risk, p.events, p.censored) for p in steps.values()][:2] == [(21, 3, 1), (17, 1, 0)]
 
 
+def _band(s: float, greenwood: float) -> tuple[float, float]:
+    """S^exp(± 1.96 sqrt(sum of Greenwood) / log S)."""
+    theta = 1.959963984540054 * math.sqrt(greenwood) / abs(math.log(s))
+    return s ** math.exp(theta), s ** math.exp(-theta)
+
+
 def test_the_band_is_log_log_with_greenwood():
-    """Stata `sts list` of the same arm prints these limits (Stata Survival Analysis manual, log-log)."""
-    printed = {6: (0.6197, 0.9516), 7: (0.5631, 0.9228), 10: (0.5032, 0.8894), 13: (0.4316, 0.8491)}
-    printed |= {16: (0.3675, 0.8049), 22: (0.2678, 0.7468), 23: (0.1881, 0.6801)}
-    found = {p.t: (p.low, p.high) for p in curve(_times(SIX_MP), 0.95) if p.events}
-    for t, limits in printed.items():
-        assert found[t] == pytest.approx(limits, abs=5e-5)
-
-
-def test_the_band_at_the_first_step_by_hand():
-    """Var(log S) = 3 / (21 * 18); S^exp(± 1.96 sqrt(Var) / log S)."""
-    s, deviation = 18 / 21, math.sqrt(3 / (21 * 18))
-    theta = 1.959963984540054 * deviation / abs(math.log(s))
-    point = curve(_times(SIX_MP), 0.95)[1]
-    assert (point.low, point.high) == pytest.approx((s ** math.exp(theta), s ** math.exp(-theta)), rel=1e-9)
+    """The sum of d / (n (n - d)) over the seven times of an event, by hand."""
+    s, greenwood, expected = 1.0, 0.0, {}
+    for t, n, d in ((6, 21, 3), (7, 17, 1), (10, 15, 1), (13, 12, 1), (16, 11, 1), (22, 7, 1), (23, 6, 1)):
+        s *= (n - d) / n
+        greenwood += d / (n * (n - d))
+        expected[t] = pytest.approx(_band(s, greenwood), rel=1e-7)
+    assert {p.t: (p.low, p.high) for p in curve(_times(SIX_MP), 0.95) if p.events} == expected
 
 
 def test_the_medians_and_their_intervals():
-    """23 weeks (13 to no limit) and 8 weeks (4 to 11): the log-log limits of SAS LIFETEST."""
+    """6-MP: S is 0.538 at 22 and 0.448 at 23; the band by hand (above) has its lower limit below 1/2 first at 13
+    and its upper one never. Placebo: nobody is censored, so S = left / 21 and Greenwood is (1 / S - 1) / 21."""
     six_mp, placebo = (survival(_spec(), _times(text)) for text in (SIX_MP, PLACEBO))
     assert (six_mp.median, six_mp.median_status, six_mp.ci.low, six_mp.ci.high) == (23, "ok", 13, None)
-    assert (placebo.median, placebo.ci.low, placebo.ci.high) == (8, 4, 11)
+    bands = {}
+    for t in range(1, 23):
+        s = sum(1 for word in PLACEBO.split() if int(word) > t) / 21
+        bands[t] = _band(s, (1 / s - 1) / 21)
+    low, high = (min(t for t, band in bands.items() if band[side] <= 0.5) for side in (0, 1))
+    assert (placebo.median, placebo.ci.low, placebo.ci.high) == (8, low, high)
     assert six_mp.ci.method == "brookmeyer-crowley, log-log"
 
 
@@ -104,13 +109,10 @@ def test_landmarks_name_their_risk_set_and_are_withheld_below_the_minimum():
     """At 10 weeks 15 have a time of 10 or more and S = 64/85; at 34 only 2 have."""
     estimate = survival(_spec(landmarks=(34, 10), min_at_risk=3), _times(SIX_MP))
     ten, late = estimate.landmarks
-    assert (ten.t, ten.at_risk, ten.status) == (10, 15, "ok")
+    greenwood = 3 / (21 * 18) + 1 / (17 * 16) + 1 / (15 * 14)
+    assert (ten.t, ten.at_risk, ten.status, ten.ci.method) == (10, 15, "ok", "log-log")
     assert ten.s == pytest.approx(64 / 85)
-    assert (ten.ci.low, ten.ci.high, ten.ci.method) == (
-        pytest.approx(0.5032, abs=5e-5),
-        pytest.approx(0.8894, abs=5e-5),
-        "log-log",
-    )
+    assert (ten.ci.low, ten.ci.high) == pytest.approx(_band(64 / 85, greenwood))
     assert (late.s, late.ci, late.status, late.reason) == (
         None,
         None,

@@ -130,8 +130,7 @@ def test_a_damaged_bundle_is_counted(tmp_path: Path, text: str, reason: Reason) 
 
 def test_a_cut_gzip_keeps_what_stood_before_and_is_partial(tmp_path: Path) -> None:
     lines = [
-        json.dumps({"resourceType": "Patient", "id": str(n), "x": sha256(b"%d" % n).hexdigest()})
-        for n in range(5000)
+        json.dumps({"resourceType": "Patient", "id": str(n), "x": sha256(b"%d" % n).hexdigest()}) for n in range(5000)
     ]
     whole = gzip.compress("\n".join(lines).encode())
     (tmp_path / "a.ndjson.gz").write_bytes(whole[: len(whole) // 2])

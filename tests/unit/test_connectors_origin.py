@@ -33,11 +33,7 @@ def test_a_base_loses_its_last_slash() -> None:
 
 
 def test_origins() -> None:
-    assert (
-        origin("https://FHIR.example/x")
-        == origin("https://fhir.example:443/y")
-        == ("https", "fhir.example", 443)
-    )
+    assert origin("https://FHIR.example/x") == origin("https://fhir.example:443/y") == ("https", "fhir.example", 443)
     assert origin("http://fhir.example/x") != origin("https://fhir.example/x")
     assert shown("https://fhir.example/Patient?name=x") == "https://fhir.example:443"
 

@@ -95,9 +95,7 @@ def test_the_head_of_a_resource_from_a_server() -> None:
     assert (item.version_id, item.last_updated, item.patient) == ("7", "2024-05-01T10:00:00.123+02:00", "p-1")
 
 
-@pytest.mark.parametrize(
-    "meta", ["null", "7", '{"versionId":3,"lastUpdated":"yesterday"}', '{"versionId":"a/b"}']
-)
+@pytest.mark.parametrize("meta", ["null", "7", '{"versionId":3,"lastUpdated":"yesterday"}', '{"versionId":"a/b"}'])
 def test_a_strange_meta_counts_as_none(meta: str) -> None:
     item = accepted(f'{{"resourceType":"Patient","id":"a","meta":{meta}}}'.encode())
     assert item.version_id.startswith("sha256-")
@@ -146,10 +144,7 @@ def test_the_names_of_types_are_those_of_the_model_of_r4b() -> None:
     modules = {module.name for module in pkgutil.iter_modules(fhir.resources.R4B.__path__)}
     assert {name for name in R4B_ADDED if name.lower() not in modules} == set()
     dropped = {name for name in R4 if name.lower() not in modules}
-    assert all(
-        name.startswith(("MedicinalProduct", "Substance", "EffectEvidence", "RiskEvidence"))
-        for name in dropped
-    )
+    assert all(name.startswith(("MedicinalProduct", "Substance", "EffectEvidence", "RiskEvidence")) for name in dropped)
     # R4 has 148 resource types, of which Resource and DomainResource are abstract
     assert len(R4) == 146
     assert len(KNOWN) == 159

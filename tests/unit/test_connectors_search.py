@@ -115,9 +115,7 @@ class Clock:
         self.slept.append(seconds)
 
     def timing(self) -> Timing:
-        return Timing(
-            lambda: sum(self.slept), lambda: datetime(2024, 1, 1, tzinfo=UTC), self.sleep, lambda: 0.0
-        )
+        return Timing(lambda: sum(self.slept), lambda: datetime(2024, 1, 1, tzinfo=UTC), self.sleep, lambda: 0.0)
 
 
 def bundle(*resources: dict[str, Any] | str, mode: str = "match", **members: Any) -> bytes:
@@ -369,9 +367,7 @@ def test_the_cohort_first_and_then_its_resources_in_batches(server: Server) -> N
 
 def test_urls_stay_within_their_limit() -> None:
     limits = SearchLimits(batch=50, url=600)
-    where = SearchSource(
-        "https://fhir.example/r4", CohortQuery("Condition", ()), ("AdverseEvent",), limits=limits
-    )
+    where = SearchSource("https://fhir.example/r4", CohortQuery("Condition", ()), ("AdverseEvent",), limits=limits)
     patients = [f"{n:064d}" for n in range(12)]
     windows = list(where.windows(patients))
     # an id costs 77 characters ("Patient%2F" + 64 + "%2C"); 600 - 23 (base) - 120 (the rest) hold 5
@@ -422,9 +418,7 @@ def test_a_next_link_on_another_origin_gets_nothing(server: Server, elsewhere: S
     assert elsewhere.requests == []
 
 
-@pytest.mark.parametrize(
-    "link", ["file:///etc/passwd", "http://[::1", "//x:y@/", "http://127.0.0.1:99999/fhir"]
-)
+@pytest.mark.parametrize("link", ["file:///etc/passwd", "http://[::1", "//x:y@/", "http://127.0.0.1:99999/fhir"])
 def test_next_links_that_are_none(server: Server, link: str) -> None:
     server.answer = paged(server, bundle(condition("1"), next=link))
     with pytest.raises(ForeignOriginError):
@@ -491,9 +485,7 @@ def test_fewer_resources_than_announced_is_a_problem(server: Server) -> None:
 
 
 def test_a_server_without_total_is_asked_without(server: Server) -> None:
-    server.answer = lambda request: Reply(
-        bundle(condition("1")), status=400 if "_total" in request.query else 200
-    )
+    server.answer = lambda request: Reply(bundle(condition("1")), status=400 if "_total" in request.query else 200)
     found, _, problems = pull(source(server, ()))
     assert ([item.id for item in found], problems) == (["c-1"], [])
     assert len(server.requests) == 2

@@ -100,12 +100,7 @@ def test_no_code_is_invented(resources: list[dict[str, Any]]) -> None:
     with (REFERENCE / "codes.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["status"] in ("verified", "seen_low_authority")]
     known = {(row["system"], row["code"]) for row in rows}
-    known |= {
-        (row["system"], code)
-        for row in rows
-        if row["display"] == "(all codes)"
-        for code in row["code"].split()
-    }
+    known |= {(row["system"], code) for row in rows if row["display"] == "(all codes)" for code in row["code"].split()}
     used = {
         (inner["system"], inner["code"])
         for one in resources

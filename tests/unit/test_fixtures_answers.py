@@ -26,8 +26,7 @@ def _published(name: str) -> list[dict[str, str]]:
 
 def test_every_published_proportion_has_its_counts() -> None:
     published = {
-        row["id"]: (row["population"], int(row["x"]), int(row["n"]))
-        for row in _published("alneo_published.csv")
+        row["id"]: (row["population"], int(row["x"]), int(row["n"])) for row in _published("alneo_published.csv")
     }
     assert published == {one["id"]: (one["population"], one["x"], one["n"]) for one in KEY["proportions"]}
     assert len(published) == 41

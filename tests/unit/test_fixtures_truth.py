@@ -22,9 +22,7 @@ CUTS = [date.fromisoformat(cut) for cut in KEY["cuts"].values()]
 GIVEN = ("completed", "in-progress", "stopped")
 FINAL = ("final", "amended", "corrected")
 RESECTIONS = {
-    **dict.fromkeys(
-        ("359623004", "0BTC0ZZ", "0BTC4ZZ", "0BTF0ZZ", "0BTG4ZZ", "32.41", "32.49", "5-324"), "LOBECTOMY"
-    ),
+    **dict.fromkeys(("359623004", "0BTC0ZZ", "0BTC4ZZ", "0BTF0ZZ", "0BTG4ZZ", "32.41", "32.49", "5-324"), "LOBECTOMY"),
     **dict.fromkeys(("49795001", "91596000", "0BTK0ZZ"), "PNEUMONECTOMY"),
     **dict.fromkeys(("32.39", "32.29", "119746007", "0BTD0ZZ"), "OTHER"),
 }
@@ -112,14 +110,8 @@ def test_treatment_and_surgery(chart: Chart, expected: dict[str, Any]) -> None:
 def test_a_full_adjuvant_course_is_672_days(chart: Chart, expected: dict[str, Any], cut: date) -> None:
     """24 cycles of 28 days by either cut, for those alone who completed the course."""
     start = expected["ADSL"]["AP02SDT"]
-    adjuvant = [
-        span for span in _doses(chart[expected["id"]]) if start and span[0] >= date.fromisoformat(start)
-    ]
-    given = {
-        first + timedelta(days=n)
-        for first, last in adjuvant
-        for n in range((min(last, cut) - first).days + 1)
-    }
+    adjuvant = [span for span in _doses(chart[expected["id"]]) if start and span[0] >= date.fromisoformat(start)]
+    given = {first + timedelta(days=n) for first, last in adjuvant for n in range((min(last, cut) - first).days + 1)}
     assert (len(given) >= 672) == (expected["ADSL"]["ADJCMPFL"] == "Y")
 
 
@@ -127,9 +119,7 @@ def test_a_full_adjuvant_course_is_672_days(chart: Chart, expected: dict[str, An
 def test_age_sex_and_death(chart: Chart, expected: dict[str, Any]) -> None:
     person, adsl = chart[expected["id"]]["Patient"][0], expected["ADSL"]
     start = date.fromisoformat(adsl["TRTSDT"])
-    birth = date.fromisoformat(
-        person["birthDate"] if len(person["birthDate"]) == 10 else f"{person['birthDate']}-15"
-    )
+    birth = date.fromisoformat(person["birthDate"] if len(person["birthDate"]) == 10 else f"{person['birthDate']}-15")
     assert start.year - birth.year - ((start.month, start.day) < (birth.month, birth.day)) == adsl["AGE"]
     assert person["gender"][0].upper() == adsl["SEX"]
     assert person.get("deceasedDateTime", "")[:10] == (expected["later_cut"]["DTHDT"] or "")
@@ -150,9 +140,7 @@ def test_pathology(chart: Chart, expected: dict[str, Any]) -> None:
         for one in _observed(patient, asked)
         for code in _codes(one["valueCodeableConcept"])
     }
-    assert (margins <= {"258254000", "R0"} if margins else None) == (
-        None if adrs["R0"] is None else adrs["R0"] == "Y"
-    )
+    assert (margins <= {"258254000", "R0"} if margins else None) == (None if adrs["R0"] is None else adrs["R0"] == "Y")
 
 
 @pytest.mark.parametrize("expected", PATIENTS, ids=lambda one: one["id"])
@@ -177,9 +165,7 @@ def test_progression_on_its_day(chart: Chart, expected: dict[str, Any]) -> None:
         for one in _observed(patient, asked)
         if _codes(one["valueCodeableConcept"]) & {"C159716", "419835002", "1259237005"}
     ]
-    conditions = [
-        one for one in patient["Condition"] if _codes(one["code"]) & {"314954002", "C79.31", "C77.1"}
-    ]
+    conditions = [one for one in patient["Condition"] if _codes(one["code"]) & {"314954002", "C79.31", "C77.1"}]
     coded += [_when(one, "onset") for one in conditions]
     coded = sorted(day for day in coded if start <= day <= CUTS[1])
     efs = expected["later_cut"]["EFS"]

@@ -66,9 +66,7 @@ def test_another_count_is_named_and_unexplained() -> None:
 
 
 def test_another_median_is_named() -> None:
-    changed = tuple(
-        replace(q, median=63.0) if q.id == "baseline.age" else q for q in example_results().quantiles
-    )
+    changed = tuple(replace(q, median=63.0) if q.id == "baseline.age" else q for q in example_results().quantiles)
     assert rows(quantiles=changed)["baseline.age"].difference == "median +1.0 years"
 
 

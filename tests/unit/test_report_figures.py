@@ -125,9 +125,7 @@ def test_one_row_for_a_term_that_two_phases_name_differently() -> None:
 
 
 def test_phases_stand_in_the_order_of_treatment() -> None:
-    cells = tuple(
-        cell("Pain", "pain", phase, "1", 1) for phase in ("adjuvant", "post_surgery", "neoadjuvant")
-    )
+    cells = tuple(cell("Pain", "pain", phase, "1", 1) for phase in ("adjuvant", "post_surgery", "neoadjuvant"))
     assert [phase.name for phase in grade_table(cells).phases] == ["neoadjuvant", "post-surgery", "adjuvant"]
 
 
@@ -159,13 +157,9 @@ def test_a_withheld_bar_is_a_word() -> None:
 
 
 def test_mathematics_and_markup_in_a_term_are_only_text() -> None:
-    svg = str(
-        adverse_events(example_release(proportions=(cell("$x^2$ <b>&", "x", "adjuvant", "1", 5),)), "ae")
-    )
+    svg = str(adverse_events(example_release(proportions=(cell("$x^2$ <b>&", "x", "adjuvant", "1", 5),)), "ae"))
     assert "$x^2$ &lt;b&gt;&amp;" in svg
 
 
 def test_letters_that_the_measuring_font_lacks_do_not_warn() -> None:
-    assert "乏力" in str(
-        adverse_events(example_release(proportions=(cell("乏力", "x", "adjuvant", "1", 5),)), "ae")
-    )
+    assert "乏力" in str(adverse_events(example_release(proportions=(cell("乏力", "x", "adjuvant", "1", 5),)), "ae"))

@@ -188,9 +188,7 @@ def test_published_and_here_with_the_reason(page: Page) -> None:
 
 
 def test_the_notes_of_the_study_all_stand_there(page: Page) -> None:
-    assert not [
-        note.text for note in STUDY.notes if note.text.replace("\N{NO-BREAK SPACE}", " ") not in page.text
-    ]
+    assert not [note.text for note in STUDY.notes if note.text.replace("\N{NO-BREAK SPACE}", " ") not in page.text]
 
 
 def test_methods_are_named(page: Page) -> None:
@@ -243,9 +241,7 @@ def test_the_statement_says_what_was_withheld(withheld: Page) -> None:
 
 
 @pytest.mark.parametrize("which", ["page", "withheld"])
-def test_no_missing_value_is_printed_as_a_number_or_a_python_word(
-    which: str, request: pytest.FixtureRequest
-) -> None:
+def test_no_missing_value_is_printed_as_a_number_or_a_python_word(which: str, request: pytest.FixtureRequest) -> None:
     text = request.getfixturevalue(which).text
     assert not re.search(r"\b(None|nan|NaN|inf|NaT|null)\b", text)
 
@@ -319,18 +315,13 @@ def test_every_id_is_unique_and_every_reference_has_a_target(page: Page) -> None
 def test_header_cells_have_a_scope_and_pictures_have_words(page: Page) -> None:
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.tags("th"))
     for attrs in page.tags("svg"):
-        assert attrs.get("aria-hidden") == "true" or (
-            attrs.get("role") == "img" and "aria-labelledby" in attrs
-        )
+        assert attrs.get("aria-hidden") == "true" or (attrs.get("role") == "img" and "aria-labelledby" in attrs)
 
 
 def test_every_figure_has_its_data_as_a_table(page: Page) -> None:
     # Flow, two curves, adverse events.
     assert len(page.tags("figure")) == 4
-    assert (
-        page.text.count("Data of the figure") + page.text.count("Patients by term, phase and worst grade")
-        == 4
-    )
+    assert page.text.count("Data of the figure") + page.text.count("Patients by term, phase and worst grade") == 4
     assert "2.0 33 1 0 97.0" in page.text  # day 60 of 33 patients: 32/33
 
 

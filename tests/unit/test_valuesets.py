@@ -96,9 +96,7 @@ def _concepts(resource: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """(system, concept or element) in file order."""
     includes = resource.get("compose", {}).get("include", [])
     members = [(include["system"], concept) for include in includes for concept in include["concept"]]
-    groups = [
-        (group["source"], element) for group in resource.get("group", []) for element in group["element"]
-    ]
+    groups = [(group["source"], element) for group in resource.get("group", []) for element in group["element"]]
     return members + groups
 
 
