@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup setup-dev demo test lint unit lock bench clean
+.PHONY: help setup setup-dev demo test lint unit lock expected bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,9 @@ unit: setup-dev
 lock: | $(VENV)/.venv ## resolve the dependencies anew into the two lock files (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock --upgrade --quiet
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements-dev.lock --quiet
+
+expected: setup-dev ## write the committed artefacts anew (SQL of views, help, demo results)
+	$(BIN)/python -m tests.expectations
 
 bench: setup-dev ## the benchmarks; they print ratios of one run
 	$(BIN)/python benchmarks/mapping.py

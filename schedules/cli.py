@@ -75,7 +75,7 @@ def init(session: Session, force: bool) -> Exit:
 
 @cli.command()
 @click.argument("sites", nargs=-1, metavar="[SITE]...")
-@click.option("--full", is_flag=True, help="Pull everything again instead of what is new.")
+@click.option("--full", is_flag=True, help="Pull everything, not only what is new (this version always does).")
 @as_json
 @pass_session
 def sync(session: Session, sites: tuple[str, ...], full: bool, json_wanted: bool) -> Exit:
@@ -124,7 +124,7 @@ def publish(session: Session, dry_run: bool, json_wanted: bool) -> Exit:
 
 
 @cli.command()
-@click.option("--full", is_flag=True, help="Pull everything again instead of what is new.")
+@click.option("--full", is_flag=True, help="Pull everything, not only what is new (this version always does).")
 @as_json
 @pass_session
 def run(session: Session, full: bool, json_wanted: bool) -> Exit:

@@ -1,36 +1,31 @@
-"""The tables between the lake and the results: view tables kept up to date, the current state, cohort files.
+"""The view tables between the lake and the cohort: kept up to date by appending, and read in their current state.
 
-View tables are Delta tables at ``views/<name>/<hash of the compiled view>``, append-only like the lake. A view reads
-only lake rows of commits that it has not seen (`sync` above the ordinal it was built to, kept as an app transaction
-in the same commit as the rows), so a night appends what changed. A changed view is another hash: a table of its own,
-built anew, and the old one is deleted. Current rows are those whose version the lake says is current.
+View tables are Delta tables at ``views/<name>/<hash of the compiled view and of the lake's identity>``, append-only
+like the lake. A view reads only lake rows of commits that it has not seen (`sync` above the ordinal it was built to,
+kept as an app transaction in the same commit as the rows), so a night appends what changed. A changed view, or another
+lake in the same place, is another hash: a table of its own, built anew, and the old one is deleted. Current rows are
+those whose version the lake does not call superseded; those versions are few, so leaving them out is cheap.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from itertools import groupby
 from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from ibis import _
 
 from connectors.lake import SCHEMA, Lake, LakeFile
-from mappers.cohort import Sources, build
 from mappers.engine import DuckDBEngine
-from mappers.study import Study
-from mappers.terminology import Terminology
 from mappers.viewdefinition import ViewDefinition, sql, view_table
 
-TABLES = ("adsl", "adrs", "adtte", "adae", "quality")
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
 BUILT = "periop.view"
 VERSION = ("site", "id", "version_id", "sync")
@@ -70,33 +65,36 @@ class ViewStore:
         self._path = path
         self._engine = engine
         self._views = views
-        self._current: dict[str, ir.Table] = {}
+        self._compiled = {name: sql(view, VERSION) for name, view in views.items()}
 
     def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
         reports = []
-        for name, view in self._views.items():
-            report = self._refresh_one(name, view, lake)
+        for name in self._views:
+            report = self._refresh_one(name, lake)
             done(report)
             reports.append(report)
         return reports
 
-    def _refresh_one(self, name: str, view: ViewDefinition, lake: Lake) -> ViewReport:
-        folder = self._folder(name, view)
-        built = _built_to(folder)
-        rows = lake_rows(self._engine, lake.files(view.resource))
-        written = 0
-        if rows is None or built is None or built < lake.ordinal():
-            written = self._append(folder, view, rows, built or 0, lake.ordinal())
+    def _refresh_one(self, name: str, lake: Lake) -> ViewReport:
+        folder = self._folder(name, lake)
+        built, ordinal = _built_to(folder), lake.ordinal()
+        if built is not None and built > ordinal:  # an older copy of the lake was put back
+            shutil.rmtree(folder)
+            built = None
+        written = self._append(folder, name, lake, built or 0) if built is None or built < ordinal else 0
         for stale in folder.parent.iterdir():
             if stale != folder:
                 shutil.rmtree(stale)
         return ViewReport(name, written, built is None)
 
-    def _append(self, folder: Path, view: ViewDefinition, rows: ir.Table | None, built: int, ordinal: int) -> int:
-        fresh = self._no_rows() if rows is None else rows.filter(_["sync"] > built, ~_["deleted"])
-        expression = view_table(view, fresh, keep=VERSION)
-        batches = read_batches(self._engine, expression)
+    def _append(self, folder: Path, name: str, lake: Lake, built: int) -> int:
+        """One commit: the rows of the syncs after `built`, and up to which sync the view is built now."""
+        view, ordinal = self._views[name], lake.ordinal()
+        rows = lake_rows(self._engine, lake.files(view.resource))
+        rows = self._empty("no_resources", SCHEMA) if rows is None else rows
+        fresh = rows.filter(_["sync"] > built, _["sync"] <= ordinal, ~_["deleted"])
+        batches = read_batches(self._engine, view_table(view, fresh, keep=VERSION))
         counted = _Counted(batches)
         folder.mkdir(parents=True, exist_ok=True)
         write_deltalake(
@@ -107,43 +105,48 @@ class ViewStore:
         )
         return counted.rows
 
-    def _no_rows(self) -> ir.Table:
-        self._engine.con.con.register("no_rows", SCHEMA.empty_table())
-        return self._engine.con.table("no_rows")
+    def _empty(self, name: str, schema: pa.Schema) -> ir.Table:
+        self._engine.con.con.register(name, schema.empty_table())
+        return self._engine.con.table(name)
 
-    def _folder(self, name: str, view: ViewDefinition) -> Path:
-        return self._path / name / hashlib.sha256(sql(view, VERSION).encode()).hexdigest()[:16]
+    def _folder(self, name: str, lake: Lake) -> Path:
+        identity = DeltaTable(str(lake.path)).metadata().id if lake.exists() else ""
+        return self._path / name / hashlib.sha256(f"{identity}\n{self._compiled[name]}".encode()).hexdigest()[:16]
 
     def current(self, lake: Lake) -> dict[str, ir.Table]:
         """The current rows of every view, without the version columns."""
+        superseded = {kind: self._superseded(lake, kind) for kind in {view.resource for view in self._views.values()}}
         tables = {}
         for name, view in self._views.items():
-            files = DeltaTable(str(self._folder(name, view))).file_uris()
-            rows = self._engine.read_parquet(files)
-            keys = self._current_versions(lake, view.resource)
-            tables[name] = (rows if keys is None else rows.semi_join(keys, list(VERSION))).drop("version_id", "sync")
+            rows, old = self._rows(name, lake), superseded[view.resource]
+            tables[name] = (rows if old is None else rows.anti_join(old, list(VERSION))).drop("version_id", "sync")
         return tables
 
-    def _current_versions(self, lake: Lake, resource_type: str) -> ir.Table | None:
-        """(site, id, version_id, sync) of the newest version of each resource that is not deleted."""
-        if resource_type not in self._current:
-            rows = lake_rows(self._engine, lake.files(resource_type))
-            if rows is None:
-                return None
-            newest = ibis.row_number().over(
-                ibis.window(
-                    group_by=["site", "id"],
-                    order_by=[
-                        _["last_updated"].try_cast("timestamp('UTC')").desc(nulls_first=False),
-                        _["sync"].desc(),
-                        _["version_id"].desc(),
-                    ],
-                )
-            )
-            keys = rows.select(*VERSION, "last_updated", "deleted").mutate(nth=newest)
-            keys = keys.filter(_["nth"] == 0, ~_["deleted"]).select(*VERSION)
-            self._current[resource_type] = materialise(self._engine, f"current_{resource_type}", keys)
-        return self._current[resource_type]
+    def _rows(self, name: str, lake: Lake) -> ir.Table:
+        """All rows of a view table; a view of which no resource has come yet has no file."""
+        table = DeltaTable(str(self._folder(name, lake)))
+        if files := table.file_uris():
+            return self._engine.read_parquet(files)
+        return self._empty(f"no_{name}", pa.schema(table.schema().to_arrow()))
+
+    def _superseded(self, lake: Lake, resource_type: str) -> ir.Table | None:
+        """(site, id, version_id, sync) of every version but the newest; None where there is no resource.
+
+        A deletion is a version, and no view has rows of it: after one, all versions with rows are superseded.
+        """
+        rows = lake_rows(self._engine, lake.files(resource_type))
+        if rows is None:
+            return None
+        resource = ["site", "id"]
+        several = rows.group_by(resource).agg(versions=_.count()).filter(_["versions"] > 1)
+        newest_first = [
+            _["last_updated"].try_cast("timestamp('UTC')").desc(nulls_first=False),
+            _["sync"].desc(),
+            _["version_id"].desc(),
+        ]
+        nth = ibis.row_number().over(ibis.window(group_by=resource, order_by=newest_first))
+        versions = rows.select(*VERSION, "last_updated").semi_join(several, resource).mutate(nth=nth)
+        return materialise(self._engine, f"superseded_{resource_type}", versions.filter(_["nth"] > 0).select(*VERSION))
 
 
 class _Counted:
@@ -175,52 +178,3 @@ def materialise(engine: DuckDBEngine, name: str, table: ir.Table) -> ir.Table:
     """Run `table` once into a temporary table of the engine and read from there."""
     engine.con.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {engine.con.compile(table)}')
     return engine.con.table(name)
-
-
-def build_cohort(
-    engine: DuckDBEngine, views: dict[str, ir.Table], terminology: Terminology, study: Study, cut: date
-) -> dict[str, pa.Table]:
-    """The cohort tables at one data cut, by name. What is read several times is materialised in the engine."""
-
-    def keep(name: str, table: ir.Table) -> ir.Table:
-        return materialise(engine, f"{name}_{cut:%Y%m%d}", table)
-
-    engine.con.con.register("terminology", terminology.rows)
-    bound = terminology.bound(engine.con.table("terminology"))
-    tables = build(Sources(views, bound, study, cut, keep))
-    return {name: read_batches(engine, getattr(tables, name)).read_all() for name in TABLES}
-
-
-def write_cohort(
-    cuts: Mapping[str | None, dict[str, pa.Table]],
-    set_aside: Mapping[str, Mapping[tuple[str, str], int]],
-    folder: Path,
-) -> None:
-    """Write the cohort tables of every cut as Parquet and put the whole folder in place at once.
-
-    The main cut (None) lies in `folder`, the others in ``cuts/<id>``. `set_aside` counts what is in quarantine by
-    site, then (domain, issue); it joins the quality list. A kill leaves the old folder or the new one.
-    """
-    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for cut, tables in cuts.items():
-        target = new if cut is None else new / "cuts" / cut
-        target.mkdir(parents=True)
-        for name in TABLES:
-            table = with_quarantine(tables[name], set_aside) if name == "quality" else tables[name]
-            pq.write_table(table, target / f"{name}.parquet")
-    if folder.exists():
-        folder.replace(old)
-    new.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def with_quarantine(quality: pa.Table, set_aside: Mapping[str, Mapping[tuple[str, str], int]]) -> pa.Table:
-    """The quality list with the quarantine in it, in its order."""
-    rows = quality.to_pylist()
-    for site, counts in set_aside.items():
-        for (domain, issue), count in counts.items():
-            rows.append({"SITEID": site, "DOMAIN": domain, "ISSUE": issue, "COUNT": count})
-    rows.sort(key=lambda row: (row["SITEID"], row["DOMAIN"], row["ISSUE"]))
-    return pa.Table.from_pylist(rows, schema=quality.schema)

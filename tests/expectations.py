@@ -1,0 +1,62 @@
+"""Generated artefacts that a reviewer must see change: SQL of the shipped views, results of the demo, help texts.
+
+They are committed below tests/expected; `make expected` writes them anew, and the diff is what a change did.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from analytics.results import dumps
+from mappers.viewdefinition import sql
+from schedules.cli import cli
+from schedules.tables import load_views
+from tests.cohorts import ALNEO, run_folder
+
+FOLDER = Path(__file__).parent / "expected"
+
+
+def view_sql() -> Iterator[tuple[str, str]]:
+    """The DuckDB SQL of every shipped view."""
+    for name, view in load_views().items():
+        yield f"views/{name}.sql", sql(view) + "\n"
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    """What `--help` prints, of the program and of each command."""
+    for words in ([], *([name] for name in sorted(cli.commands))):
+        result = CliRunner().invoke(cli, [*words, "--help"], prog_name="periop", terminal_width=100)
+        yield f"help/{'-'.join(['periop', *words])}.txt", result.output
+
+
+def demo_results() -> Iterator[tuple[str, str]]:
+    """results.json of the built-in cohort."""
+    with tempfile.TemporaryDirectory() as folder:
+        ran = run_folder(Path(folder), ALNEO, name="demo")
+    yield "demo_results.json", dumps(ran.released, 1).decode()
+
+
+def everything() -> Iterator[tuple[str, str]]:
+    """(path below tests/expected, content) of every artefact."""
+    yield from view_sql()
+    yield from help_texts()
+    yield from demo_results()
+
+
+def write() -> int:
+    """Write all of them anew; returns how many there are."""
+    made = dict(everything())
+    for name, content in made.items():
+        file = FOLDER / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+    return len(made)
+
+
+if __name__ == "__main__":
+    sys.stderr.write(f"{write()} files written below {FOLDER}\n")

@@ -1,0 +1,159 @@
+SELECT
+  "t4"."site",
+  "t4"."id",
+  "t4"."version_id",
+  "t4"."sync",
+  "t4"."key",
+  "t4"."_item4_0"."element" AS "element",
+  "t4"."_item4_0"."system" AS "system",
+  "t4"."_item4_0"."code" AS "code"
+FROM (
+  SELECT
+    "t3"."site",
+    "t3"."id",
+    "t3"."version_id",
+    "t3"."sync",
+    "t3"."key",
+    UNNEST("t3"."_rows4_0") AS "_item4_0"
+  FROM (
+    SELECT
+      "t2"."site",
+      "t2"."id",
+      "t2"."version_id",
+      "t2"."sync",
+      "t2"."_resource"."id" AS "key",
+      CASE
+        WHEN COALESCE(
+          LIST_APPLY(
+            LIST_FILTER(
+              (
+                "t2"."_resource"."medicationCodeableConcept"
+              )."coding",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
+              __ibis_param_row0__
+            )."system", 'code': (
+              __ibis_param_row0__
+            )."code"}
+          ),
+          []
+        ) IS NULL
+        OR COALESCE(
+          LIST_APPLY(
+            LIST_FILTER(
+              FLATTEN(
+                LIST_APPLY(
+                  LIST_APPLY(
+                    LIST_FILTER(
+                      LIST_APPLY(
+                        "t2"."_resource"."contained",
+                        LAMBDA __ibis_param_x0__ : FROM_JSON(
+                          __ibis_param_x0__,
+                          '{"resourceType":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
+                        )
+                      ),
+                      LAMBDA __ibis_param_x0__ : (
+                        __ibis_param_x0__
+                      )."resourceType" = 'Medication'
+                    ),
+                    LAMBDA __ibis_param_x0__ : (
+                      __ibis_param_x0__
+                    )."code"
+                  ),
+                  LAMBDA __ibis_param_x0__ : (
+                    __ibis_param_x0__
+                  )."coding"
+                )
+              ),
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
+              __ibis_param_row0__
+            )."system", 'code': (
+              __ibis_param_row0__
+            )."code"}
+          ),
+          []
+        ) IS NULL
+        THEN NULL
+        ELSE LIST_CONCAT(
+          COALESCE(
+            LIST_APPLY(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."medicationCodeableConcept"
+                )."coding",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
+                __ibis_param_row0__
+              )."system", 'code': (
+                __ibis_param_row0__
+              )."code"}
+            ),
+            []
+          ),
+          COALESCE(
+            LIST_APPLY(
+              LIST_FILTER(
+                FLATTEN(
+                  LIST_APPLY(
+                    LIST_APPLY(
+                      LIST_FILTER(
+                        LIST_APPLY(
+                          "t2"."_resource"."contained",
+                          LAMBDA __ibis_param_x0__ : FROM_JSON(
+                            __ibis_param_x0__,
+                            '{"resourceType":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
+                          )
+                        ),
+                        LAMBDA __ibis_param_x0__ : (
+                          __ibis_param_x0__
+                        )."resourceType" = 'Medication'
+                      ),
+                      LAMBDA __ibis_param_x0__ : (
+                        __ibis_param_x0__
+                      )."code"
+                    ),
+                    LAMBDA __ibis_param_x0__ : (
+                      __ibis_param_x0__
+                    )."coding"
+                  )
+                ),
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
+                __ibis_param_row0__
+              )."system", 'code': (
+                __ibis_param_row0__
+              )."code"}
+            ),
+            []
+          )
+        )
+      END AS "_rows4_0"
+    FROM (
+      SELECT
+        *
+      FROM (
+        SELECT
+          "t0"."site",
+          "t0"."id",
+          "t0"."version_id",
+          "t0"."sync",
+          FROM_JSON(
+            CASE
+              WHEN "t0"."resource" = ''
+              THEN ERROR('periop: the text of a resource is empty')
+              ELSE "t0"."resource"
+            END,
+            '{"resourceType":"VARCHAR","id":"VARCHAR","medicationCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"contained":["VARCHAR"]}'
+          ) AS "_resource"
+        FROM "resources" AS "t0"
+      ) AS "t1"
+      WHERE
+        "t1"."_resource"."resourceType" = 'MedicationAdministration'
+    ) AS "t2"
+  ) AS "t3"
+) AS "t4"

@@ -1,0 +1,113 @@
+SELECT
+  "t3"."site",
+  "t3"."id",
+  "t3"."version_id",
+  "t3"."sync",
+  "t3"."key",
+  "t3"."_item4_0"."element" AS "element",
+  "t3"."_item4_0"."system" AS "system",
+  "t3"."_item4_0"."code" AS "code"
+FROM (
+  SELECT
+    "t2"."site",
+    "t2"."id",
+    "t2"."version_id",
+    "t2"."sync",
+    "t2"."key",
+    UNNEST("t2"."_rows4_0") AS "_item4_0"
+  FROM (
+    SELECT
+      "t1"."site",
+      "t1"."id",
+      "t1"."version_id",
+      "t1"."sync",
+      "t1"."_resource"."id" AS "key",
+      CASE
+        WHEN COALESCE(
+          LIST_APPLY(
+            LIST_FILTER(
+              (
+                "t1"."_resource"."code"
+              )."coding",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': (
+              __ibis_param_row0__
+            )."system", 'code': (
+              __ibis_param_row0__
+            )."code"}
+          ),
+          []
+        ) IS NULL
+        OR COALESCE(
+          LIST_APPLY(
+            LIST_FILTER(
+              (
+                "t1"."_resource"."statusReason"
+              )."coding",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_row0__ : {'element': 'statusReason', 'system': (
+              __ibis_param_row0__
+            )."system", 'code': (
+              __ibis_param_row0__
+            )."code"}
+          ),
+          []
+        ) IS NULL
+        THEN NULL
+        ELSE LIST_CONCAT(
+          COALESCE(
+            LIST_APPLY(
+              LIST_FILTER(
+                (
+                  "t1"."_resource"."code"
+                )."coding",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': (
+                __ibis_param_row0__
+              )."system", 'code': (
+                __ibis_param_row0__
+              )."code"}
+            ),
+            []
+          ),
+          COALESCE(
+            LIST_APPLY(
+              LIST_FILTER(
+                (
+                  "t1"."_resource"."statusReason"
+                )."coding",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_row0__ : {'element': 'statusReason', 'system': (
+                __ibis_param_row0__
+              )."system", 'code': (
+                __ibis_param_row0__
+              )."code"}
+            ),
+            []
+          )
+        )
+      END AS "_rows4_0"
+    FROM (
+      SELECT
+        "t0"."site",
+        "t0"."id",
+        "t0"."version_id",
+        "t0"."sync",
+        FROM_JSON(
+          CASE
+            WHEN "t0"."resource" = ''
+            THEN ERROR('periop: the text of a resource is empty')
+            ELSE "t0"."resource"
+          END,
+          '{"resourceType":"VARCHAR","id":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"statusReason":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
+        ) AS "_resource"
+      FROM "resources" AS "t0"
+    ) AS "t1"
+    WHERE
+      "t1"."_resource"."resourceType" = 'Procedure'
+  ) AS "t2"
+) AS "t3"
