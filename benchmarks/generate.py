@@ -9,9 +9,8 @@ passed over, as in a hospital.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -22,7 +21,7 @@ import orjson
 import pyarrow as pa
 
 from connectors.lake import Cursor, Lake
-from connectors.resource import Resource
+from connectors.resource import Resource, read_resource
 from connectors.spool import as_batch
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "alneo"
@@ -41,20 +40,20 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Chart:
-    """One patient of the demo cohort: the id that is to be rewritten, and (resource type, id, JSON text)."""
+    """One patient of the demo cohort: the id that is to be rewritten, and (resource type, JSON text)."""
 
     patient: str
-    resources: tuple[tuple[str, str, str], ...]
+    resources: tuple[tuple[str, str], ...]
 
 
 def charts(folder: Path = FIXTURES) -> tuple[Chart, ...]:
     """The patients of the demo cohort with everything about them, in the order of the files."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for kind in TYPES:
         for line in (folder / f"{kind}.ndjson").read_text(encoding="utf-8").splitlines():
             body = orjson.loads(line)
             subject = body["id"] if kind == "Patient" else body["subject"]["reference"].split("/")[1]
-            found.setdefault(subject, []).append((kind, body["id"], line))
+            found.setdefault(subject, []).append((kind, line))
     return tuple(Chart(patient, tuple(resources)) for patient, resources in found.items())
 
 
@@ -68,19 +67,18 @@ def _endless(random: Random, known: tuple[Chart, ...]) -> Iterator[Resource]:
     while True:
         patient = f"P{number:06d}"
         own = known[number % len(known)]
-        for kind, identifier, text in own.resources:
-            yield _clone(random, kind, identifier, text, own.patient, patient)
+        for kind, text in own.resources:
+            yield _clone(random, kind, text, own.patient, patient)
         for nth in range(PER_PATIENT - len(own.resources)):
             yield _filler(random, patient, nth)
         number += 1
 
 
-def _clone(random: Random, kind: str, identifier: str, text: str, old: str, new: str) -> Resource:
+def _clone(random: Random, kind: str, text: str, old: str, new: str) -> Resource:
     extra: Json = {"text": _narrative(f"{kind} {_words(random, 8)}")}
     if kind == "Patient":
         extra |= _demographics(random)
-    rewritten = text.replace(old, new)
-    return _resource(kind, identifier.replace(old, new), new, f"{rewritten[:-1]},{_text(extra)[1:]}")
+    return as_received(f"{text.replace(old, new)[:-1]},{_text(extra)[1:]}")
 
 
 def _demographics(random: Random) -> Json:
@@ -104,7 +102,7 @@ def _filler(random: Random, patient: str, nth: int) -> Resource:
         "identifier": [{"system": f"urn:hospital:{kind.lower()}", "value": number}],
         "subject": {"reference": f"Patient/{patient}"},
     }
-    return _resource(kind, f"{patient}-{nth}", patient, _text(head | body))
+    return as_received(_text(head | body))
 
 
 def _dose(random: Random) -> Json:
@@ -245,19 +243,17 @@ def _text(body: Json) -> str:
     return orjson.dumps(body).decode()
 
 
-def _resource(kind: str, identifier: str, patient: str, text: str) -> Resource:
-    return Resource(kind, identifier, "1", _instant(EXTRACT), patient, _digest(text), text)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def as_received(text: str) -> Resource:
+    """A row of the lake, as a sync makes it of the JSON text of a resource."""
+    resource = read_resource(text.encode(), "generated")
+    assert isinstance(resource, Resource)
+    return resource
 
 
 def second_version(first: Resource) -> Resource:
     """The same resource, changed a day later."""
-    later = _instant(EXTRACT + timedelta(days=1))
-    text = first.raw.replace('"versionId":"1"', '"versionId":"2"', 1).replace(_instant(EXTRACT), later, 1)
-    return replace(first, version_id="2", last_updated=later, digest=_digest(text), raw=text)
+    text = first.raw.replace('"versionId":"1"', '"versionId":"2"', 1)
+    return as_received(text.replace(_instant(EXTRACT), _instant(EXTRACT + timedelta(days=1)), 1))
 
 
 def batches(resources: Iterator[Resource]) -> Iterator[pa.RecordBatch]:

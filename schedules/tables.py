@@ -24,11 +24,13 @@ from ibis import _
 
 from connectors.lake import SCHEMA, Lake, LakeFile
 from mappers.engine import DuckDBEngine
-from mappers.viewdefinition import ViewDefinition, sql, view_table
+from mappers.viewdefinition import ViewDefinition, sql
 
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
 BUILT = "periop.view"
 VERSION = ("site", "id", "version_id", "sync")
+RESOURCES = "resources"  # the name of the table that `mappers.viewdefinition.sql` reads
+BATCH = 100_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,23 @@ def lake_rows(engine: DuckDBEngine, files: Sequence[LakeFile]) -> ir.Table | Non
     return ibis.union(*parts) if len(parts) > 1 else (parts[0] if parts else None)
 
 
+@dataclass(frozen=True)
+class _Snapshot:
+    """The lake at one moment. `ordinal` is read first: a sync that comes meanwhile is for the next refresh."""
+
+    ordinal: int
+    identity: str
+    files: tuple[LakeFile, ...]
+
+    @classmethod
+    def of(cls, lake: Lake) -> _Snapshot:
+        identity = str(DeltaTable(str(lake.path)).metadata().id) if lake.exists() else ""
+        return cls(lake.ordinal(), identity, lake.files())
+
+    def of_type(self, resource_type: str) -> list[LakeFile]:
+        return [file for file in self.files if file.resource_type == resource_type]
+
+
 class ViewStore:
     """The view tables of one data folder."""
 
@@ -69,39 +88,40 @@ class ViewStore:
 
     def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
+        snapshot = _Snapshot.of(lake)
         reports = []
         for name in self._views:
-            report = self._refresh_one(name, lake)
+            report = self._refresh_one(name, snapshot)
             done(report)
             reports.append(report)
         return reports
 
-    def _refresh_one(self, name: str, lake: Lake) -> ViewReport:
+    def _refresh_one(self, name: str, lake: _Snapshot) -> ViewReport:
         folder = self._folder(name, lake)
-        built, ordinal = _built_to(folder), lake.ordinal()
-        if built is not None and built > ordinal:  # an older copy of the lake was put back
+        built = _built_to(folder)
+        if built is not None and built > lake.ordinal:  # an older copy of the lake was put back
             shutil.rmtree(folder)
             built = None
-        written = self._append(folder, name, lake, built or 0) if built is None or built < ordinal else 0
+        written = self._append(folder, name, lake, built or 0) if built is None or built < lake.ordinal else 0
         for stale in folder.parent.iterdir():
             if stale != folder:
                 shutil.rmtree(stale)
         return ViewReport(name, written, built is None)
 
-    def _append(self, folder: Path, name: str, lake: Lake, built: int) -> int:
+    def _append(self, folder: Path, name: str, lake: _Snapshot, built: int) -> int:
         """One commit: the rows of the syncs after `built`, and up to which sync the view is built now."""
-        view, ordinal = self._views[name], lake.ordinal()
-        rows = lake_rows(self._engine, lake.files(view.resource))
+        rows = lake_rows(self._engine, lake.of_type(self._views[name].resource))
         rows = self._empty("no_resources", SCHEMA) if rows is None else rows
-        fresh = rows.filter(_["sync"] > built, _["sync"] <= ordinal, ~_["deleted"])
-        batches = read_batches(self._engine, view_table(view, fresh, keep=VERSION))
+        fresh = rows.filter(_["sync"] > built, _["sync"] <= lake.ordinal, ~_["deleted"])
+        self._engine.con.create_view(RESOURCES, fresh, overwrite=True)
+        batches = self._engine.con.con.sql(self._compiled[name]).to_arrow_reader(BATCH)
         counted = _Counted(batches)
         folder.mkdir(parents=True, exist_ok=True)
         write_deltalake(
             str(folder),
             pa.RecordBatchReader.from_batches(batches.schema, counted),
             mode="append",
-            commit_properties=CommitProperties(app_transactions=[Transaction(BUILT, ordinal, None)]),
+            commit_properties=CommitProperties(app_transactions=[Transaction(BUILT, lake.ordinal, None)]),
         )
         return counted.rows
 
@@ -109,44 +129,49 @@ class ViewStore:
         self._engine.con.con.register(name, schema.empty_table())
         return self._engine.con.table(name)
 
-    def _folder(self, name: str, lake: Lake) -> Path:
-        identity = DeltaTable(str(lake.path)).metadata().id if lake.exists() else ""
-        return self._path / name / hashlib.sha256(f"{identity}\n{self._compiled[name]}".encode()).hexdigest()[:16]
+    def _folder(self, name: str, lake: _Snapshot) -> Path:
+        digest = hashlib.sha256(f"{lake.identity}\n{self._compiled[name]}".encode()).hexdigest()
+        return self._path / name / digest[:16]
 
     def current(self, lake: Lake) -> dict[str, ir.Table]:
         """The current rows of every view, without the version columns."""
-        superseded = {kind: self._superseded(lake, kind) for kind in {view.resource for view in self._views.values()}}
+        snapshot = _Snapshot.of(lake)
+        superseded: dict[str, ir.Table | None] = {}
         tables = {}
         for name, view in self._views.items():
-            rows, old = self._rows(name, lake), superseded[view.resource]
+            if view.resource not in superseded:
+                superseded[view.resource] = self._superseded(snapshot, view.resource)
+            rows, old = self._rows(name, snapshot), superseded[view.resource]
             tables[name] = (rows if old is None else rows.anti_join(old, list(VERSION))).drop("version_id", "sync")
         return tables
 
-    def _rows(self, name: str, lake: Lake) -> ir.Table:
-        """All rows of a view table; a view of which no resource has come yet has no file."""
+    def _rows(self, name: str, lake: _Snapshot) -> ir.Table:
+        """All rows of a view table; that of a view to which no resource has come yet has no file."""
         table = DeltaTable(str(self._folder(name, lake)))
         if files := table.file_uris():
             return self._engine.read_parquet(files)
         return self._empty(f"no_{name}", pa.schema(table.schema().to_arrow()))
 
-    def _superseded(self, lake: Lake, resource_type: str) -> ir.Table | None:
-        """(site, id, version_id, sync) of every version but the newest; None where there is no resource.
+    def _superseded(self, lake: _Snapshot, resource_type: str) -> ir.Table | None:
+        """(site, id, version_id, sync) of what is no longer current; None where there is no resource.
 
-        A deletion is a version, and no view has rows of it: after one, all versions with rows are superseded.
+        A deletion is a version of which no view has rows: after one, every version with rows is superseded.
         """
-        rows = lake_rows(self._engine, lake.files(resource_type))
+        rows = lake_rows(self._engine, lake.of_type(resource_type))
         if rows is None:
             return None
         resource = ["site", "id"]
-        several = rows.group_by(resource).agg(versions=_.count()).filter(_["versions"] > 1)
         newest_first = [
             _["last_updated"].try_cast("timestamp('UTC')").desc(nulls_first=False),
             _["sync"].desc(),
             _["version_id"].desc(),
         ]
+        several = rows.group_by(resource).agg(versions=_.count()).filter(_["versions"] > 1)
+        versions = rows.select(*VERSION, "last_updated", "deleted").semi_join(several, resource)
         nth = ibis.row_number().over(ibis.window(group_by=resource, order_by=newest_first))
-        versions = rows.select(*VERSION, "last_updated").semi_join(several, resource).mutate(nth=nth)
-        return materialise(self._engine, f"superseded_{resource_type}", versions.filter(_["nth"] > 0).select(*VERSION))
+        current = versions.mutate(nth=nth).filter(_["nth"] == 0, ~_["deleted"])
+        superseded = versions.anti_join(current, list(VERSION)).select(*VERSION)
+        return materialise(self._engine, f"superseded_{resource_type}", superseded)
 
 
 class _Counted:
@@ -167,11 +192,6 @@ def _built_to(folder: Path) -> int | None:
     if not DeltaTable.is_deltatable(str(folder)):
         return None
     return DeltaTable(str(folder)).transaction_version(BUILT)
-
-
-def read_batches(engine: DuckDBEngine, table: ir.Table, rows: int = 100_000) -> pa.RecordBatchReader:
-    """The rows of `table` as a stream of record batches of at most `rows`."""
-    return engine.con.con.sql(str(engine.con.compile(table))).to_arrow_reader(rows)
 
 
 def materialise(engine: DuckDBEngine, name: str, table: ir.Table) -> ir.Table:

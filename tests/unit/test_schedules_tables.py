@@ -1,0 +1,163 @@
+"""View tables: appended to by night, current by version, built anew for another view or another lake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from connectors.lake import Cursor, Lake
+from connectors.resource import Resource
+from connectors.spool import as_batch
+from mappers.engine import DuckDBEngine
+from mappers.viewdefinition import ViewDefinition
+from schedules.tables import ViewReport, ViewStore
+
+CURSOR = Cursor("test", complete=True)
+GENDER = ViewDefinition.load(
+    {
+        "resourceType": "ViewDefinition",
+        "name": "patient",
+        "status": "active",
+        "resource": "Patient",
+        "select": [{"column": [{"name": "gender", "path": "gender", "type": "code"}]}],
+    }
+)
+
+
+def patient(identifier: str, gender: str, version: str = "1", updated: str | None = None) -> Resource:
+    text = json.dumps({"resourceType": "Patient", "id": identifier, "gender": gender})
+    return Resource("Patient", identifier, version, updated, identifier, "d" * 64, text)
+
+
+def sync(lake: Lake, *resources: Resource, site: str = "a") -> None:
+    lake.append(site, [as_batch(list(resources))], CURSOR)
+
+
+def delete(lake: Lake, resource: Resource) -> None:
+    batch = as_batch([replace(resource, raw="")])
+    deleted = batch.schema.get_field_index("deleted")
+    lake.append("a", [batch.set_column(deleted, "deleted", pa.array([True]))], CURSOR)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ViewStore]:
+    with DuckDBEngine() as engine:
+        yield ViewStore(tmp_path / "views", engine, {"patient": GENDER})
+
+
+def current(store: ViewStore, lake: Lake) -> list[tuple[str, str, str]]:
+    rows = store.current(lake)["patient"].to_pyarrow().to_pylist()
+    return sorted((row["site"], row["id"], row["gender"]) for row in rows)
+
+
+def table(tmp_path: Path) -> DeltaTable:
+    (folder,) = (tmp_path / "views" / "patient").iterdir()
+    return DeltaTable(str(folder))
+
+
+def test_a_night_appends_what_is_new(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"), patient("p2", "male"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=2, rebuilt=True)]
+    first = set(table(tmp_path).file_uris())
+    sync(lake, patient("p3", "other"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=False)]
+    assert first < set(table(tmp_path).file_uris())
+    assert current(store, lake) == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "p3", "other")]
+
+
+def test_after_a_night_without_news_nothing_is_written(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"))
+    store.refresh(lake)
+    assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=False)]
+    assert table(tmp_path).version() == 0
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (("1", "2024-01-01T00:00:00Z"), ("2", "2024-01-02T00:00:00Z")),
+        (("2", "2024-01-01T23:00:00-02:00"), ("1", "2024-01-02T02:00:00Z")),  # instants, not texts
+        (("1", None), ("2", "2024-01-01T00:00:00Z")),  # without an instant is oldest
+        (("2", None), ("1", None)),  # then the later sync
+    ],
+)
+def test_the_newest_version_is_current(
+    older: tuple[str, str | None], newer: tuple[str, str | None], store: ViewStore, lake: Lake
+) -> None:
+    sync(lake, patient("p1", "unknown", *older), patient("p2", "male"))
+    sync(lake, patient("p1", "female", *newer))
+    store.refresh(lake)
+    assert current(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
+
+
+def test_an_older_version_that_comes_later_is_not_current(store: ViewStore, lake: Lake) -> None:
+    sync(lake, patient("p1", "female", "2", "2024-01-02T00:00:00Z"))
+    sync(lake, patient("p1", "unknown", "1", "2024-01-01T00:00:00Z"))
+    store.refresh(lake)
+    assert current(store, lake) == [("a", "p1", "female")]
+
+
+def test_the_same_id_at_two_sites_is_two_resources(store: ViewStore, lake: Lake) -> None:
+    sync(lake, patient("p1", "female"))
+    sync(lake, patient("p1", "male"), site="b")
+    store.refresh(lake)
+    assert current(store, lake) == [("a", "p1", "female"), ("b", "p1", "male")]
+
+
+def test_a_deleted_resource_is_gone_and_comes_back(store: ViewStore, lake: Lake) -> None:
+    sync(lake, patient("p1", "female"), patient("p2", "male"))
+    delete(lake, patient("p1", "", "2"))
+    store.refresh(lake)
+    assert current(store, lake) == [("a", "p2", "male")]
+    sync(lake, patient("p1", "female", "3"))
+    store.refresh(lake)
+    assert current(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
+
+
+def test_a_view_of_which_no_resource_came_is_empty(store: ViewStore, lake: Lake) -> None:
+    assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=True)]
+    assert current(store, lake) == []
+
+
+def test_a_changed_view_is_built_anew_and_the_old_table_deleted(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"))
+    store.refresh(lake)
+    column = {"name": "gender", "path": "'?'", "type": "code"}
+    changed = ViewDefinition.load({"name": "patient", "resource": "Patient", "select": [{"column": [column]}]})
+    with DuckDBEngine() as engine:
+        other = ViewStore(tmp_path / "views", engine, {"patient": changed})
+        assert other.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
+        assert current(other, lake) == [("a", "p1", "?")]
+    assert len(list((tmp_path / "views" / "patient").iterdir())) == 1
+
+
+def test_another_lake_in_the_same_place_is_read_from_its_start(store: ViewStore, lake: Lake) -> None:
+    sync(lake, patient("p1", "female"))
+    store.refresh(lake)
+    shutil.rmtree(lake.path)
+    sync(lake, patient("p2", "male"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
+    assert current(store, lake) == [("a", "p2", "male")]
+
+
+def test_an_older_copy_of_the_lake_is_read_from_its_start(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"))
+    shutil.copytree(lake.path, tmp_path / "backup")
+    sync(lake, patient("p1", "unknown", "2"))
+    store.refresh(lake)
+    shutil.rmtree(lake.path)
+    shutil.move(tmp_path / "backup", lake.path)
+    assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
+    assert current(store, lake) == [("a", "p1", "female")]
