@@ -104,9 +104,9 @@ def _baseline(query: Callable[[str, Any], str]) -> Figures:
 
     with DuckDBEngine() as engine:
         queries = [query(view.resource, touched(view)) for view in load_views().values()]
-        started = time.perf_counter()
+        spent = Stopwatch()
         rows = sum(batch.num_rows for query in queries for batch in engine.con.con.sql(query).to_arrow_reader(BATCH))
-        return {"seconds": time.perf_counter() - started, "rows": rows}
+        return {**spent.figures(), "rows": rows}
 
 
 def touched(view: Any) -> Any:
@@ -257,7 +257,7 @@ def compared(made: Figures, runs: dict[str, list[Figures]]) -> list[tuple[str, s
 
 
 def _median(runs: list[Figures], figure: str) -> float:
-    return median(run[figure] for run in runs)
+    return float(median(run[figure] for run in runs))
 
 
 def _times(runs: list[Figures]) -> str:

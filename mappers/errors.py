@@ -1,6 +1,7 @@
 """The errors of the mapping, one tree.
 
 MappingError              anything a mapping cannot do; one sentence for a person, never patient data
+├── TerminologyError      a value set or concept map cannot be read, or no file defines its name
 └── ViewError             a ViewDefinition is wrong; `element` names the place: `select[0].column[2].path`
     ├── UnsupportedError  it is right by the specification, but not supported here
     └── CardinalityError  it is right, but a resource has several values where a column takes one
@@ -11,6 +12,10 @@ from __future__ import annotations
 
 class MappingError(Exception):
     """Root of the errors of this package."""
+
+
+class TerminologyError(MappingError):
+    """A value set or concept map that cannot be read, or a name that no file defines."""
 
 
 class ViewError(MappingError):

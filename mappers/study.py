@@ -33,7 +33,6 @@ class Eligibility(Part):
 
     stages: tuple[str, ...]
     alk: tuple[str, ...] = ("POSITIVE",)
-    stage_lookback_days: Annotated[int, Field(ge=0)] = 365
 
 
 class Treatment(Part):

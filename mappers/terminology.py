@@ -18,6 +18,8 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from mappers.errors import TerminologyError
+
 SHIPPED = Path(__file__).parent / "valuesets"
 KEYS = ("site", "id")
 
@@ -30,10 +32,6 @@ _SCHEMA = pa.schema(
         ("rank", pa.int32()),
     ]
 )
-
-
-class TerminologyError(Exception):
-    """A value set or concept map that cannot be read, or a name that no file defines."""
 
 
 def _members(resource: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
@@ -97,8 +95,11 @@ def load_terminology(*folders: Path) -> Terminology:
     """Read every ``*.json`` of the shipped folder and of `folders`; a later folder replaces a file of the same name.
 
     Raises:
-        TerminologyError: a file is not a FHIR ValueSet or ConceptMap.
+        TerminologyError: a folder is not there, or a file is not a FHIR ValueSet or ConceptMap.
     """
+    for folder in folders:
+        if not folder.is_dir():
+            raise TerminologyError(f"{folder}: no such folder; correct mapping.terminology in periop.toml")
     files = {path.stem: path for folder in (SHIPPED, *folders) for path in sorted(folder.glob("*.json"))}
     records: list[dict[str, object]] = []
     for name, path in sorted(files.items()):

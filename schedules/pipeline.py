@@ -100,12 +100,16 @@ class Pipeline:
         from schedules.tables import ViewStore, load_views
 
         lake = Lake(settings.lake_dir)
-        with DuckDBEngine(hmac_key=pseudonym_key(settings, self.environ), temp_directory=settings.data_dir) as engine:
+        key, spill = pseudonym_key(settings, self.environ), settings.data_dir / "spill"
+        with DuckDBEngine(hmac_key=key, temp_directory=spill) as engine:
             progress("flattening new resources")
             store = ViewStore(settings.data_dir / "views", engine, load_views(*settings.view_dirs))
             reports = store.refresh(lake)
             terminology = load_terminology(*settings.terminology_dirs)
-            cohorts = build_cohorts(engine, store.current(lake), terminology, study, progress)
+            views = store.current(lake, settings.site_names)
+            for site in sorted({file.site for file in lake.files()} - set(settings.site_names)):
+                progress(f"site {site} is in the lake but not in periop.toml: left out")
+            cohorts = build_cohorts(engine, views, terminology, study, progress)
         set_aside = {site: quarantined(settings.quarantine_dir, site) for site in settings.site_names}
         write_cohorts(cohorts, set_aside, settings.cohort_dir)
         main = cohorts[None]

@@ -24,6 +24,7 @@ from ibis import _
 
 from connectors.lake import SCHEMA, Lake, LakeFile
 from mappers.engine import DuckDBEngine
+from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql
 
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
@@ -43,9 +44,33 @@ class ViewReport:
 
 
 def load_views(*folders: Path) -> dict[str, ViewDefinition]:
-    """The ViewDefinitions of the shipped folder and of `folders`, by file name; a later folder replaces a view."""
-    files = {path.stem: path for folder in (SHIPPED_VIEWS, *folders) for path in sorted(folder.glob("*.json"))}
-    return {name: ViewDefinition.load(path) for name, path in sorted(files.items())}
+    """The ViewDefinitions of the shipped folder and of `folders`, by file name; a later folder replaces a view.
+
+    Raises:
+        ViewError: a folder is not there, a view cannot be compiled, or it lacks a column that the cohort reads.
+    """
+    shipped = {path.stem: ViewDefinition.load(path) for path in sorted(SHIPPED_VIEWS.glob("*.json"))}
+    views = dict(shipped)
+    for folder in folders:
+        if not folder.is_dir():
+            raise ViewError(str(folder), "no such folder; correct mapping.views in periop.toml")
+        for path in sorted(folder.glob("*.json")):
+            views[path.stem] = _own_view(path, shipped.get(path.stem))
+    return views
+
+
+def _own_view(path: Path, replaced: ViewDefinition | None) -> ViewDefinition:
+    """A view of the hospital's own, compiled once to see its faults, with every column of the one it replaces."""
+    try:
+        view = ViewDefinition.load(path)
+        sql(view, VERSION)
+    except ViewError as error:
+        raise ViewError(f"{path}: {error.element}", error.problem) from None
+    given = {column.name for column in view.columns()}
+    missing = [column.name for column in (replaced.columns() if replaced else ()) if column.name not in given]
+    if missing:
+        raise ViewError(str(path), f"lacks the column(s) {', '.join(missing)} that the cohort reads; add them")
+    return view
 
 
 def lake_rows(engine: DuckDBEngine, files: Sequence[LakeFile]) -> ir.Table | None:
@@ -133,8 +158,8 @@ class ViewStore:
         digest = hashlib.sha256(f"{lake.identity}\n{self._compiled[name]}".encode()).hexdigest()
         return self._path / name / digest[:16]
 
-    def current(self, lake: Lake) -> dict[str, ir.Table]:
-        """The current rows of every view, without the version columns."""
+    def current(self, lake: Lake, sites: Sequence[str]) -> dict[str, ir.Table]:
+        """The current rows of every view that came from `sites`, without the version columns."""
         snapshot = _Snapshot.of(lake)
         superseded: dict[str, ir.Table | None] = {}
         tables = {}
@@ -142,6 +167,7 @@ class ViewStore:
             if view.resource not in superseded:
                 superseded[view.resource] = self._superseded(snapshot, view.resource)
             rows, old = self._rows(name, snapshot), superseded[view.resource]
+            rows = rows.filter(_["site"].isin(list(sites)))
             tables[name] = (rows if old is None else rows.anti_join(old, list(VERSION))).drop("version_id", "sync")
         return tables
 

@@ -44,6 +44,7 @@ PUBLISHED = [
 ]
 ASSESSED = ("CR", "PR", "SD", "PD", "NO PROGRESSION", "WORSENED", "PROGRESSION", "RECURRENCE")
 FAILED = ("PD", "PROGRESSION", "RECURRENCE")
+RESIDUAL = ("R1", "R2")
 
 _FACT = (*KEY, "id", "date", "dtf", "value", "domain", "variable", "source")
 
@@ -58,6 +59,9 @@ def tumour_assessments(sources: Sources) -> ir.Table:
             "disease-status",
         ),
     ]
+    if sources.study.events.r1_r2_is_event:
+        margin = facts.asked(sources, facts.observations(sources), "residual-tumour-code")
+        observed.append(facts.valued(sources, margin, "residual-tumour"))
     parts = [
         rows.select(
             *KEY,
@@ -84,17 +88,20 @@ def tumour_assessments(sources: Sources) -> ir.Table:
             source=facts.reference("condition", _["id"]),
         )
     )
-    return ibis.union(*parts).filter(_["value"].isin(ASSESSED)).select(*_FACT)
+    return ibis.union(*parts).filter(_["value"].isin(ASSESSED + RESIDUAL)).select(*_FACT)
 
 
 def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
-    """Assessments that are events; mCODE "worsened" is not RECIST progression unless the study says so."""
+    """Findings that are events; mCODE "worsened" is not RECIST progression unless the study says so.
+
+    R1 and R2 are among the findings only where the study counts residual tumour as an event.
+    """
     failed = FAILED + (("WORSENED",) if sources.study.events.worsened_is_progression else ())
-    return assessed.filter(_["value"].isin(failed))
+    return assessed.filter(_["value"].isin(failed + RESIDUAL))
 
 
 def _first_failure(sources: Sources, assessed: ir.Table, base: ir.Table, origin: str) -> ir.Table:
-    """The first failure after `origin`; one before surgery is PROGRESSION, one after it RECURRENCE."""
+    """The first failure after `origin`: PROGRESSION before surgery, after it RECURRENCE or RESIDUAL TUMOUR."""
     rows = _failures(sources, assessed).join(base.select(*KEY, "SURGDT", origin=_[origin]), list(KEY))
     first = first_by(rows.filter(_["date"] > _["origin"]), _["date"], _["domain"].desc(), _["id"])
     after = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
@@ -105,7 +112,9 @@ def _first_failure(sources: Sources, assessed: ir.Table, base: ir.Table, origin:
         failed_domain=_["domain"],
         failed_variable=_["variable"],
         failed_source=_["source"],
-        failed_as=after.ifelse("RECURRENCE", "PROGRESSION"),
+        failed_as=ibis.cases(
+            (_["value"].isin(RESIDUAL), "RESIDUAL TUMOUR"), (after, "RECURRENCE"), else_="PROGRESSION"
+        ),
     )
 
 

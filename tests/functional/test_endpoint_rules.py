@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from mappers.study import load_study
 from tests.cohorts import Ran, pseudonym, run_folder
 from tests.invented import SCT, START, Invented, concept, day, eligible, operated, write
 
@@ -283,3 +285,13 @@ def test_adverse_events(ran: Ran, patient: str, expected: list[Any]) -> None:
 def test_a_partial_date_is_imputed_with_its_flag(ran: Ran) -> None:
     (row,) = rows(ran, "adae", "ae-month").to_dict("records")
     assert (row["ASTDT"].isoformat(), row["ASTDTF"]) == ("2023-01-15", "D")
+
+
+def test_residual_tumour_is_an_event_where_the_study_says_so(ran: Ran, tmp_path: Path) -> None:
+    assert time(ran, "margin-worst", "EFS") == ("NO EVENT", 2, 0)
+    study = load_study("alneo")
+    events = study.events.model_copy(update={"r1_r2_is_event": True})
+    folder = write([p for p in PATIENTS if p.id.startswith("margin")], tmp_path / "fhir")
+    other = run_folder(tmp_path / "data", folder, study.model_copy(update={"events": events}))
+    assert time(other, "margin-worst", "EFS") == ("RESIDUAL TUMOUR", 0, 76)
+    assert time(other, "margin-rx", "EFS") == ("NO EVENT", 2, 0)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from connectors.lake import Lake
-from tests.cohorts import ALNEO, TABLES, Ran, run_folder
+from mappers.errors import MappingError, ViewError
+from mappers.study import load_study
+from mappers.terminology import load_terminology
+from schedules.pipeline import Pipeline
+from schedules.settings import FolderSite, Settings
+from schedules.tables import SHIPPED_VIEWS, load_views
+from tests.cohorts import ALNEO, KEY, TABLES, Ran, run_folder
 
 
 def change(folder: Path, identifier: str, **elements: object) -> None:
@@ -65,3 +72,41 @@ def test_the_appended_views_give_what_views_built_anew_give(nights: tuple[Ran, R
     anew = run_folder(second.settings.data_dir, folder)
     for name, table in appended.items():
         pd.testing.assert_frame_equal(anew.table(name), table)
+
+
+def test_a_site_that_is_configured_no_more_is_left_out(tmp_path: Path) -> None:
+    both = Settings(
+        data_dir=tmp_path,
+        sites=tuple(FolderSite(name=name, kind="folder", path=ALNEO) for name in ("milan", "rome")),
+    )
+    pipeline, study = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY}), load_study("alneo")
+    pipeline.sync(both, ["milan", "rome"], full=False, progress=lambda _: None)
+    assert pipeline.map_lake(both, study, progress=lambda _: None).enrolled == 66
+    told: list[str] = []
+    rome = both.model_copy(update={"sites": both.sites[1:]})
+    assert pipeline.map_lake(rome, study, progress=told.append).enrolled == 33
+    assert "site milan is in the lake but not in periop.toml: left out" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"select": [{"column": [{"name": "key", "path": "foo()"}]}]}, "select[0].column[0].path: unknown function"),
+        ({"select": [{"column": [{"name": "key", "path": "id"}]}]}, "lacks the column(s) patient, status"),
+    ],
+)
+def test_a_view_of_the_hospitals_own_with_a_fault_is_named_with_its_file(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    view = json.loads((SHIPPED_VIEWS / "observation.json").read_text()) | change
+    (tmp_path / "observation.json").write_text(json.dumps(view))
+    with pytest.raises(ViewError) as error:
+        load_views(tmp_path)
+    assert str(error.value).startswith(str(tmp_path / "observation.json"))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("load", [load_views, load_terminology])
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, load: Callable[[Path], object]) -> None:
+    with pytest.raises(MappingError, match="no such folder; correct mapping"):
+        load(tmp_path / "valuesetz")
