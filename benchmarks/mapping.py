@@ -24,7 +24,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mappers.shape import Shape
+    from mappers.viewdefinition import ViewDefinition
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -76,7 +80,7 @@ def baseline_parquet(folder: Path) -> Figures:
 
     lake = Lake(folder / "lake")
 
-    def query(resource_type: str, shape: Any) -> str:
+    def query(resource_type: str, shape: Shape) -> str:
         columns = ", ".join(f"parsed['{name}'] AS \"{name}\"" for name in shape.children)
         paths = [file.path for file in lake.files(resource_type)]
         return (
@@ -91,14 +95,14 @@ def baseline_ndjson(folder: Path) -> Figures:
     """DuckDB alone, from NDJSON files: `read_ndjson` with the touched elements as explicit columns."""
     from ibis.backends.sql.datatypes import DuckDBType
 
-    def query(resource_type: str, shape: Any) -> str:
-        columns = {name: DuckDBType.to_string(dtype) for name, dtype in shape.dtype().fields.items()}
+    def query(resource_type: str, shape: Shape) -> str:
+        columns = {name: DuckDBType.to_string(dtype) for name, dtype in shape.dtype().items()}
         return f"SELECT * FROM read_ndjson('{folder}/{resource_type}.ndjson', columns = {columns!r})"
 
     return _baseline(query)
 
 
-def _baseline(query: Callable[[str, Any], str]) -> Figures:
+def _baseline(query: Callable[[str, Shape], str]) -> Figures:
     from mappers.engine import DuckDBEngine
     from schedules.tables import load_views
 
@@ -109,7 +113,7 @@ def _baseline(query: Callable[[str, Any], str]) -> Figures:
         return {**spent.figures(), "rows": rows}
 
 
-def touched(view: Any) -> Any:
+def touched(view: ViewDefinition) -> Shape:
     """The shape of a view: the elements that its paths touch, with their types."""
     from mappers.collection import Scope
     from mappers.fhirpath import resource as focus_on
@@ -117,6 +121,7 @@ def touched(view: Any) -> Any:
 
     focus = focus_on(view.resource, Scope())
     compile_select_list(view, focus)
+    assert focus.shape is not None
     return focus.shape
 
 
@@ -145,16 +150,17 @@ def whole_map(folder: Path) -> Figures:
     from schedules.settings import load_settings, load_study
 
     settings, study = load_settings(folder / "periop.toml"), load_study("alneo")
-    stages: list[tuple[float, str]] = []
-    started = time.perf_counter()
+    begins: list[tuple[str, float]] = []
+    spent = Stopwatch()
     report = Pipeline({}).map_lake(
-        settings, study, progress=lambda what: stages.append((time.perf_counter() - started, what))
+        settings, study, progress=lambda what: begins.append((what, spent.figures()["seconds"]))
     )
-    seconds = time.perf_counter() - started
-    ends = [*(begin for begin, _ in stages[1:]), seconds]
+    figures = spent.figures()
+    ends = [*(begin for _, begin in begins[1:]), figures["seconds"]]
+    stages = [(what, end - begin) for (what, begin), end in zip(begins, ends, strict=True)]
     return {
-        "seconds": seconds,
-        "stages": [(what, end - begin) for (begin, what), end in zip(stages, ends, strict=True)],
+        **figures,
+        "stages": stages,
         "patients": report.patients,
         "enrolled": report.enrolled,
         "peak": peak_memory(),
@@ -274,8 +280,9 @@ def _ratios(own: list[Figures], other: list[Figures], target: float | None = Non
 def mapping(mapped: Figures) -> list[tuple[str, str]]:
     met = "met" if mapped["peak"] < MEMORY_TARGET else "MISSED"
     stages = [(f"  {what}", f"{seconds:.1f} s") for what, seconds in mapped["stages"]]
+    times = f"{mapped['seconds']:.1f} s, processor {mapped['processor']:.1f} s"
     return [
-        ("whole map", f"{mapped['seconds']:.1f} s ({mapped['patients']:,} patients, {mapped['enrolled']:,} enrolled)"),
+        ("whole map", f"{times} ({mapped['patients']:,} patients, {mapped['enrolled']:,} enrolled)"),
         *stages,
         ("peak memory, map", f"{mapped['peak'] / 1e6:,.0f} MB (target below {MEMORY_TARGET / 1e6:,.0f} MB: {met})"),
     ]

@@ -15,8 +15,19 @@ from zoneinfo import ZoneInfo
 from rich.text import Text
 
 from mappers.study import study_path
+from schedules.credentials import private_folder
 from schedules.errors import ConfigError, Exit
-from schedules.night import Outcome, missing_sites, plain, recorded_run, release_cohort, run_night, sync_sites
+from schedules.night import (
+    Outcome,
+    estimate,
+    map_lake,
+    missing_sites,
+    plain,
+    recorded_run,
+    release_cohort,
+    run_night,
+    sync_sites,
+)
 from schedules.session import Session
 from schedules.settings import STARTER_FILE, Disclosure, Settings, check_sites
 from schedules.stages import Stages
@@ -36,7 +47,10 @@ def run_demo(session: Session, out: Path) -> Exit:
     from schedules.terminal import comparison
 
     session.log(logging.WARNING)
-    settings = demo_settings(out, demo_cohort())
+    cohort = demo_cohort()
+    if not out.exists():
+        private_folder(out)
+    settings = demo_settings(out, cohort)
     session.data_dir = settings.data_dir
     study = session.study(settings.study)
     with session.watch() as watch:
@@ -92,8 +106,7 @@ def run_map(session: Session, json_wanted: bool) -> Exit:
     settings = _settings(session)
     study = session.study(settings.study)
     with session.watch() as watch, recorded_run(settings, "map", session.now) as (_, run):
-        mapped = _stages(session, settings).map_lake(settings, study, progress=watch.step)
-        run.detail["map"] = dataclasses.asdict(mapped)
+        mapped = map_lake(settings, study, _stages(session, settings), watch, run)
     if json_wanted:
         session.show_json(dataclasses.asdict(mapped))
     else:
@@ -125,9 +138,7 @@ def run_analyze(
     name = study_name or settings.study
     study = session.study(name)
     with recorded_run(settings, "analyze", session.now) as (ledger, run):
-        missing = missing_sites(settings, ledger)
-        least = settings.disclosure.min_cell
-        released = _stages(session, settings).analyze(settings.cohort_dir, study, least, missing)
+        released = estimate(settings, study, _stages(session, settings), missing_sites(settings, ledger))
         run.exit_code = _analysis_code(released)
     return _show_results(session, released, study, name, json_wanted)
 

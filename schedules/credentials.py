@@ -1,9 +1,11 @@
-"""Secrets by the name of an environment variable or of a file, and the key of the pseudonyms."""
+"""What keeps data private: secrets by the name of an environment variable or of a file, the certificates
+to trust, the key of the pseudonyms, and the folder of it all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,6 +54,28 @@ def authorization(site: SearchSite, environ: Mapping[str, str]) -> tuple[str, st
             return None
 
 
+def trusted(site: SearchSite) -> ssl.SSLContext | bool:
+    """Who may sign the certificate of `site`: those in its `ca_file` and nobody else, or True for the
+    public authorities.
+
+    Raises `ConfigError` when the file cannot be read or holds no certificate.
+    """
+    if site.ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=site.ca_file)
+    except ssl.SSLError:
+        problem, remedy = "holds no certificate in PEM form", "give blocks of -----BEGIN CERTIFICATE-----"
+    except OSError as error:
+        problem, remedy = f"cannot be read ({error.strerror})", "check path and permissions"
+    raise ConfigError(f"{site.ca_file}: the ca_file of site {site.name} {problem}; {remedy}")
+
+
+def private_folder(folder: Path) -> None:
+    """Make `folder`, which only its owner may enter; the mode of one that is there stays as it is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
     """The key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), else
     `pseudonym.key`.
@@ -93,7 +117,7 @@ def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
 def _create_key(file: Path) -> None:
     """Written whole beside its place, then linked: of two processes at once, one makes it and both read
     the same."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(file.parent)
     draft = file.with_name(f".{KEY_FILE}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

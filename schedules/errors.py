@@ -6,6 +6,7 @@ PeriopError                 1    what happened, where, and what to do
 ├── LockBusyError          75    another run holds the data directory
 ├── LedgerError             1    runs.sqlite cannot be read; says how to repair it
 ├── NoSiteError             1    no site could be synchronised, so nothing newer can be released
+├── NothingYetError         1    what a command reads has not been made yet; says which command makes it
 └── PublishError            1    a release cannot be written or delivered
 
 StopRequested             130    a KeyboardInterrupt: the service was told to stop and stops at the next
@@ -69,6 +70,10 @@ class LedgerError(PeriopError):
 
 class NoSiteError(PeriopError):
     """Not one site could be synchronised."""
+
+
+class NothingYetError(PeriopError):
+    """The lake or the cohort tables that a command reads have not been made yet."""
 
 
 class PublishError(PeriopError):

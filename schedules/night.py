@@ -4,6 +4,7 @@ What a run ends with:
 
     all sites refused the credentials      AuthenticationFailed
     no site could be synchronised          NoSiteError
+    no site has ever sent a resource       NothingYetError
     disclosure control left no estimate    WITHHELD, and no release
     a site is missing or incomplete        PARTIAL, said in the release
     else                                   OK
@@ -15,12 +16,15 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectors.errors import AuthenticationError, ConnectorError, FolderError, ServerError
 from connectors.report import Progress, SyncReport
-from schedules.errors import AuthenticationFailed, Exit, NoSiteError
+from schedules.credentials import private_folder
+from schedules.errors import AuthenticationFailed, Exit, NoSiteError, NothingYetError
 from schedules.lock import run_lock
+from schedules.publish import releases
 from schedules.runs import Clock, Ledger, OpenRun, open_ledger
 from schedules.stages import MapReport, Stages
 
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from mappers.study import Study
     from schedules.publish import PublishReport
     from schedules.settings import Settings
+
+COHORT_TABLES = ("adsl", "adrs", "adtte", "adae")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Outcome:
 def recorded_run(settings: Settings, kind: str, now: Clock) -> Iterator[tuple[Ledger, OpenRun]]:
     """The run lock, the ledger, and a run of `kind` in it, around the body. Runs that a kill left open
     are closed."""
+    private_folder(settings.data_dir)
     with run_lock(settings.data_dir), open_ledger(settings.ledger_file) as ledger:
         ledger.mark_interrupted()
         with ledger.record(kind, now) as run:
@@ -66,8 +73,7 @@ def run_night(
     """All four stages on all sites."""
     with recorded_run(settings, "run", now) as (ledger, run):
         reports = sync_sites(settings, settings.site_names, stages, watch, ledger, run, full=full)
-        mapped = stages.map_lake(settings, study, progress=watch.step)
-        run.detail["map"] = dataclasses.asdict(mapped)
+        mapped = map_lake(settings, study, stages, watch, run)
         outcome = release_cohort(settings, study, stages, watch, missing_sites(settings, ledger), run)
         return dataclasses.replace(outcome, sites=reports, mapped=mapped)
 
@@ -89,7 +95,7 @@ def sync_sites(
         ledger.add_site_report(run.id, report.site, plain(report))
     errors = [error for _, error in attempts if error is not None]
     if errors and len(errors) == len(attempts):
-        _raise_for(reports, errors)
+        _raise_for(reports, errors, settings)
     if any(report.status != "ok" for report in reports):
         run.exit_code = Exit.PARTIAL
     return reports
@@ -106,11 +112,41 @@ def _attempt(
         return SyncReport.failed(site, error), error
 
 
-def _raise_for(reports: Sequence[SyncReport], errors: Sequence[ConnectorError]) -> None:
+def _raise_for(reports: Sequence[SyncReport], errors: Sequence[ConnectorError], settings: Settings) -> None:
     told = "; ".join(f"{report.site}: {' '.join(report.messages)}" for report in reports)
     if all(isinstance(error, AuthenticationError) for error in errors):
         raise AuthenticationFailed(f"{told}; check the secrets that periop.toml names and run again")
-    raise NoSiteError(f"{told}; no site could be synchronised, so the last release stands")
+    standing = "so the last release stands" if releases(settings.releases_dir) else "and there is no release yet"
+    raise NoSiteError(f"{told}; no site could be synchronised, {standing}")
+
+
+def map_lake(settings: Settings, study: Study, stages: Stages, watch: Watch, run: OpenRun) -> MapReport:
+    """Build views and cohort tables. Raises `NothingYetError` where the lake holds nothing of the
+    configured sites."""
+    from connectors.lake import Lake
+
+    if {file.site for file in Lake(settings.lake_dir).files()}.isdisjoint(settings.site_names):
+        raise NothingYetError(
+            f"{settings.lake_dir}: holds no resource of any configured site yet; run `periop sync`, which says "
+            "what each site sent"
+        )
+    mapped = stages.map_lake(settings, study, progress=watch.step)
+    run.detail["map"] = dataclasses.asdict(mapped)
+    return mapped
+
+
+def estimate(settings: Settings, study: Study, stages: Stages, missing: Sequence[str]) -> Released:
+    """What the configured cohort tables give, after disclosure control. Raises `NothingYetError` where
+    they are not there."""
+    folder = settings.cohort_dir
+    absent = [name for name in COHORT_TABLES if not _is_there(folder / name)]
+    if absent:
+        raise NothingYetError(f"{folder}: holds no {', '.join(absent)} yet; run `periop map`")
+    return stages.analyze(folder, study, settings.disclosure.min_cell, missing)
+
+
+def _is_there(table: Path) -> bool:
+    return any(table.with_suffix(suffix).is_file() for suffix in (".parquet", ".csv"))
 
 
 def release_cohort(
@@ -125,7 +161,7 @@ def release_cohort(
 ) -> Outcome:
     """Estimate from the cohort tables and publish; nothing is published when nothing may be released."""
     watch.step("estimating")
-    released = stages.analyze(settings.cohort_dir, study, settings.disclosure.min_cell, missing)
+    released = estimate(settings, study, stages, missing)
     if released.withheld_entirely:
         run.exit_code = Exit.WITHHELD
         return Outcome(run.exit_code, released=released)

@@ -68,11 +68,18 @@ class Pipeline:
         return self._search(settings, site)
 
     def _search(self, settings: Settings, site: SearchSite) -> Source:
+        import logging
+        import time
+
         from connectors.paging import SearchLimits
         from connectors.search import CohortQuery, SearchSource
-        from connectors.transport import TransferLimits
+        from connectors.transport import Timing, TransferLimits
         from mappers.terminology import load_terminology
-        from schedules.credentials import authorization
+        from schedules.credentials import authorization, trusted
+
+        def wait(seconds: float) -> None:
+            logging.getLogger(__name__).warning("%s gave no usable answer; trying again in %.0f s", site.name, seconds)
+            time.sleep(seconds)
 
         codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
         query = CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
@@ -89,6 +96,8 @@ class Pipeline:
                 run=limits.site_seconds,
                 response=limits.max_response_bytes,
             ),
+            timing=Timing(sleep=wait),
+            verify=trusted(site),
         )
 
     def map_lake(self, settings: Settings, study: Study, *, progress: Callable[[str], None]) -> MapReport:

@@ -134,13 +134,14 @@ class FolderSite(Section):
 
 
 class SearchSite(Section):
-    """A FHIR server read by paged search. `allow_plain_http` lets a secret travel unencrypted inside
-    one's network."""
+    """A FHIR server read by paged search. `ca_file`: the authorities to trust in place of the public ones,
+    as PEM. `allow_plain_http` lets a secret travel unencrypted inside one's network."""
 
     name: SiteName
     kind: Literal["search"]
     url: ServerUrl
     auth: Auth = NoAuth()
+    ca_file: FilePath | None = None
     allow_plain_http: bool = False
 
     @model_validator(mode="after")
@@ -178,7 +179,8 @@ class Disclosure(Section):
 
 
 class FolderTarget(Section):
-    """A further folder that receives each release, for instance a share of the registry."""
+    """A folder that receives each release, for instance a share of the registry. Without `path` it is
+    `releases_dir`, where every release is anyway."""
 
     kind: Literal["folder"]
     path: FilePath | None = None

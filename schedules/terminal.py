@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics import wording
-from analytics.estimates import Proportion, Quantiles, Survival
+from analytics.estimates import MedianStatus, Proportion, Quantiles, Survival
+from analytics.grades import is_worst_grade
 
 if TYPE_CHECKING:
     from analytics.disclosure import Released
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from schedules.published import Agreement
 
 WIDE = 140
-TICK, CROSS = "✓", "✗"
+TICK, CROSS, NEITHER = "✓", "✗", "–"
+WITHHELD = "withheld"
+GRID = "Adverse events by term and worst grade are not shown here: a release has them in report.html and results.json."
 
 
 class _Console(Console):
@@ -38,7 +41,10 @@ def console(stream: TextIO) -> Console:
 
 
 def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> RenderableType:
-    """Proportions, medians and survival; beside each the published figure, where there is one."""
+    """Proportions, medians and survival that the study declares; beside each the published figure, where
+    there is one."""
+    declared = [estimate for estimate in released.proportions if not is_worst_grade(estimate.id)]
+    medians: tuple[Quantiles | Survival, ...] = (*released.quantiles, *released.survival)
     published = {row.id: row for row in agreed}
     sites = ", ".join(released.sites) or "none"
     parts: list[RenderableType] = [
@@ -48,9 +54,13 @@ def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> Re
     if released.sites_missing:
         parts.append(Text(f"Partial: without an up-to-date {', '.join(released.sites_missing)}.", style="yellow"))
     parts += [
-        _proportions(released.proportions, published),
-        _medians((*released.quantiles, *released.survival), published),
+        _proportions(declared, published),
+        _medians(medians, published),
     ]
+    if any("suppressed" in _statuses(estimate) for estimate in (*declared, *medians)):
+        parts.append(Text(released.statement))
+    if len(declared) < len(released.proportions):
+        parts.append(Text(GRID))
     return Group(*parts)
 
 
@@ -58,7 +68,7 @@ def comparison(agreed: Sequence[Agreement], title: str) -> RenderableType:
     """The published figures beside ours, ticked where they are equal."""
     table = _table(("Endpoint", "left"), ("Published", "left"), ("Here", "left"), ("", "left"), title=title)
     for row in agreed:
-        table.add_row(*_cells(row.label, row.published, row.here), _tick(row.equal))
+        table.add_row(*_cells(row.label, row.published, row.here), _mark(row))
     return table
 
 
@@ -81,7 +91,7 @@ def _proportions(estimates: Iterable[Proportion], published: dict[str, Agreement
 
 def _counted(estimate: Proportion) -> tuple[str, str, str]:
     if estimate.status != "ok":
-        return wording.WORDS[estimate.status], "", estimate.reason or ""
+        return _word(estimate.status), "", "" if estimate.status == "suppressed" else estimate.reason or ""
     x, n = wording.counts(estimate)
     ci = estimate.ci
     interval = f"{wording.percent_interval(ci)} ({wording.level(ci)})" if ci is not None else ""
@@ -97,12 +107,21 @@ def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agr
 
 
 def _median(estimate: Quantiles | Survival) -> str:
-    if estimate.status != "ok":
-        return wording.WORDS[estimate.status]
-    if isinstance(estimate, Quantiles) and estimate.median_status == "ok":
+    for status in _statuses(estimate):
+        if status != "ok":
+            return _word(status)
+    if isinstance(estimate, Quantiles):
         return wording.quartiles(estimate)
-    unit = f" {'months' if isinstance(estimate, Survival) else estimate.unit}"
-    return wording.median(estimate) + (unit if estimate.median_status == "ok" else "")
+    return f"{wording.median(estimate)} months"
+
+
+def _statuses(estimate: Proportion | Quantiles | Survival) -> tuple[MedianStatus, ...]:
+    """The status of an estimate, and of its median where it has one."""
+    return (estimate.status,) if isinstance(estimate, Proportion) else (estimate.status, estimate.median_status)
+
+
+def _word(status: MedianStatus) -> str:
+    return WITHHELD if status == "suppressed" else wording.WORDS[status]
 
 
 def _published_columns(published: dict[str, Agreement]) -> tuple[tuple[str, str], ...]:
@@ -113,7 +132,7 @@ def _beside(estimate: str, published: dict[str, Agreement]) -> tuple[Text, ...]:
     if not published:
         return ()
     row = published.get(estimate)
-    return (Text(""), Text("")) if row is None else (*_cells(row.published), _tick(row.equal))
+    return (Text(""), Text("")) if row is None else (*_cells(row.published), _mark(row))
 
 
 def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
@@ -201,5 +220,8 @@ def _cells(*texts: str) -> tuple[Text, ...]:
     return tuple(Text(wording.clean(text)) for text in texts)
 
 
-def _tick(equal: bool) -> Text:
-    return Text(TICK, style="green") if equal else Text(CROSS, style="bold red")
+def _mark(row: Agreement) -> Text:
+    """Whether our figure is the published one; neither where ours is withheld."""
+    if row.here == wording.WORDS["suppressed"]:
+        return Text(NEITHER)
+    return Text(TICK, style="green") if row.equal else Text(CROSS, style="bold red")

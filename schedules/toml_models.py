@@ -46,8 +46,19 @@ def validate(model: type[M], content: Mapping[str, Any], file: Path, context: ob
     try:
         return model.model_validate(content, context=context)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=True)
+        faults = _causes(error.errors(include_url=False, include_input=True))
         raise ConfigError("\n".join(f"{file}: {_sentence(model, fault)}" for fault in faults)) from None
+
+
+def _causes(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """`faults` without "too short" of a list that is so only because its items at fault do not count."""
+    places = [fault["loc"] for fault in faults]
+
+    def follows(fault: ErrorDetails) -> bool:
+        depth = len(fault["loc"])
+        return fault["type"] == "too_short" and any(len(p) > depth and p[:depth] == fault["loc"] for p in places)
+
+    return [fault for fault in faults if not follows(fault)]
 
 
 def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
+import stat
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from analytics.disclosure import Released, release
 from analytics.estimates import Interval, Proportion, Quantiles, Results
 from analytics.results import dumps
 from connectors.errors import AuthenticationError, ConnectorError, LakeError, UnavailableError
+from connectors.lake import SCHEMA, Cursor, Lake
 from connectors.report import Counts, Progress, SyncReport
 from mappers.study import Study
 from schedules.cli import main
@@ -31,6 +34,7 @@ from schedules.session import Session
 from schedules.settings import Settings
 from schedules.stages import MapReport
 
+posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CONFIG = """
 [[sites]]
@@ -69,12 +73,21 @@ def results(proportions: Sequence[Proportion], missing: Sequence[str] = ()) -> R
     )
 
 
+def receive(data_dir: Path, site: str) -> None:
+    """Put one resource of `site` into the lake."""
+    columns = [field for field in SCHEMA if field.name not in ("site", "sync")]
+    values = ("Patient", "a", "1", None, "a", False, "0" * 64, "{}")
+    row = pa.RecordBatch.from_pylist([dict(zip((c.name for c in columns), values, strict=True))], pa.schema(columns))
+    Lake(data_dir / "lake").append(site, [row], Cursor("stand-in", complete=True))
+
+
 class StandIn:
     """Stages that give what the test says, and remember what they were asked."""
 
     def __init__(self) -> None:
         self.errors: dict[str, BaseException] = {}
         self.partial: set[str] = set()
+        self.silent: set[str] = set()
         self.proportions = [proportion("response.mpr", 15, 33)]
         self.at_map: Callable[[], None] = lambda: None
         self.asked: list[Any] = []
@@ -87,6 +100,8 @@ class StandIn:
         progress(Progress(site, "Patient", 2, 2))
         if site in self.errors:
             raise self.errors[site]
+        if site not in self.silent:
+            receive(settings.data_dir, site)
         counts = Counts(received=3, stored=2, quarantined=1)
         status, said = ("partial", ("page 2 expired",)) if site in self.partial else ("ok", ())
         return (SyncReport(site, status, counts, {"Patient": counts}, {"not UTF-8": 1}, {}, said, 1),)
@@ -97,7 +112,8 @@ class StandIn:
         self.at_map()
         settings.cohort_dir.mkdir(parents=True, exist_ok=True)
         row = {"SITEID": ["milan"], "DOMAIN": ["Condition"], "ISSUE": ["unknown code"], "COUNT": [2]}
-        pq.write_table(pa.table(row), settings.cohort_dir / "quality.parquet")
+        for name in ("adsl", "adrs", "adtte", "adae", "quality"):
+            pq.write_table(pa.table(row), settings.cohort_dir / f"{name}.parquet")
         return MapReport(patients=40, enrolled=33, views_rebuilt=0, quality_rows=1)
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
@@ -173,6 +189,16 @@ def test_the_published_figure_stands_beside_ours(periop: Terminal) -> None:
     assert lines["response.pcr"].rstrip().endswith("✗")
 
 
+def test_the_grid_of_worst_grades_is_told_and_not_shown(periop: Terminal) -> None:
+    periop("run")
+    assert "worst grade" not in periop.out
+    periop.stages.proportions.append(proportion("safety.adjuvant.asthenia.worst_grade_1", 20, 26))
+    assert periop("run") == 0
+    assert "Label of safety" not in periop.out
+    assert periop.out.count("worst grade are not shown here: a release has them in report.html and results.json") == 1
+    assert periop.json("analyze")["proportions"][1]["x"] == 20
+
+
 def test_run_as_json(periop: Terminal) -> None:
     found = periop.json("run")
     assert (found["exit_code"], found["release"], found["unchanged"], found["withheld"]) == (
@@ -206,7 +232,7 @@ def test_a_site_that_is_incomplete_counts_as_missing(periop: Terminal) -> None:
     ("rome", "code", "said"),
     [
         (AuthenticationError("rome: 401"), 6, "check the secrets"),
-        (UnavailableError("rome: no answer"), 1, "the last release stands"),
+        (UnavailableError("rome: no answer"), 1, "no site could be synchronised, and there is no release yet"),
     ],
 )
 def test_no_site_at_all(periop: Terminal, rome: ConnectorError, code: int, said: str) -> None:
@@ -217,6 +243,13 @@ def test_no_site_at_all(periop: Terminal, rome: ConnectorError, code: int, said:
     assert "Traceback" not in periop.err
     assert periop.out == ""
     assert [site["status"] for site in periop.json("status")["sites"]] == ["failed", "failed"]
+
+
+def test_the_last_release_stands_when_there_is_one(periop: Terminal) -> None:
+    periop("run")
+    periop.stages.errors = {name: UnavailableError(name) for name in ("milan", "rome")}
+    assert periop("run") == 1
+    assert "no site could be synchronised, so the last release stands" in periop.err
 
 
 def test_one_site_that_refuses_credentials_is_partial_among_others_and_6_alone(periop: Terminal) -> None:
@@ -255,7 +288,38 @@ def test_sync_tells_what_became_of_everything(periop: Terminal) -> None:
     assert site["counts"] == {"received": 3, "stored": 2, "identical": 0, "superseded": 0, "quarantined": 1}
 
 
+def test_map_before_any_sync_says_to_run_sync(periop: Terminal) -> None:
+    assert periop("map") == 1
+    assert "lake: holds no resource of any configured site yet; run `periop sync`" in periop.err
+    assert "map" not in periop.stages.asked
+    receive(periop.data, "turin")  # not configured
+    assert periop("map") == 1
+
+
+def test_a_night_in_which_no_site_sends_anything_maps_nothing(periop: Terminal) -> None:
+    periop.stages.silent = {"milan", "rome"}
+    assert periop("run") == 1
+    assert "holds no resource of any configured site yet" in periop.err
+    assert periop.stages.asked == [("sync", "milan", False), ("sync", "rome", False)]
+    periop.stages.silent = {"milan"}
+    assert periop("run") == 0
+
+
+@pytest.mark.parametrize("command", [["analyze"], ["publish"], ["publish", "--dry-run"]])
+def test_before_any_map_the_advice_is_to_map(periop: Terminal, command: list[str]) -> None:
+    periop("sync")
+    assert periop(*command) == 1
+    assert "cohort: holds no adsl, adrs, adtte, adae yet; run `periop map`" in periop.err
+    periop("map")
+    (periop.data / "cohort" / "adae.parquet").rename(periop.data / "cohort" / "adae.csv")
+    assert periop(*command) == 0
+    (periop.data / "cohort" / "adae.csv").unlink()
+    assert periop(*command) == 1
+    assert "holds no adae yet" in periop.err
+
+
 def test_map_tells_the_cohort(periop: Terminal) -> None:
+    periop("sync")
     assert periop("map") == 0
     assert "33 enrolled of 40 patients" in periop.out
     assert periop.json("map")["enrolled"] == 33
@@ -263,6 +327,7 @@ def test_map_tells_the_cohort(periop: Terminal) -> None:
 
 def test_analyze_shows_and_files_nothing(periop: Terminal) -> None:
     periop("sync")
+    periop("map")
     found = periop.json("analyze")
     assert found["schema"] == "periop.results/1"
     assert found["proportions"][0]["x"] == 15
@@ -287,6 +352,7 @@ def test_min_cell_cannot_be_lowered_for_the_configured_sites(periop: Terminal) -
 
 def test_publish_files_what_is_there(periop: Terminal) -> None:
     periop("sync")
+    periop("map")
     assert periop("publish", "--dry-run") == 0
     assert "This would be release 1" in periop.out
     assert not (periop.data / "releases").exists()
@@ -296,8 +362,18 @@ def test_publish_files_what_is_there(periop: Terminal) -> None:
 
 def test_publish_of_sites_that_were_never_synchronised_is_partial(periop: Terminal) -> None:
     periop("sync", "milan")
+    periop("map")
     found = periop.json("publish")
     assert (found["exit_code"], found["sites_missing"], found["release"]) == (3, ["rome"], 1)
+
+
+@posix_only
+def test_the_data_folder_is_made_for_its_owner_alone_and_left_as_it_is_later(periop: Terminal) -> None:
+    periop("sync", "milan")
+    assert stat.S_IMODE(periop.data.stat().st_mode) == 0o700
+    periop.data.chmod(0o750)
+    assert periop("run") == 0
+    assert stat.S_IMODE(periop.data.stat().st_mode) == 0o750
 
 
 def test_status_before_anything(periop: Terminal) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 from pathlib import Path
 
+import certifi
 import pytest
 
-from schedules.credentials import KEY_FILE, PSEUDONYM_KEY, authorization, pseudonym_key, secret
+from schedules.credentials import (
+    KEY_FILE,
+    PSEUDONYM_KEY,
+    authorization,
+    private_folder,
+    pseudonym_key,
+    secret,
+    trusted,
+)
 from schedules.errors import ConfigError
 from schedules.settings import SearchSite, Settings
 
@@ -55,6 +65,15 @@ def test_the_key_is_made_once(tmp_path: Path) -> None:
 
 
 @posix_only
+def test_the_folder_made_for_the_key_is_private_and_one_that_is_there_is_left(tmp_path: Path) -> None:
+    pseudonym_key(settings(tmp_path / "above" / "data"), {})
+    assert stat.S_IMODE((tmp_path / "above" / "data").stat().st_mode) == 0o700
+    (tmp_path / "above" / "data").chmod(0o755)
+    private_folder(tmp_path / "above" / "data")
+    assert stat.S_IMODE((tmp_path / "above" / "data").stat().st_mode) == 0o755
+
+
+@posix_only
 def test_the_key_file_is_private(tmp_path: Path) -> None:
     pseudonym_key(settings(tmp_path), {})
     file = tmp_path / KEY_FILE
@@ -80,3 +99,38 @@ def test_a_lost_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="restore it from a backup, or delete views and cohort"):
         pseudonym_key(settings(tmp_path), {})
     assert not (tmp_path / KEY_FILE).exists()
+
+
+def search_site(ca_file: Path | None) -> SearchSite:
+    content = {"name": "milan", "kind": "search", "url": "https://h/fhir", "ca_file": ca_file}
+    return SearchSite.model_validate(content)
+
+
+def first_certificates(count: int) -> str:
+    """The first `count` public authorities of the `certifi` list, as PEM."""
+    end = "-----END CERTIFICATE-----\n"
+    return end.join([*Path(certifi.where()).read_text().split(end)[:count], ""])
+
+
+def test_only_the_authorities_of_the_file_are_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(first_certificates(2))
+    context = trusted(search_site(file))
+    assert isinstance(context, ssl.SSLContext)
+    assert context.cert_store_stats() == {"x509": 2, "crl": 0, "x509_ca": 2}
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert trusted(search_site(None)) is True
+
+
+@pytest.mark.parametrize("content", [b"", b"\x30\x82\x03", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_file_without_a_certificate_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"ca\.pem: the ca_file of site milan holds no certificate in PEM form"):
+        trusted(search_site(file))
+
+
+@pytest.mark.parametrize("name", ["nowhere.pem", "."])
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="the ca_file of site milan"):
+        trusted(search_site(tmp_path / name))

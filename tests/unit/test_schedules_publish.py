@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from schedules.credentials import private_folder
 from schedules.errors import Exit, PublishError, exit_code, is_for_people, sentence
 from schedules.publish import (
     Artefacts,
@@ -136,6 +139,24 @@ def test_a_target_receives_the_release(tmp_path: Path) -> None:
         copy = deliver(report.path, tmp_path / "share")
         assert contents(copy) == contents(report.path)
     assert current_release(tmp_path / "share") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
+def test_a_target_has_the_usual_modes_though_the_data_folder_is_private(tmp_path: Path) -> None:
+    private_folder(tmp_path / "data")
+    report = file_release(saying("a"), tmp_path / "data" / "releases")
+    copy = deliver(report.path, tmp_path / "share")
+    (usual := tmp_path / "usual").mkdir()
+    (usual / "file").touch()
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "share", copy)}
+    assert modes == {stat.S_IMODE(usual.stat().st_mode)}
+    assert {file.stat().st_mode for file in copy.iterdir()} == {(usual / "file").stat().st_mode}
+
+
+def test_the_releases_folder_itself_as_a_target_changes_nothing(tmp_path: Path) -> None:
+    report = file_release(saying("a"), tmp_path)
+    assert deliver(report.path, tmp_path) == report.path
+    assert (releases(tmp_path), current_release(tmp_path)) == ((1,), 1)
 
 
 def test_a_target_in_use_for_another_hospital_is_refused(tmp_path: Path) -> None:

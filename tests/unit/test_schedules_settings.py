@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schedules.errors import ConfigError, Exit, exit_code
-from schedules.settings import STARTER_FILE, check_sites, load_settings, load_study
+from schedules.settings import STARTER_FILE, SearchSite, check_sites, load_settings, load_study
 
 FOLDER = '[[sites]]\nname = "a"\nkind = "folder"\npath = "in"\n'
 
@@ -124,6 +124,31 @@ def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, p
     message = fault(tmp_path, text)
     for part in (str(tmp_path / "periop.toml"), *parts):
         assert part in message
+
+
+@pytest.mark.parametrize("kind", ["smart", "smart2"])
+def test_a_fault_in_the_only_site_is_one_line(tmp_path: Path, kind: str) -> None:
+    site = f'[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={{ kind = "{kind}" }}\n'
+    (line,) = fault(tmp_path, site).splitlines()
+    assert f"sites[0].auth.kind: '{kind}' is not available in this version" in line
+
+
+def test_a_list_that_is_too_short_of_itself_is_still_a_fault(tmp_path: Path) -> None:
+    lines = fault(tmp_path, "sites = []\n[limits]\npage_size = 0").splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["sites", "limits.page_size"]
+
+
+def test_a_folder_target_without_a_path_is_where_releases_land_anyway(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, FOLDER + '[[publish]]\nkind = "folder"'))
+    assert settings.target_dirs == ()
+    assert settings.releases_dir == tmp_path / "periop-data" / "releases"
+
+
+def test_the_certificates_of_a_site_are_a_path_from_the_file(tmp_path: Path) -> None:
+    site = '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\n'
+    (found,) = load_settings(write(tmp_path, site + 'ca_file = "ca.pem"')).sites
+    assert isinstance(found, SearchSite)
+    assert found.ca_file == tmp_path / "ca.pem"
 
 
 def test_every_fault_is_a_line_of_its_own(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""The results as tables: what is withheld, what is left to the report, and the mark beside a published figure."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from analytics.disclosure import REASON, Released
+from mappers.study import load_study
+from schedules.published import agreements, load_published
+from schedules.settings import study_path
+from schedules.terminal import console, results
+from tests.example_release import example_release
+
+STUDY = load_study("alneo")
+
+
+def printed(released: Released) -> list[str]:
+    """The lines of the tables, without the space around them."""
+    stream = io.StringIO()
+    agreed = agreements(released, STUDY, load_published(STUDY, study_path("alneo")))
+    console(stream).print(results(released, STUDY, agreed))
+    return [line.strip() for line in stream.getvalue().splitlines()]
+
+
+def line(lines: list[str], label: str) -> str:
+    (found,) = [each for each in lines if each.startswith(label)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def controlled() -> list[str]:
+    return printed(example_release(min_cell=11))
+
+
+@pytest.mark.parametrize(
+    ("label", "published"), [("pCR", "4/33"), ("Surgery to adjuvant start", "5.1 (3.6–6.0) weeks")]
+)
+def test_a_withheld_figure_is_a_word_and_neither_equal_nor_different(
+    controlled: list[str], label: str, published: str
+) -> None:
+    found = line(controlled, label)
+    assert "withheld" in found
+    assert published in found
+    assert found.endswith("–")
+
+
+def test_a_figure_that_is_released_keeps_its_mark(controlled: list[str]) -> None:
+    assert line(controlled, "MPR").endswith("✓")
+    assert line(controlled, "Age").endswith("✓")
+
+
+def test_the_reason_is_said_once(controlled: list[str]) -> None:
+    text = " ".join(controlled)
+    assert (
+        text.count("Counts of 1 to 10 patients, and all figures from which one could be worked out, are withheld") == 1
+    )
+    assert REASON not in text
+    assert "suppressed" not in text
+
+
+def test_every_estimate_that_the_study_declares_is_one_line(controlled: list[str]) -> None:
+    for spec in STUDY.proportions:
+        line(controlled, f"{spec.label}  ")
+
+
+def test_without_control_nothing_is_withheld_and_the_grid_is_left_to_the_report() -> None:
+    lines = printed(example_release())
+    text = " ".join(lines)
+    assert "withheld" not in text
+    assert "–" not in {each[-1:] for each in lines}
+    assert text.count("worst grade") == 1
+    assert lines[-1].startswith("Adverse events by term and worst grade are not shown here")
