@@ -90,7 +90,8 @@ def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir
 def _screened_rows(sources: Sources, view: str, screened: ir.Table) -> ir.Table:
     rows = only(sources.resources(view), screened)
     written = facts.written_date(view, rows)
-    return rows.mutate(day_=dates.day(written), flag_=dates.flag(written), written_=written)
+    kept = [column for column in ("status", "actuality", "verification_status") if column in rows.columns]
+    return rows.select("site", "id", *kept, day_=dates.day(written), flag_=dates.flag(written), written_=written)
 
 
 def _unmapped(sources: Sources, view: str, rows: ir.Table) -> list[ir.Table]:

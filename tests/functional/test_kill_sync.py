@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,7 +69,8 @@ class Syncs:
         self.process.stdin.write(f"{self.folder}|{data}\n".encode())
         pid = int(self.process.stdout.readline())
         if kill_after is not None and not select.select([self.process.stdout], [], [], kill_after)[0]:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended at this very moment
+                os.kill(pid, signal.SIGKILL)
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
