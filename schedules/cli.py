@@ -21,6 +21,7 @@ Command = Callable[..., Any]
 
 as_json = click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
 pass_session = click.make_pass_decorator(Session)
+existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -152,6 +153,64 @@ def status(session: Session, json_wanted: bool) -> Exit:
     from schedules.commands import show_status
 
     return show_status(session, json_wanted)
+
+
+@cli.group()
+def view() -> None:
+    """SQL on FHIR v2 views on files of your own; needs no periop.toml."""
+
+
+@view.command(name="run")
+@click.argument("definition", type=existing_file, metavar="VIEW.json")
+@click.argument("files", type=existing_file, metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "ndjson", "parquet"]),
+    help="How to give the rows; without it as a table, with --out as Parquet.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of stdout.")
+@pass_session
+def view_run(session: Session, definition: Path, files: tuple[Path, ...], form: str | None, out: Path | None) -> Exit:
+    """Show the rows of a view: FILE is NDJSON (also .gz), or .json with one resource or a Bundle."""
+    from schedules.views import run_view
+
+    return run_view(session, definition, files, form, out)
+
+
+@view.command(name="show")
+@click.argument("definition", type=existing_file, metavar="VIEW.json")
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb"]),
+    default="duckdb",
+    show_default=True,
+    expose_value=False,
+    help="Whose SQL to print; there is one engine so far.",
+)
+@pass_session
+def view_show(session: Session, definition: Path) -> Exit:
+    """Print the SQL of a view, over a table `resources` with the text column `resource`."""
+    from schedules.views import show_view
+
+    return show_view(session, definition)
+
+
+@view.command(name="conformance")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("test_report.json"),
+    show_default=True,
+    help="Where the HL7 test report goes.",
+)
+@pass_session
+def view_conformance(session: Session, folder: Path, report: Path) -> Exit:
+    """Run the HL7 test files of DIR and report them; exit code 1 unless every case passes."""
+    from schedules.views import run_conformance
+
+    return run_conformance(session, folder, report)
 
 
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:

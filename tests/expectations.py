@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
 from analytics.results import dumps
@@ -27,9 +28,17 @@ def view_sql() -> Iterator[tuple[str, str]]:
         yield f"views/{name}.sql", sql(view) + "\n"
 
 
+def command_words(group: click.Group) -> Iterator[list[str]]:
+    """The words that lead to each command of a group, and of the groups in it."""
+    for name, command in sorted(group.commands.items()):
+        yield [name]
+        if isinstance(command, click.Group):
+            yield from ([name, *words] for words in command_words(command))
+
+
 def help_texts() -> Iterator[tuple[str, str]]:
     """What `--help` prints, of the program and of each command."""
-    for words in ([], *([name] for name in sorted(cli.commands))):
+    for words in ([], *command_words(cli)):
         result = CliRunner().invoke(cli, [*words, "--help"], prog_name="periop", terminal_width=100)
         yield f"help/{'-'.join(['periop', *words])}.txt", result.output
 

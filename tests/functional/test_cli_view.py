@@ -1,15 +1,13 @@
-"""`periop view` from a command line to its output: rows worked out by hand from three invented patients."""
+"""`periop view run` and `show` from a command line to output: rows worked out by hand from invented resources."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import stat
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -17,51 +15,7 @@ import pytest
 
 from analytics.results import FORMULA
 from schedules import view_formats
-from schedules.cli import main
-from schedules.conformance import read_suites, run_suites
-from schedules.session import Session
-
-SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared"))
-SUITE = SHARED / "conformance" / "sql-on-fhir-v2"
-
-ANNA = '{"resourceType":"Patient","id":"anna","active":true,"name":[{"family":"Rossi"},{"family":"Bianchi"}]}'
-BEN = '{"resourceType":"Patient","id":"ben","name":[{"family":"=1+1"}],"multipleBirthInteger":2}'
-DOSE = '{"resourceType":"Observation","id":"d","status":"final","code":{"text":"x"},"valueQuantity":{"value":-1.50}}'
-
-COLUMNS = [
-    {"name": "id", "path": "id"},
-    {"name": "active", "path": "active"},
-    {"name": "birth", "path": "multipleBirth.ofType(integer)"},
-    {"name": "first", "path": "name.first().family"},
-    {"name": "families", "path": "name.family", "collection": True},
-]
-
-
-def definition(*columns: dict[str, Any], resource: str = "Patient", **more: Any) -> str:
-    return json.dumps({"resource": resource, "select": [{"column": list(columns), **more}]})
-
-
-class Terminal:
-    """Runs `periop view` in a folder that has a view and a file of resources."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.out = self.err = ""
-        self.put("view.json", definition(*COLUMNS))
-        self.put("patients.ndjson", f"{ANNA}\n{BEN}\n{DOSE}\n")
-
-    def put(self, name: str, text: str) -> Path:
-        path = self.folder / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    def __call__(self, *words: str) -> int:
-        """A word that is a name in the folder is its path."""
-        given = [str(self.folder / word) if "." in word else word for word in words]
-        out, err = io.StringIO(), io.StringIO()
-        code = main(["--config", str(self.folder / "none"), "view", *given], Session(out, err, {}))
-        self.out, self.err = out.getvalue(), err.getvalue()
-        return code
+from tests.view_terminal import ANNA, BEN, COLUMNS, DOSE, Terminal, definition, sentence
 
 
 @pytest.fixture
@@ -162,6 +116,16 @@ def test_gzip_bundle_and_single_resource_are_read_together(periop: Terminal) -> 
     assert sorted(periop.out.split()) == ["anna", "ben", "carl", "id"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of POSIX")
+@pytest.mark.parametrize("name", ["p*.ndjson", "p?.ndjson", "p[1].ndjson", "it's.ndjson"])
+def test_a_name_that_looks_like_a_pattern_is_one_file(periop: Terminal, name: str) -> None:
+    periop.put("p1.ndjson", ANNA)
+    periop.put(name, BEN)
+    periop.put("id.json", definition(COLUMNS[0]))
+    assert periop("run", "id.json", name, "--format", "csv") == 0
+    assert periop.out.split() == ["id", "ben"]
+
+
 def test_a_bundle_keeps_the_digits_of_a_decimal(periop: Terminal) -> None:
     path = "value.ofType(Quantity).value.lowBoundary()"  # of 1.50, known to the hundredth: 1.495
     periop.put("low.json", definition({"name": "low", "path": path}, resource="Observation"))
@@ -179,14 +143,6 @@ def test_a_missing_file_is_a_usage_error(periop: Terminal) -> None:
     assert "nothing.ndjson' does not exist" in periop.err
     assert periop("run", "nothing.json", "patients.ndjson") == 2
     assert periop("run", "view.json") == 2
-
-
-def sentence(periop: Terminal) -> str:
-    """What stderr says, which is one line; nothing is on stdout."""
-    assert periop.out == ""
-    assert "Traceback" not in periop.err
-    (line,) = periop.err.splitlines()
-    return line.removeprefix("periop: ").replace(f"{periop.folder}{os.sep}", "")
 
 
 def test_a_line_that_is_not_json_is_named(periop: Terminal) -> None:
@@ -267,112 +223,17 @@ def test_another_engine_is_a_usage_error(periop: Terminal) -> None:
     assert periop("show", "view.json", "--engine", "oracle") == 2
 
 
-# Conformance: the report, and its honesty
+# The example of the guide
 
 
-def case(title: str, *columns: dict[str, Any], **expected: Any) -> dict[str, Any]:
-    return {"title": title, "view": json.loads(definition(*columns)), **expected}
-
-
-FAMILY = {"name": "family", "path": "name.family"}
-CASES = [
-    case("equal in any order", COLUMNS[0], expect=[{"id": "ben"}, {"id": "anna"}], expectColumns=["id"]),
-    case("one row is another", COLUMNS[0], expect=[{"id": "ben"}, {"id": "carl"}]),
-    case("a row too many", COLUMNS[0], expect=[{"id": "ben"}]),
-    case("the same row once only", COLUMNS[0], expect=[{"id": "ben"}, {"id": "ben"}]),
-    case("number of rows", COLUMNS[0], expectCount=2),
-    case("another number of rows", COLUMNS[0], expectCount=0),
-    case("columns", COLUMNS[0], COLUMNS[1], expectCount=2, expectColumns=["active", "id"]),
-    case("true is not 1", COLUMNS[1], expect=[{"active": 1}, {"active": None}]),
-    case("2.0 is 2", COLUMNS[2], expect=[{"birth": 2.0}, {"birth": None}]),
-    case("an error that is expected", FAMILY, expectError=True),
-    case("an error that is not", FAMILY, expect=[]),
-    case("no error where one is expected", COLUMNS[0], expectError=True),
-    case("nothing expected", COLUMNS[0]),
-    {"title": "no view", "expect": []},
-]
-REASONS = {
-    "one row is another": "1 of 2 expected rows are missing, 1 of 2 rows are not expected",
-    "a row too many": "0 of 1 expected rows are missing, 1 of 2 rows are not expected",
-    "the same row once only": "1 of 2 expected rows are missing, 1 of 2 rows are not expected",
-    "another number of rows": "0 rows are expected, and the view gave 2",
-    "columns": "the columns active, id are expected, and the view gave id, active",
-    "true is not 1": "1 of 2 expected rows are missing, 1 of 2 rows are not expected",
-    "an error that is not": (
-        'error: select[0].column[0].path: several values in a resource; add .first(), or "collection": true to take all'
-    ),
-    "no error where one is expected": "an error is expected, and the view gave 2 rows",
-    "nothing expected": "the case expects nothing: none of expect, expectCount, expectError",
-    "no view": "error: view: a ViewDefinition is needed",
-}
-
-
-def suite(*cases: dict[str, Any]) -> str:
-    return json.dumps({"title": "own", "resources": [json.loads(ANNA), json.loads(BEN)], "tests": list(cases)})
-
-
-def test_the_report_says_of_every_case_whether_and_why_not(periop: Terminal) -> None:
-    periop.put("own.json", suite(*CASES))
-    periop.put("other.json", "[]")
-    (periop.folder / "view.json").unlink()
-    assert periop("conformance", f"{periop.folder}/.", "--report", "report.json") == 1
-    report = json.loads((periop.folder / "report.json").read_text("utf-8"))
-    assert list(report) == ["own.json"]
-    tests = report["own.json"]["tests"]
-    assert [test["name"] for test in tests] == [each["title"] for each in CASES]
-    assert {test["name"]: test["result"]["reason"] for test in tests if not test["result"]["passed"]} == REASONS
-    assert [test["result"] for test in tests if test["name"] not in REASONS] == [{"passed": True}] * 4
-    assert periop.out.startswith("own.json: 4 of 14\n  ✗ one row is another: 1 of 2 expected")
-    assert "4 of 14 cases passed." in periop.out
-    assert periop.err == f"{periop.folder / 'other.json'}: left out, it holds no list `tests`\n"
-
-
-def test_all_passed_is_exit_code_0_and_the_report_is_no_test_file(periop: Terminal) -> None:
-    periop.put("own.json", suite(CASES[0]))
-    for _ in range(2):
-        assert periop("conformance", f"{periop.folder}/.", "--report", "report.json") == 0
-    assert "report.json" not in periop.err
-
-
-def test_what_is_not_supported_is_no_expected_error(periop: Terminal) -> None:
-    unsupported = case("unsupported", {"name": "x", "path": "name.trace('x').exists()"}, expectError=True)
-    periop.put("own.json", suite(unsupported))
-    (suites, _) = read_suites(periop.folder, periop.folder / "report.json")
-    (result,) = run_suites(suites)
-    assert result.reason is None or result.reason.startswith("not supported: select[0].column[0].path: ")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "own.json: not JSON"),
-        ('{"tests": []}', "own.json: resources: missing or no list"),
-        ('{"resources": [], "tests": [{}]}', "own.json: tests[0]: a case has a `title`"),
-    ],
-)
-def test_a_damaged_test_file(periop: Terminal, text: str, said: str) -> None:
-    periop.put("own.json", text)
-    assert periop("conformance", f"{periop.folder}/.") == 1
-    assert sentence(periop).startswith(said)
-
-
-def test_a_folder_without_test_files(periop: Terminal) -> None:
-    (periop.folder / "view.json").unlink()
-    assert periop("conformance", f"{periop.folder}/.") == 2
-    assert "no test file" in sentence(periop)
-
-
-@pytest.mark.skipif(not SUITE.is_dir(), reason=f"the conformance cases are not at {SUITE} (PERIOP_SHARED)")
-def test_the_hl7_cases_are_reported_in_order_and_as_they_went(periop: Terminal) -> None:
-    code = periop("conformance", str(SUITE), "--report", "report.json")
-    report = json.loads((periop.folder / "report.json").read_text("utf-8"))
-    files = sorted(SUITE.glob("*.json"))
-    assert list(report) == [file.name for file in files]
-    for file in files:
-        titles = [test["title"] for test in json.loads(file.read_text("utf-8"))["tests"]]
-        assert [test["name"] for test in report[file.name]["tests"]] == titles
-    results = [test["result"] for file in report.values() for test in file["tests"]]
-    failed = [result for result in results if not result["passed"]]
-    assert len(results) == 107
-    assert all(result["reason"].startswith("not supported: ") for result in failed)
-    assert code == (1 if failed else 0)
+def test_the_example_of_the_mapping_guide(periop: Terminal) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text("utf-8").split("## Try a view")[1]
+    view, patients = (part.split("\nEND\n")[0] for part in guide.split("<<'END'\n")[1:])
+    shown = [line.strip() for line in guide.split("```")[2].splitlines() if line.startswith("    ")]
+    periop.put("residence.json", view)
+    periop.put("patients.ndjson", patients)
+    assert periop("run", "residence.json", "patients.ndjson", "--format", "csv") == 0
+    assert sorted(periop.out.splitlines()) == sorted(shown)
+    periop.put("residence.json", view.replace('"path": "city"', '"path": "town"'))
+    assert periop("run", "residence.json", "patients.ndjson") == 1
+    assert f"`{sentence(periop)}`" in guide
