@@ -25,11 +25,11 @@ from analytics.estimates import (
     Survival,
 )
 from analytics.rounding import exact_percent, round_half_up
+from analytics.spreadsheet import neutral
 
 SCHEMA = "periop.results/1"
 COLUMNS = ("section", "id", "label", "population", "months", "statistic", "value", "unit", "status", "reason")
 # Read as a formula by a spreadsheet when a cell begins with one of these (OWASP, CSV injection).
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 Json = dict[str, Any]
 Number = int | float | None
@@ -148,13 +148,6 @@ def to_csv(released: Released) -> str:
     writer.writerow(COLUMNS)
     writer.writerows(_rows(released))
     return file.getvalue()
-
-
-def neutral(text: str | None) -> str:
-    """`text` for a cell: an apostrophe before what a spreadsheet would read as a formula."""
-    if text is None:
-        return ""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
 
 
 def _rows(released: Released) -> Iterator[tuple[object, ...]]:

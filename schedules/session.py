@@ -100,12 +100,12 @@ class Session:
         """Print a table or a text on stdout."""
         from schedules.terminal import console
 
-        self._printed(lambda: console(self.stdout).print(renderable))
+        self.printed(lambda: console(self.stdout).print(renderable))
 
     def show_json(self, content: object) -> None:
         """Print `content` as one JSON document on stdout."""
         text = json.dumps(content, indent=2, ensure_ascii=False, default=_plain)
-        self._printed(lambda: self.stdout.write(f"{text}\n"))
+        self.printed(lambda: self.stdout.write(f"{text}\n"))
 
     def say(self, text: str) -> None:
         """Print a sentence on stderr."""
@@ -127,7 +127,7 @@ class Session:
 
     def end(self, code: int) -> int:
         """Flush what was printed; a reader that went away changes nothing of the exit code."""
-        self._printed(self.stdout.flush)
+        self.printed(self.stdout.flush)
         return code
 
     def _report_bug(self, error: BaseException) -> None:
@@ -141,7 +141,8 @@ class Session:
         elif self.data_dir is None:
             self.say(f"periop: {error}")
 
-    def _printed(self, write: Callable[[], Any]) -> None:
+    def printed(self, write: Callable[[], Any]) -> None:
+        """Write to stdout; a reader that has gone away (`| head`) is no error."""
         try:
             write()
         except BrokenPipeError:

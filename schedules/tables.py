@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +26,7 @@ from connectors.lake import SCHEMA, Lake, LakeFile
 from mappers.engine import DuckDBEngine
 from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql
+from schedules.batches import Counted
 
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
 BUILT = "periop.view"
@@ -140,7 +141,7 @@ class ViewStore:
         fresh = rows.filter(_["sync"] > built, _["sync"] <= lake.ordinal, ~_["deleted"])
         self._engine.con.create_view(RESOURCES, fresh, overwrite=True)
         batches = self._engine.con.con.sql(self._compiled[name]).to_arrow_reader(BATCH)
-        counted = _Counted(batches)
+        counted = Counted(batches)
         folder.mkdir(parents=True, exist_ok=True)
         write_deltalake(
             str(folder),
@@ -198,19 +199,6 @@ class ViewStore:
         current = versions.mutate(nth=nth).filter(_["nth"] == 0, ~_["deleted"])
         superseded = versions.anti_join(current, list(VERSION)).select(*VERSION)
         return materialise(self._engine, f"superseded_{resource_type}", superseded)
-
-
-class _Counted:
-    """An iterator of record batches that counts the rows that went through it."""
-
-    def __init__(self, batches: pa.RecordBatchReader) -> None:
-        self._batches = batches
-        self.rows = 0
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches:
-            self.rows += batch.num_rows
-            yield batch
 
 
 def _built_to(folder: Path) -> int | None:

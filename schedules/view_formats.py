@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
+from analytics.spreadsheet import neutral
+from schedules.batches import Counted
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 TABLE_ROWS = 1_000  # a table for people is laid out whole, and nobody reads more
-# As `analytics.results.FORMULA`, whose import takes longer than a small view (a test holds the two equal).
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -49,7 +50,7 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        counted = _Counted(reader)
+        counted = Counted(reader)
         if form == "parquet":
             _write_parquet(reader.schema, counted, temporary)
         else:
@@ -78,19 +79,6 @@ def as_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
     for row in islice(chain.from_iterable(map(_values, batches)), TABLE_ROWS):
         table.add_row(*(Text(clean(_cell(value))) for value in row))
     return table
-
-
-class _Counted:
-    """Record batches, counted while they go through."""
-
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self.rows = 0
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches:
-            self.rows += batch.num_rows
-            yield batch
 
 
 def _write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: str) -> None:
@@ -145,11 +133,7 @@ def _cell(value: Any) -> str:
 
 def _cells(row: Iterable[Any]) -> list[str]:
     """Cells for CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return [_neutral(value) if isinstance(value, str) else _cell(value) for value in row]
-
-
-def _neutral(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+    return [neutral(value) if isinstance(value, str) else _cell(value) for value in row]
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

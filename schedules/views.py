@@ -20,7 +20,7 @@ import ibis
 
 from connectors.bundle import NotABundleError, looks_like_bundle, read_bundle
 from connectors.resource import BOM
-from mappers.engine import DuckDBEngine, _error_of
+from mappers.engine import DuckDBEngine, error_of
 from mappers.errors import MappingError, ViewError
 from mappers.viewdefinition import ViewDefinition, sql, view_table
 from schedules.errors import ConfigError, Exit
@@ -152,7 +152,7 @@ def _explained(view: Path, files: Sequence[Path]) -> Iterator[None]:
         yield
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
         message = str(error)
-        own = _error_of(message)
+        own = error_of(message)
         if own is not None:
             raise type(own)(f"{view}: {own.element}", own.problem) from error
         reason = _unreadable(message)
@@ -201,4 +201,4 @@ def _print(session: Session, reader: pa.RecordBatchReader, form: str) -> None:
 
 
 def _write(session: Session, text: str) -> None:
-    session._printed(lambda: session.stdout.write(text))
+    session.printed(lambda: session.stdout.write(text))

@@ -13,7 +13,6 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.results import FORMULA
 from schedules import view_formats
 from tests.view_terminal import ANNA, BEN, COLUMNS, DOSE, Terminal, definition, sentence
 
@@ -47,10 +46,6 @@ def test_a_negative_number_is_no_formula(periop: Terminal) -> None:
     )
     assert periop("run", "dose.json", "patients.ndjson", "--format", "csv") == 0
     assert periop.out == "dose\r\n-1.5\r\n"
-
-
-def test_what_begins_a_formula_is_what_the_results_say() -> None:
-    assert view_formats.FORMULA == FORMULA
 
 
 def test_rows_as_ndjson_and_as_json(periop: Terminal) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from analytics.analysis import analyse
 from analytics.disclosure import release
-from analytics.results import COLUMNS, as_json, dumps, neutral, to_csv
+from analytics.results import COLUMNS, as_json, dumps, to_csv
+from analytics.spreadsheet import neutral
 from mappers.study import load_study
 from tests.unit.analytics_tables import alneo
 
