@@ -11,13 +11,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.elements import INTEGERS, TEXTS, Choice, Element
-from mappers.shape import DECIMAL, Shape
+from mappers.shape import DECIMAL, Shape, object_from_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +95,19 @@ def map_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value
     return array.map(lambda_over(scope, body))
 
 
+def number_items(array: ir.Value, scope: Scope) -> ir.ArrayValue:
+    """Each item of an array with its position from 0: structs of `item` and `index`."""
+    item, index = f"{scope.name}_item", f"{scope.name}_index"
+
+    def function(**arguments: ir.Value) -> ir.Value:
+        return ibis.struct({"item": arguments[item], "index": arguments[index]})
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in (item, index)]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return array.map(function)
+
+
 def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
     """The items of an array for which `body` is true."""
     return array.filter(lambda_over(scope, body))
@@ -119,11 +133,10 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
 
     def make(values: Values) -> ir.Value:
         made = base.make(values)
-        digits = parent.is_digits(chosen.name)
         if not base.many:
-            return _read(made[chosen.name], chosen, scope, digits=digits)
+            return _read(made[chosen.name], chosen, scope, parent, shape)
         inner = Scope(depth + 1)
-        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, digits=digits))
+        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, parent, shape))
         return stepped.flatten() if chosen.many else stepped
 
     return Collection(
@@ -137,13 +150,16 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
     )
 
 
-def _read(value: ir.Value, chosen: Element, scope: Scope, *, digits: bool) -> ir.Value:
-    """From the type in the shape to that of the element: integers and booleans are read as text."""
-    if chosen.type == "boolean":
+def _read(value: ir.Value, chosen: Element, scope: Scope, parent: Shape, shape: Shape | None) -> ir.Value:
+    """From the type in the shape to that of the element: integers, booleans and some objects are read as text."""
+    convert: Callable[[ir.Value], ir.Value]
+    if shape is not None and shape.children and parent.is_text(chosen.name):
+        convert = partial(object_from_json, shape=shape)
+    elif chosen.type == "boolean":
         convert = _boolean
     elif chosen.type in INTEGERS:
         convert = _integer
-    elif chosen.type == "decimal" and digits:
+    elif chosen.type == "decimal" and parent.is_digits(chosen.name):
         convert = _decimal
     else:
         return value

@@ -36,6 +36,10 @@ class Choice:
     options: Mapping[str, Element]
 
 
+class AmbiguousElementError(ValueError):
+    """An element that is of different types in the types that an item may have."""
+
+
 @cache
 def _table() -> Mapping[str, Mapping[str, str]]:
     table: dict[str, dict[str, str]] = json.loads(files("mappers").joinpath("elements.json").read_text("utf-8"))
@@ -47,6 +51,11 @@ def is_type(name: str) -> bool:
     return name in PRIMITIVES or name in _table()
 
 
+def is_element(name: str) -> bool:
+    """Whether any type of R4 has an element of this name."""
+    return any(name in elements or f"{name}[x]" in elements for elements in _table().values())
+
+
 def is_resource(name: str) -> bool:
     """Whether the type is a resource: it has the elements of Resource and may carry `meta`."""
     return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
@@ -54,13 +63,28 @@ def is_resource(name: str) -> bool:
 
 @cache
 def element(type_name: str, name: str) -> Element | Choice | None:
-    """The element `name` of a type; None where R4 has none. A choice is named without its type (`value`)."""
+    """The element `name` of a type; None where R4 has none. A choice is named without its type (`value`).
+
+    Of one of several types, `A|B`: what those that have the element agree on.
+
+    Raises:
+        AmbiguousElementError: they do not agree.
+    """
+    if "|" in type_name:
+        return _agreed(type_name, name)
     found = _table().get(type_name, {})
     if name in found:
         return _element(name, found[name])
     if options := found.get(f"{name}[x]"):
         return Choice(name, {option: _option(name, option) for option in options.split("|")})
     return None
+
+
+def _agreed(type_names: str, name: str) -> Element | Choice | None:
+    known = [found for found in (element(one, name) for one in type_names.split("|")) if found is not None]
+    if any(found != known[0] for found in known):
+        raise AmbiguousElementError(f"'{name}' is not the same in each of {type_names.replace('|', ', ')}")
+    return known[0] if known else None
 
 
 def choice_of(type_name: str, name: str) -> str | None:

@@ -101,7 +101,7 @@ class DuckDBEngine:
         try:
             return self._fetched(table)
         except duckdb.InvalidInputException as error:
-            own = _error_of(str(error))
+            own = error_of(str(error))
             if own is None:
                 raise
             raise own from error
@@ -129,7 +129,7 @@ def hmac_macro(key: bytes) -> str:
     )
 
 
-def _error_of(message: str) -> CardinalityError | None:
+def error_of(message: str) -> CardinalityError | None:
     """The error of this package for the message of an engine, if our own stop is in it."""
     if SEVERAL not in message:
         return None

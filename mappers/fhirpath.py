@@ -8,7 +8,7 @@ https://sql-on-fhir.org
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 
 from mappers import comparison, fhirpath_functions, fhirpath_types
 from mappers.collection import Collection, Make, Scope, Values, densify, kind, navigate, negated, sql_type
-from mappers.elements import PRIMITIVES, Choice, Element, choice_of, element
+from mappers.elements import PRIMITIVES, AmbiguousElementError, Choice, Element, choice_of, element
 from mappers.errors import UnsupportedError, ViewError
 from mappers.fhirpath_syntax import (
     Binary,
@@ -43,10 +43,15 @@ COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiles one path of a view. `element` is its place, for errors; `constants` are those of the view."""
+    """Compiles one path of a view.
+
+    `element` is its place, for errors; `constants` are those of the view; `row_index` gives what makes
+    `%rowIndex`, the position in the innermost iteration, 0 outside of all.
+    """
 
     element: str
     constants: Mapping[str, Literal]
+    row_index: Callable[[], Make] | None = None
 
     def error(self, problem: str) -> ViewError:
         return ViewError(self.element, problem)
@@ -105,7 +110,7 @@ class Compiler:
             )
         if not base.type:
             return base
-        found = element(base.type, name)
+        found = self.element_of(base.type, name)
         if found is None and base.home and base.type in PRIMITIVES:
             return self._of_primitive(base, name, depth)
         if found is None:
@@ -115,6 +120,13 @@ class Compiler:
         if isinstance(found, Choice):
             return replace(base, choice=found, home=None)
         return self.step(base, found, depth)
+
+    def element_of(self, type_name: str, name: str) -> Element | Choice | None:
+        """The element `name` of a type, or of several (`A|B`) that agree on it; None where R4 has none."""
+        try:
+            return element(type_name, name)
+        except AmbiguousElementError as error:
+            raise UnsupportedError(self.element, f"{error}, which is not supported") from error
 
     def step(self, base: Collection, chosen: Element, depth: int) -> Collection:
         """One step along a known element: touches the shape."""
@@ -159,7 +171,10 @@ class Compiler:
     def _constant(self, name: str) -> Collection:
         if name in self.constants:
             return constant(self.constants[name])
-        if name in ("resource", "context", "rootResource", "rowIndex", "ucum"):
+        if name == "rowIndex":
+            make = self.row_index() if self.row_index else constant(Literal("integer", "0")).make
+            return Collection("integer", False, make, navigates=True)
+        if name in ("resource", "context", "rootResource", "ucum"):
             raise self.unsupported(f"%{name}")
         known = ", ".join(f"%{known}" for known in self.constants) or "none"
         raise self.error(f"unknown constant %{name}; the view defines {known}")

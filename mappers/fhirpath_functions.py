@@ -162,6 +162,8 @@ def _extension(
     url = compiler.compile(args[0], context, depth)
     if url.literal is None or kind(url.type) != "text":
         raise compiler.error("extension() takes a url as string literal or constant")
+    if not base.type:
+        return base
     text = url.literal
     extensions = densify(compiler.member(base, "extension", depth), depth)
     assert extensions.shape is not None  # noqa: S101

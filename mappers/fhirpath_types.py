@@ -35,6 +35,8 @@ def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Coll
         return _contained(base, name, depth)
     if base.type in (name, ""):
         return base
+    if "|" in base.type:
+        raise compiler.unsupported(f"ofType({name}) on one of {base.type.replace('|', ', ')}")
     return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True)
 
 

@@ -7,7 +7,7 @@ branches can be put one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +15,12 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.collection import Collection, Make, Scope, Values, densify, map_items, sql_type
+from mappers.collection import Collection, Make, Scope, Values, densify, map_items, number_items, sql_type
 from mappers.elements import DATES, INTEGERS, PRIMITIVES, TEXTS
-from mappers.errors import UnsupportedError, ViewError
+from mappers.errors import ViewError
 from mappers.fhirpath import Compiler
 from mappers.fhirpath_syntax import Literal
+from mappers.recursion import repeated
 from mappers.viewmodel import Column, Select
 
 Constants = Mapping[str, Literal]
@@ -56,34 +57,70 @@ class Level:
         return dt.Struct(self.types)
 
 
-def compile_select(select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
-    """Compile a selection relative to `focus`.
+@dataclass(frozen=True)
+class Place:
+    """Where a selection stands.
 
-    `padded`: the focus may be the null that stands for no item at all in a `forEachOrNull`; then every
-    column is null and every iteration gives one row.
+    `focus` is what its paths are relative to, `depth` the number of lambdas around it, `row_index` gives what
+    makes `%rowIndex` (0 by default). `padded`: the focus may be the null that stands for no item at all in a
+    `forEachOrNull`; then every column is null and every iteration gives one row.
+    """
+
+    focus: Collection
+    constants: Constants
+    depth: int = 0
+    padded: bool = False
+    row_index: Callable[[], Make] | None = None
+
+    def compiler(self, element: str) -> Compiler:
+        return Compiler(element, self.constants, self.row_index)
+
+
+@dataclass
+class Numbering:
+    """The items of an iteration, with their positions where a path asks for `%rowIndex`."""
+
+    scope: Scope
+    used: bool = False
+
+    def item(self, values: Values) -> ir.Value:
+        return values[self.scope]["item"] if self.used else values[self.scope]
+
+    def index(self) -> Make:
+        self.used = True
+        return lambda values: values[self.scope]["index"]
+
+    def array(self, make: Make) -> Make:
+        return lambda values: number_items(make(values), self.scope) if self.used else make(values)
+
+
+def compile_select(select: Select, place: Place) -> Level:
+    """Compile a selection.
 
     Raises:
         ViewError: a path that does not compile, or a column of the wrong type.
     """
-    if select.repeat:
-        raise UnsupportedError(f"{select.element}.repeat", "repeat is not supported")
     path = select.for_each or select.for_each_or_null
-    if path is None:
-        return _on(select, focus, constants, depth, padded=padded)
     or_null = select.for_each_or_null is not None
-    key = "forEachOrNull" if or_null else "forEach"
-    found = _items(Compiler(f"{select.element}.{key}", constants), path, focus, depth)
-    scope = Scope(depth + 1)
-    item = replace(found, many=False, dense=True, navigates=True, home=None, make=lambda values: values[scope])
-    level = _on(select, item, constants, depth + 1, padded=padded or or_null)
-    array = _padded(found, focus, or_null=or_null, padded=padded)
-    return Level({}, level.types, (Each(array, scope, level),))
+    if select.repeat:
+        found = repeated(f"{select.element}.repeat", select.repeat, place.constants, place.focus, place.depth)
+    elif path is None:
+        return _on(select, place)
+    else:
+        key = "forEachOrNull" if or_null else "forEach"
+        found = _items(place.compiler(f"{select.element}.{key}"), path, place.focus, place.depth)
+    numbering = Numbering(Scope(place.depth + 1))
+    item = replace(found, many=False, dense=True, navigates=True, home=None, make=numbering.item)
+    padded = place.padded or or_null
+    level = _on(select, Place(item, place.constants, place.depth + 1, padded, numbering.index))
+    array = numbering.array(_padded(found, place.focus, or_null=or_null, padded=place.padded))
+    return Level({}, level.types, (Each(array, numbering.scope, level),))
 
 
-def _on(select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
-    own = Level.joined([_column(column, focus, constants, depth, padded=padded) for column in select.columns])
-    nested = [compile_select(item, focus, constants, depth, padded=padded) for item in select.selects]
-    union = [_union(select, focus, constants, depth, padded=padded)] if select.unions else []
+def _on(select: Select, place: Place) -> Level:
+    own = Level.joined([_column(column, place) for column in select.columns])
+    nested = [compile_select(item, place) for item in select.selects]
+    union = [_union(select, place)] if select.unions else []
     return Level.joined([own, *nested, *union])
 
 
@@ -92,7 +129,7 @@ def _items(compiler: Compiler, path: str, focus: Collection, depth: int) -> Coll
     found = compiler.path(path, focus, depth)
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
-    if not found.type:
+    if not found.type and focus.type:
         raise compiler.error("the path never gives an item")
     if found.many:
         return densify(found, depth)
@@ -122,8 +159,8 @@ def null_row(dtype: dt.DataType) -> ir.Value:
     return ibis.array([ibis.null(dtype)])
 
 
-def _column(column: Column, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
-    compiler = Compiler(f"{column.element}.path", constants)
+def _column(column: Column, place: Place) -> Level:
+    compiler, focus, depth = place.compiler(f"{column.element}.path"), place.focus, place.depth
     found = compiler.path(column.path, focus, depth)
     type_name = _column_type(compiler, column, found)
     dtype = sql_type(type_name)
@@ -132,7 +169,7 @@ def _column(column: Column, focus: Collection, constants: Constants, depth: int,
     else:
         one = compiler.single(found, depth)
         make = _cast(one.make, dtype) if sql_type(found.type) != dtype or not found.type else one.make
-    if padded and not (found.navigates and not column.collection):
+    if place.padded and not (found.navigates and not column.collection):
         make = _null_on_padding(make, focus, dtype)
     return Level({column.name: make}, {column.name: dtype})
 
@@ -181,10 +218,10 @@ def _null_on_padding(make: Make, focus: Collection, dtype: dt.DataType) -> Make:
     return lambda values: ibis.ifelse(focus.make(values).isnull(), ibis.null(dtype), make(values))
 
 
-def _union(select: Select, focus: Collection, constants: Constants, depth: int, *, padded: bool) -> Level:
+def _union(select: Select, place: Place) -> Level:
     """The branches of a unionAll as one array of rows."""
-    scope = Scope(depth + 1)
-    branches = [compile_select(branch, focus, constants, depth, padded=padded) for branch in select.unions]
+    scope = Scope(place.depth + 1)
+    branches = [compile_select(branch, place) for branch in select.unions]
     row = branches[0].struct()
     for branch, level in zip(select.unions, branches, strict=True):
         if level.struct() != row:
@@ -193,7 +230,7 @@ def _union(select: Select, focus: Collection, constants: Constants, depth: int, 
     def make(values: Values) -> ir.Value:
         first, *others = [rows_array(level, values) for level in branches]
         array = first.concat(*others) if others else first
-        return ibis.ifelse(focus.make(values).isnull(), null_row(row), array) if padded else array
+        return ibis.ifelse(place.focus.make(values).isnull(), null_row(row), array) if place.padded else array
 
     fields: dict[str, Make] = {name: _field(scope, name) for name in row.names}
     return Level({}, dict(row.items()), (Each(make, scope, Level(fields, dict(row.items()))),))

@@ -7,7 +7,8 @@ structure literal of DuckDB's `from_json`. How the primitives are read:
   digits before or 18 after the point, the value is null or rounded;
 - integer and boolean as text, so that 1.5 or 1 become null and not 2 or true;
 - everything else as text, dates too: a partial date survives;
-- a complex element of which nothing is touched (`name.exists()`), and a resource in a resource, as JSON text.
+- a complex element of which nothing is touched (`name.exists()`), and a resource in a resource, as JSON text;
+- an element that `repeat` descends into as JSON text too, with every digit of its numbers: its type has no end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Shape:
     """The touched elements of one complex type, in the order of touching."""
 
     children: dict[str, tuple[str | Shape, bool]] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
 
     def touch_primitive(self, name: str, type_name: str, *, many: bool) -> None:
         """Note a primitive element, or one that is to be read as JSON text."""
@@ -47,17 +49,27 @@ class Shape:
         whatever key.
         """
         self.children[name] = (DIGITS, many)
-        self.children.setdefault("_digits", ("decimal", False))
+        self._keep_digits()
+
+    def touch_text(self, name: str, *, many: bool) -> Shape:
+        """Note a complex element that is to be read as JSON text; the shape is that of what is in the text."""
+        self.texts.add(name)
+        self._keep_digits()
+        return self.touch_complex(name, many=many)
 
     def is_digits(self, name: str) -> bool:
         """Whether a decimal is read as text."""
         return self.children[name][0] == DIGITS
 
+    def is_text(self, name: str) -> bool:
+        """Whether a complex element is read as JSON text."""
+        return name in self.texts
+
     def dtype(self) -> dt.DataType:
         """The Ibis type."""
         if not self.children:
             return dt.string
-        return dt.Struct({name: _dtype(child, many) for name, (child, many) in self.children.items()})
+        return dt.Struct({name: self._dtype(name) for name in self.children})
 
     def literal(self) -> str:
         """The structure literal of DuckDB's `from_json`."""
@@ -66,27 +78,37 @@ class Shape:
     def _structure(self) -> object:
         if not self.children:
             return "VARCHAR"
-        return {name: _structure(child, many) for name, (child, many) in self.children.items()}
+        return {name: self._child(name) for name in self.children}
 
+    def _dtype(self, name: str) -> dt.DataType:
+        child, many = self.children[name]
+        if isinstance(child, Shape):
+            own = dt.string if name in self.texts else child.dtype()
+        else:
+            own = DECIMAL if child == "decimal" else dt.string
+        return dt.Array(own) if many else own
 
-def _dtype(child: str | Shape, many: bool) -> dt.DataType:
-    own = child.dtype() if isinstance(child, Shape) else (DECIMAL if child == "decimal" else dt.string)
-    return dt.Array(own) if many else own
+    def _child(self, name: str) -> object:
+        child, many = self.children[name]
+        if isinstance(child, Shape):
+            own = "JSON" if name in self.texts else child._structure()
+        else:
+            own = "DECIMAL(38,18)" if child == "decimal" else "VARCHAR"
+        return [own] if many else own
 
-
-def _structure(child: str | Shape, many: bool) -> object:
-    own = child._structure() if isinstance(child, Shape) else _sql_type(child)
-    return [own] if many else own
-
-
-def _sql_type(type_name: str) -> str:
-    return "DECIMAL(38,18)" if type_name == "decimal" else "VARCHAR"
+    def _keep_digits(self) -> None:
+        self.children.setdefault("_digits", ("decimal", False))
 
 
 def from_json(text: ir.Value, shape: Shape) -> ir.Value:
     """JSON text read into the touched elements; an element of the wrong type is null."""
     signature = ((dt.string, dt.string), shape.dtype())
     return ibis.udf.scalar.builtin(name="from_json", signature=signature)(_from_json)(text, shape.literal())
+
+
+def object_from_json(text: Any, shape: Shape) -> ir.Value:
+    """As `from_json`, and null where the text is no object."""
+    return ibis.cases((text.startswith("{"), from_json(text, shape)))
 
 
 def _from_json(text: str, structure: str) -> Any: ...

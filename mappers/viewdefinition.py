@@ -22,7 +22,7 @@ from mappers.comparison import stop
 from mappers.engine import RESOURCE, DuckDBEngine
 from mappers.errors import ViewError
 from mappers.fhirpath import Compiler, resource
-from mappers.rows import Level, compile_select
+from mappers.rows import Level, Place, compile_select
 from mappers.shape import from_json
 from mappers.viewmodel import ViewDefinition
 
@@ -62,8 +62,7 @@ def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = 
 
 def compile_select_list(view: ViewDefinition, focus: Collection) -> Level:
     """All selections of a view as one level on the resource."""
-    levels = [compile_select(select, focus, view.constants, depth=0, padded=False) for select in view.select]
-    return Level.joined(levels)
+    return Level.joined([compile_select(select, Place(focus, view.constants)) for select in view.select])
 
 
 def sql(view: ViewDefinition, keep: Sequence[str] = ("site", "id", "version_id", "sync")) -> str:

@@ -23,16 +23,7 @@ from mappers.viewdefinition import ViewDefinition, run_view
 SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared"))
 SUITE = SHARED / "conformance" / "sql-on-fhir-v2"
 
-RECURSION = "recursion to any depth needs another plan than nested unnesting"
-UNSUPPORTED = {
-    "repeat/basic": RECURSION,
-    "repeat/item and answer.item": RECURSION,
-    "repeat/empty expression": RECURSION,
-    "repeat/empty child expression": RECURSION,
-    "repeat/combined with forEach": RECURSION,
-    "repeat/combined with forEachOrNull": RECURSION,
-    "repeat/combined with unionAll": RECURSION,
-}
+UNSUPPORTED: dict[str, str] = {}
 
 
 def cases() -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:

@@ -1,0 +1,55 @@
+"""A fold over an array, which Ibis 12 does not have: an operation of our own, and how the engine writes it.
+
+Folds stay inside a row and inside a lambda, where DuckDB takes no subquery, so a recursive query cannot stand
+in for them. DuckDB's name for a fold is `list_reduce`, Spark's is `aggregate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.rules as rlz
+import ibis.expr.types as ir
+import sqlglot.expressions as sge
+from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
+from ibis.common.annotations import attribute
+
+from mappers.collection import Scope
+
+
+class Fold(ops.Value):  # type: ignore[misc]  # Ibis is untyped
+    """`body` of the accumulator and an item, item by item, from `start` on."""
+
+    arg: ops.Value[dt.Array]
+    start: ops.Value
+    body: ops.Value
+    accumulator: ops.Argument
+    item: ops.Argument
+
+    shape = rlz.shape_like("arg")
+
+    @attribute  # type: ignore[untyped-decorator]
+    def dtype(self) -> dt.DataType:
+        return self.start.dtype
+
+
+def fold(array: ir.Value, start: ir.Value, scope: Scope, step: Callable[[Any, Any], ir.Value]) -> Any:
+    """Fold an array: `step(accumulator, item)` for each item, an accumulator of the type of `start`.
+
+    `scope` names the parameters. Null for a null array, `start` for an empty one.
+    """
+    node = array.op()
+    accumulator = ops.Argument(name=f"{scope.name}_made", shape=node.shape, dtype=start.type())
+    item = ops.Argument(name=f"{scope.name}_item", shape=node.shape, dtype=array.type().value_type)
+    body = step(accumulator.to_expr(), item.to_expr()).cast(start.type())
+    return Fold(array, start=start, body=body, accumulator=accumulator, item=item).to_expr()
+
+
+def _visit_fold(compiler: Any, _op: Fold, *, arg: Any, start: Any, body: Any, accumulator: Any, item: Any) -> Any:
+    return compiler.f.list_reduce(arg, sge.Lambda(this=body, expressions=[accumulator, item]), start)
+
+
+DuckDBCompiler.visit_Fold = _visit_fold  # Ibis finds the writer of an operation by this name
