@@ -8,6 +8,7 @@ is the `schedules.stages.Stages` of use.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
 COHORT_VALUE_SET = "nsclc"
 MEMORY = "1GB"  # of DuckDB, which spills beyond it: a map stays below 1.5 GB whatever the lake holds
+THREADS = 4  # at most: each needs a share of MEMORY, and a server of many cores would run out of it
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class Pipeline:
         lake = Lake(settings.lake_dir)
         key, spill = pseudonym_key(settings, self.environ), settings.data_dir / "spill"
         shutil.rmtree(spill, ignore_errors=True)  # what a killed run left there is patient data
-        with DuckDBEngine(memory_limit=MEMORY, temp_directory=spill, hmac_key=key) as engine:
+        threads = min(os.cpu_count() or 1, THREADS)
+        with DuckDBEngine(threads, MEMORY, spill, key) as engine:
             progress("flattening new resources")
             store = ViewStore(settings.data_dir / "views", engine, load_views(*settings.view_dirs))
             reports = store.refresh(lake)
