@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ class DuckDBEngine:
 
     def read_ndjson(self, path: str | Path) -> ir.Table:
         """The resources of an NDJSON file as a table with the string column `resource`."""
-        quoted = str(path).replace("'", "''")
+        quoted = glob.escape(str(path)).replace("'", "''")  # DuckDB takes a name for a pattern
         name = self._name("ndjson")
         self.con.raw_sql(
             f"CREATE VIEW {name} AS SELECT json::VARCHAR AS {RESOURCE} FROM read_ndjson_objects('{quoted}')"  # noqa: S608

@@ -22,6 +22,7 @@ from mappers.cohort import Sources, build
 from mappers.engine import DuckDBEngine
 from mappers.study import Study
 from mappers.terminology import Terminology
+from schedules.tables import temporary
 
 TABLES = ("adsl", "adrs", "adtte", "adae", "quality")
 Cohort = dict[str, pa.Table]
@@ -48,7 +49,7 @@ class CohortProgram:
 
     def _keep(self, name: str, table: ir.Table) -> ir.Table:
         """A temporary table with the rows of `table`."""
-        statement = f'CREATE OR REPLACE TEMP TABLE "{name}" AS {self.engine.con.compile(table)}'
+        statement = temporary(self.engine, name, table)
         self.engine.con.raw_sql(statement)
         self.statements.append(statement)
         return self.engine.con.table(name)

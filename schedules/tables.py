@@ -66,7 +66,8 @@ def _own_view(path: Path, replaced: ViewDefinition | None) -> ViewDefinition:
         view = ViewDefinition.load(path)
         sql(view, VERSION)
     except ViewError as error:
-        raise ViewError(f"{path}: {error.element}", error.problem) from None
+        element = error.element.removeprefix(str(path))  # a file that is not JSON names itself
+        raise ViewError(f"{path}: {element}" if element else str(path), error.problem) from None
     given = {column.name for column in view.columns()}
     missing = [column.name for column in (replaced.columns() if replaced else ()) if column.name not in given]
     if missing:
@@ -210,5 +211,10 @@ def _built_to(folder: Path) -> int | None:
 
 def materialise(engine: DuckDBEngine, name: str, table: ir.Table) -> ir.Table:
     """Run `table` once into a temporary table of the engine and read from there."""
-    engine.con.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {engine.con.compile(table)}')
+    engine.con.raw_sql(temporary(engine, name, table))
     return engine.con.table(name)
+
+
+def temporary(engine: DuckDBEngine, name: str, table: ir.Table) -> str:
+    """The statement that runs `table` into the temporary table `name`."""
+    return f'CREATE OR REPLACE TEMP TABLE "{name}" AS {engine.con.compile(table)}'

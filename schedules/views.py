@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +120,7 @@ def read_files(engine: DuckDBEngine, files: Sequence[Path]) -> ir.Table:
         MappingError: a *.json that is neither.
     """
     documents = [text for file in files if file.suffix == ".json" for text in _document(file)]
-    tables = [engine.read_ndjson(escape(str(file))) for file in files if file.suffix != ".json"]  # DuckDB globs
+    tables = [engine.read_ndjson(file) for file in files if file.suffix != ".json"]
     tables += [engine.resources(documents)] if documents or not tables else []
     return ibis.union(*tables) if len(tables) > 1 else tables[0]
 

@@ -61,9 +61,12 @@ class Invented:
     def coded(self, code: tuple[str, str], value: tuple[str, str], at: int, **more: Any) -> Invented:
         return self.observation(concept(*code), at, valueCodeableConcept=concept(*value), **more)
 
-    def staged(self, group: str = "IIIA", t: str = "1228931008", n: str = "1229978004") -> Invented:
-        self.coded((SCT, "399537006"), (UICC, group), -20)
-        return self.coded((SCT, "399504009"), (SCT, t), -20).coded((SCT, "399534004"), (SCT, n), -20)
+    def staged(self, group: str = "IIIA", t: str = "1228931008", n: str = "1229978004", edition: str = "") -> Invented:
+        """Stage, T and N; `edition` is the SNOMED CT code of the staging method."""
+        method = {"method": concept(SCT, edition)} if edition else {}
+        self.coded((SCT, "399537006"), (UICC, group), -20, **method)
+        self.coded((SCT, "399504009"), (SCT, t), -20, **method)
+        return self.coded((SCT, "399534004"), (SCT, n), -20, **method)
 
     def alk_positive(self) -> Invented:
         gene = {

@@ -41,14 +41,14 @@ CODED = {
         ),
     ),
 }
-# observations that ask a known question: their value must be understood by one of these
+# observations that ask a known question: what it is, and the concept map that must understand the answer
 VALUED = {
-    "ecog-code": ("ECOG performance status", ("ecog",)),
-    "smoking-code": ("smoking status", ("smoking-status",)),
-    "recist-code": ("RECIST response", ("recist",)),
-    "disease-status-code": ("disease status", ("disease-status",)),
-    "residual-tumour-code": ("residual tumour status", ("residual-tumour",)),
-    "clinical-stage-code": ("clinical stage group", ("stage-group",)),
+    "ecog-code": ("ECOG performance status", "ecog"),
+    "smoking-code": ("smoking status", "smoking-status"),
+    "recist-code": ("RECIST response", "recist"),
+    "disease-status-code": ("disease status", "disease-status"),
+    "residual-tumour-code": ("residual tumour status", "residual-tumour"),
+    "clinical-stage-code": ("clinical stage group", "stage-group"),
 }
 STATUS = {
     "medication_administration": facts.USABLE_DOSE,
@@ -68,7 +68,7 @@ def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir
     """Date, status, patient reference and code problems of one kind of resource."""
     domain = RESOURCE_TYPES[view]
     everything = sources.views[view]
-    rows = sources.once(f"quality_{view}", lambda: _screened_rows(sources, view, screened))
+    rows = _screened_rows(sources, view, screened)
     issues = [
         _count(everything.filter(_["patient"].isnull()), domain, "no usable reference to a patient"),
         _count(
@@ -88,10 +88,15 @@ def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir
 
 
 def _screened_rows(sources: Sources, view: str, screened: ir.Table) -> ir.Table:
-    rows = only(sources.resources(view), screened)
-    written = facts.written_date(view, rows)
-    kept = [column for column in ("status", "actuality", "verification_status") if column in rows.columns]
-    return rows.select("site", "id", *kept, day_=dates.day(written), flag_=dates.flag(written), written_=written)
+    """Resources of the screened patients with what the issues look at: status and date, as written and as read."""
+
+    def make() -> ir.Table:
+        rows = only(sources.resources(view), screened)
+        written = facts.written_date(view, rows)
+        kept = [column for column in ("status", "actuality", "verification_status") if column in rows.columns]
+        return rows.select("site", "id", *kept, day_=dates.day(written), flag_=dates.flag(written), written_=written)
+
+    return sources.once(f"quality_{view}", make)
 
 
 def _unmapped(sources: Sources, view: str, rows: ir.Table) -> list[ir.Table]:
@@ -108,7 +113,7 @@ def _unmapped(sources: Sources, view: str, rows: ir.Table) -> list[ir.Table]:
 
 
 def _condition_issues(sources: Sources, screened: ir.Table) -> list[ir.Table]:
-    rows = only(sources.resources("condition"), screened)
+    rows = _screened_rows(sources, "condition", screened)
     confirmed = _["verification_status"].isnull() | (_["verification_status"] == "confirmed")
     return [_count(rows.filter(~confirmed), "Condition", "not confirmed (refuted, unconfirmed or entered in error)")]
 
@@ -127,10 +132,9 @@ def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
 def _value_issues(sources: Sources) -> list[ir.Table]:
     """Observations that ask a known question with an answer that is not understood."""
     issues = []
-    for code, (what, maps) in VALUED.items():
+    for code, (what, concept_map) in VALUED.items():
         rows = facts.asked(sources, facts.observations(sources), code)
-        for concept_map in maps:
-            rows = rows.anti_join(sources.coded("observation", "value", concept_map), list(RESOURCE))
+        rows = rows.anti_join(sources.coded("observation", "value", concept_map), list(RESOURCE))
         if code == "ecog-code":
             rows = rows.filter(_["value_integer"].isnull())
         issues.append(_count(rows, "Observation", f"value not understood: {what}"))
@@ -141,7 +145,7 @@ def _value_issues(sources: Sources) -> list[ir.Table]:
 
 
 def _event_issues(sources: Sources, screened: ir.Table) -> list[ir.Table]:
-    rows = only(sources.resources("adverse_event"), screened)
+    rows = _screened_rows(sources, "adverse_event", screened)
     graded = sources.coded("adverse_event", "grade", "ctcae-grade")
     return [
         _count(rows.filter(_["actuality"] == "potential"), "AdverseEvent", "potential, not actual"),
@@ -187,7 +191,7 @@ def _subject_issues(sources: Sources, subjects: ir.Table, pathology: ir.Table) -
         ("NSTGBL", "clinical N"),
     ):
         issues.append(_count(enrolled.filter(_[variable].isnull()), "ADSL", f"enrolled, no baseline {what}"))
-    return [*issues, _stage_conflict(enrolled)]
+    return [*issues, _stage_conflict(sources, enrolled)]
 
 
 def ajcc8_group(t: ir.Value, n: ir.Value) -> ir.StringValue:
@@ -207,7 +211,11 @@ def ajcc8_group(t: ir.Value, n: ir.Value) -> ir.StringValue:
     )
 
 
-def _stage_conflict(enrolled: ir.Table) -> ir.Table:
+def _stage_conflict(sources: Sources, enrolled: ir.Table) -> ir.Table:
+    """Patients whose stage group is not that of T and N, all three by AJCC 8: other editions group otherwise."""
+    edition = sources.member("observation", "method", "ajcc-8-method")
+    for variable in ("STAGEBL", "TSTGBL", "NSTGBL"):
+        enrolled = enrolled.semi_join(edition.rename(**{f"{variable}_id": "id"}), ["site", f"{variable}_id"])
     derived = ajcc8_group(_["TSTGBL"], _["NSTGBL"])
     differing = enrolled.mutate(derived=derived).filter(_["derived"].notnull(), _["derived"] != _["STAGEBL"])
     return _count(differing, "ADSL", "conflict: stage group is not that of T and N (AJCC 8)")

@@ -17,6 +17,7 @@ CR, PR, SD, PD = "C159715", "C159547", "C159546", "C159716"
 PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
 YPT0, YPT1A, YPN0, YPN1, YPNX = "1228863001", "1228872009", "1229878000", "1229884002", "1229877005"
 RESIDUAL = (SCT, "17964000")
+CT4 = "1228944003"
 
 PATIENTS = [
     # MPR: viable tumour of at most 10 % in the primary and the nodes
@@ -64,6 +65,11 @@ PATIENTS = [
     # eligibility
     Invented("alk-conflict").person().condition().condition("830055006").staged().alk_positive().dose(0, 55),
     Invented("stage-late").person().condition().alk_positive().dose(0, 55).coded((SCT, "399537006"), ("x", "IIIA"), -9),
+    # stage IIIA with cT4 cN2, which is IIIB by AJCC 8; the 9th version groups otherwise
+    Invented("stage-8").person().condition().staged("IIIA", CT4, edition="897275008").alk_positive().dose(0, 55),
+    Invented("stage-9").person().condition().staged("IIIA", CT4, edition="1269566009").alk_positive().dose(0, 55),
+    Invented("stage-none").person().condition().staged("IIIA", CT4).alk_positive().dose(0, 55),
+    Invented("stage-agrees").person().condition().staged("IIIA", edition="897275008").alk_positive().dose(0, 55),
     Invented("child").person(birthDate="2001").condition().staged().alk_positive().dose(0, 55),
     # time to event
     operated("efs-recur").status("359746009", 150).status("1259237005", 200),
@@ -209,6 +215,11 @@ def test_a_running_dose_lasts_until_the_data_cut(ran: Ran) -> None:
 def test_who_is_not_enrolled_says_why(ran: Ran, patient: str, reason: str) -> None:
     row = subject(ran, patient)
     assert (row["ITTFL"], row["SCRFRS"]) == ("N", reason)
+
+
+def test_stage_groups_are_compared_with_t_and_n_by_ajcc_8_only(ran: Ran) -> None:
+    assert ran.quality()["ADSL", "conflict: stage group is not that of T and N (AJCC 8)"] == 1
+    assert subject(ran, "stage-8")["STAGEBL"] == "IIIA"  # told, not corrected
 
 
 def test_age_of_a_birth_year_alone_is_imputed_and_told(ran: Ran) -> None:

@@ -106,6 +106,14 @@ def test_a_view_of_the_hospitals_own_with_a_fault_is_named_with_its_file(
     assert message in str(error.value)
 
 
+def test_a_view_that_is_no_json_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "observation.json"
+    file.write_text("{")
+    with pytest.raises(ViewError) as error:
+        load_views(tmp_path)
+    assert str(error.value).startswith(f"{file}: not a readable JSON file")
+
+
 @pytest.mark.parametrize("load", [load_views, load_terminology])
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, load: Callable[[Path], object]) -> None:
     with pytest.raises(MappingError, match="no such folder; correct mapping"):
