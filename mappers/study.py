@@ -29,7 +29,7 @@ class Part(BaseModel):
 
 
 class Eligibility(Part):
-    """Who is enrolled: a confirmed condition of value set `condition`, a baseline stage, a marker, >= 1 dose."""
+    """Who is enrolled: a confirmed condition of value set `nsclc`, a baseline stage and ALK status, >= 1 dose."""
 
     stages: tuple[str, ...]
     alk: tuple[str, ...] = ("POSITIVE",)

@@ -18,10 +18,11 @@ from mappers.cohort.facts import KEY, RESOURCE, RESOURCE_TYPES, Sources, only
 
 COLUMNS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
 
-# which codings of a resource must be known to some value set, and which value sets these are
+# which codings of a resource must be known to some value set, and which value sets these are; DRUG is the study's
+DRUG = "the value set of the study drug"
 CODED = {
     "condition": ("code", ("nsclc", "recurrence-condition", "alk-condition")),
-    "medication_administration": ("medication", ("alectinib",)),
+    "medication_administration": ("medication", (DRUG,)),
     "procedure": ("code", ("surgery-type",)),
     "adverse_event": ("event", ("ae-term",)),
     "observation": (
@@ -100,7 +101,8 @@ def _screened_rows(sources: Sources, view: str, screened: ir.Table) -> ir.Table:
 
 
 def _unmapped(sources: Sources, view: str, rows: ir.Table) -> list[ir.Table]:
-    element, names = CODED[view]
+    element, declared = CODED[view]
+    names = [sources.study.treatment.drug if name == DRUG else name for name in declared]
     codings = sources.codings(view).filter(_["element"] == element)
     known = ibis.union(*[sources.terminology.table(name).select("system", "code") for name in names]).distinct()
     coded = codings.select(*RESOURCE).distinct()
