@@ -51,6 +51,9 @@ expected: setup-dev ## write the committed artefacts anew (SQL of views, help, d
 
 bench: setup-dev ## the benchmarks; they print ratios of one run
 	$(BIN)/python benchmarks/mapping.py
+	$(BIN)/python benchmarks/flattening.py
+	$(BIN)/python benchmarks/syncing.py
+	$(BIN)/python benchmarks/connecting.py
 
 clean: ## remove what was built or written by the demo
-	rm -rf $(VENV) periop-demo dist fixtures/hapi/target
+	rm -rf $(VENV) periop-demo dist fixtures/hapi/target fixtures/oidc/node_modules

@@ -9,9 +9,10 @@ passed over, as in a hospital.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count as numbers
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -92,17 +93,42 @@ def _demographics(random: Random) -> Json:
 
 def _filler(random: Random, patient: str, nth: int) -> Resource:
     (make,) = random.choices((_dose, _laboratory, _vital_sign, _diagnosis, _procedure), (46, 40, 10, 2, 2))
-    body = make(random)
+    return _about(random, patient, nth, make(random))
+
+
+def administrations(random: Random, per_patient: int) -> Iterator[Resource]:
+    """MedicationAdministrations without end, of one patient after the other."""
+    for number in numbers():
+        for nth in range(per_patient):
+            yield _about(random, f"P{number:06d}", nth, _dose(random))
+
+
+def resource_texts(random: Random, kind: str, count: int, id_: str, patient: str) -> list[str]:
+    """JSON texts of resources of one type with this id and about this patient."""
+    makes = {"MedicationAdministration": _dose, "Observation": _laboratory, "Condition": _diagnosis}
+    if kind == "Patient":
+        head = {"resourceType": kind, "id": patient, "meta": {"versionId": "1", "lastUpdated": _instant(EXTRACT)}}
+        return [_text(head | {"gender": "female", "birthDate": "1960-03-01"} | _demographics(random))] * count
+    bodies = (_head(random, id_, patient, makes[kind](random)) for _ in range(count))
+    return [_text(body) for body in bodies]
+
+
+def _about(random: Random, patient: str, nth: int, body: Json) -> Resource:
+    return as_received(_text(_head(random, f"{patient}-{nth}", patient, body)))
+
+
+def _head(random: Random, id_: str, patient: str, body: Json) -> Json:
+    """A resource with what stands at its beginning."""
     kind = body["resourceType"]
     number = f"{random.randrange(10**12):012d}"
     head = {
         "resourceType": kind,
-        "id": f"{patient}-{nth}",
+        "id": id_,
         "meta": {"versionId": "1", "lastUpdated": _instant(EXTRACT), "source": "urn:hospital:ehr"},
         "identifier": [{"system": f"urn:hospital:{kind.lower()}", "value": number}],
         "subject": {"reference": f"Patient/{patient}"},
     }
-    return as_received(_text(head | body))
+    return head | body
 
 
 def _dose(random: Random) -> Json:
@@ -279,3 +305,33 @@ def fill(lake: Lake, count: int, seed: int = 1) -> None:
     cursor = Cursor(f"benchmark {seed}", complete=True)
     lake.append(SITE, batches(remembered(generate(count - changed, seed))), cursor)
     lake.append(SITE, batches(map(second_version, kept)), cursor)
+
+
+def patients(count: int) -> int:
+    """How many patients `fill` makes of `count` resource versions."""
+    resources = count - count // (CHANGED + 1)
+    return -(-resources // PER_PATIENT)
+
+
+def append_night(lake: Lake, count: int, among: Sequence[int], seed: int) -> None:
+    """One more sync of `count` resources about the patients of these numbers, one after the other.
+
+    Each gets as many as the others: every tenth is of the kind that cohort tables are made of (a dose of the study
+    drug, a response, an adverse event, a stage), the others surround a cancer. Part of them are new versions of
+    resources that are there, the others are new.
+    """
+    random, known = Random(seed), charts()
+    each = [among[nth * len(among) // count] for nth in range(count)]
+    changed = (_night_resource(random, known, nth, number, seed) for nth, number in enumerate(each))
+    newest = {(item.resource_type, item.id): item for item in map(second_version, changed)}
+    lake.append(SITE, batches(iter(newest.values())), Cursor(f"night {seed}", complete=True))
+
+
+def _night_resource(random: Random, known: tuple[Chart, ...], nth: int, number: int, seed: int) -> Resource:
+    patient, own = f"P{number:06d}", known[number % len(known)]
+    if nth % 10:
+        return _filler(random, patient, random.randrange(2 * PER_PATIENT))
+    kind, text = random.choice([resource for resource in own.resources if resource[0] != "Patient"])
+    body = orjson.loads(_clone(random, kind, text, own.patient, patient).raw)
+    head = {"id": f"{body['id']}-{seed}-{nth}", "meta": {"versionId": "1", "lastUpdated": _instant(EXTRACT)}}
+    return as_received(_text(body | head))

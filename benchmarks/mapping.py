@@ -1,6 +1,6 @@
 """What the mapping costs: views against DuckDB reading the same elements, the whole `map`, and its peak memory.
 
-    .venv/bin/python benchmarks/mapping.py [--resources 1000000] [--rounds 3] [--seed 1]
+    .venv/bin/python benchmarks/mapping.py [--resources 1000000] [--rounds 3] [--seed 1] [--large 10000000]
 
 Everything is measured in one run on one generated lake, each measurement in a process of its own, so that the peak
 memory is that of the measured thing alone. What is compared runs alternately, `--rounds` times; the medians count.
@@ -11,20 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mappers.shape import Shape
@@ -33,8 +26,24 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measuring import (  # noqa: E402
+    Figures,
+    Stopwatch,
+    in_a_process,
+    machine,
+    middle,
+    peak_memory,
+    ratios,
+    show,
+    times,
+)
+
 RATIO_TARGET = 2.0
 MEMORY_TARGET = 1.5e9
+LARGE_MEMORY_TARGET = 2e9
+RATE_TARGET = 0.75  # of the rate of the smaller lake
+NIGHT_TARGET = 0.03  # of the time of a full map
+NIGHT = 1_000  # one resource in so many is what a night brings
 BATCH = 100_000
 CONFIG = """\
 data_dir = "."
@@ -44,13 +53,9 @@ kind = "folder"
 path = "fhir"
 """
 
-Figures = dict[str, Any]
 
-
-def generate(folder: Path, count: int, seed: int) -> Figures:
-    """Fill the lake, and write its resources as NDJSON for the second baseline."""
-    import pyarrow.parquet as pq
-
+def generate_lake(folder: Path, count: int, seed: int) -> Figures:
+    """Fill the lake."""
     from benchmarks.generate import fill
     from connectors.lake import Lake
 
@@ -58,20 +63,46 @@ def generate(folder: Path, count: int, seed: int) -> Figures:
     fill(lake, count, seed)
     (folder / "fhir").mkdir()
     (folder / "periop.toml").write_text(CONFIG, encoding="utf-8")
-    characters, types = 0, Counter[str]()
+    types = Counter[str]()
     for file in lake.files():
         types[file.resource_type] += file.rows
+    return {
+        "resources": types.total(),
+        "types": types,
+        "lake_bytes": sum(Path(file.path).stat().st_size for file in lake.files()),
+    }
+
+
+def generate_night(folder: Path, count: int, patients: int, seed: int) -> Figures:
+    """Add a night's sync to a lake of `count` resources: of so many patients, or where it is 0 of any."""
+    from random import Random
+
+    from benchmarks.generate import append_night
+    from benchmarks.generate import patients as patients_in
+    from connectors.lake import Lake
+
+    random, everybody = Random(seed), range(patients_in(count))
+    among = sorted(random.sample(everybody, patients) if patients else random.choices(everybody, k=count // NIGHT))
+    append_night(Lake(folder / "lake"), count // NIGHT, among, seed)
+    return {"patients": len(set(among)), "everybody": len(everybody), "resources": count // NIGHT}
+
+
+def generate(folder: Path, count: int, seed: int) -> Figures:
+    """Fill the lake, and write its resources as NDJSON for the second baseline."""
+    import pyarrow.parquet as pq
+
+    from connectors.lake import Lake
+
+    figures = generate_lake(folder, count, seed)
+    lake = Lake(folder / "lake")
+    characters = 0
+    for file in lake.files():
         with (folder / f"{file.resource_type}.ndjson").open("a", encoding="utf-8") as lines:
             for batch in pq.ParquetFile(file.path).iter_batches(columns=["resource"]):
                 texts = batch.column(0).to_pylist()
                 characters += sum(map(len, texts))
                 lines.writelines(f"{text}\n" for text in texts)
-    return {
-        "resources": types.total(),
-        "types": types,
-        "characters": characters,
-        "lake_bytes": sum(Path(file.path).stat().st_size for file in lake.files()),
-    }
+    return {**figures, "characters": characters}
 
 
 def baseline_parquet(folder: Path) -> Figures:
@@ -145,7 +176,7 @@ def views(folder: Path) -> Figures:
 
 
 def whole_map(folder: Path) -> Figures:
-    """`periop map` on fresh folders: all views, the current state, and the cohort tables at every data cut."""
+    """`periop map`: on fresh folders all views and the cohort tables at every data cut, after a night what changed."""
     from schedules.pipeline import Pipeline
     from schedules.settings import load_settings, load_study
 
@@ -163,25 +194,9 @@ def whole_map(folder: Path) -> Figures:
         "stages": stages,
         "patients": report.patients,
         "enrolled": report.enrolled,
+        "derived": report.derived,
         "peak": peak_memory(),
     }
-
-
-class Stopwatch:
-    """Wall time, and processor time of this process on all cores, since it was made."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter(), time.process_time()
-
-    def figures(self) -> Figures:
-        wall, processor = self._started
-        return {"seconds": time.perf_counter() - wall, "processor": time.process_time() - processor}
-
-
-def peak_memory() -> int:
-    """The largest resident set of this process, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 MEASUREMENTS: dict[str, Callable[[Path], Figures]] = {
@@ -192,99 +207,100 @@ MEASUREMENTS: dict[str, Callable[[Path], Figures]] = {
 }
 
 
-def in_a_process(*arguments: str) -> Figures:
-    """The figures that this program prints when it is run with `arguments`."""
-    print(f"  {' '.join(arguments[:2])}", file=sys.stderr)
-    done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, check=True)
-    figures: Figures = json.loads(done.stdout)
-    return figures
-
-
-def machine() -> list[tuple[str, str]]:
-    """Processor, memory, load and versions, as they are."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return [
-        ("processor", f"{processor()}, {cores} cores"),
-        ("memory", f"{pages / 1e9:.1f} GB"),
-        ("load before", ", ".join(f"{value:.2f}" for value in os.getloadavg())),
-        ("python", platform.python_version()),
-        *((name, version(name)) for name in ("duckdb", "ibis-framework", "deltalake", "pyarrow")),
-    ]
-
-
-def processor() -> str:
-    """The model as Linux names it, else what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def measure(folder: Path, count: int, seed: int, rounds: int) -> list[tuple[str, str]]:
-    """All measurements on one generated lake, as the lines of the table."""
-    made = in_a_process("--generate", str(count), str(seed), str(folder))
+def measure(folder: Path, count: int, seed: int, rounds: int) -> tuple[list[tuple[str, str]], float]:
+    """All measurements on one generated lake, as the lines of the table; and the resources per second of the map."""
+    made = in_a_process(__file__, "--generate", str(count), str(seed), str(folder))
     runs: dict[str, list[Figures]] = {"parquet": [], "views": [], "ndjson": []}
     for _ in range(rounds):
         for name, done in runs.items():
-            done.append(in_a_process("--measure", name, str(folder)))
-    mapped = in_a_process("--measure", "map", str(folder))
-    return [*generated(made), *compared(made, runs), *mapping(mapped)]
+            done.append(in_a_process(__file__, "--measure", name, str(folder)))
+    mapped = in_a_process(__file__, "--measure", "map", str(folder))
+    rate = made["resources"] / mapped["seconds"]
+    return [*generated(made), *compared(made, runs), *mapping(mapped, MEMORY_TARGET)], rate
+
+
+def measure_large(folder: Path, count: int, seed: int, rate: float, share: float) -> list[tuple[str, str]]:
+    """A full map of a large lake, against the `rate` of the smaller one, and a night's changes in two shapes.
+
+    `share` is that of the patients whom the first night is about; the second is about any.
+    """
+    made = in_a_process(__file__, "--generate-lake", str(count), str(seed), str(folder))
+    full = in_a_process(__file__, "--measure", "map", str(folder))
+    relative = made["resources"] / full["seconds"] / rate
+    met = "met" if relative >= RATE_TARGET else "MISSED"
+    lines = [
+        *generated(made),
+        *mapping(full, LARGE_MEMORY_TARGET),
+        ("resources per second, map", f"{made['resources'] / full['seconds']:,.0f}"),
+        ("of the rate of the smaller lake", f"{relative:.2f} (target at least {RATE_TARGET:g}: {met})"),
+    ]
+    clustered = max(1, round(share * _patients(count)))
+    for number, (what, patients) in enumerate((("a night, clustered", clustered), ("a night, scattered", 0))):
+        brought = in_a_process(
+            __file__, "--generate-night", str(count), str(patients), str(seed + number + 1), str(folder)
+        )
+        night = in_a_process(__file__, "--measure", "map", str(folder))
+        lines += nightly(what, brought, night, full, NIGHT_TARGET if patients else None)
+    return lines
+
+
+def _patients(count: int) -> int:
+    from benchmarks.generate import patients
+
+    return patients(count)
+
+
+def nightly(what: str, brought: Figures, night: Figures, full: Figures, target: float | None) -> list[tuple[str, str]]:
+    """A night's map beside a full one."""
+    wall, processor = (night[figure] / full[figure] for figure in ("seconds", "processor"))
+    verdict = "" if target is None else f" (target at most {target:.0%}: {'met' if wall <= target else 'MISSED'})"
+    about = (
+        f"{brought['resources']:,} resources about {brought['patients']:,} of {brought['everybody']:,} patients "
+        f"({brought['patients'] / brought['everybody']:.2%}); {night['derived']:,} derived again"
+    )
+    return [
+        (what, about),
+        ("  map", f"{night['seconds']:.1f} s, processor {night['processor']:.1f} s"),
+        ("  of a full map", f"{wall:.1%}{verdict}, processor {processor:.1%}"),
+        ("  peak memory", f"{night['peak'] / 1e6:,.0f} MB"),
+    ]
 
 
 def generated(made: Figures) -> list[tuple[str, str]]:
     types = ", ".join(f"{name} {count:,}" for name, count in sorted(made["types"].items(), key=lambda item: -item[1]))
-    return [
-        ("resources", f"{made['resources']:,} ({types})"),
-        ("their size", f"{made['characters'] / made['resources']:,.0f} characters on average"),
-        ("the lake", f"{made['lake_bytes'] / 1e6:,.0f} MB"),
-    ]
+    lines = [("resources", f"{made['resources']:,} ({types})"), ("the lake", f"{made['lake_bytes'] / 1e6:,.0f} MB")]
+    if "characters" in made:
+        lines.append(("their size", f"{made['characters'] / made['resources']:,.0f} characters on average"))
+    return lines
 
 
 def compared(made: Figures, runs: dict[str, list[Figures]]) -> list[tuple[str, str]]:
     """The views, then each baseline with the ratios of the medians. Raises where the baselines read other rows."""
     if len({run["rows"] for name in ("parquet", "ndjson") for run in runs[name]}) != 1:
         raise SystemExit("the two baselines read different numbers of resources: one of them is wrong")
-    view, seconds = runs["views"][0], _median(runs["views"], "seconds")
+    view, seconds = runs["views"][0], middle(runs["views"], "seconds")
     return [
         ("views built", f"{view['views']} views, {view['rows']:,} rows, {view['stored'] / 1e6:,.0f} MB"),
-        ("time", _times(runs["views"])),
+        ("time", times(runs["views"])),
         ("views per second", f"{view['views'] / seconds:.2f}"),
         ("view rows per second", f"{view['rows'] / seconds:,.0f}"),
         ("resources per second", f"{made['resources'] / seconds:,.0f}"),
         ("peak memory, views", f"{max(run['peak'] for run in runs['views']) / 1e6:,.0f} MB"),
-        ("DuckDB reading alone, Parquet", _times(runs["parquet"])),
-        ("ratio to it", _ratios(runs["views"], runs["parquet"], RATIO_TARGET)),
-        ("DuckDB reading alone, NDJSON", _times(runs["ndjson"])),
-        ("ratio to it", _ratios(runs["views"], runs["ndjson"])),
+        ("DuckDB reading alone, Parquet", times(runs["parquet"])),
+        ("ratio to it", ratios(runs["views"], runs["parquet"], RATIO_TARGET)),
+        ("DuckDB reading alone, NDJSON", times(runs["ndjson"])),
+        ("ratio to it", ratios(runs["views"], runs["ndjson"])),
     ]
 
 
-def _median(runs: list[Figures], figure: str) -> float:
-    return float(median(run[figure] for run in runs))
-
-
-def _times(runs: list[Figures]) -> str:
-    rounds = ", ".join(f"{run['seconds']:.2f}" for run in runs)
-    return f"{_median(runs, 'seconds'):.2f} s (rounds: {rounds}), processor {_median(runs, 'processor'):.2f} s"
-
-
-def _ratios(own: list[Figures], other: list[Figures], target: float | None = None) -> str:
-    wall, processor = (_median(own, figure) / _median(other, figure) for figure in ("seconds", "processor"))
-    verdict = "" if target is None else f" (target at most {target:g}: {'met' if wall <= target else 'MISSED'})"
-    return f"{wall:.2f}{verdict}, processor {processor:.2f}"
-
-
-def mapping(mapped: Figures) -> list[tuple[str, str]]:
-    met = "met" if mapped["peak"] < MEMORY_TARGET else "MISSED"
+def mapping(mapped: Figures, target: float) -> list[tuple[str, str]]:
+    met = "met" if mapped["peak"] < target else "MISSED"
     stages = [(f"  {what}", f"{seconds:.1f} s") for what, seconds in mapped["stages"]]
     times = f"{mapped['seconds']:.1f} s, processor {mapped['processor']:.1f} s"
     return [
         ("whole map", f"{times} ({mapped['patients']:,} patients, {mapped['enrolled']:,} enrolled)"),
         *stages,
-        ("peak memory, map", f"{mapped['peak'] / 1e6:,.0f} MB (target below {MEMORY_TARGET / 1e6:,.0f} MB: {met})"),
+        ("peak memory, map", f"{mapped['peak'] / 1e6:,.0f} MB (target below {target / 1e6:,.0f} MB: {met})"),
     ]
 
 
@@ -294,20 +310,37 @@ def main() -> None:
     options.add_argument("--resources", type=int, default=1_000_000, help="how many to generate")
     options.add_argument("--rounds", type=int, default=3, help="how often what is compared runs")
     options.add_argument("--seed", type=int, default=1, help="another seed, other resources")
+    options.add_argument("--large", type=int, default=0, help="map a second lake of so many, and two nights' changes")
+    options.add_argument(
+        "--night-patients", type=float, default=0.001, help="the share of all patients whom a clustered night is about"
+    )
     options.add_argument("--generate", nargs=3, metavar=("COUNT", "SEED", "FOLDER"), help=argparse.SUPPRESS)
+    options.add_argument("--generate-lake", nargs=3, metavar=("COUNT", "SEED", "FOLDER"), help=argparse.SUPPRESS)
+    options.add_argument(
+        "--generate-night", nargs=4, metavar=("COUNT", "PATIENTS", "SEED", "FOLDER"), help=argparse.SUPPRESS
+    )
     options.add_argument("--measure", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.generate:
         count, seed, folder = given.generate
         print(json.dumps(generate(Path(folder), int(count), int(seed))))
+    elif given.generate_lake:
+        count, seed, folder = given.generate_lake
+        print(json.dumps(generate_lake(Path(folder), int(count), int(seed))))
+    elif given.generate_night:
+        count, patients, seed, folder = given.generate_night
+        print(json.dumps(generate_night(Path(folder), int(count), int(patients), int(seed))))
     elif given.measure:
         what, folder = given.measure
         print(json.dumps(MEASUREMENTS[what](Path(folder))))
     else:
         about = machine()
         with tempfile.TemporaryDirectory(prefix="periop-benchmark-") as folder:
-            lines = about + measure(Path(folder), given.resources, given.seed, given.rounds)
-        print("\n".join(f"{name:<40}{value}" for name, value in lines))
+            lines, rate = measure(Path(folder), given.resources, given.seed, given.rounds)
+        if given.large:
+            with tempfile.TemporaryDirectory(prefix="periop-benchmark-") as folder:
+                lines += measure_large(Path(folder), given.large, given.seed, rate, given.night_patients)
+        show(about + lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Authenticator(Protocol):
@@ -21,6 +21,21 @@ class Authenticator(Protocol):
 
     def renew(self) -> bool:
         """After a 401: get new credentials. False if there can be no others, so trying again is useless."""
+        ...
+
+
+@runtime_checkable
+class Scoped(Protocol):
+    """An authenticator whose tokens let us read some things and others not; known after the first `headers()`."""
+
+    @property
+    def missing_scopes(self) -> tuple[str, ...]:
+        """The scopes that were asked for and not granted."""
+        ...
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The resource types that cannot be read whole for want of a scope."""
         ...
 
 

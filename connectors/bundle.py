@@ -14,23 +14,30 @@ from connectors.resource import ID
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: its resource as received (b'' if it has none), its fullUrl and its search mode ('' if not
-    given).
+    """One entry: its resource as received (b'' if it has none), its fullUrl and its search mode ('' if not given).
+
+    In a history (FHIR R4, RESTful API, 3.1.0.11): method and url of the request that made this version, and the
+    ETag and lastModified of its answer ('' if not given).
     """
 
     resource: bytes
     full_url: str = ""
     mode: str = ""
+    method: str = ""
+    url: str = ""
+    etag: str = ""
+    modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The entries of a Bundle, its total (None if not given) and its links by relation."""
+    """The entries of a Bundle, its total (None if not given), its links by relation, and when it was made."""
 
     type: str
     total: int | None
     links: Mapping[str, str]
     entries: tuple[Entry, ...]
+    last_updated: str | None = None
 
     @property
     def matches(self) -> int:
@@ -50,6 +57,8 @@ class _Entry(msgspec.Struct):
     fullUrl: object = None  # noqa: N815 (name of FHIR)
     resource: msgspec.Raw = msgspec.Raw(b"")
     search: object = None
+    request: object = None
+    response: object = None
 
 
 class _Bundle(msgspec.Struct):
@@ -57,6 +66,7 @@ class _Bundle(msgspec.Struct):
     type: object = None
     total: object = None
     link: object = None
+    meta: object = None
     entry: list[_Entry] | None = None
 
 
@@ -102,6 +112,7 @@ def read_bundle(raw: bytes) -> Bundle:
         found.total if isinstance(found.total, int) and not isinstance(found.total, bool) else None,
         _links(found.link),
         tuple(_entry(entry) for entry in found.entry or ()),
+        _text(found.meta, "lastUpdated") or None,
     )
 
 
@@ -114,13 +125,22 @@ def _links(link: object) -> dict[str, str]:
 
 
 def _entry(entry: _Entry) -> Entry:
-    mode = entry.search.get("mode") if isinstance(entry.search, dict) else None
     resource = bytes(entry.resource)
     return Entry(
         b"" if resource == b"null" else resource,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
-        mode if isinstance(mode, str) else "",
+        _text(entry.search, "mode"),
+        _text(entry.request, "method"),
+        _text(entry.request, "url"),
+        _text(entry.response, "etag"),
+        _text(entry.response, "lastModified"),
     )
+
+
+def _text(element: object, name: str) -> str:
+    """The text `name` of an object, '' where it is none."""
+    value = element.get(name) if isinstance(element, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def patients_by_full_url(bundle: Bundle) -> dict[str, str]:
@@ -158,12 +178,12 @@ def _by_brackets(raw: bytes, error: Exception) -> _Bundle:
         raise NotABundleError("the entries of the Bundle are no array") from error
     entries = [_outline(item) for item in _items(outline.get("entry", b"[]"))]
     return _Bundle(
-        **{key: _value(outline.get(key)) for key in ("resourceType", "type", "total", "link")},
+        **{key: _value(outline.get(key)) for key in ("resourceType", "type", "total", "link", "meta")},
         entry=[
             _Entry(
                 _value(item.get("fullUrl")),
                 msgspec.Raw(item.get("resource", b"")),
-                _value(item.get("search")),
+                *(_value(item.get(key)) for key in ("search", "request", "response")),
             )
             for item in entries
         ],

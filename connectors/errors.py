@@ -13,7 +13,9 @@ ConnectorError
 │   ├── PagingError          next links in a loop, or too many pages
 │   │   └── IncompleteError  fewer resources than the server announced
 │   ├── ProtocolError        the answer is not a FHIR search result
+│   ├── TlsError             no encrypted connection: a certificate that is not trusted, or is missing
 │   └── TooLargeError        the answer is over the size limit
+├── SandboxError             a test server cannot take the invented patients, or cannot tell them from others
 ├── LakeError                the lake cannot be read or written
 ├── SpoolError               no room for the rows or the quarantine of this run
 └── AccountingError          received is not the sum of what became of it: a bug, nothing was stored
@@ -78,8 +80,16 @@ class ProtocolError(ServerError):
     """The answer is not what the FHIR RESTful API promises."""
 
 
+class TlsError(ServerError):
+    """No encrypted connection can be made: trying again is useless until a certificate is configured."""
+
+
 class TooLargeError(ServerError):
     """The answer is over the size limit."""
+
+
+class SandboxError(ConnectorError):
+    """A server cannot take the resources of a sandbox, or could not give them back."""
 
 
 class LakeError(ConnectorError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from connectors.bundle import (
     read_bundle,
 )
 from connectors.errors import FolderError
+from connectors.lake import Cursor
+from connectors.plan import PlannedRequest
 from connectors.received import Problem, Received
 from connectors.resource import BOM, Reason, Rejected, as_truncated, read_resource
 
@@ -53,20 +55,25 @@ class Line:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """All FHIR files below `path`. `types`: the resource types asked for, None for every type of FHIR R4."""
+    """All FHIR files below `path`. `types`: the resource types asked for, None for every type of FHIR R4.
+
+    `whole`: the folder holds everything; else it may hold a part, and nothing is concluded from absence.
+    """
 
     path: Path
     types: frozenset[str] | None = None
     limits: FolderLimits = field(default_factory=FolderLimits)
 
     server_time: str | None = field(default=None, init=False)
+    whole: bool = False
+    state: Mapping[str, str] = field(default_factory=dict, init=False)
 
     @property
     def fingerprint(self) -> str:
         types = ",".join(sorted(self.types)) if self.types is not None else "*"
         return hashlib.sha256(f"folder\n{self.path.absolute()}\n{types}".encode()).hexdigest()
 
-    def pull(self) -> Iterator[Received]:
+    def pull(self, previous: Cursor | None = None) -> Iterator[Received]:  # noqa: ARG002
         """Every resource of every file. FolderError if there is no folder, or nothing to read in it."""
         for number, file in enumerate(self.files(), 1):
             try:
@@ -75,6 +82,13 @@ class FolderSource:
                 yield Problem(
                     f"file {number} of the folder could not be read ({error.strerror}): check its permissions"
                 )
+
+    def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:  # noqa: ARG002
+        """The files that would be read, by the end of their names: the names themselves may be those of patients."""
+        ends = [next(end for end in PATTERNS if file.name.endswith(end)) for file in self.files()]
+        for end in dict.fromkeys(ends):
+            number = ends.count(end)
+            yield PlannedRequest("READ", f"{self.path}/**/*{end}", f"{number} file{'s' if number > 1 else ''}")
 
     def files(self) -> tuple[Path, ...]:
         """The files to read, sorted by their path; hidden ones are left out."""

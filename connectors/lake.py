@@ -1,7 +1,7 @@
 """The lake: one Delta table of raw resources, append-only, every version that was ever current.
 
 A sync is one commit. Its rows, its number (`sync`) and the cursor of the site are in that commit or not at
-all:
+all. A sync that found nothing new commits its cursor alone, under the number of the newest sync:
 
 - two app transactions (Delta protocol, "Transaction Identifiers"), which checkpoints carry on:
   `periop.sync` holds the number of the newest sync, `periop.site.<name>` the Delta version of the newest
@@ -16,18 +16,21 @@ Version 0 is the empty table, so data files without a log always mean damage and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from connectors.errors import LakeError
+from connectors.partitions import PARTITION, write_partitions
 
 SCHEMA = pa.schema(
     [
@@ -57,13 +60,15 @@ class Cursor:
 
     ordinal: number of that sync (set by `Lake.append`). fingerprint: what was asked for. complete: every
     part of the source was read. server_time: the server's own clock (its Date header) when it began, None
-    for a folder; of the last *complete* sync, so a partial one does not move it.
+    for a folder; of the last *complete* sync, so a partial one does not move it. state: what the source wants
+    to know next time (received.Source.state); a cursor of an earlier version has none.
     """
 
     fingerprint: str
     complete: bool
     server_time: str | None = None
     ordinal: int = 0
+    state: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,15 @@ class LakeFile:
 
 
 class Lake:
-    """The Delta table at `path`. One writer at a time; every method reads the newest snapshot."""
+    """The Delta table at `path`. One writer at a time; every method reads the newest snapshot.
 
-    def __init__(self, path: Path) -> None:
+    writing: held while a sync is committed. Threads that write to the same table share it (or this object); other
+    processes are kept out by the run lock, and noticed.
+    """
+
+    def __init__(self, path: Path, writing: AbstractContextManager[object] | None = None) -> None:
         self.path = path
+        self._writing = Lock() if writing is None else writing
 
     def exists(self) -> bool:
         """True if there is a table. LakeError if there are data files but no log: damage, not absence."""
@@ -119,52 +129,75 @@ class Lake:
     def append(self, site: str, batches: Iterable[pa.RecordBatch], cursor: Cursor) -> int:
         """Store the rows and the cursor of one sync in ONE commit and return its number.
 
-        `batches` have the columns of SCHEMA without `site` and `sync`. They are streamed. Without any row
-        nothing is committed, the cursor stays where it was (the next pull overlaps, and identical versions
-        are not stored again), and the number of the newest sync is returned.
+        `batches` have the columns of SCHEMA without `site` and `sync`. They are streamed. Without any row there is
+        no new sync and nothing for the views to read: the number of the newest sync stays and is returned. The
+        cursor is committed alone then, if it says anything new and there is a lake.
+
+        Sites that are synchronised side by side wait for each other here: their rows are on disk by then.
         """
-        stream = iter(batches)
-        first = next((batch for batch in stream if batch.num_rows), None)
-        if first is None:
-            return self.ordinal()
-        table = self._table() if self.exists() else self._create()
-        ordinal = (table.transaction_version("periop.sync") or 0) + 1
-        rows = (complete_rows(batch, site, ordinal) for batch in chain([first], stream))
-        self._commit(table, rows, site, replace(cursor, ordinal=ordinal))
+        with self._writing:
+            stream = iter(batches)
+            first = next((batch for batch in stream if batch.num_rows), None)
+            if first is None:
+                return self._move(site, cursor)
+            table = self._table() if self.exists() else self._create()
+            ordinal = (table.transaction_version("periop.sync") or 0) + 1
+            rows = (complete_rows(batch, site, ordinal) for batch in chain([first], stream))
+            self._commit(table, rows, site, replace(cursor, ordinal=ordinal))
+            return ordinal
+
+    def _move(self, site: str, cursor: Cursor) -> int:
+        """Commit a cursor without rows, unless it is the one that is there."""
+        ordinal, before = self.ordinal(), self.cursor(site)
+        moved = replace(cursor, ordinal=before.ordinal if before else ordinal)
+        if self.exists() and moved != before:
+            self._commit(self._table(), iter(()), site, moved, ordinal)
         return ordinal
+
+    def patients(self, site: str) -> frozenset[str]:
+        """The ids of all patients whom anything of this site was ever about."""
+        found: set[str] = set()
+        for batch in self.rows(site, ["patient"]):
+            found.update(batch.column("patient").unique().to_pylist())
+        return frozenset(found - {None})
 
     def _create(self) -> DeltaTable:
         try:
-            return DeltaTable.create(
-                self.path, SCHEMA, partition_by=["site", "resource_type"], configuration=CONFIGURATION
-            )
+            return DeltaTable.create(self.path, SCHEMA, partition_by=list(PARTITION), configuration=CONFIGURATION)
         except (DeltaError, OSError) as error:
             raise LakeError(
                 f"no lake could be made at {self.path} ({type(error).__name__}): make it writable"
             ) from error
 
-    def _commit(self, table: DeltaTable, rows: Iterator[pa.RecordBatch], site: str, cursor: Cursor) -> None:
+    def _commit(
+        self,
+        table: DeltaTable,
+        rows: Iterator[pa.RecordBatch],
+        site: str,
+        cursor: Cursor,
+        ordinal: int | None = None,
+    ) -> None:
         properties = CommitProperties(
             custom_metadata={"periop.cursor": asdict(cursor)},
             app_transactions=[
-                Transaction("periop.sync", cursor.ordinal),
+                Transaction("periop.sync", cursor.ordinal if ordinal is None else ordinal),
                 Transaction(f"periop.site.{site}", table.version() + 1),
             ],
             max_commit_retries=0,  # another writer would move the version that the transaction names
         )
         try:
-            write_deltalake(
-                table,
-                pa.RecordBatchReader.from_batches(SCHEMA, rows),
-                mode="append",
+            table.create_write_transaction(
+                [*write_partitions(self.path, SCHEMA, rows)],
+                "append",
+                table.schema(),
+                list(PARTITION),
                 commit_properties=properties,
-                writer_properties=WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=32_768),
             )
         except CommitFailedError as error:
             raise LakeError(
                 f"another process wrote to the lake at {self.path} meanwhile: run the sync again"
             ) from error
-        except (DeltaError, OSError) as error:
+        except (DeltaError, OSError, pa.ArrowException) as error:
             raise LakeError(
                 f"nothing was stored in the lake at {self.path} ({type(error).__name__}): "
                 "check disk space and permissions"
@@ -187,9 +220,8 @@ class Lake:
         Columns of the partition come from the path.
         """
         stored = [name for name in columns if name not in ("site", "resource_type")]
-        for file in self.files():
-            if file.site == site:
-                yield from self._read(file, stored)
+        own = [file for file in self.files() if file.site == site]  # now: a writer that pulls rows allows no look-up
+        return (batch for file in own for batch in self._read(file, stored))
 
     def _read(self, file: LakeFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
         try:

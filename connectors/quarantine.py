@@ -4,7 +4,8 @@
 
 One line each: {"key", "reason", "where", "resource_type", "bytes", "content" | "content_base64"}. `key` is
 a digest of reason and content, so the same bad resource of the next night is the same line. The file is
-replaced as a whole: a complete pull states anew what is wrong, a partial one adds to what was known.
+replaced as a whole: a complete pull of everything states anew what is wrong, a partial one, and one of changes alone,
+add to what was known.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import orjson
 
 from connectors.errors import SpoolError
 from connectors.resource import WITHOUT_CONTENT, Rejected
+from connectors.versions import Keys
 
 KEPT = 1 << 20  # bytes of the content
 
@@ -54,7 +56,8 @@ class OpenQuarantine:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._part = path.with_name(f".{path.name}.part")
-        self._keys: set[bytes] = set()
+        self._keys = Keys(path.parent)  # in bounded memory: an export may hold millions that nobody asked for
+        self._empty = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._part.unlink(missing_ok=True)  # of a killed run
@@ -66,17 +69,18 @@ class OpenQuarantine:
         """Set one thing aside. The same thing twice is one line."""
         self._write(rejected_line(rejected))
 
-    def commit(self, complete: bool) -> None:
-        """Put the new file in place. After a partial pull the old lines stay, behind the new ones."""
+    def commit(self, anew: bool) -> None:
+        """Put the new file in place. Unless `anew`, the old lines stay, behind the new ones."""
         try:
-            if not complete and self._path.exists():
+            if not anew and self._path.exists():
                 with self._path.open("rb") as lines:
                     for line in lines:
                         self._write(orjson.loads(line))
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-            if self._keys:
+            self._keys.close()
+            if not self._empty:
                 self._part.replace(self._path)
             else:
                 self._part.unlink()
@@ -87,12 +91,13 @@ class OpenQuarantine:
     def discard(self) -> None:
         """Leave the present file as it is. Harmless after `commit`."""
         self._stream.close()
+        self._keys.close()
         self._part.unlink(missing_ok=True)
 
     def _write(self, line: dict[str, Any]) -> None:
         key = bytes.fromhex(line["key"])
-        if key not in self._keys:
-            self._keys.add(key)
+        if self._keys.add(key):
+            self._empty = False
             try:
                 self._stream.write(orjson.dumps(line) + b"\n")
             except OSError as error:

@@ -35,13 +35,15 @@ class Counts:
 class Progress:
     """A moment of a running sync:
 
-    So many resources of this type so far, of `expected` (None if the server does not say).
+    So many resources of this type so far, of `expected` (None if the server does not say). With a `note`, what the
+    server says instead while it prepares an export; the type is '' then.
     """
 
     site: str
     resource_type: str
     received: int
     expected: int | None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class SyncReport:
     or stored). by_type: counts by resource type, '(none)' for what has no readable type. reasons:
     quarantined by reason. without_patient: resources received without a reference to a Patient, by type.
     ordinal: number of the newest sync in the lake afterwards.
+
+    deleted: of the stored versions, how many are deletions that the server told. removed: tombstones of what was
+    missing on the server where everything was asked for; they are no received versions. announced: how many the
+    server said would come. modified: stored resources with a modifierExtension, which no view reads. Each by type.
+    notes: what was found or chosen, sentences that make nothing partial.
     """
 
     site: str
@@ -62,6 +69,11 @@ class SyncReport:
     without_patient: Mapping[str, int] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
     ordinal: int = 0
+    deleted: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, int] = field(default_factory=dict)
+    announced: Mapping[str, int] = field(default_factory=dict)
+    modified: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def received(self) -> int:

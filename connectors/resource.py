@@ -69,6 +69,11 @@ class Resource:
     digest: str
     raw: str
 
+    @property
+    def modified(self) -> bool:
+        """True if a modifierExtension is anywhere in it: what it says may be negated (FHIR R4, 2.4.0.1)."""
+        return '"modifierExtension"' in self.raw
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

@@ -8,7 +8,7 @@ machines.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -69,7 +69,7 @@ class Spool:
             self._flush()
         return self.rows - 1
 
-    def batches(self, dropped: set[int]) -> Iterator[pa.RecordBatch]:
+    def batches(self, dropped: Container[int]) -> Iterator[pa.RecordBatch]:
         """All rows but those with a number in `dropped`, as batches of SPOOL_SCHEMA."""
         self._flush()
         self._writer.close()

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -48,7 +49,9 @@ class Collection:
     `type` is a FHIR type name ("" for the empty collection); `many`: more than one item is possible;
     `dense`: the array has no nulls; `navigates`: null whenever the focus is null; `literal`: its value if it
     is a constant; `choice`: the options not yet chosen between (`value`); `home`: parent and element of a
-    primitive, where its extensions stand (`_birthDate`).
+    primitive, where its extensions stand (`_birthDate`); `index`: gives what makes `$index`, the position of
+    an item in what a function goes through; `worked_out`: a Quantity that does not stand in
+    the resource, a struct of value and unit.
     """
 
     type: str
@@ -60,6 +63,8 @@ class Collection:
     literal: str | None = None
     choice: Choice | None = None
     home: tuple[Collection, Element] | None = None
+    index: Callable[[], Make] | None = None
+    worked_out: bool = False
 
 
 def sql_type(type_name: str) -> dt.DataType:
@@ -106,6 +111,24 @@ def number_items(array: ir.Value, scope: Scope) -> ir.ArrayValue:
     parameters = [inspect.Parameter(name, kind) for name in (item, index)]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return array.map(function)
+
+
+@dataclass
+class Numbering:
+    """The items of an iteration, with their positions where a path asks for `%rowIndex` or `$index`."""
+
+    scope: Scope
+    used: bool = False
+
+    def item(self, values: Values) -> ir.Value:
+        return values[self.scope]["item"] if self.used else values[self.scope]
+
+    def index(self) -> Make:
+        self.used = True
+        return lambda values: values[self.scope]["index"]
+
+    def array(self, make: Make) -> Make:
+        return lambda values: number_items(make(values), self.scope) if self.used else make(values)
 
 
 def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
@@ -178,12 +201,45 @@ def _integer(text: ir.Value) -> ir.Value:
     return ibis.cases((text.re_search(r"^-?[0-9]+$"), text.try_cast(dt.int64)))
 
 
+def bind(value: ir.Value, scope: Scope, body: Callable[[Any], ir.Value]) -> ir.Value:
+    """`body` of a value that it uses several times: the value is written, and worked out, once."""
+    bound: ir.Value = map_items(ibis.array([value]), scope, body)[0]
+    return bound
+
+
+def item_at(array: ir.Value, position: ir.Value) -> ir.Value:
+    """The item at a position from 0; null where there is none."""
+    made: Any = array
+    place: Any = position
+    return ibis.cases(((place >= 0) & (place < length(made)), made[place]))
+
+
+def listed(found: Collection, depth: int) -> Collection:
+    """The same collection as an array without nulls, never null itself."""
+    dense = densify(found, depth)
+    if not found.type:
+        return replace(found, many=True, make=lambda _values: ibis.literal([], dt.Array(dt.string)))
+
+    def make(values: Values) -> ir.Value:
+        made: Any = dense.make(values)
+        if found.many:
+            return ibis.coalesce(made, ibis.literal([], made.type()))
+        return ibis.ifelse(made.isnull(), ibis.literal([], dt.Array(made.type())), ibis.array([made]))
+
+    return replace(found, many=True, dense=True, home=None, literal=None, make=make)
+
+
 def negated(condition: ir.Value) -> ir.Value:
     """Logical not; null for null.
 
     Not by `~`: Ibis 12 writes `(~x).isnull()` as `NOT x IS NULL`, which SQL reads as `NOT (x IS NULL)`.
     """
     return condition == ibis.literal(False)
+
+
+def present(value: ir.Value) -> ir.Value:
+    """Whether there is a value; written so that Spark takes a test of the answer for null."""
+    return negated(value.isnull())
 
 
 def length(array: ir.Value) -> ir.Value:

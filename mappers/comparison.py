@@ -6,6 +6,7 @@ Source: FHIRPath N1, section 6, https://hl7.org/fhirpath/N1/#operations
 from __future__ import annotations
 
 import operator as python
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.collection import Collection, Values, kind, negated, sql_type
-from mappers.elements import DATES, INTEGERS
+from mappers.collection import Collection, Values, kind, negated
+from mappers.elements import DATES
 
 if TYPE_CHECKING:
     from mappers.fhirpath import Compiler
@@ -29,7 +30,11 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": python.gt,
     ">=": python.ge,
 }
+DECIDED = frozenset({"text", "number", "boolean"})  # two items of these are equal or not, whatever their precision
 DAY = len("2024-01-31")
+TO_THE_MINUTE = r"(.*T[0-9]{2}:[0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?"
+VALID_DATE = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?$"
+VALID_TIME = r"^[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?$"
 SEVERAL = "periop: several values: "
 
 
@@ -78,9 +83,9 @@ def comparator(compiler: Compiler, operator: str, left: Collection, right: Colle
         return lambda _one, _other: ibis.null(dt.boolean)
     kinds = {kind(left.type), kind(right.type)}
     if kinds <= DATES:
-        return lambda one, other: _dates(compare, one, other)
+        return _of_valid(VALID_DATE, left, right, _to_the_minute(compare, left, right))
     if kinds == {"time"}:
-        return lambda one, other: _prefix(compare, one, other, None)
+        return _of_valid(VALID_TIME, left, right, lambda one, other: _prefix(compare, one, other, None))
     texts = kinds <= DATES | {"text", "time"} and operator in ("=", "!=")  # a date given as a string
     if len(kinds) > 1 and not texts:
         raise compiler.error(f"'{operator}' compares {left.type} with {right.type}")
@@ -90,12 +95,15 @@ def comparator(compiler: Compiler, operator: str, left: Collection, right: Colle
 
 
 def equal_collections(left: Collection, right: Collection, values: Values, equal: Comparator) -> ir.Value:
-    """Whether collections are as many and equal in order by `equal`; null where either is empty."""
+    """Whether collections are as many and equal in order by `equal`; null where either is empty, or an item open."""
     one, other = _array(left, values), _array(right, values)
     size, other_size = one.length().fill_null(0), other.length().fill_null(0)
     if left.many and right.many:
         unequal = one.zip(other).filter(lambda pair: negated(equal(pair["f1"], pair["f2"])))
         decided = unequal.length() == 0
+        if kind(left.type) not in DECIDED:
+            undecided = one.zip(other).filter(lambda pair: equal(pair["f1"], pair["f2"]).isnull())
+            decided = ibis.cases((unequal.length() > 0, False), (undecided.length() == 0, True))
     else:
         decided = equal(one[0], other[0])
     return ibis.cases(
@@ -105,49 +113,47 @@ def equal_collections(left: Collection, right: Collection, values: Values, equal
     )
 
 
-def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
-    """`+`, `-`, `&`, and on integers `*`, `div`, `mod`."""
-    one, other = compiler.single(left, depth), compiler.single(right, depth)
-    kinds = {kind(left.type), kind(right.type)}
-    if operator in ("+", "&") and kinds == {"text"}:
-        return Collection("string", False, lambda values: _joined(operator, one.make(values), other.make(values)))
-    integers = left.type in INTEGERS and right.type in INTEGERS
-    if kinds == {"number"} and (operator in ("+", "-") or (integers and operator in ("*", "div", "mod"))):
-        type_name = "integer" if integers else "decimal"
-        return Collection(
-            type_name,
-            False,
-            lambda values: _number(operator, one.make(values), other.make(values), sql_type(type_name)),
-            navigates=one.navigates or other.navigates,
-        )
-    raise compiler.unsupported(f"'{operator}' on {left.type or 'empty'} and {right.type or 'empty'}")
-
-
 def _array(side: Collection, values: Values) -> Any:
     made: Any = side.make(values)
     return made if side.many else ibis.ifelse(made.isnull(), ibis.null(dt.Array(made.type())), ibis.array([made]))
 
 
-def _joined(operator: str, one: Any, other: Any) -> ir.Value:
-    if operator == "&":
-        one, other = one.fill_null(""), other.fill_null("")
-    return one.concat(other)
+def _of_valid(pattern: str, left: Collection, right: Collection, compare: Comparator) -> Comparator:
+    """The comparison where what stands in the resource is a date or time at all; null otherwise."""
+
+    def make(one: Any, other: Any) -> ir.Value:
+        data = [value for side, value in ((left, one), (right, other)) if side.literal is None]
+        made = compare(one, other)
+        return ibis.cases((ibis.and_(*(value.re_search(pattern) for value in data)), made)) if data else made
+
+    return make
 
 
-def _number(operator: str, one: Any, other: Any, dtype: dt.DataType) -> ir.Value:
-    match operator:
-        case "+":
-            result = one + other
-        case "-":
-            result = one - other
-        case "*":
-            result = one * other
-        case "div":  # truncated, as FHIRPath has it; empty where the divisor is 0
-            divisor = other.nullif(0)
-            result = (one.abs() // divisor.abs()) * one.sign().cast(dt.int64) * divisor.sign().cast(dt.int64)
-        case _:
-            result = one % other.nullif(0)
-    return result.cast(dtype)
+def _to_the_minute(compare: Callable[[Any, Any], Any], left: Collection, right: Collection) -> Comparator:
+    """`_dates`; where one side is a literal with a time without seconds, equal minutes leave it open."""
+    coarse = [_with_seconds(side.literal) for side in (left, right)]
+    if not any(coarse):
+        return lambda one, other: _dates(compare, one, other)
+    instant = dt.Timestamp("UTC")
+
+    def make(one: Any, other: Any) -> ir.Value:
+        timed = (one.length() > DAY) & (other.length() > DAY)
+        whole = [
+            value if text is None else ibis.literal(text) for text, value in zip(coarse, (one, other), strict=True)
+        ]
+        first, second = (value.try_cast(instant).epoch_seconds() // 60 for value in whole)
+        decided = compare(first, second)
+        if not all(coarse):
+            decided = ibis.cases((first != second, decided))
+        return ibis.cases((timed, decided), else_=_prefix(compare, one, other, DAY))
+
+    return make
+
+
+def _with_seconds(literal: str | None) -> str | None:
+    """A literal that ends with minutes, with seconds; None for any other."""
+    found = re.fullmatch(TO_THE_MINUTE, literal or "")
+    return f"{found[1]}:00{found[2] or ''}" if found else None
 
 
 def _dates(compare: Callable[[Any, Any], Any], one: Any, other: Any) -> ir.Value:

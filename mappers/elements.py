@@ -16,6 +16,22 @@ DATES = frozenset({"date", "dateTime", "instant"})
 TEXTS = frozenset(
     {"string", "code", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "base64Binary", "xhtml"}
 )
+SUPERTYPES = {
+    "code": "string",
+    "id": "string",
+    "markdown": "string",
+    "url": "uri",
+    "canonical": "uri",
+    "oid": "uri",
+    "uuid": "uri",
+    "positiveInt": "integer",
+    "unsignedInt": "integer",
+    "Age": "Quantity",
+    "Count": "Quantity",
+    "Distance": "Quantity",
+    "Duration": "Quantity",
+}
+NO_DOMAIN_RESOURCES = frozenset({"Binary", "Bundle", "Parameters"})
 PRIMITIVES = INTEGERS | DATES | TEXTS | {"boolean", "decimal", "time"}
 
 
@@ -61,6 +77,17 @@ def is_resource(name: str) -> bool:
     return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
 
 
+def is_subtype(type_name: str, of: str) -> bool:
+    """Whether the type is `of` or derived from it (FHIR R4, "Resource types and data types")."""
+    if type_name == of or SUPERTYPES.get(type_name) == of:
+        return True
+    if of == "Element":
+        return not is_resource(type_name)
+    return is_resource(type_name) and (
+        of == "Resource" or (of == "DomainResource" and type_name not in NO_DOMAIN_RESOURCES)
+    )
+
+
 @cache
 def element(type_name: str, name: str) -> Element | Choice | None:
     """The element `name` of a type; None where R4 has none. A choice is named without its type (`value`).
@@ -85,6 +112,11 @@ def _agreed(type_names: str, name: str) -> Element | Choice | None:
     if any(found != known[0] for found in known):
         raise AmbiguousElementError(f"'{name}' is not the same in each of {type_names.replace('|', ', ')}")
     return known[0] if known else None
+
+
+def element_names(type_name: str) -> tuple[str, ...]:
+    """The elements of a type in the order of its definition; a choice without its type (`value`)."""
+    return tuple(name.removesuffix("[x]") for name in _table().get(type_name, {}))
 
 
 def choice_of(type_name: str, name: str) -> str | None:

@@ -1,13 +1,18 @@
-"""The engine that runs the mapping: DuckDB behind Ibis, in this process."""
+"""The engine that runs the mapping: what one must do, and DuckDB behind Ibis, in this process.
+
+The other engine is in `mappers.spark`. Expressions know no engine; what the two write differently stands in
+`mappers.spark_sql`.
+"""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import duckdb
 import ibis
@@ -25,6 +30,64 @@ RESOURCE = "resource"  # the column that holds the JSON of a resource
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 
 
+class Engine(Protocol):
+    """What the mapping asks of an engine. SQL is that of the engine, as `compile` gives it.
+
+    `con` is the Ibis backend. Times are in UTC.
+    """
+
+    name: str
+    con: Any
+
+    def __enter__(self) -> Self:
+        """The engine itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free the engine."""
+
+    def read_parquet(self, paths: Sequence[str | Path]) -> ir.Table:
+        """The rows of Parquet files of one schema, lazily."""
+
+    def read_ndjson(self, path: str | Path) -> ir.Table:
+        """The resources of an NDJSON file as a table with the string column `resource`, lazily."""
+
+    def resources(self, texts: Sequence[str]) -> ir.Table:
+        """JSON texts as a table with the string column `resource`."""
+
+    def register(self, name: str, rows: pa.Table) -> ir.Table:
+        """A small table under this name, which it may have had before."""
+
+    def view(self, name: str, table: ir.Table) -> None:
+        """Name an expression; what had the name before is forgotten."""
+
+    def compile(self, table: ir.Table) -> str:
+        """The SQL of an expression."""
+
+    def fill(self, name: str, sql: str) -> ir.Table:
+        """Run SQL once into a temporary table, replacing it; to read it is cheap."""
+
+    def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
+        """Stream the result of SQL in batches of about `rows` rows."""
+
+    def arrow(self, sql: str) -> pa.Table:
+        """The result of SQL."""
+
+    def frame(self, table: ir.Table) -> pd.DataFrame:
+        """Run an expression; integers and booleans in the nullable types of pandas.
+
+        Raises:
+            CardinalityError: a resource has several values where a column takes one.
+        """
+
+    def define_cut(self, day: date) -> None:
+        """The day that the SQL function `periop_cut()` gives from now on."""
+
+    def close(self) -> None:
+        """Free the engine."""
+
+
 class DuckDBEngine:
     """An in-memory DuckDB with the settings and functions that the mapping needs. Close it, or use it in
     `with`.
@@ -36,6 +99,8 @@ class DuckDBEngine:
         hmac_key: key of the SQL function `periop_hmac(text)`, HMAC-SHA-256 in hex; without a key there is no
         such function.
     """
+
+    name = "duckdb"
 
     def __init__(
         self,
@@ -87,11 +152,47 @@ class DuckDBEngine:
         )
         return self.con.table(name)
 
+    def table_of(self, sql: str) -> ir.Table:
+        """The result of SQL, lazily."""
+        name = self._name("table")
+        self.con.raw_sql(f"CREATE VIEW {name} AS {sql}")
+        return self.con.table(name)
+
     def resources(self, texts: Sequence[str]) -> ir.Table:
         """JSON texts as a table with the string column `resource`."""
         name = self._name("resources")
         self.con.con.register(name, pa.table({RESOURCE: pa.array(texts, pa.string())}))
         return self.con.table(name)
+
+    def register(self, name: str, rows: pa.Table) -> ir.Table:
+        """A small table under this name, which it may have had before."""
+        self.con.con.register(name, rows)
+        return self.con.table(name)
+
+    def view(self, name: str, table: ir.Table) -> None:
+        """Name an expression; what had the name before is forgotten."""
+        self.con.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {self.compile(table)}')
+
+    def compile(self, table: ir.Table) -> str:
+        """The SQL of an expression."""
+        return str(self.con.compile(table))
+
+    def fill(self, name: str, sql: str) -> ir.Table:
+        """Run SQL once into a temporary table, replacing it."""
+        self.con.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {sql}')
+        return self.con.table(name)
+
+    def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
+        """Stream the result of SQL in batches of `rows` rows. Its errors (`duckdb.Error`) come while it is read."""
+        return self.con.con.sql(sql).to_arrow_reader(rows)
+
+    def arrow(self, sql: str) -> pa.Table:
+        """The result of SQL."""
+        return self.con.con.sql(sql).to_arrow_table()
+
+    def define_cut(self, day: date) -> None:
+        """The day that the SQL function `periop_cut()` gives from now on."""
+        self.con.raw_sql(f"CREATE OR REPLACE MACRO periop_cut() AS DATE '{day.isoformat()}'")
 
     def frame(self, table: ir.Table) -> pd.DataFrame:
         """Run a table and fetch its rows; integers and booleans in the nullable types of pandas.
@@ -100,39 +201,46 @@ class DuckDBEngine:
             CardinalityError: a resource has several values where a column takes one.
         """
         try:
-            return self._fetched(table)
+            return nullable_frame(self.con.to_pyarrow(table))
         except duckdb.InvalidInputException as error:
             own = error_of(str(error))
             if own is None:
                 raise
             raise own from error
 
-    def _fetched(self, table: ir.Table) -> pd.DataFrame:
-        import pandas as pd
-
-        nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-        frame: pd.DataFrame = self.con.to_pyarrow(table).to_pandas(types_mapper=nullable.get)
-        return frame
-
     def _name(self, prefix: str) -> str:
         self._tables += 1
         return f"{prefix}_{self._tables}"
 
 
+def nullable_frame(rows: pa.Table) -> pd.DataFrame:
+    """Rows as a frame; integers and booleans in the nullable types of pandas."""
+    import pandas as pd
+
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    # To look every text up whether it came before takes longer than to make it again.
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=nullable.get, deduplicate_objects=False)
+    return frame
+
+
 def hmac_macro(key: bytes) -> str:
     """The SQL that makes `periop_hmac(text)`: HMAC-SHA-256 of the UTF-8 text, in hex (RFC 2104)."""
-    block = (hashlib.sha256(key).digest() if len(key) > BLOCK else key).ljust(BLOCK, b"\0")
-    inner = bytes(byte ^ 0x36 for byte in block).hex()
-    outer = bytes(byte ^ 0x5C for byte in block).hex()
+    inner, outer = hmac_pads(key)
     return (
         "CREATE OR REPLACE MACRO periop_hmac(m) AS "
         f"sha256(unhex('{outer}') || unhex(sha256(unhex('{inner}') || encode(m))))"
     )
 
 
+def hmac_pads(key: bytes) -> tuple[str, str]:
+    """The inner and the outer padded key of an HMAC-SHA-256, in hex (RFC 2104, section 2)."""
+    block = (hashlib.sha256(key).digest() if len(key) > BLOCK else key).ljust(BLOCK, b"\0")
+    return bytes(byte ^ 0x36 for byte in block).hex(), bytes(byte ^ 0x5C for byte in block).hex()
+
+
 def error_of(message: str) -> CardinalityError | None:
     """The error of this package for the message of an engine, if our own stop is in it."""
     if SEVERAL not in message:
         return None
-    element = message.split(SEVERAL, 1)[1].split("\n", 1)[0].strip()
+    element = message.split(SEVERAL, 1)[1].split("\n", 1)[0].split(" SQLSTATE", 1)[0].strip()
     return CardinalityError(element, 'several values in a resource; add .first(), or "collection": true to take all')

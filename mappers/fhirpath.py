@@ -15,9 +15,38 @@ from decimal import Decimal
 import ibis
 import ibis.expr.types as ir
 
-from mappers import comparison, fhirpath_functions, fhirpath_types
-from mappers.collection import Collection, Make, Scope, Values, densify, kind, navigate, negated, sql_type
-from mappers.elements import PRIMITIVES, AmbiguousElementError, Choice, Element, choice_of, element
+from mappers import (
+    comparison,
+    equality,
+    fhirpath_collections,
+    fhirpath_functions,
+    fhirpath_math,
+    fhirpath_types,
+    quantities,
+)
+from mappers.collection import (
+    Collection,
+    Make,
+    Scope,
+    Values,
+    densify,
+    item_at,
+    kind,
+    listed,
+    navigate,
+    negated,
+    sql_type,
+)
+from mappers.elements import (
+    INTEGERS,
+    PRIMITIVES,
+    AmbiguousElementError,
+    Choice,
+    Element,
+    choice_of,
+    element,
+    is_resource,
+)
 from mappers.errors import UnsupportedError, ViewError
 from mappers.fhirpath_syntax import (
     Binary,
@@ -39,6 +68,21 @@ from mappers.shape import Shape
 
 LOGIC = frozenset({"and", "or", "xor", "implies"})
 COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+SYSTEMS = {"ucum": "http://unitsofmeasure.org", "sct": "http://snomed.info/sct", "loinc": "http://loinc.org"}
+CANONICALS = {"vs-": "http://hl7.org/fhir/ValueSet/", "ext-": "http://hl7.org/fhir/StructureDefinition/"}
+LARGEST = {"integer": 2**63, "decimal": 10**20}
+
+
+@dataclass
+class Anchor:
+    """The resource of the view, `%resource`; what stands on an item keeps it at hand where a path asks for it."""
+
+    resource: Collection
+    used: bool = False
+
+    def found(self) -> Collection:
+        self.used = True
+        return replace(self.resource, navigates=False)
 
 
 @dataclass(frozen=True)
@@ -46,18 +90,21 @@ class Compiler:
     """Compiles one path of a view.
 
     `element` is its place, for errors; `constants` are those of the view; `row_index` gives what makes
-    `%rowIndex`, the position in the innermost iteration, 0 outside of all.
+    `%rowIndex`, the position in the innermost iteration, 0 outside of all; `anchor` is the resource of the view,
+    `context` what the path is relative to.
     """
 
     element: str
     constants: Mapping[str, Literal]
     row_index: Callable[[], Make] | None = None
+    anchor: Anchor | None = None
+    context: Collection | None = None
 
     def error(self, problem: str) -> ViewError:
         return ViewError(self.element, problem)
 
-    def unsupported(self, construct: str) -> UnsupportedError:
-        return UnsupportedError(self.element, f"{construct} is not supported")
+    def unsupported(self, construct: str, why: str = "") -> UnsupportedError:
+        return UnsupportedError(self.element, f"{construct} is not supported{': ' if why else ''}{why}")
 
     def path(self, text: str, focus: Collection, depth: int) -> Collection:
         """Compile a path, given as text.
@@ -68,7 +115,7 @@ class Compiler:
             ViewError: no FHIRPath, an unknown element, function or constant, or types that do not fit.
         """
         try:
-            return self.compile(parse(text), focus, depth)
+            return replace(self, context=focus).compile(parse(text), focus, depth)
         except PathSyntaxError as error:
             raise self.error(str(error)) from error
 
@@ -76,13 +123,15 @@ class Compiler:
         """Compile a tree relative to `focus`."""
         match tree:
             case Literal():
-                return constant(tree)
+                return self._literal(tree)
             case Empty():
                 return empty()
             case Constant(name):
                 return self._constant(name)
             case Variable("$this"):
                 return focus
+            case Variable("$index"):
+                return self._index(focus)
             case Member(base, name):
                 return self._member(base, name, focus, depth)
             case Call(base, name, args):
@@ -90,6 +139,8 @@ class Compiler:
             case Indexer(base, index):
                 found = self.compile(base, focus, depth)
                 return self.item(found, self.compile(index, focus, depth), depth)
+            case Polarity("-", Quantity(value, unit, calendar)):
+                return quantities.literal(Quantity(f"-{value}", unit, calendar))
             case Polarity(operator, operand):
                 return self._signed(operator, self.compile(operand, focus, depth), depth)
             case TypeTest(operator, operand, name):
@@ -97,19 +148,21 @@ class Compiler:
                 return fhirpath_types.type_operator(self, operator, found, name, depth)
             case Binary(operator, left, right):
                 return self._binary(operator, left, right, focus, depth)
+            case Quantity():
+                return quantities.literal(tree)
             case Variable(name):
-                raise self.unsupported(f"the variable {name}")
-            case Quantity(text):
-                raise self.unsupported(f"the quantity literal {text}")
+                raise self.unsupported(name, "it is of aggregate()")
 
     def member(self, base: Collection, name: str, depth: int) -> Collection:
         """`base.name`"""
         if base.choice:
-            raise self.error(
-                f"'{base.choice.name}' has a choice of types; write {base.choice.name}.ofType(TYPE).{name}"
-            )
+            return self.member(self._only_option(base, base.choice, name, depth), name, depth)
         if not base.type:
             return base
+        if base.worked_out:
+            return quantities.member(self, base, name, depth)
+        if base.type == "Resource":
+            raise self.error(f"a resource in a resource has no type yet; write ofType(TYPE).{name}")
         found = self.element_of(base.type, name)
         if found is None and base.home and base.type in PRIMITIVES:
             return self._of_primitive(base, name, depth)
@@ -138,9 +191,11 @@ class Compiler:
         return navigate(base, chosen, base.shape.touch_complex(chosen.name, many=chosen.many), depth)
 
     def item(self, found: Collection, index: Collection, depth: int) -> Collection:
-        """`found[index]`, the index a literal or constant."""
-        if index.type != "integer" or index.literal is None:
-            raise self.unsupported("an index that is not an integer literal or constant")
+        """`found[index]`"""
+        if index.type not in INTEGERS:
+            raise self.error(f"an index is an integer, not {index.type or 'an empty collection'}")
+        if index.literal is None:
+            return self._item_at(found, self.single(index, depth), depth)
         position = int(index.literal)
         if position < 0:
             raise self.error(f"the index {position} is negative")
@@ -148,6 +203,16 @@ class Compiler:
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
         dense = densify(found, depth)
         return replace(found, many=False, home=None, make=lambda values: dense.make(values)[position])
+
+    def _item_at(self, found: Collection, index: Collection, depth: int) -> Collection:
+        """An index that is worked out; nothing where it is negative or too large."""
+        items = listed(found, depth)
+        return replace(
+            items,
+            many=False,
+            navigates=False,
+            make=lambda values: item_at(items.make(values), index.make(values)),
+        )
 
     def single(self, found: Collection, depth: int) -> Collection:
         """The one item of a collection; several end the run with a `CardinalityError`."""
@@ -170,19 +235,44 @@ class Compiler:
 
     def _constant(self, name: str) -> Collection:
         if name in self.constants:
-            return constant(self.constants[name])
+            return self._literal(self.constants[name])
         if name == "rowIndex":
             make = self.row_index() if self.row_index else constant(Literal("integer", "0")).make
-            return Collection("integer", False, make, navigates=True)
-        if name in ("resource", "context", "rootResource", "ucum"):
-            raise self.unsupported(f"%{name}")
+            return Collection("integer", False, make)
+        if name == "context" and self.context is not None:
+            return self.context
+        if name in ("resource", "rootResource"):
+            if self.anchor is None:
+                raise self.unsupported(f"%{name} in a path of repeat, or on a resource inside a resource,")
+            return self.anchor.found()
+        url = _standard_url(name)
+        if url is not None:
+            return constant(Literal("string", url))
         known = ", ".join(f"%{known}" for known in self.constants) or "none"
         raise self.error(f"unknown constant %{name}; the view defines {known}")
 
     def _member(self, base: Tree | None, name: str, focus: Collection, depth: int) -> Collection:
         if base is not None:
             return self.member(self.compile(base, focus, depth), name, depth)
-        return focus if name == focus.type and focus.shape is not None else self.member(focus, name, depth)
+        names = {focus.type, "Resource", "DomainResource"} if is_resource(focus.type) else {focus.type}
+        return focus if name in names and focus.shape is not None else self.member(focus, name, depth)
+
+    def _only_option(self, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
+        """Of an element with a choice of types the one type that has the element `name`."""
+        having = [option for option in choice.options.values() if element(option.type, name) is not None]
+        if len(having) != 1:
+            raise self.error(f"'{choice.name}' has a choice of types; write {choice.name}.ofType(TYPE).{name}")
+        return self.step(replace(base, choice=None), having[0], depth)
+
+    def _index(self, focus: Collection) -> Collection:
+        if focus.index is None:
+            raise self.error("$index stands in the argument of where(), select(), all() or exists() only")
+        return Collection("integer", False, focus.index())
+
+    def _literal(self, literal: Literal) -> Collection:
+        if literal.type in LARGEST and abs(Decimal(literal.text)) >= LARGEST[literal.type]:
+            raise self.error(f"the number {literal.text} is too large")
+        return constant(literal)
 
     def _of_primitive(self, base: Collection, name: str, depth: int) -> Collection:
         """`birthDate.extension`: the id and extensions of a primitive stand in a sibling, `_birthDate`."""
@@ -214,34 +304,43 @@ class Compiler:
             return boolean(lambda values: comparison.logic(operator, *(side.make(values) for side in sides)))
         if operator in COMPARISONS:
             return self._compared(operator, first, second, depth)
-        return comparison.arithmetic(self, operator, first, second, depth)
+        match operator:
+            case "|":
+                return fhirpath_collections.united(self, first, second, depth)
+            case "in":
+                return boolean(equality.contains(self, second, first, depth))
+            case "contains":
+                return boolean(equality.contains(self, first, second, depth))
+            case "~":
+                return boolean(equality.equivalent(self, first, second, depth))
+            case "!~":
+                same = equality.equivalent(self, first, second, depth)
+                return boolean(lambda values: negated(same(values)))
+            case _:
+                return fhirpath_math.arithmetic(self, operator, first, second, depth)
 
     def _compared(self, operator: str, first: Collection, second: Collection, depth: int) -> Collection:
-        for side in (first, second):
-            if side.choice or (side.type and side.type not in PRIMITIVES):
-                raise self.unsupported(f"'{operator}' on {side.choice.name if side.choice else side.type}")
         if operator in ("=", "!=") and (first.many or second.many):
-            return self._equal_collections(operator, densify(first, depth), densify(second, depth))
-        compare = comparison.comparator(self, operator, first, second)
+            equal = equality.equal(self, first, second, depth)
+            return boolean(equal if operator == "=" else lambda values: negated(equal(values)))
+        compare = equality.item_comparator(self, operator, first, second, depth)
         one, other = self.single(first, depth), self.single(second, depth)
         return boolean(
             lambda values: compare(one.make(values), other.make(values)),
             navigates=one.navigates or other.navigates,
         )
 
-    def _equal_collections(self, operator: str, left: Collection, right: Collection) -> Collection:
-        compare = comparison.comparator(self, "=", left, right)
-
-        def make(values: Values) -> ir.Value:
-            equal = comparison.equal_collections(left, right, values, compare)
-            return negated(equal) if operator == "!=" else equal
-
-        return boolean(make)
-
 
 def boolean(make: Make, *, navigates: bool = False) -> Collection:
     """A single boolean."""
     return Collection("boolean", False, make, navigates=navigates)
+
+
+def _standard_url(name: str) -> str | None:
+    """`%ucum`, `%sct`, `%loinc`, `%`vs-NAME`` and `%`ext-NAME`` (FHIR R4, "Using FHIRPath with FHIR")."""
+    if name in SYSTEMS:
+        return SYSTEMS[name]
+    return next((url + name.removeprefix(key) for key, url in CANONICALS.items() if name.startswith(key)), None)
 
 
 def empty() -> Collection:

@@ -14,6 +14,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from mappers import fhirpath_collections as collections
 from mappers.boundaries import high_boundary, low_boundary
 from mappers.collection import (
     Collection,
@@ -25,10 +26,14 @@ from mappers.collection import (
     length,
     map_items,
     negated,
+    present,
 )
-from mappers.elements import Element, element, is_resource
+from mappers.elements import PRIMITIVES, Element, element, is_resource
+from mappers.fhirpath_conversions import CONVERSIONS
+from mappers.fhirpath_math import MATH
+from mappers.fhirpath_strings import STRINGS
 from mappers.fhirpath_syntax import Tree
-from mappers.fhirpath_types import is_empty, of_type, type_argument
+from mappers.fhirpath_types import is_empty, of_type, type_argument, type_operator
 from mappers.references import reference_key
 
 if TYPE_CHECKING:
@@ -47,46 +52,24 @@ def call(
         UnsupportedError: a function of FHIRPath that is not supported.
     """
     if name not in FUNCTIONS:
-        if name in STANDARD:
-            raise compiler.unsupported(f"the function {name}()")
+        if name in UNSUPPORTED:
+            raise compiler.unsupported(f"{name}()", UNSUPPORTED[name])
         raise compiler.error(f"unknown function '{name}'")
     function, fewest, most = FUNCTIONS[name]
     if not fewest <= len(args) <= most:
         wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
         raise compiler.error(f"{name}() takes {wanted} arguments, not {len(args)}")
-    if base.choice and name not in ("ofType", "exists", "empty"):
+    if base.choice and name not in ON_CHOICE:
         raise compiler.error(
             f"'{base.choice.name}' has a choice of types; write {base.choice.name}.ofType(TYPE).{name}()"
         )
     return function(compiler, base, args, context, depth)
 
 
-def _where(
-    compiler: Compiler, base: Collection, args: tuple[Tree, ...], _context: Collection, depth: int
-) -> Collection:
-    dense = densify(base, depth)
-    scope = Scope(depth + 1)
-    criterion = compiler.condition(
-        compiler.compile(args[0], replace(dense, many=False, make=lambda values: values[scope]), depth + 1),
-        depth + 1,
-    )
-
-    def holds(values: Values, item: ir.Value) -> ir.Value:
-        return criterion.make({**values, scope: item}).cast(dt.boolean)
-
-    def make(values: Values) -> ir.Value:
-        made = dense.make(values)
-        if base.many:
-            return filter_items(made, scope, lambda item: holds(values, item))
-        return ibis.cases((holds(values, made), made))
-
-    return replace(dense, home=None, make=make)
-
-
 def _exists(
     compiler: Compiler, base: Collection, args: tuple[Tree, ...], context: Collection, depth: int
 ) -> Collection:
-    found = _where(compiler, base, args, context, depth) if args else base
+    found = collections.where(compiler, base, args, context, depth) if args else base
     nothing = is_empty(compiler, found, depth)
     return Collection("boolean", False, lambda values: negated(nothing(values)))
 
@@ -119,20 +102,6 @@ def _first(
     return compiler.item(base, Collection("integer", False, base.make, literal="0"), depth)
 
 
-def _last(
-    _compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int
-) -> Collection:
-    dense = densify(base, depth)
-    if not base.many:
-        return base
-
-    def make(values: Values) -> ir.Value:
-        made: Any = dense.make(values)
-        return made[length(made) - 1]
-
-    return replace(base, many=False, home=None, make=make)
-
-
 def _join(compiler: Compiler, base: Collection, args: tuple[Tree, ...], context: Collection, depth: int) -> Collection:
     if kind(base.type) != "text" and base.type:
         raise compiler.error(f"join() takes strings, not {base.type}")
@@ -154,6 +123,43 @@ def _oftype(
     compiler: Compiler, base: Collection, args: tuple[Tree, ...], _context: Collection, depth: int
 ) -> Collection:
     return of_type(compiler, base, type_argument(compiler, "ofType", args[0]), depth)
+
+
+def _as(compiler: Compiler, base: Collection, args: tuple[Tree, ...], _context: Collection, depth: int) -> Collection:
+    return type_operator(compiler, "as", base, type_argument(compiler, "as", args[0]), depth)
+
+
+def _is(compiler: Compiler, base: Collection, args: tuple[Tree, ...], _context: Collection, depth: int) -> Collection:
+    return type_operator(compiler, "is", base, type_argument(compiler, "is", args[0]), depth)
+
+
+def _has_value(
+    _compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int
+) -> Collection:
+    """Whether there is one item, and it is a primitive with a value (FHIR R4, "Using FHIRPath with FHIR")."""
+    if base.type not in PRIMITIVES:
+        return Collection("boolean", False, lambda _values: ibis.literal(False))
+    dense = densify(base, depth)
+    if base.many:
+        return Collection("boolean", False, lambda values: length(dense.make(values)) == 1)
+    return Collection("boolean", False, lambda values: present(base.make(values)))
+
+
+def _get_value(
+    compiler: Compiler, base: Collection, _args: tuple[Tree, ...], _context: Collection, depth: int
+) -> Collection:
+    """The value of the one item; nothing where there are several, or where it is no primitive."""
+    if base.type not in PRIMITIVES | {""}:
+        raise compiler.error(f"getValue() takes a primitive, not {base.type}")
+    if not base.many:
+        return base
+    dense = densify(base, depth)
+
+    def make(values: Values) -> ir.Value:
+        made: Any = dense.make(values)
+        return ibis.cases((length(made) == 1, made[0]))
+
+    return replace(base, many=False, home=None, make=make)
 
 
 def _extension(
@@ -188,7 +194,7 @@ def _reference_key(
 ) -> Collection:
     if base.type != "Reference":
         raise compiler.error(f"getReferenceKey() is asked of a {base.type}; it is for a Reference")
-    name = type_argument(compiler, "getReferenceKey", args[0]) if args else None
+    name = type_argument(compiler, "getReferenceKey", args[0]).removeprefix("FHIR.") if args else None
     if name is not None and not is_resource(name):
         raise compiler.error(f"R4 has no resource '{name}'")
     found = element("Reference", "reference")
@@ -206,29 +212,91 @@ def _reference_key(
 
 
 FUNCTIONS: dict[str, tuple[Function, int, int]] = {
-    "where": (_where, 1, 1),
+    "where": (collections.where, 1, 1),
+    "select": (collections.select, 1, 1),
     "exists": (_exists, 0, 1),
     "empty": (_empty, 0, 0),
+    "all": (collections.all_hold, 1, 1),
+    "allTrue": (collections.every(True), 0, 0),
+    "allFalse": (collections.every(False), 0, 0),
+    "anyTrue": (collections.any_of(True), 0, 0),
+    "anyFalse": (collections.any_of(False), 0, 0),
     "not": (_not, 0, 0),
     "count": (_count, 0, 0),
+    "distinct": (collections.distinct, 0, 0),
+    "isDistinct": (collections.is_distinct, 0, 0),
+    "subsetOf": (collections.subset_of, 1, 1),
+    "supersetOf": (collections.superset_of, 1, 1),
     "first": (_first, 0, 0),
-    "last": (_last, 0, 0),
-    "join": (_join, 0, 1),
-    "lowBoundary": (low_boundary, 0, 0),
-    "highBoundary": (high_boundary, 0, 0),
+    "last": (collections.last, 0, 0),
+    "tail": (collections.tail, 0, 0),
+    "skip": (collections.skip, 1, 1),
+    "take": (collections.take, 1, 1),
+    "single": (collections.single, 0, 0),
+    "intersect": (collections.intersect, 1, 1),
+    "exclude": (collections.exclude, 1, 1),
+    "union": (collections.union, 1, 1),
+    "combine": (collections.combine, 1, 1),
+    "iif": (collections.iif, 2, 3),
+    "trace": (collections.trace, 1, 2),
+    "is": (_is, 1, 1),
+    "as": (_as, 1, 1),
     "ofType": (_oftype, 1, 1),
+    "join": (_join, 0, 1),
+    "lowBoundary": (low_boundary, 0, 1),
+    "highBoundary": (high_boundary, 0, 1),
     "extension": (_extension, 1, 1),
+    "hasValue": (_has_value, 0, 0),
+    "getValue": (_get_value, 0, 0),
     "getResourceKey": (_resource_key, 0, 0),
     "getReferenceKey": (_reference_key, 0, 1),
+    **STRINGS,
+    **MATH,
+    **CONVERSIONS,
 }
-STANDARD = frozenset(
-    """
-    abs aggregate all allFalse allTrue anyFalse anyTrue as ceiling children combine contains
-    convertsToBoolean convertsToDate convertsToDateTime convertsToDecimal convertsToInteger
-    convertsToQuantity convertsToString convertsToTime descendants distinct endsWith exclude exp floor
-    hasValue iif indexOf intersect is isDistinct length ln log lower matches memberOf now power repeat
-    replace replaceMatches resolve round select single skip split sqrt startsWith subsetOf substring
-    supersetOf tail take timeOfDay toBoolean toChars toDate toDateTime toDecimal toInteger toQuantity
-    toString toTime today trace truncate union upper
-    """.split()  # noqa: SIM905  readable as a text
-)
+ON_CHOICE = frozenset({"ofType", "as", "is", "exists", "empty"})
+
+CLOCK = "a view must give the same rows whenever it is run; give the day as a constant"
+ONE_RESOURCE = "a view sees one resource at a time"
+TERMINOLOGY = "a view asks no terminology server; compare with the codes, or join a table of codes"
+OPEN_TYPE = "its result has no single type"
+AGGREGATES = "use the aggregation of the database on the rows of the view"
+PROFILES = "a view holds no profiles; use validate before"
+TEXTS = "use the functions of the database on the rows of the view"
+PARTS_OF_A_DATE = "use toString().substring()"
+UNSUPPORTED = {
+    "now": CLOCK,
+    "today": CLOCK,
+    "timeOfDay": CLOCK,
+    "resolve": f"{ONE_RESOURCE}; join on getReferenceKey() instead",
+    "memberOf": TERMINOLOGY,
+    "subsumes": TERMINOLOGY,
+    "subsumedBy": TERMINOLOGY,
+    "children": OPEN_TYPE,
+    "descendants": OPEN_TYPE,
+    "repeat": "a type inside itself has no end in a path; use the repeat of a select",
+    "aggregate": AGGREGATES,
+    "sum": AGGREGATES,
+    "min": AGGREGATES,
+    "max": AGGREGATES,
+    "avg": AGGREGATES,
+    "type": "types are known when a view is compiled; use is, as and ofType()",
+    "conformsTo": PROFILES,
+    "elementDefinition": PROFILES,
+    "slice": PROFILES,
+    "checkModifiers": PROFILES,
+    "htmlChecks": PROFILES,
+    "comparable": "compare the units of the quantities",
+    "coalesce": "use iif()",
+    "defineVariable": "use a constant of the view, or select()",
+    "precision": "compare the lengths of the texts",
+    "sort": "a collection keeps the order of the resource; sort the rows of the view",
+    "encode": TEXTS,
+    "decode": TEXTS,
+    "escape": TEXTS,
+    "unescape": TEXTS,
+    "lastIndexOf": "use split()",
+    "yearOf": PARTS_OF_A_DATE,
+    "monthOf": PARTS_OF_A_DATE,
+    "dayOf": PARTS_OF_A_DATE,
+}

@@ -34,9 +34,11 @@ class Empty:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with a unit."""
+    """A number with a unit of UCUM, or a calendar duration such as `year`, which is written without quotes."""
 
-    text: str
+    value: str
+    unit: str
+    calendar: bool
 
 
 @dataclass(frozen=True)
@@ -191,11 +193,18 @@ def _literal(kind: str, text: str) -> Tree:
         case "NumberLiteral":
             return Literal("decimal" if "." in text else "integer", text)
         case "DateTimeLiteral":
-            return Literal("dateTime" if "T" in text else "date", text[1:])
+            return Literal("dateTime" if "T" in text else "date", text[1:].rstrip("T"))
         case "TimeLiteral":
             return Literal("time", text[2:])
         case _:
-            return Quantity(text)
+            return _quantity(text)
+
+
+def _quantity(text: str) -> Quantity:
+    found = re.fullmatch(r"([0-9.]+)\s*(?:'(.*)'|([a-z]+))", text, re.DOTALL)
+    assert found is not None  # noqa: S101  as the grammar has it
+    value, ucum, calendar = found.groups()
+    return Quantity(value, calendar.removesuffix("s"), True) if calendar else Quantity(value, _unescaped(ucum), False)
 
 
 def _unescaped(text: str) -> str:

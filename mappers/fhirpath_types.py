@@ -10,12 +10,16 @@ import ibis
 import ibis.expr.types as ir
 
 from mappers.collection import Collection, Scope, Values, densify, filter_items, length, map_items, negated
-from mappers.elements import Choice, is_type
+from mappers.elements import Choice, is_subtype, is_type
 from mappers.fhirpath_syntax import Literal, Member, Tree
-from mappers.shape import Shape, from_json
+from mappers.shape import Shape, object_from_json
 
 if TYPE_CHECKING:
     from mappers.fhirpath import Compiler
+
+SYSTEM_TYPES = {
+    name[0].upper() + name[1:]: name for name in ("boolean", "string", "integer", "decimal", "date", "dateTime", "time")
+}
 
 
 def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Collection:
@@ -24,20 +28,29 @@ def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Coll
     Raises:
         ViewError: no such type, or one that the element never has.
     """
-    name = name.removeprefix("FHIR.")
-    if name.startswith("System."):
-        name = name.removeprefix("System.").lower()
-    if not is_type(name):
-        raise compiler.error(f"R4 has no type '{name}'")
+    name = _resolved(compiler, base, name)
     if base.choice:
         return _option(compiler, base, base.choice, name, depth)
     if base.type == "Resource":
         return _contained(base, name, depth)
-    if base.type in (name, ""):
+    if not base.type or is_subtype(base.type, name):
         return base
-    if "|" in base.type:
-        raise compiler.unsupported(f"ofType({name}) on one of {base.type.replace('|', ', ')}")
+    if "|" in base.type or name == "BackboneElement":
+        raise compiler.unsupported(f"{name} as the type of one of {base.type.replace('|', ', ')}")
     return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True)
+
+
+def _resolved(compiler: Compiler, base: Collection, name: str) -> str:
+    """The FHIR type of a name. A type of System is told of a literal only: an element has a FHIR type (N1, 5.5)."""
+    name = name.removeprefix("FHIR.")
+    system = name.removeprefix("System.")
+    if system in SYSTEM_TYPES and (system != name or not is_type(name)):
+        if base.literal is None and base.type:
+            raise compiler.unsupported(f"the type System.{system} of an element", "write the FHIR type")
+        return SYSTEM_TYPES[system]
+    if not is_type(name):
+        raise compiler.error(f"R4 has no type '{name}'")
+    return name
 
 
 def _option(compiler: Compiler, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
@@ -55,7 +68,7 @@ def _contained(base: Collection, name: str, depth: int) -> Collection:
     scope = Scope(depth)
 
     def parsed(text: ir.Value) -> Any:
-        return from_json(text, shape)
+        return object_from_json(text, shape)
 
     def make(values: Values) -> ir.Value:
         made = base.make(values)

@@ -21,7 +21,8 @@ def reference_key(reference: ir.Value, type_name: str | None) -> ir.Value:
     key: ir.Value = reference.re_extract(pattern, 1).nullif("")
     if type_name is None:
         return key
-    # Nearly every reference is "Type/id": that needs no regular expression.
+    # Nearly every reference is "Type/id": that needs no regular expression, and the rest of it only once.
     rest = reference.substr(len(type_name) + 1)
-    plain = reference.startswith(f"{type_name}/") & negated(ibis.or_(*(rest.contains(mark) for mark in "/?#|")))
+    marks = (rest.contains("/"), *(reference.contains(mark) for mark in "?#|"))
+    plain = reference.startswith(f"{type_name}/") & negated(ibis.or_(*marks))
     return ibis.cases((plain, rest.nullif("")), else_=key)

@@ -15,15 +15,16 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.collection import Collection, Make, Scope, Values, densify, map_items, number_items, sql_type
-from mappers.elements import DATES, INTEGERS, PRIMITIVES, TEXTS
+from mappers.collection import Collection, Make, Numbering, Scope, Values, densify, map_items, sql_type
+from mappers.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource
 from mappers.errors import ViewError
-from mappers.fhirpath import Compiler
+from mappers.fhirpath import Anchor, Compiler
 from mappers.fhirpath_syntax import Literal
 from mappers.recursion import repeated
 from mappers.viewmodel import Column, Select
 
 Constants = Mapping[str, Literal]
+ROW_INDEX = "%rowIndex"  # a column of just this is 0 where every other is null, in the padding of forEachOrNull
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Place:
     """Where a selection stands.
 
     `focus` is what its paths are relative to, `depth` the number of lambdas around it, `row_index` gives what
-    makes `%rowIndex` (0 by default). `padded`: the focus may be the null that stands for no item at all in a
-    `forEachOrNull`; then every column is null and every iteration gives one row.
+    makes `%rowIndex` (0 by default), `anchor` is the resource of the view. `padded`: the focus may be the null
+    that stands for no item at all in a `forEachOrNull`; then every column is null and every iteration gives
+    one row.
     """
 
     focus: Collection
@@ -71,27 +73,10 @@ class Place:
     depth: int = 0
     padded: bool = False
     row_index: Callable[[], Make] | None = None
+    anchor: Anchor | None = None
 
     def compiler(self, element: str) -> Compiler:
-        return Compiler(element, self.constants, self.row_index)
-
-
-@dataclass
-class Numbering:
-    """The items of an iteration, with their positions where a path asks for `%rowIndex`."""
-
-    scope: Scope
-    used: bool = False
-
-    def item(self, values: Values) -> ir.Value:
-        return values[self.scope]["item"] if self.used else values[self.scope]
-
-    def index(self) -> Make:
-        self.used = True
-        return lambda values: values[self.scope]["index"]
-
-    def array(self, make: Make) -> Make:
-        return lambda values: number_items(make(values), self.scope) if self.used else make(values)
+        return Compiler(element, self.constants, self.row_index, self.anchor)
 
 
 def compile_select(select: Select, place: Place) -> Level:
@@ -112,7 +97,9 @@ def compile_select(select: Select, place: Place) -> Level:
     numbering = Numbering(Scope(place.depth + 1))
     item = replace(found, many=False, dense=True, navigates=True, home=None, make=numbering.item)
     padded = place.padded or or_null
-    level = _on(select, Place(item, place.constants, place.depth + 1, padded, numbering.index))
+    # On the items of a resource in the resource, %resource is that one, which is not kept at hand.
+    anchor = None if is_resource(found.type) and found.type != place.focus.type else place.anchor
+    level = _on(select, Place(item, place.constants, place.depth + 1, padded, numbering.index, anchor))
     array = numbering.array(_padded(found, place.focus, or_null=or_null, padded=place.padded))
     return Level({}, level.types, (Each(array, numbering.scope, level),))
 
@@ -169,7 +156,7 @@ def _column(column: Column, place: Place) -> Level:
     else:
         one = compiler.single(found, depth)
         make = _cast(one.make, dtype) if sql_type(found.type) != dtype or not found.type else one.make
-    if place.padded and not (found.navigates and not column.collection):
+    if place.padded and not (found.navigates and not column.collection) and column.path.strip() != ROW_INDEX:
         make = _null_on_padding(make, focus, dtype)
     return Level({column.name: make}, {column.name: dtype})
 
@@ -230,8 +217,12 @@ def _union(select: Select, place: Place) -> Level:
     def make(values: Values) -> ir.Value:
         first, *others = [rows_array(level, values) for level in branches]
         array = first.concat(*others) if others else first
-        return ibis.ifelse(place.focus.make(values).isnull(), null_row(row), array) if place.padded else array
+        if not place.padded:
+            return array
+        return ibis.ifelse(place.focus.make(values).isnull(), ibis.array([_struct(padding, row)]), array)
 
+    indices = {column.name for column in select.unions[0].all_columns() if column.path.strip() == ROW_INDEX}
+    padding = {name: ibis.literal(0, dtype) if name in indices else ibis.null(dtype) for name, dtype in row.items()}
     fields: dict[str, Make] = {name: _field(scope, name) for name in row.names}
     return Level({}, dict(row.items()), (Each(make, scope, Level(fields, dict(row.items()))),))
 

@@ -1,14 +1,15 @@
 """The nested column types that a view needs: only the elements that its paths touch are read from the JSON.
 
 A shape grows while paths are compiled and is then given to the engine twice: as an Ibis type and as the
-structure literal of DuckDB's `from_json`. How the primitives are read:
+structure literal of DuckDB's `from_json` (Spark's reading of it is in `mappers.spark_json`). How elements are read:
 
 - decimal as DECIMAL(38,18), which keeps every digit (DuckDB reads the digits, not a double); beyond 20
   digits before or 18 after the point, the value is null or rounded;
 - integer and boolean as text, so that 1.5 or 1 become null and not 2 or true;
 - everything else as text, dates too: a partial date survives;
-- a complex element of which nothing is touched (`name.exists()`), and a resource in a resource, as JSON text;
-- an element that `repeat` descends into as JSON text too, with every digit of its numbers: its type has no end.
+- a complex element of which nothing is touched (`name.exists()`) as JSON text;
+- a resource in a resource, and an element that `repeat` descends into, as JSON text too, with every digit of its
+  numbers: their types have no end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import ibis.expr.types as ir
 
 DECIMAL = dt.Decimal(38, 18)
 DIGITS = "digits"
+RESOURCE = "Resource"
 
 
 @dataclass(eq=False)
@@ -33,8 +35,10 @@ class Shape:
     texts: set[str] = field(default_factory=set)
 
     def touch_primitive(self, name: str, type_name: str, *, many: bool) -> None:
-        """Note a primitive element, or one that is to be read as JSON text."""
+        """Note a primitive element, or a resource in the resource, which is read as JSON text."""
         self.children.setdefault(name, (type_name, many))
+        if type_name == RESOURCE:
+            self._keep_digits()
 
     def touch_complex(self, name: str, *, many: bool) -> Shape:
         """Note a complex element; its own shape is returned to be touched further."""
@@ -77,7 +81,7 @@ class Shape:
 
     def _structure(self) -> object:
         if not self.children:
-            return "VARCHAR"
+            return "JSON"
         return {name: self._child(name) for name in self.children}
 
     def _dtype(self, name: str) -> dt.DataType:
@@ -93,7 +97,7 @@ class Shape:
         if isinstance(child, Shape):
             own = "JSON" if name in self.texts else child._structure()
         else:
-            own = "DECIMAL(38,18)" if child == "decimal" else "VARCHAR"
+            own = {"decimal": "DECIMAL(38,18)", RESOURCE: "JSON"}.get(child, "VARCHAR")
         return [own] if many else own
 
     def _keep_digits(self) -> None:

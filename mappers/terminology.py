@@ -71,6 +71,10 @@ class Terminology:
         self._known(name)
         return self._table.filter(ibis._["name"] == name).drop("name")
 
+    def all_codes(self) -> ir.Table:
+        """(system, code) of all value sets and concept maps together."""
+        return self._table.select("system", "code").distinct()
+
     def member(self, codings: ir.Table, element: str, name: str) -> ir.Table:
         """Distinct (site, id) of the resources of which `element` carries a code of value set `name`."""
         return _joined(codings, element, self.table(name)).select(*KEYS).distinct()

@@ -10,20 +10,24 @@ Source: https://sql-on-fhir.org, "Processing algorithm"
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 
 from mappers.collection import Collection, Scope
 from mappers.comparison import stop
-from mappers.engine import RESOURCE, DuckDBEngine
+from mappers.engine import RESOURCE, DuckDBEngine, Engine
+from mappers.engines import EngineName
 from mappers.errors import ViewError
-from mappers.fhirpath import Compiler, resource
+from mappers.fhirpath import Anchor, Compiler, resource
+from mappers.ndjson import PARSED, is_unreadable, typed_ndjson
 from mappers.rows import Level, Place, compile_select
-from mappers.shape import from_json
+from mappers.shape import Shape, from_json
+from mappers.spark_sql import to_sql as spark_sql
 from mappers.viewmodel import ViewDefinition
 
 if TYPE_CHECKING:
@@ -32,16 +36,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ViewDefinition", "run_view", "sql", "view_table"]
 
-PARSED = "_resource"
+T = TypeVar("T")
+Parsing = Callable[[Shape], ir.Table]  # gives the struct column PARSED of this shape
 
 
-def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = ()) -> ir.Table:
+def view_table(view: ViewDefinition, resources: ir.Table | Parsing, keep: Sequence[str] = ()) -> ir.Table:
     """The rows of a view, lazily.
 
     Args:
         view: the view.
         resources: a table with the string column `resource`, the JSON of one resource a row, and those of
-        `keep`. Resources of another type are left out.
+        `keep`; or what makes a table of parsed resources for a shape. Resources of another type are left out.
         keep: columns of `resources` that come first in the result.
 
     Raises:
@@ -50,31 +55,68 @@ def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = 
     _check_keep(view, keep)
     scope = Scope()
     focus = resource(view.resource, scope)
-    root = compile_select_list(view, focus)
-    filters = [_filter(view, item.element, item.path, focus) for item in view.where]
+    anchor = Anchor(focus)
+    root = compile_select_list(view, focus, anchor)
+    filters = [_filter(view, item.element, item.path, anchor) for item in view.where]
     assert focus.shape is not None  # noqa: S101
-    parsed = resources.select(*keep, **{PARSED: from_json(_read_once(resources[RESOURCE]), focus.shape)})
+    parsed = parsed_texts(resources, focus.shape, keep) if isinstance(resources, ir.Table) else resources(focus.shape)
     holds = [parsed[PARSED]["resourceType"] == view.resource]
     holds += [condition.make({scope: parsed[PARSED]}) for condition in filters]
     table = parsed.filter(*holds)
-    return _expand(table, root, {scope: PARSED}, list(keep)).select(*keep, *(column.name for column in view.columns()))
+    kept, known = (list(keep), {}) if not anchor.used else ([*keep, PARSED], {scope: PARSED})
+    return _expand(table, root, {scope: PARSED}, kept, known).select(*keep, *(column.name for column in view.columns()))
 
 
-def compile_select_list(view: ViewDefinition, focus: Collection) -> Level:
-    """All selections of a view as one level on the resource."""
-    return Level.joined([compile_select(select, Place(focus, view.constants)) for select in view.select])
+def parsed_texts(resources: ir.Table, shape: Shape, keep: Sequence[str] = ()) -> ir.Table:
+    """The column `resource` parsed into the struct column PARSED."""
+    return resources.select(*keep, **{PARSED: from_json(_read_once(resources[RESOURCE]), shape)})
 
 
-def sql(view: ViewDefinition, keep: Sequence[str] = ("site", "id", "version_id", "sync")) -> str:
-    """The SQL of a view for DuckDB, over a table `resources`."""
+def parse_typed(engine: Engine, path: str | Path) -> Parsing:
+    """How a file of NDJSON is parsed: the short way of `mappers.ndjson` where it is exact, else the plain way."""
+    return lambda shape: _or_plain(typed_ndjson(engine, path, shape), engine, path, shape)
+
+
+def parse_plainly(engine: Engine, path: str | Path) -> Parsing:
+    """How a file of NDJSON is parsed: read its lines as text, then parse them."""
+    return lambda shape: parsed_texts(engine.read_ndjson(path), shape)
+
+
+def read_twice_if_needed(run: Callable[[Callable[[Engine, str | Path], Parsing]], T]) -> T:
+    """Run something on files the short way, and again the plain way if a line is no resource."""
+    try:
+        return run(parse_typed)
+    except duckdb.InvalidInputException as error:
+        if not is_unreadable(error):
+            raise
+    return run(parse_plainly)
+
+
+def _or_plain(table: ir.Table | None, engine: Engine, path: str | Path, shape: Shape) -> ir.Table:
+    return parse_plainly(engine, path)(shape) if table is None else table
+
+
+def compile_select_list(view: ViewDefinition, focus: Collection, anchor: Anchor | None = None) -> Level:
+    """All selections of a view as one level on the resource, which `anchor` says whether it is asked for below."""
+    place = Place(focus, view.constants, anchor=anchor or Anchor(focus))
+    return Level.joined([compile_select(select, place) for select in view.select])
+
+
+def sql(
+    view: ViewDefinition,
+    keep: Sequence[str] = ("site", "id", "version_id", "sync"),
+    engine: EngineName = "duckdb",
+) -> str:
+    """The SQL of a view, over a table `resources`."""
     columns = {name: "int64" if name == "sync" else "string" for name in (*keep, RESOURCE)}
-    return str(ibis.to_sql(view_table(view, ibis.table(columns, name="resources"), keep), dialect="duckdb"))
+    table = view_table(view, ibis.table(columns, name="resources"), keep)
+    return str(ibis.to_sql(table, dialect="duckdb")) if engine == "duckdb" else spark_sql(table)
 
 
 def run_view(
     view: ViewDefinition,
     resources: Sequence[Mapping[str, Any]] | Path | str,
-    engine: DuckDBEngine | None = None,
+    engine: Engine | None = None,
 ) -> pd.DataFrame:
     """The rows of a view as a frame.
 
@@ -89,12 +131,10 @@ def run_view(
     """
     own = engine or DuckDBEngine()
     try:
-        table = (
-            own.read_ndjson(resources)
-            if isinstance(resources, (str, Path))
-            else own.resources([json.dumps(item, default=str) for item in resources])
-        )
-        return own.frame(view_table(view, table))
+        if isinstance(resources, (str, Path)):
+            return read_twice_if_needed(lambda parse: own.frame(view_table(view, parse(own, resources))))
+        texts = own.resources([json.dumps(item, default=str) for item in resources])
+        return own.frame(view_table(view, texts))
     finally:
         if engine is None:
             own.close()
@@ -115,16 +155,21 @@ def _read_once(text: Any) -> ir.Value:
     return ibis.cases((text == "", stop("periop: the text of a resource is empty")), else_=text)
 
 
-def _filter(view: ViewDefinition, element: str, path: str, focus: Collection) -> Collection:
-    compiler = Compiler(element, view.constants)
-    found = compiler.path(path, focus, depth=0)
+def _filter(view: ViewDefinition, element: str, path: str, anchor: Anchor) -> Collection:
+    compiler = Compiler(element, view.constants, anchor=Anchor(anchor.resource))
+    found = compiler.path(path, anchor.resource, depth=0)
     if found.type not in ("boolean", "") or found.choice:
         raise ViewError(element, f"a filter gives a boolean, and this path gives {found.type or 'nothing'}")
     return compiler.condition(found, depth=0)
 
 
-def _expand(table: ir.Table, level: Level, scopes: Mapping[Scope, str], carried: list[str]) -> ir.Table:
-    """Make the columns of a level, then unnest its iterations one after the other."""
+def _expand(
+    table: ir.Table, level: Level, scopes: Mapping[Scope, str], carried: list[str], known: Mapping[Scope, str]
+) -> ir.Table:
+    """Make the columns of a level, then unnest its iterations one after the other.
+
+    `known` is the column of the resource where a path on an item asks for it, one of those carried along.
+    """
     values = {scope: table[name] for scope, name in scopes.items()}
     made: dict[str, ir.Value] = {name: make(values) for name, make in level.columns.items()}
     arrays = {f"_rows{len(carried)}_{number}": each for number, each in enumerate(level.each)}
@@ -135,6 +180,6 @@ def _expand(table: ir.Table, level: Level, scopes: Mapping[Scope, str], carried:
         kept.remove(name)
         item = f"_item{name.removeprefix('_rows')}"
         table = table.select(*kept, **{item: table[name].unnest()})
-        table = _expand(table, each.level, {each.scope: item}, kept)
+        table = _expand(table, each.level, {**known, each.scope: item}, kept, known)
         kept = list(table.columns)
     return table

@@ -13,15 +13,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mappers.elements import INTEGERS, PRIMITIVES, is_resource
-from mappers.errors import ViewError
+from mappers.elements import INTEGERS, PRIMITIVES, is_resource, is_type
+from mappers.errors import UnsupportedError, ViewError
 from mappers.fhirpath_syntax import Literal
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 ANNOTATIONS = frozenset({"id", "extension", "modifierExtension"})
 SELECT_KEYS = ANNOTATIONS | {"column", "select", "forEach", "forEachOrNull", "repeat", "unionAll"}
 COLUMN_KEYS = ANNOTATIONS | {"name", "path", "description", "type", "collection", "tag"}
-CONSTANT_TYPES = {f"value{name[0].upper()}{name[1:]}": name for name in PRIMITIVES}
+CONSTANT_TYPES = {f"value{name[0].upper()}{name[1:]}": name for name in (*sorted(PRIMITIVES), "integer64")}
+DATE = r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?"
+CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})"
+LEXICAL = {
+    "date": re.compile(DATE),
+    "dateTime": re.compile(f"{DATE}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}"),
+    "instant": re.compile(f"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}"),
+    "time": re.compile(CLOCK),
+    "integer64": re.compile(r"-?[0-9]{1,19}"),
+}
+LEAST = {"unsignedInt": 0, "positiveInt": 1}
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,17 @@ def _view(data: Any) -> ViewDefinition:
         where=tuple(Where(f"{place}.path", _text(item, "path", place)) for place, item in _list(view, "where", "")),
         constants=_constants(view),
     )
+    _check_head(view)
     _check_names(checked)
     return checked
+
+
+def _check_head(view: Mapping[str, Any]) -> None:
+    kind = view.get("resourceType", "ViewDefinition")
+    if kind != "ViewDefinition":
+        raise ViewError("resourceType", f"a ViewDefinition is needed, and this is a {kind}")
+    if view.get("name") is not None:
+        _name(view, "")
 
 
 def _constants(view: Mapping[str, Any]) -> dict[str, Literal]:
@@ -137,7 +157,11 @@ def _constant(item: Mapping[str, Any], place: str) -> Literal:
     if not isinstance(value, wanted) or (isinstance(value, bool) and type_name != "boolean"):
         raise ViewError(f"{place}.{keys[0]}", f"not a {type_name}")
     text = str(value).lower() if type_name == "boolean" else str(value)
-    return Literal("integer" if type_name in INTEGERS else type_name, text)
+    if type_name in LEXICAL and not LEXICAL[type_name].fullmatch(text):
+        raise ViewError(f"{place}.{keys[0]}", f"not a {type_name}")
+    if type_name in LEAST and int(text) < LEAST[type_name]:
+        raise ViewError(f"{place}.{keys[0]}", f"a {type_name} is {LEAST[type_name]} or more")
+    return Literal("integer" if type_name in INTEGERS | {"integer64"} else type_name, text)
 
 
 def _selects(parent: Mapping[str, Any], key: str, place: str) -> tuple[Select, ...]:
@@ -175,7 +199,11 @@ def _column(item: Mapping[str, Any], place: str) -> Column:
     type_name = declared.rsplit("/", 1)[-1] if declared else None
     if type_name and type_name.startswith("System."):
         type_name = type_name.removeprefix("System.").lower().replace("datetime", "dateTime")
+    if type_name == "integer64":  # of R5; integers are 64 bits wide here
+        type_name = "integer"
     if type_name is not None and type_name not in PRIMITIVES:
+        if is_type(type_name.split(".")[0]):
+            raise UnsupportedError(f"{place}.type", f"a column of {declared}, no primitive, is not supported")
         raise ViewError(f"{place}.type", f"'{declared}' is not a primitive type of R4")
     return Column(
         element=place,
@@ -201,6 +229,8 @@ def _check_union(select: Select) -> None:
 
 def _check_names(view: ViewDefinition) -> None:
     seen: set[str] = set()
+    if not view.columns():
+        raise ViewError("select", "no column; a view has at least one")
     for column in view.columns():
         if column.name in seen:
             raise ViewError(f"{column.element}.name", f"a column '{column.name}' is already there")
@@ -241,7 +271,8 @@ def _text(item: Mapping[str, Any], key: str, place: str) -> str:
 def _name(item: Mapping[str, Any], place: str) -> str:
     name = _text(item, "name", place)
     if not NAME.fullmatch(name):
-        raise ViewError(f"{place}.name", f"'{name}' is no name for a column: a letter, then letters, digits and _")
+        where = f"{place}.name" if place else "name"
+        raise ViewError(where, f"'{name}' is no name for a column or a view: a letter, then letters, digits and _")
     return name
 
 

@@ -15,6 +15,8 @@ import click
 from schedules.session import Session
 
 if TYPE_CHECKING:
+    from connectors.keys import Algorithm
+    from mappers.engines import EngineName
     from schedules.errors import Exit
 
 Command = Callable[..., Any]
@@ -77,23 +79,37 @@ def init(session: Session, force: bool) -> Exit:
 @cli.command()
 @click.argument("sites", nargs=-1, metavar="[SITE]...")
 @click.option("--full", is_flag=True, help="Pull everything, not only what is new (this version always does).")
+@click.option("--dry-run", is_flag=True, help="Only say what would be asked of whom; store nothing.")
 @as_json
 @pass_session
-def sync(session: Session, sites: tuple[str, ...], full: bool, json_wanted: bool) -> Exit:
+def sync(session: Session, sites: tuple[str, ...], full: bool, dry_run: bool, json_wanted: bool) -> Exit:
     """Bring the lake up to date with the sites (all of them, or those named)."""
     from schedules.commands import run_sync
 
-    return run_sync(session, sites, full, json_wanted)
+    return run_sync(session, sites, full, json_wanted, dry_run=dry_run)
+
+
+@cli.command()
+@click.argument("sites", nargs=-1, metavar="[SITE]...")
+@click.option("--url", help="A FHIR server that is in no periop.toml, without credentials: a public sandbox.")
+@as_json
+@pass_session
+def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted: bool) -> Exit:
+    """See what the sites can do, which path a sync takes and why, and what to ask their administrators for."""
+    from schedules.check import run_check
+
+    return run_check(session, sites, url, json_wanted)
 
 
 @cli.command(name="map")
+@click.option("--full", is_flag=True, help="Build all views and cohort rows anew, not only what changed.")
 @as_json
 @pass_session
-def map_(session: Session, json_wanted: bool) -> Exit:
+def map_(session: Session, full: bool, json_wanted: bool) -> Exit:
     """Build the cohort tables from the lake."""
     from schedules.commands import run_map
 
-    return run_map(session, json_wanted)
+    return run_map(session, full, json_wanted)
 
 
 @cli.command()
@@ -156,8 +172,90 @@ def status(session: Session, json_wanted: bool) -> Exit:
 
 
 @cli.group()
+def keys() -> None:
+    """The key pair by which periop gets tokens from a server (SMART Backend Services)."""
+
+
+@keys.command(name="new")
+@click.option(
+    "--alg",
+    "algorithm",
+    type=click.Choice(["ES384", "RS384"]),
+    default="ES384",
+    show_default=True,
+    help="What the server accepts: EC P-384 or RSA of 3072 bits.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("periop-key.json"),
+    show_default=True,
+    help="Where the private key goes.",
+)
+@click.option("--force", is_flag=True, help="Replace a key that is there: it will sign no more.")
+@pass_session
+def keys_new(session: Session, algorithm: Algorithm, out: Path, force: bool) -> Exit:
+    """Make a key pair and print its public half, a JWKS, to hand to the server's administrator."""
+    from schedules.keys import make_keys
+
+    return make_keys(session, algorithm, out, force)
+
+
+@keys.command(name="show")
+@click.argument("file", type=existing_file, metavar="FILE")
+@pass_session
+def keys_show(session: Session, file: Path) -> Exit:
+    """Print the public half of a private key again, as a JWKS."""
+    from schedules.keys import show_keys
+
+    return show_keys(session, file)
+
+
+where_option = click.argument("where", metavar="URL|SITE")
+server_option = click.option("--server", metavar="HOST", help="Repeat the host: yes, it is a sandbox.")
+
+
+@cli.group()
+def sandbox() -> None:
+    """Invented patients on a FHIR server of your own, and off again."""
+
+
+@sandbox.command(name="load")
+@where_option
+@server_option
+@as_json
+@pass_session
+def sandbox_load(session: Session, where: str, server: str | None, json_wanted: bool) -> Exit:
+    """Put the built-in cohort on the server, tagged; a second time changes nothing."""
+    from schedules.sandbox import run_load
+
+    return run_load(session, where, server, json_wanted)
+
+
+@sandbox.command(name="clear")
+@where_option
+@server_option
+@as_json
+@pass_session
+def sandbox_clear(session: Session, where: str, server: str | None, json_wanted: bool) -> Exit:
+    """Take what `load` put there off again, and nothing else."""
+    from schedules.sandbox import run_clear
+
+    return run_clear(session, where, server, json_wanted)
+
+
+@cli.group()
 def view() -> None:
     """SQL on FHIR v2 views on files of your own; needs no periop.toml."""
+
+
+on_engine = click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "spark"]),
+    default="duckdb",
+    show_default=True,
+    help="What runs the view; Spark is the optional part periop-fhir[spark] and needs Java 17.",
+)
 
 
 @view.command(name="run")
@@ -170,30 +268,26 @@ def view() -> None:
     help="How to give the rows; without it as a table, with --out as Parquet.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of stdout.")
+@on_engine
 @pass_session
-def view_run(session: Session, definition: Path, files: tuple[Path, ...], form: str | None, out: Path | None) -> Exit:
+def view_run(
+    session: Session, definition: Path, files: tuple[Path, ...], form: str | None, out: Path | None, engine: EngineName
+) -> Exit:
     """Show the rows of a view: FILE is NDJSON (also .gz), or .json with one resource or a Bundle."""
     from schedules.views import run_view
 
-    return run_view(session, definition, files, form, out)
+    return run_view(session, definition, files, form, out, engine)
 
 
 @view.command(name="show")
 @click.argument("definition", type=existing_file, metavar="VIEW.json")
-@click.option(
-    "--engine",
-    type=click.Choice(["duckdb"]),
-    default="duckdb",
-    show_default=True,
-    expose_value=False,
-    help="Whose SQL to print; there is one engine so far.",
-)
+@on_engine
 @pass_session
-def view_show(session: Session, definition: Path) -> Exit:
+def view_show(session: Session, definition: Path, engine: EngineName) -> Exit:
     """Print the SQL of a view, over a table `resources` with the text column `resource`."""
     from schedules.views import show_view
 
-    return show_view(session, definition)
+    return show_view(session, definition, engine)
 
 
 @view.command(name="conformance")
@@ -205,12 +299,13 @@ def view_show(session: Session, definition: Path) -> Exit:
     show_default=True,
     help="Where the HL7 test report goes.",
 )
+@on_engine
 @pass_session
-def view_conformance(session: Session, folder: Path, report: Path) -> Exit:
+def view_conformance(session: Session, folder: Path, report: Path, engine: EngineName) -> Exit:
     """Run the HL7 test files of DIR and report them; exit code 1 unless every case passes."""
     from schedules.views import run_conformance
 
-    return run_conformance(session, folder, report)
+    return run_conformance(session, folder, report, engine)
 
 
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:

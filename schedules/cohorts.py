@@ -1,119 +1,135 @@
-"""The cohort tables of a study at each of its data cuts: compiled once, run once a cut, put in place as one folder.
+"""The cohort tables of a study at each of its data cuts: SQL compiled once, run once a cut.
 
-Compiling the cohort takes longer than running it on a few hundred patients, so the SQL of the first cut is run again
-for the others; the cut itself is a macro of the engine.
+The data cut is a function of the engine, so the same SQL serves every cut, and what does not ask for the cut is run
+once. The SQL reads tables by name: ``current_<view>`` has the current rows of the patients that are derived,
+``everybody_<view>`` those of all, ``touched`` (site, patient) says who is derived.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mappers.cohort import Sources, build
-from mappers.engine import DuckDBEngine
+from mappers.cohort.facts import RESOURCE_TYPES, subject_identifier
+from mappers.cohort.patients import VIEWS, of_patients
+from mappers.engine import Engine
 from mappers.study import Study
 from mappers.terminology import Terminology
-from schedules.tables import temporary
 
-TABLES = ("adsl", "adrs", "adtte", "adae", "quality")
-Cohort = dict[str, pa.Table]
+PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
+QUERIES = (*PATIENT_TABLES, "unowned")
+QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
+Views = Mapping[str, ir.Table]
 
 
 @ibis.udf.scalar.builtin(name="periop_cut", signature=((), dt.date))  # type: ignore[untyped-decorator]
 def _cut() -> date: ...  # type: ignore[empty-body]
 
 
-@dataclass
+@dataclass(frozen=True)
 class CohortProgram:
-    """The compiled cohort: statements that fill temporary tables, in order, then one query a cohort table."""
+    """The compiled cohort: statements (temporary table, SQL) in order, and a query for each result."""
 
-    engine: DuckDBEngine
-    statements: list[str] = field(default_factory=list)
-    queries: dict[str, str] = field(default_factory=dict)
+    statements: tuple[tuple[str, str], ...]
+    queries: Mapping[str, str]
 
-    def compile(self, views: Mapping[str, ir.Table], terminology: Terminology, study: Study) -> None:
-        """Compile, and thereby fill the temporary tables for the data cut that the engine has now."""
-        self.engine.con.con.register("terminology", terminology.rows)
-        bound = terminology.bound(self.engine.con.table("terminology"))
-        tables = build(Sources(views, bound, study, _cut(), self._keep))
-        self.queries = {name: str(self.engine.con.compile(getattr(tables, name))) for name in TABLES}
+    @classmethod
+    def compile(cls, engine: Engine, views: Views, terminology: Terminology, study: Study) -> CohortProgram:
+        """Compile for views of these columns; runs nothing."""
+        statements: list[tuple[str, str]] = []
 
-    def _keep(self, name: str, table: ir.Table) -> ir.Table:
-        """A temporary table with the rows of `table`."""
-        statement = temporary(self.engine, name, table)
-        self.engine.con.raw_sql(statement)
-        self.statements.append(statement)
-        return self.engine.con.table(name)
+        def keep(name: str, table: ir.Table) -> ir.Table:
+            statements.append((name, engine.compile(table)))
+            return ibis.table(table.schema(), name=name)
 
-    def rerun(self) -> None:
-        """Fill the temporary tables again, for another data cut."""
-        for statement in self.statements:
-            self.engine.con.raw_sql(statement)
+        current = {name: ibis.table(views[name].schema(), name=f"current_{name}") for name in VIEWS}
+        everybody = {name: ibis.table(views[name].schema(), name=f"everybody_{name}") for name in RESOURCE_TYPES}
+        rows = terminology.rows.schema
+        bound = terminology.bound(ibis.table(ibis.Schema.from_pyarrow(rows), name="terminology"))
+        tables = build(Sources(current, bound, study, _cut(), keep, everybody))
+        touched = ibis.table({"site": "string", "patient": "string"}, name="touched")
+        subjects = touched.select(USUBJID=subject_identifier(study, touched["site"], touched["patient"]))
+        queries = {name: engine.compile(getattr(tables, name)) for name in QUERIES}
+        return cls(tuple(statements), queries | {"subjects": engine.compile(subjects)})
 
-    def tables(self) -> Cohort:
-        """The cohort tables of the data cut that the engine has now."""
-        return {name: self.engine.con.con.sql(query).to_arrow_table() for name, query in self.queries.items()}
+    @classmethod
+    def from_json(cls, value: Any) -> CohortProgram:
+        """The program of which `as_json` gave this."""
+        return cls(tuple((name, text) for name, text in value["statements"]), value["queries"])
 
+    def as_json(self) -> dict[str, Any]:
+        """The program as a value of JSON."""
+        return {"statements": [list(statement) for statement in self.statements], "queries": dict(self.queries)}
 
-def build_cohorts(
-    engine: DuckDBEngine,
-    views: Mapping[str, ir.Table],
-    terminology: Terminology,
-    study: Study,
-    progress: Callable[[str], None],
-) -> dict[str | None, Cohort]:
-    """The cohort tables at every data cut of `study`; None is the main one."""
-    cuts: dict[str | None, date] = {None: study.data_cut, **{cut.id: cut.date for cut in study.cuts}}
-    program = CohortProgram(engine)
-    cohorts: dict[str | None, Cohort] = {}
-    for name, cut in cuts.items():
-        progress(f"building the cohort at {cut.isoformat()}")
-        engine.con.raw_sql(f"CREATE OR REPLACE MACRO periop_cut() AS DATE '{cut.isoformat()}'")
-        if program.queries:
-            program.rerun()
-        else:
-            program.compile(views, terminology, study)
-        cohorts[name] = program.tables()
-    return cohorts
+    def fill(self, engine: Engine, cut: date, first: bool) -> None:
+        """Fill the temporary tables for a data cut; after the `first`, those that ask for the cut."""
+        engine.define_cut(cut)
+        asking = self.of_the_cut()
+        for name, text in self.statements:
+            if first or name in asking:
+                engine.fill(name, text)
+
+    def of_the_cut(self) -> frozenset[str]:
+        """The temporary tables that ask for the data cut, or read a table that does."""
+        asking: set[str] = set()
+        for name, text in self.statements:
+            if "periop_cut" in text.lower() or not asking.isdisjoint(QUOTED.findall(text)):
+                asking.add(name)
+        return frozenset(asking)
 
 
-def write_cohorts(
-    cohorts: Mapping[str | None, Cohort], set_aside: Mapping[str, Mapping[tuple[str, str], int]], folder: Path
-) -> None:
-    """Write the cohort tables of every cut as Parquet and put the whole folder in place at once.
-
-    The main cut (None) lies in `folder`, the others in ``cuts/<id>``. `set_aside` counts what is in quarantine by
-    site, then (domain, issue); it joins the quality list. A kill leaves the old folder or the new one.
-    """
-    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for cut, tables in cohorts.items():
-        target = new if cut is None else new / "cuts" / cut
-        target.mkdir(parents=True)
-        for name in TABLES:
-            table = with_quarantine(tables[name], set_aside) if name == "quality" else tables[name]
-            pq.write_table(table, target / f"{name}.parquet")
-    if folder.exists():
-        folder.replace(old)
-    new.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def columns_of(views: Views) -> str:
+    """Names and types of the columns that a program reads, as text."""
+    return "\n".join(f"{name} {dict(views[name].schema().items())}" for name in VIEWS)
 
 
-def with_quarantine(quality: pa.Table, set_aside: Mapping[str, Mapping[tuple[str, str], int]]) -> pa.Table:
-    """The quality list with the quarantine in it, in its order."""
-    rows = quality.to_pylist()
-    for site, counts in set_aside.items():
-        for (domain, issue), count in counts.items():
-            rows.append({"SITEID": site, "DOMAIN": domain, "ISSUE": issue, "COUNT": count})
-    rows.sort(key=lambda row: (row["SITEID"], row["DOMAIN"], row["ISSUE"]))
-    return pa.Table.from_pylist(rows, schema=quality.schema)
+def offer_everybody(engine: Engine, views: Views, terminology: Terminology) -> None:
+    """Make all rows of `views` what a program reads."""
+    _offer(engine, views, terminology)
+    for name in VIEWS:
+        engine.view(f"current_{name}", views[name])
+
+
+def offer_patients(engine: Engine, views: Views, terminology: Terminology, patients: ir.Table) -> None:
+    """Make the rows of some patients (site, patient) what a program reads, once in the life of an engine."""
+    _offer(engine, views, terminology)
+    touched = engine.fill("touched", engine.compile(patients))
+    own: dict[str, ir.Table] = {}
+    for name in VIEWS:
+        own[name] = engine.fill(f"current_{name}", engine.compile(of_patients(views, name, touched, own)))
+
+
+def _offer(engine: Engine, views: Views, terminology: Terminology) -> None:
+    engine.register("terminology", terminology.rows)
+    for name in RESOURCE_TYPES:
+        engine.view(f"everybody_{name}", views[name])
+
+
+def data_cuts(study: Study) -> Iterator[tuple[str | None, date]]:
+    """The data cuts of a study by id; the main one has none and is the first."""
+    yield None, study.data_cut
+    yield from ((cut.id, cut.date) for cut in study.cuts)
+
+
+def at_each_cut(
+    engine: Engine, program: CohortProgram, study: Study, progress: Callable[[str], None]
+) -> Iterator[str | None]:
+    """Fill the temporary tables for one data cut after the other; its queries are to be run before the next."""
+    for cut, day in data_cuts(study):
+        progress(f"building the cohort at {day.isoformat()}")
+        program.fill(engine, day, first=cut is None)
+        yield cut
+
+
+def subjects(engine: Engine, program: CohortProgram) -> pa.Array:
+    """USUBJID of everybody who is derived again, after `offer_patients`."""
+    return engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks()

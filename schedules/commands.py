@@ -86,10 +86,16 @@ def write_starter(session: Session, force: bool) -> Exit:
     return Exit.OK
 
 
-def run_sync(session: Session, sites: Sequence[str], full: bool, json_wanted: bool) -> Exit:
-    """Bring the lake up to date. PARTIAL when a site gave nothing, or not all."""
+def run_sync(session: Session, sites: Sequence[str], full: bool, json_wanted: bool, *, dry_run: bool = False) -> Exit:
+    """Bring the lake up to date, or with `dry_run` say what would be asked. PARTIAL when a site gave nothing, or not
+    all.
+    """
     settings = _settings(session)
     wanted = check_sites(settings, tuple(sites), session.config)
+    if dry_run:
+        from schedules.dry_run import run_dry
+
+        return run_dry(session, settings, wanted, full, json_wanted)
     with session.watch() as watch, recorded_run(settings, "sync", session.now) as (ledger, run):
         reports = sync_sites(settings, wanted, _stages(session, settings), watch, ledger, run, full=full)
     if json_wanted:
@@ -101,18 +107,19 @@ def run_sync(session: Session, sites: Sequence[str], full: bool, json_wanted: bo
     return run.exit_code
 
 
-def run_map(session: Session, json_wanted: bool) -> Exit:
-    """Build views and cohort tables."""
+def run_map(session: Session, full: bool, json_wanted: bool) -> Exit:
+    """Build views and cohort tables: what changed, or with `full` all of it anew."""
     settings = _settings(session)
     study = session.study(settings.study)
     with session.watch() as watch, recorded_run(settings, "map", session.now) as (_, run):
-        mapped = map_lake(settings, study, _stages(session, settings), watch, run)
+        mapped = map_lake(settings, study, _stages(session, settings), watch, run, full=full)
     if json_wanted:
         session.show_json(dataclasses.asdict(mapped))
     else:
         session.show(
             Text(
-                f"{mapped.enrolled} enrolled of {mapped.patients} patients with the condition; "
+                f"{mapped.enrolled} enrolled of {mapped.patients} patients with the condition, "
+                f"{mapped.derived} of them derived again; "
                 f"{mapped.quality_rows} entries in the quality list.\nTables: {settings.cohort_dir}"
             )
         )

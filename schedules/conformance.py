@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from mappers.engine import DuckDBEngine
+from mappers.engine import Engine
+from mappers.engines import EngineName, engine
 from mappers.errors import MappingError, UnsupportedError, ViewError
 from mappers.viewdefinition import ViewDefinition, view_table
 
@@ -91,17 +92,21 @@ def _suite(path: Path, data: Mapping[str, Any]) -> Suite:
     return Suite(path.name, tuple(_encode(item).decode() for item in resources), tuple(data["tests"]))
 
 
-def run_suites(suites: Sequence[Suite]) -> list[CaseResult]:
-    """Run every case on DuckDB, in order."""
-    with DuckDBEngine(threads=1) as engine:
+def run_suites(suites: Sequence[Suite], on: EngineName = "duckdb") -> list[CaseResult]:
+    """Run every case on an engine, in order.
+
+    Raises:
+        MappingError: the engine cannot start.
+    """
+    with engine(on, threads=1) as started:
         results = []
         for suite in suites:
-            resources = engine.resources(suite.resources)
-            results += [run_case(suite.file, case, engine, resources) for case in suite.cases]
+            resources = started.resources(suite.resources)
+            results += [run_case(suite.file, case, started, resources) for case in suite.cases]
         return results
 
 
-def run_case(file: str, case: Mapping[str, Any], engine: DuckDBEngine, resources: ir.Table) -> CaseResult:
+def run_case(file: str, case: Mapping[str, Any], engine: Engine, resources: ir.Table) -> CaseResult:
     """Run one case. Whatever goes wrong is the case's reason: a fault in one hides no other."""
     try:
         reason = _judged(case, engine, resources)
@@ -110,7 +115,7 @@ def run_case(file: str, case: Mapping[str, Any], engine: DuckDBEngine, resources
     return CaseResult(file, case["title"], reason)
 
 
-def _judged(case: Mapping[str, Any], engine: DuckDBEngine, resources: ir.Table) -> str | None:
+def _judged(case: Mapping[str, Any], engine: Engine, resources: ir.Table) -> str | None:
     """None if the case passed, else why not."""
     if case.get("expect") is None and case.get("expectCount") is None and not case.get("expectError"):
         return "the case expects nothing: none of expect, expectCount, expectError"
@@ -125,7 +130,7 @@ def _judged(case: Mapping[str, Any], engine: DuckDBEngine, resources: ir.Table) 
     return _difference(case, columns, rows)
 
 
-def _rows(view: Any, engine: DuckDBEngine, resources: ir.Table) -> tuple[list[str], list[Row]]:
+def _rows(view: Any, engine: Engine, resources: ir.Table) -> tuple[list[str], list[Row]]:
     """Columns and rows of a view.
 
     Raises:

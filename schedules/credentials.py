@@ -1,16 +1,22 @@
-"""What keeps data private: secrets by the name of an environment variable or of a file, the certificates
-to trust, the key of the pseudonyms, and the folder of it all."""
+"""What keeps data private: secrets by the name of an environment variable or of a file, the keys that
+periop proves itself by, the certificates to trust, the key of the pseudonyms, and the folder of it all."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schedules.errors import ConfigError
-from schedules.settings import BasicAuth, BearerAuth, NoAuth, SearchSite, Settings
+from schedules.settings import ServerSite, Settings
+
+if TYPE_CHECKING:
+    from connectors.keys import SigningKey
 
 PSEUDONYM_KEY = "PERIOP_PSEUDONYM_KEY"
 KEY_FILE = "pseudonym.key"
@@ -40,21 +46,65 @@ def _first_line(file: Path) -> str:
         raise ConfigError(f"{file}: the secret is not UTF-8 text; write it again as one line") from None
 
 
-def authorization(site: SearchSite, environ: Mapping[str, str]) -> tuple[str, str] | str | None:
-    """What `site` asks for: (username, password) for Basic, a token for Bearer, none for no credentials.
+def signing_key(file: Path) -> SigningKey:
+    """The private key of SMART Backend Services. Raises `ConfigError` that says what is wrong with the file."""
+    from connectors.errors import SourceConfigError
+    from connectors.keys import read_key
 
-    Raises `ConfigError` when the secret is missing.
+    content = _private_bytes(file, "private key")
+    try:
+        return read_key(content)
+    except SourceConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _private_bytes(file: Path, what: str) -> bytes:
+    try:
+        content, mode = file.read_bytes(), file.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{file}: the {what} cannot be read ({error.strerror}); check path and permissions") from None
+    if os.name == "posix" and mode & 0o007:
+        raise ConfigError(f"{file}: every user of this machine may read the {what}; run `chmod 600` on it")
+    return content
+
+
+def encrypted(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLContext | bool:
+    """The TLS of `site`: whom it trusts, and the certificate that it shows where one is configured.
+
+    For its own origin only: elsewhere take `trusted`. Raises `ConfigError` when a file cannot be used.
     """
-    match site.auth:
-        case BasicAuth(username=username, password_env=env, password_file=file):
-            return username, secret(env, file, environ)
-        case BearerAuth(token_env=env, token_file=file):
-            return secret(env, file, environ)
-        case NoAuth():
-            return None
+    context = trusted(site)
+    if site.client_cert_file is None:
+        return context
+    key_file = site.client_key_file or site.client_cert_file
+    _private_bytes(key_file, "private key of the client certificate")
+    context = context if isinstance(context, ssl.SSLContext) else _public_authorities()
+    try:
+        context.load_cert_chain(site.client_cert_file, key_file, _key_password(site, environ))
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "the password is too long"
+        raise ConfigError(
+            f"{site.client_cert_file}: the client certificate of site {site.name} cannot be used "
+            f"({str(reason).replace('_', ' ').lower()}); check that certificate, key and password belong together"
+        ) from None
+    return context
 
 
-def trusted(site: SearchSite) -> ssl.SSLContext | bool:
+def _public_authorities() -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _key_password(site: ServerSite, environ: Mapping[str, str]) -> Callable[[], str]:
+    """The password of the client key, '' where none is configured: without a callback OpenSSL would ask on the
+    terminal."""
+    env, file = site.client_key_password_env, site.client_key_password_file
+    password = secret(env, file, environ) if env or file else ""
+    return lambda: password
+
+
+def trusted(site: ServerSite) -> ssl.SSLContext | bool:
     """Who may sign the certificate of `site`: those in its `ca_file` and nobody else, or True for the
     public authorities.
 
@@ -93,6 +143,11 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
     if os.name == "posix" and file.stat().st_mode & 0o077:
         raise ConfigError(f"{file}: others may read it; run `chmod 600` on it")
     return _decoded(_first_line(file), str(file))
+
+
+def fingerprint(key: bytes) -> str:
+    """What tells one key from another without giving it away: HMAC-SHA-256 of a fixed text under it."""
+    return hmac.new(key, b"periop pseudonym key", hashlib.sha256).hexdigest()
 
 
 def _decoded(text: str, where: str) -> bytes:

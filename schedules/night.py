@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.errors import AuthenticationError, ConnectorError, FolderError, ServerError
+from connectors.errors import AuthenticationError, ConnectorError
 from connectors.report import Progress, SyncReport
 from schedules.credentials import private_folder
 from schedules.errors import AuthenticationFailed, Exit, NoSiteError, NothingYetError
 from schedules.lock import run_lock
 from schedules.publish import releases
 from schedules.runs import Clock, Ledger, OpenRun, open_ledger
+from schedules.sites import SideBySide
 from schedules.stages import MapReport, Stages
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def sync_sites(
     full: bool,
 ) -> tuple[SyncReport, ...]:
     """Synchronise `sites` and file a report of each. Raises when not one of them gave anything."""
-    attempts = [_attempt(settings, site, stages, watch, full) for site in sites]
+    attempts = SideBySide(settings, stages, watch.page, full).attempt(sites)
     reports = tuple(report for report, _ in attempts)
     for report in reports:
         ledger.add_site_report(run.id, report.site, plain(report))
@@ -101,17 +102,6 @@ def sync_sites(
     return reports
 
 
-def _attempt(
-    settings: Settings, site: str, stages: Stages, watch: Watch, full: bool
-) -> tuple[SyncReport, ConnectorError | None]:
-    """The report of `site`; when the site cannot be read, a report that says so. Faults of this machine
-    pass."""
-    try:
-        return stages.sync(settings, (site,), full=full, progress=watch.page)[0], None
-    except (FolderError, AuthenticationError, ServerError) as error:
-        return SyncReport.failed(site, error), error
-
-
 def _raise_for(reports: Sequence[SyncReport], errors: Sequence[ConnectorError], settings: Settings) -> None:
     told = "; ".join(f"{report.site}: {' '.join(report.messages)}" for report in reports)
     if all(isinstance(error, AuthenticationError) for error in errors):
@@ -120,7 +110,9 @@ def _raise_for(reports: Sequence[SyncReport], errors: Sequence[ConnectorError], 
     raise NoSiteError(f"{told}; no site could be synchronised, {standing}")
 
 
-def map_lake(settings: Settings, study: Study, stages: Stages, watch: Watch, run: OpenRun) -> MapReport:
+def map_lake(
+    settings: Settings, study: Study, stages: Stages, watch: Watch, run: OpenRun, *, full: bool = False
+) -> MapReport:
     """Build views and cohort tables. Raises `NothingYetError` where the lake holds nothing of the
     configured sites."""
     from connectors.lake import Lake
@@ -130,7 +122,7 @@ def map_lake(settings: Settings, study: Study, stages: Stages, watch: Watch, run
             f"{settings.lake_dir}: holds no resource of any configured site yet; run `periop sync`, which says "
             "what each site sent"
         )
-    mapped = stages.map_lake(settings, study, progress=watch.step)
+    mapped = stages.map_lake(settings, study, progress=watch.step, full=full)
     run.detail["map"] = dataclasses.asdict(mapped)
     return mapped
 

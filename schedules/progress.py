@@ -61,7 +61,9 @@ def _lines(stream: TextIO, elapsed: Callable[[], float]) -> Watch:
 
 
 def told(progress: Progress) -> str:
-    """`milan: 500 of 1200 Observation` ."""
+    """`milan: 500 of 1200 Observation`, or what the server says while it prepares them."""
+    if progress.note:
+        return f"{progress.site}: {progress.note}"
     of = f" of {progress.expected}" if progress.expected is not None else ""
     return f"{progress.site}: {progress.received}{of} {progress.resource_type}"
 
@@ -83,9 +85,12 @@ def _bars(stream: TextIO) -> Iterator[Watch]:
 
     def page(progress: Progress) -> None:
         key = (progress.site, progress.resource_type)
+        text = told(progress) if progress.note else " ".join(key)
         if key not in tasks:
-            tasks[key] = bars.add_task(" ".join(key), total=progress.expected)
-        bars.update(tasks[key], completed=progress.received, total=progress.expected)
+            tasks[key] = bars.add_task(text, total=progress.expected)
+        bars.update(tasks[key], description=text, completed=progress.received, total=progress.expected)
+        if not progress.note and (waited := tasks.pop((progress.site, ""), None)) is not None:
+            bars.remove_task(waited)
 
     with bars:
         yield Watch(page, lambda text: bars.console.print(text))

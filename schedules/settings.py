@@ -7,13 +7,14 @@ Raises `ConfigError` alone. Secrets are not in here: `schedules.credentials` res
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -62,6 +63,21 @@ def _server(url: str) -> str:
     return url.rstrip("/")
 
 
+def _token_endpoint(url: str) -> str:
+    """As a server, but a token endpoint may have a query (RFC 6749, 3.2), and its path stays as it is."""
+    _server(url.partition("?")[0])
+    return url
+
+
+def _split(scope: object) -> object:
+    return scope.split() if isinstance(scope, str) else scope
+
+
+def _exposed(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in LOOPBACK
+
+
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -77,6 +93,8 @@ SiteName = Annotated[
     AfterValidator(_no_device),
 ]
 ServerUrl = Annotated[str, AfterValidator(_server)]
+TokenUrl = Annotated[str, AfterValidator(_token_endpoint)]
+Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\z")]  # RFC 6749, 3.3
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -122,38 +140,112 @@ class BearerAuth(Section):
         return self
 
 
-Auth = Annotated[NoAuth | BasicAuth | BearerAuth, Field(discriminator="kind")]
+class SmartAuth(Section):
+    """SMART Backend Services: `key_file` is the private key whose public half the server has registered.
+
+    `scope`: what to ask for in place of `system/<Type>.rs` of every type that is read. `token_url`: the token
+    endpoint, where discovery does not find it. `jku`: the address of the JWKS, for servers that want it said.
+    """
+
+    kind: Literal["smart"]
+    client_id: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]+\z")]
+    key_file: FilePath
+    scope: Annotated[tuple[Scope, ...], BeforeValidator(_split)] = ()
+    token_url: TokenUrl | None = None
+    jku: ServerUrl | None = None
+
+
+Auth = Annotated[NoAuth | BasicAuth | BearerAuth | SmartAuth, Field(discriminator="kind")]
 
 
 class FolderSite(Section):
-    """NDJSON files and Bundles in a folder."""
+    """NDJSON files and Bundles in a folder. `complete`: it always holds everything; what is in it no more is gone."""
 
     name: SiteName
     kind: Literal["folder"]
     path: FilePath
+    complete: bool = False
 
 
-class SearchSite(Section):
-    """A FHIR server read by paged search. `ca_file`: the authorities to trust in place of the public ones,
-    as PEM. `allow_plain_http` lets a secret travel unencrypted inside one's network."""
+class ServerSite(Section):
+    """What every site behind a FHIR server has.
+
+    `ca_file`: the authorities to trust in place of the public ones, as PEM. `client_cert_file`: what periop
+    shows the server that asks for a certificate (mutual TLS), with its private key in the same file or in
+    `client_key_file`. `allow_plain_http` lets a secret travel unencrypted inside one's network. `sandbox`: it holds
+    no real patients, so `periop sandbox` may write there.
+    """
 
     name: SiteName
-    kind: Literal["search"]
     url: ServerUrl
     auth: Auth = NoAuth()
     ca_file: FilePath | None = None
+    client_cert_file: FilePath | None = None
+    client_key_file: FilePath | None = None
+    client_key_password_env: str | None = None
+    client_key_password_file: FilePath | None = None
     allow_plain_http: bool = False
+    sandbox: bool = False
 
     @model_validator(mode="after")
-    def _secrets_travel_encrypted(self) -> SearchSite:
-        parts = urlsplit(self.url)
-        exposed = parts.scheme == "http" and parts.hostname not in LOOPBACK and self.auth.kind != "none"
+    def _secrets_travel_encrypted(self) -> Self:
+        exposed = _exposed(self.url) and self.auth.kind != "none"
         if exposed and not self.allow_plain_http:
             raise ValueError("sends a secret over plain http; use https, or say allow_plain_http = true")
+        token_url = getattr(self.auth, "token_url", None)
+        if token_url and _exposed(token_url) and not self.allow_plain_http:
+            raise ValueError("asks for tokens over plain http; use https, or say allow_plain_http = true")
+        return self
+
+    @model_validator(mode="after")
+    def _client_certificate_is_whole(self) -> Self:
+        key = self.client_key_file or self.client_key_password_env or self.client_key_password_file
+        if key and not self.client_cert_file:
+            raise ValueError("has a client key without client_cert_file; give the certificate too")
+        if self.client_key_password_env and self.client_key_password_file:
+            raise ValueError("give one of client_key_password_env, client_key_password_file")
+        if self.client_cert_file and urlsplit(self.url).scheme != "https":
+            raise ValueError("has a client_cert_file, which needs an https url")
         return self
 
 
-Site = Annotated[FolderSite | SearchSite, Field(discriminator="kind")]
+class SearchSite(ServerSite):
+    """A FHIR server read by paged search."""
+
+    kind: Literal["search"]
+
+
+class BulkSite(ServerSite):
+    """A FHIR server read by Bulk Data export.
+
+    `level`: $export of the whole system, of all patients, or of the Group whose id is `group`. `type_filter`:
+    searches like `Condition?code=…` that the server narrows the export by. `kick_off`: how the export is asked
+    for. `allowed_origins`: other servers that the files may lie on; they get no credentials.
+    """
+
+    kind: Literal["bulk"]
+    level: Literal["system", "patient", "group"] = "system"
+    group: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,64}\z")] | None = None
+    type_filter: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]+\?\S+\z")], ...] = ()
+    kick_off: Literal["get", "post"] = "get"
+    allowed_origins: tuple[ServerUrl, ...] = ()
+
+    @model_validator(mode="after")
+    def _group_for_its_level(self) -> Self:
+        if (self.level == "group") != (self.group is not None):
+            raise ValueError('give `group` (the id of the Group) with level = "group", and only then')
+        return self
+
+    @model_validator(mode="after")
+    def _files_travel_encrypted(self) -> Self:
+        if any(_exposed(url) for url in self.allowed_origins) and not self.allow_plain_http:
+            raise ValueError("allows files over plain http; use https, or say allow_plain_http = true")
+        if any(urlsplit(url).path for url in self.allowed_origins):
+            raise ValueError("has a path in allowed_origins; give scheme, host and port only")
+        return self
+
+
+Site = Annotated[FolderSite | SearchSite | BulkSite, Field(discriminator="kind")]
 
 
 class Schedule(Section):
@@ -189,16 +281,29 @@ class FolderTarget(Section):
 class Limits(Section):
     """How long to wait for a server and how much to take from it: bounds against a hostile or broken one.
 
-    `site_seconds`: all requests to one site in one run.
+    `request_seconds`: one page in whole. `site_seconds`: all requests to one site in one run. `run_seconds`: those to
+    all sites. `streams`: requests to one site at a time. `overlap_seconds`: how far before the last sync changes are
+    asked for again. `reconcile_days`: after which all ids are compared.
     """
 
     connect_seconds: Seconds = 10
     read_seconds: Seconds = 120
+    request_seconds: Seconds = 900
     site_seconds: Seconds = 6 * 3600
+    run_seconds: Seconds = 12 * 3600
+    sites_at_a_time: Annotated[int, Field(ge=1, le=64)] = 4
+    streams: Annotated[int, Field(ge=1, le=32)] = 4
+    overlap_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
+    reconcile_days: Annotated[float, Field(gt=0, le=365)] = 7
+    max_history_entries: Annotated[int, Field(ge=0)] = 10_000
     page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
     patients_per_request: Annotated[int, Field(ge=1, le=1000)] = 50
     max_pages: Count = 10_000
     max_response_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    max_resource_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
+    max_document_bytes: Annotated[int, Field(ge=1024)] = 512 << 20
+    max_site_bytes: Annotated[int, Field(ge=1024)] = 64 << 30
+    max_compression_ratio: Annotated[int, Field(ge=2)] = 200
 
 
 class Mapping(Section):
@@ -213,7 +318,7 @@ class Settings(Section):
 
     data_dir: FilePath = Field(default=Path("periop-data"), validate_default=True)
     study: Annotated[str, AfterValidator(_study_from_the_file)] = "alneo"
-    engine: Literal["duckdb"] = "duckdb"
+    engine: Literal["duckdb", "spark"] = "duckdb"
     sites: Annotated[tuple[Site, ...], Field(min_length=1)]
     schedule: Schedule = Schedule()
     disclosure: Disclosure = Disclosure()

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MapReport:
-    """What building the cohort found: patients with the condition, those enrolled, views brought up to
-    date."""
+    """What building the cohort found: patients with the condition, those enrolled, view tables that were built anew,
+    and of how many patients with the condition the rows were derived again."""
 
     patients: int
     enrolled: int
     views_rebuilt: int
     quality_rows: int
+    derived: int = 0
 
 
 class Stages(Protocol):
@@ -42,8 +43,10 @@ class Stages(Protocol):
         site by site."""
         ...
 
-    def map_lake(self, settings: Settings, study: Study, *, progress: Callable[[str], None]) -> MapReport:
-        """Bring views and cohort tables up to date with the lake."""
+    def map_lake(
+        self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
+    ) -> MapReport:
+        """Bring views and cohort tables up to date with the lake; with `full` build all of them anew."""
         ...
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:

@@ -76,6 +76,10 @@ def _site(site: Site, ledger: Ledger | None) -> dict[str, Any]:
         "by_type": report.get("by_type", {}),
         "reasons": report.get("reasons", {}),
         "messages": report.get("messages", []),
+        "notes": report.get("notes", []),
+        "deleted": report.get("deleted", {}),
+        "removed": report.get("removed", {}),
+        "announced": report.get("announced", {}),
     }
 
 

@@ -1,38 +1,33 @@
 """The view tables between the lake and the cohort: kept up to date by appending, and read in their current state.
 
-View tables are Delta tables at ``views/<name>/<hash of the compiled view and of the lake's identity>``, append-only
-like the lake. A view reads only lake rows of commits that it has not seen (`sync` above the ordinal it was built to,
-kept as an app transaction in the same commit as the rows), so a night appends what changed. A changed view, or another
-lake in the same place, is another hash: a table of its own, built anew, and the old one is deleted. Current rows are
-those whose version the lake does not call superseded; those versions are few, so leaving them out is cheap.
+View tables follow the lake as `schedules.appended` says, one for each view, by the hash of the compiled view and of
+the lake's identity: a changed view, or another lake in the same place, is a table of its own, built anew. Current rows
+are those whose version is not in the list of superseded ones, which follows the lake in the same way.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from ibis import _
 
-from connectors.lake import SCHEMA, Lake, LakeFile
-from mappers.engine import DuckDBEngine
+from connectors.lake import Lake
+from mappers.cohort.patients import OWNER, owners
+from mappers.engine import RESOURCE, Engine
 from mappers.errors import ViewError
-from mappers.viewdefinition import ViewDefinition, sql
-from schedules.batches import Counted
+from mappers.viewdefinition import ViewDefinition, sql, view_table
+from schedules.appended import BATCH, Appended
+from schedules.versions import VERSION, Snapshot, resources_since, superseded
 
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
-BUILT = "periop.view"
-VERSION = ("site", "id", "version_id", "sync")
-RESOURCES = "resources"  # the name of the table that `mappers.viewdefinition.sql` reads
-BATCH = 100_000
+MODIFIER = '"modifierExtension"'  # may negate what a resource says (FHIR R4, 2.4.0.1): it is in the lake, and not used
+RESOURCES = "resources"  # the name of the table that a compiled view reads
+ORDER = "newest last_updated, then sync, then version_id"  # what makes a version current; another rule, another list
 
 
 @dataclass(frozen=True)
@@ -75,146 +70,109 @@ def _own_view(path: Path, replaced: ViewDefinition | None) -> ViewDefinition:
     return view
 
 
-def lake_rows(engine: DuckDBEngine, files: Sequence[LakeFile]) -> ir.Table | None:
-    """Rows of lake files, with the partition columns that are not in the files; None for no files."""
-    key = lambda file: (file.site, file.resource_type)  # noqa: E731
-    parts = [
-        engine.read_parquet([file.path for file in group]).mutate(
-            site=ibis.literal(site), resource_type=ibis.literal(kind)
-        )
-        for (site, kind), group in groupby(sorted(files, key=key), key=key)
-    ]
-    return ibis.union(*parts) if len(parts) > 1 else (parts[0] if parts else None)
-
-
-@dataclass(frozen=True)
-class _Snapshot:
-    """The lake at one moment. `ordinal` is read first: a sync that comes meanwhile is for the next refresh."""
-
-    ordinal: int
-    identity: str
-    files: tuple[LakeFile, ...]
-
-    @classmethod
-    def of(cls, lake: Lake) -> _Snapshot:
-        identity = str(DeltaTable(str(lake.path)).metadata().id) if lake.exists() else ""
-        return cls(lake.ordinal(), identity, lake.files())
-
-    def of_type(self, resource_type: str) -> list[LakeFile]:
-        return [file for file in self.files if file.resource_type == resource_type]
+def compiled_view(engine: Engine, view: ViewDefinition) -> str:
+    """The SQL of a view for `engine`, over the table `resources`, with the columns that name a version."""
+    columns = {name: "int64" if name == "sync" else "string" for name in (*VERSION, RESOURCE)}
+    return engine.compile(view_table(view, ibis.table(columns, name=RESOURCES), VERSION))
 
 
 class ViewStore:
-    """The view tables of one data folder."""
+    """The view tables of one data folder. `compiled` is the SQL of the views, where it is known already."""
 
-    def __init__(self, path: Path, engine: DuckDBEngine, views: dict[str, ViewDefinition]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        engine: Engine,
+        views: Mapping[str, ViewDefinition],
+        compiled: Mapping[str, str] | None = None,
+    ) -> None:
         self._path = path
         self._engine = engine
         self._views = views
-        self._compiled = {name: sql(view, VERSION) for name, view in views.items()}
+        self._compiled = compiled or {name: compiled_view(engine, view) for name, view in views.items()}
+        self._seen: Snapshot | None = None
 
     def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
-        snapshot = _Snapshot.of(lake)
+        self._seen = snapshot = Snapshot.of(lake)
+        for resource_type in sorted({view.resource for view in self._views.values()}):
+            self._refresh_superseded(resource_type, snapshot)
         reports = []
         for name in self._views:
-            report = self._refresh_one(name, snapshot)
+            report = self._refresh_view(name, snapshot)
             done(report)
             reports.append(report)
         return reports
 
-    def _refresh_one(self, name: str, lake: _Snapshot) -> ViewReport:
-        folder = self._folder(name, lake)
-        built = _built_to(folder)
-        if built is not None and built > lake.ordinal:  # an older copy of the lake was put back
-            shutil.rmtree(folder)
-            built = None
-        written = self._append(folder, name, lake, built or 0) if built is None or built < lake.ordinal else 0
-        for stale in folder.parent.iterdir():
-            if stale != folder:
-                shutil.rmtree(stale)
+    def seen(self, lake: Lake) -> Snapshot:
+        """The lake as the last `refresh` saw it: a sync that came since is for the next one."""
+        return self._seen or Snapshot.of(lake)
+
+    def _refresh_view(self, name: str, lake: Snapshot) -> ViewReport:
+        table = self._table(name, lake)
+        built = table.built_to(lake.ordinal)
+        written = 0
+        if built is None or built < lake.ordinal:
+            rows = lake.rows(self._engine, self._views[name].resource)
+            self._engine.view(
+                RESOURCES, rows.filter(_["sync"] > (built or 0), ~_["deleted"], ~_["resource"].contains(MODIFIER))
+            )
+            written = table.append(self._engine.reader(self._compiled[name], BATCH), lake.ordinal)
+        table.forget_others()
         return ViewReport(name, written, built is None)
 
-    def _append(self, folder: Path, name: str, lake: _Snapshot, built: int) -> int:
-        """One commit: the rows of the syncs after `built`, and up to which sync the view is built now."""
-        rows = lake_rows(self._engine, lake.of_type(self._views[name].resource))
-        rows = self._empty("no_resources", SCHEMA) if rows is None else rows
-        fresh = rows.filter(_["sync"] > built, _["sync"] <= lake.ordinal, ~_["deleted"])
-        self._engine.con.create_view(RESOURCES, fresh, overwrite=True)
-        batches = self._engine.con.con.sql(self._compiled[name]).to_arrow_reader(BATCH)
-        counted = Counted(batches)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_deltalake(
-            str(folder),
-            pa.RecordBatchReader.from_batches(batches.schema, counted),
-            mode="append",
-            commit_properties=CommitProperties(app_transactions=[Transaction(BUILT, lake.ordinal, None)]),
-        )
-        return counted.rows
+    def _refresh_superseded(self, resource_type: str, lake: Snapshot) -> None:
+        table = self._superseded(resource_type, lake)
+        built = table.built_to(lake.ordinal)
+        if built is None or built < lake.ordinal:
+            found = superseded(lake.rows(self._engine, resource_type), built or 0)
+            if built is not None:
+                found = found.anti_join(table.rows(self._engine), list(VERSION))
+            table.append(self._engine.reader(self._engine.compile(found), BATCH), lake.ordinal)
+        table.forget_others()
 
-    def _empty(self, name: str, schema: pa.Schema) -> ir.Table:
-        self._engine.con.con.register(name, schema.empty_table())
-        return self._engine.con.table(name)
+    def _table(self, name: str, lake: Snapshot) -> Appended:
+        return Appended.of(self._path, name, lake.identity, self._compiled[name], MODIFIER)
 
-    def _folder(self, name: str, lake: _Snapshot) -> Path:
-        digest = hashlib.sha256(f"{lake.identity}\n{self._compiled[name]}".encode()).hexdigest()
-        return self._path / name / digest[:16]
+    def _superseded(self, resource_type: str, lake: Snapshot) -> Appended:
+        return Appended.of(self._path / ".superseded", resource_type, lake.identity, ORDER)
+
+    def forget(self) -> None:
+        """Delete all view tables; `refresh` builds them from the first sync on."""
+        for name in (*self._views, ".superseded"):
+            shutil.rmtree(self._path / name, ignore_errors=True)
+
+    def identity(self, lake: Lake) -> str:
+        """What the view tables are made of: another lake, or another view, is another identity."""
+        snapshot = self.seen(lake)
+        return "\n".join(f"{name} {self._table(name, snapshot).folder.name}" for name in sorted(self._views))
 
     def current(self, lake: Lake, sites: Sequence[str]) -> dict[str, ir.Table]:
-        """The current rows of every view that came from `sites`, without the version columns."""
-        snapshot = _Snapshot.of(lake)
-        superseded: dict[str, ir.Table | None] = {}
+        """The current rows of every view that came from `sites`, without the version columns. After `refresh`."""
+        snapshot = self.seen(lake)
+        old = {
+            resource_type: self._engine.fill(
+                f"superseded_{resource_type}",
+                self._engine.compile(self._superseded(resource_type, snapshot).rows(self._engine)),
+            )
+            for resource_type in sorted({view.resource for view in self._views.values()})
+        }
         tables = {}
         for name, view in self._views.items():
-            if view.resource not in superseded:
-                superseded[view.resource] = self._superseded(snapshot, view.resource)
-            rows, old = self._rows(name, snapshot), superseded[view.resource]
-            rows = rows.filter(_["site"].isin(list(sites)))
-            tables[name] = (rows if old is None else rows.anti_join(old, list(VERSION))).drop("version_id", "sync")
+            rows = self._table(name, snapshot).rows(self._engine).filter(_["site"].isin(list(sites)))
+            tables[name] = rows.anti_join(old[view.resource], list(VERSION)).drop("version_id", "sync")
         return tables
 
-    def _rows(self, name: str, lake: _Snapshot) -> ir.Table:
-        """All rows of a view table; that of a view to which no resource has come yet has no file."""
-        table = DeltaTable(str(self._folder(name, lake)))
-        if files := table.file_uris():
-            return self._engine.read_parquet(files)
-        return self._empty(f"no_{name}", pa.schema(table.schema().to_arrow()))
+    def touched(self, lake: Lake, since: int) -> ir.Table:
+        """(site, patient) of everybody of whom a sync after `since` brought something. After `refresh`.
 
-    def _superseded(self, lake: _Snapshot, resource_type: str) -> ir.Table | None:
-        """(site, id, version_id, sync) of what is no longer current; None where there is no resource.
-
-        A deletion is a version of which no view has rows: after one, every version with rows is superseded.
+        These are the patients to whom any version of a resource belonged that has a new one, a deletion included: a
+        reference may have moved from one patient to another.
         """
-        rows = lake_rows(self._engine, lake.of_type(resource_type))
-        if rows is None:
-            return None
-        resource = ["site", "id"]
-        newest_first = [
-            _["last_updated"].try_cast("timestamp('UTC')").desc(nulls_first=False),
-            _["sync"].desc(),
-            _["version_id"].desc(),
-        ]
-        several = rows.group_by(resource).agg(versions=_.count()).filter(_["versions"] > 1)
-        versions = rows.select(*VERSION, "last_updated", "deleted").semi_join(several, resource)
-        nth = ibis.row_number().over(ibis.window(group_by=resource, order_by=newest_first))
-        current = versions.mutate(nth=nth).filter(_["nth"] == 0, ~_["deleted"])
-        superseded = versions.anti_join(current, list(VERSION)).select(*VERSION)
-        return materialise(self._engine, f"superseded_{resource_type}", superseded)
-
-
-def _built_to(folder: Path) -> int | None:
-    """The lake ordinal up to which a view table was built; None where there is none."""
-    if not DeltaTable.is_deltatable(str(folder)):
-        return None
-    return DeltaTable(str(folder)).transaction_version(BUILT)
-
-
-def materialise(engine: DuckDBEngine, name: str, table: ir.Table) -> ir.Table:
-    """Run `table` once into a temporary table of the engine and read from there."""
-    engine.con.raw_sql(temporary(engine, name, table))
-    return engine.con.table(name)
-
-
-def temporary(engine: DuckDBEngine, name: str, table: ir.Table) -> str:
-    """The statement that runs `table` into the temporary table `name`."""
-    return f'CREATE OR REPLACE TEMP TABLE "{name}" AS {engine.con.compile(table)}'
+        snapshot = self.seen(lake)
+        found = []
+        for name in OWNER:
+            brought = resources_since(snapshot.rows(self._engine, self._views[name].resource), since)
+            rows = self._table(name, snapshot).rows(self._engine)
+            found.append(owners(name, rows.semi_join(brought, ["site", "id"])))
+        return ibis.union(*found, distinct=True)

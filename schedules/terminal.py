@@ -144,6 +144,9 @@ def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
             "counts": dataclasses.asdict(report.counts),
             "reasons": report.reasons,
             "messages": report.messages,
+            "notes": report.notes,
+            "deleted": report.deleted,
+            "removed": report.removed,
         }
         for report in reports
     ]
@@ -184,7 +187,13 @@ def _sites(sites: Sequence[Mapping[str, Any]], known: Sequence[str]) -> Table:
         ("Said", "left"),
     )
     for site in sites:
-        said = [*site["messages"], *(f"{count} × {reason}" for reason, count in site["reasons"].items())]
+        gone = sum(site["deleted"].values()) + sum(site["removed"].values())
+        said = [
+            *site["messages"],
+            *site["notes"],
+            *([f"{gone} deleted on the server"] if gone else []),
+            *(f"{count} × {reason}" for reason, count in site["reasons"].items()),
+        ]
         further = (str(site[name] or "never") for name in known)
         counted = (str(site["counts"].get(name, "")) for name in numbers)
         table.add_row(*_cells(site["site"], *further, site["status"] or "", *counted, "; ".join(said)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,11 @@ import ibis
 
 from connectors.bundle import NotABundleError, looks_like_bundle, read_bundle
 from connectors.resource import BOM
-from mappers.engine import DuckDBEngine, error_of
-from mappers.errors import MappingError, ViewError
-from mappers.viewdefinition import ViewDefinition, sql, view_table
+from mappers.engine import error_of
+from mappers.engines import EngineName
+from mappers.engines import engine as engine_of
+from mappers.errors import CardinalityError, MappingError, ViewError
+from mappers.viewdefinition import ViewDefinition, parsed_texts, read_twice_if_needed, sql, view_table
 from schedules.errors import ConfigError, Exit
 from schedules.session import Session
 from schedules.view_formats import TABLE_ROWS, as_table, text_of, write_file
@@ -30,12 +32,25 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
 
+    from mappers.engine import Engine
+    from mappers.shape import Shape
+    from mappers.viewdefinition import Parsing
+
+    Parse = Callable[[Engine, Path], Parsing]
+
 BATCH = 50_000  # rows in memory at a time when a file is written
 MALFORMED = re.compile(r"Malformed JSON in file .*, at byte \d+ in line (\d+): ([^.]+)")  # DuckDB 2.0
 TOO_LARGE = "maximum_object_size"
 
 
-def run_view(session: Session, view: Path, files: Sequence[Path], form: str | None, out: Path | None) -> Exit:
+def run_view(
+    session: Session,
+    view: Path,
+    files: Sequence[Path],
+    form: str | None,
+    out: Path | None,
+    on: EngineName = "duckdb",
+) -> Exit:
     """Print the rows of a view, or write them to `out`.
 
     Nothing is printed, and `out` stays as it was, unless every row could be made.
@@ -47,28 +62,29 @@ def run_view(session: Session, view: Path, files: Sequence[Path], form: str | No
     form = form or ("table" if out is None else "parquet")
     _check_output(form, out)
     checked = load_view(view)
-    with DuckDBEngine() as engine, _explained(view, files):
-        rows = _compiled(view, checked, read_files(engine, files))
-        if out is not None:
-            count = write_file(read_rows(engine, rows), form, out)
-        else:
-            _print(session, read_rows(engine, rows), form)
+    with engine_of(on) as engine, _explained(view, files):
+
+        def deliver(parse: Parse) -> int:
+            rows = read_rows(engine, _compiled(view, checked, read_files(engine, files, parse)))
+            return _print(session, rows, form) if out is None else write_file(rows, form, out)
+
+        count = read_twice_if_needed(deliver)
     if out is not None:
         session.say(f"{count} rows are in {out}")
     return Exit.OK
 
 
-def show_view(session: Session, view: Path) -> Exit:
-    """Print the SQL of a view over a table `resources` with the text column `resource`, as DuckDB runs it."""
+def show_view(session: Session, view: Path, on: EngineName = "duckdb") -> Exit:
+    """Print the SQL of a view over a table `resources` with the text column `resource`, as the engine runs it."""
     session.log(logging.WARNING)
     checked = load_view(view)
     with _named(view):
-        text = sql(checked, keep=())
+        text = sql(checked, keep=(), engine=on)
     _write(session, f"{text};\n")
     return Exit.OK
 
 
-def run_conformance(session: Session, folder: Path, report: Path) -> Exit:
+def run_conformance(session: Session, folder: Path, report: Path, on: EngineName = "duckdb") -> Exit:
     """Run the HL7 test cases of a folder and write their report; ERROR unless every case passed."""
     from rich.text import Text
 
@@ -81,7 +97,7 @@ def run_conformance(session: Session, folder: Path, report: Path) -> Exit:
         session.say(f"{file}: left out, it holds no list `tests`")
     if not suites:
         raise ConfigError(f"{folder}: no test file (*.json with a list `tests`) in it; name the folder of the cases")
-    results = run_suites(suites)
+    results = run_suites(suites, on)
     write_report(results, report)
     session.show(Text(f"{summary(results)}\nReport: {report}"))
     return Exit.OK if all(case.passed for case in results) else Exit.ERROR
@@ -108,21 +124,26 @@ def _named(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error.element}" if error.element else str(path), error.problem) from error
 
 
-def _compiled(path: Path, view: ViewDefinition, resources: ir.Table) -> ir.Table:
+def _compiled(path: Path, view: ViewDefinition, resources: Parsing) -> ir.Table:
     with _named(path):
         return view_table(view, resources)
 
 
-def read_files(engine: DuckDBEngine, files: Sequence[Path]) -> ir.Table:
-    """The resources of NDJSON files (also .gz), and of *.json with one resource or a Bundle.
+def read_files(engine: Engine, files: Sequence[Path], parse: Parse) -> Parsing:
+    """How the resources are parsed of NDJSON files (also .gz), and of *.json with one resource or a Bundle.
 
     Raises:
         MappingError: a *.json that is neither.
     """
     documents = [text for file in files if file.suffix == ".json" for text in _document(file)]
-    tables = [engine.read_ndjson(file) for file in files if file.suffix != ".json"]
-    tables += [engine.resources(documents)] if documents or not tables else []
-    return ibis.union(*tables) if len(tables) > 1 else tables[0]
+    ways = [parse(engine, file) for file in files if file.suffix != ".json"]
+
+    def parsed(shape: Shape) -> ir.Table:
+        tables = [way(shape) for way in ways]
+        tables += [parsed_texts(engine.resources(documents), shape)] if documents or not ways else []
+        return ibis.union(*tables) if len(tables) > 1 else tables[0]
+
+    return parsed
 
 
 def _document(file: Path) -> list[str]:
@@ -139,16 +160,18 @@ def _document(file: Path) -> list[str]:
     return texts
 
 
-def read_rows(engine: DuckDBEngine, table: ir.Table) -> pa.RecordBatchReader:
-    """Run a view. Rows are made while they are read, and so are its errors (`duckdb.Error`)."""
-    return engine.con.con.sql(engine.con.compile(table)).to_arrow_reader(BATCH)
+def read_rows(engine: Engine, table: ir.Table) -> pa.RecordBatchReader:
+    """Run a view. On DuckDB rows are made while they are read, and so are its errors (`duckdb.Error`)."""
+    return engine.reader(engine.compile(table), BATCH)
 
 
 @contextmanager
 def _explained(view: Path, files: Sequence[Path]) -> Iterator[None]:
-    """What DuckDB says of the files and of the rows, in a sentence that quotes none of them."""
+    """What the engine says of the files and of the rows, in a sentence that quotes none of them."""
     try:
         yield
+    except CardinalityError as error:  # of Spark, in which the mapping's own errors are told apart
+        raise type(error)(f"{view}: {error.element}", error.problem) from error
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
         message = str(error)
         own = error_of(message)
@@ -186,17 +209,18 @@ def _check_folder(file: Path) -> None:
         raise ConfigError(f"{file.parent}: no such folder; make it first")
 
 
-def _print(session: Session, reader: pa.RecordBatchReader, form: str) -> None:
-    """Print rows once all of them are made."""
+def _print(session: Session, reader: pa.RecordBatchReader, form: str) -> int:
+    """Print rows once all of them are made; returns how many there are."""
     batches = list(reader)
+    count: int = sum(batch.num_rows for batch in batches)
     if form != "table":
         for text in text_of(reader.schema, batches, form):
             _write(session, text)
-        return
-    count = sum(batch.num_rows for batch in batches)
+        return count
     session.show(as_table(reader.schema, batches))
     if count > TABLE_ROWS:
         session.say(f"the first {TABLE_ROWS} of {count} rows are shown; --format csv prints all")
+    return count
 
 
 def _write(session: Session, text: str) -> None:

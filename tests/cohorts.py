@@ -11,10 +11,14 @@ from pathlib import Path
 import pandas as pd
 
 from analytics.disclosure import Released
+from connectors.auth import NoAuth
 from connectors.report import SyncReport
+from connectors.sandbox import Loaded, Sandbox
+from connectors.transport import Transport
 from mappers.study import Study, load_study
 from schedules.pipeline import Pipeline
-from schedules.settings import FolderSite, SearchSite, Settings
+from schedules.sandbox import COHORT, read_cohort
+from schedules.settings import FolderSite, Settings, Site
 
 ALNEO = Path(__file__).resolve().parents[1] / "fixtures" / "alneo"
 ANSWERS = ALNEO.parent / "alneo_answers.json"
@@ -49,7 +53,7 @@ def alneo_at(cut: date) -> Study:
     return load_study("alneo").model_copy(update={"data_cut": cut})
 
 
-def run(data_dir: Path, site: FolderSite | SearchSite, study: Study | None = None, min_cell: int = 0) -> Ran:
+def run(data_dir: Path, site: Site, study: Study | None = None, min_cell: int = 0) -> Ran:
     """sync, map and analyze one site."""
     settings = Settings(data_dir=data_dir, sites=(site,))
     pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
@@ -62,3 +66,9 @@ def run(data_dir: Path, site: FolderSite | SearchSite, study: Study | None = Non
 def run_folder(data_dir: Path, folder: Path, study: Study | None = None, name: str = "milan") -> Ran:
     """`run` on a folder site."""
     return run(data_dir, FolderSite(name=name, kind="folder", path=folder), study)
+
+
+def put_alneo(base: str) -> Loaded:
+    """Put the built-in cohort on the server at `base`, as `periop sandbox load` does."""
+    with Transport(base, NoAuth()) as transport:
+        return Sandbox(transport, COHORT).load(read_cohort(ALNEO))

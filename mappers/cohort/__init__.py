@@ -14,13 +14,17 @@ __all__ = ["CohortTables", "Sources", "build"]
 
 @dataclass(frozen=True)
 class CohortTables:
-    """The tables of one data cut as Ibis expressions, pseudonymised, in their published column order."""
+    """The tables of one data cut as Ibis expressions, pseudonymised, in their published column order.
+
+    `quality` counts per patient, `unowned` per site what belongs to no patient; the published list is their sum.
+    """
 
     adsl: ir.Table
     adrs: ir.Table
     adtte: ir.Table
     adae: ir.Table
     quality: ir.Table
+    unowned: ir.Table
 
 
 def build(sources: Sources) -> CohortTables:
@@ -35,4 +39,5 @@ def build(sources: Sources) -> CohortTables:
         adtte=adtte.adtte(sources, subjects, responses, assessed),
         adae=adae.adae(sources, subjects),
         quality=quality.quality(sources, subjects, pathology, assessed),
+        unowned=quality.unowned(sources),
     )

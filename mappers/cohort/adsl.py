@@ -211,7 +211,7 @@ def _no_surgery_reason(sources: Sources) -> ir.Table:
 def _last_seen(sources: Sources) -> ir.Table:
     """The last day up to the cut on which any dated resource shows the patient alive."""
     seen = [
-        facts.observations(sources).select(*KEY, "date"),
+        facts.observed(sources).select(*KEY, "date"),
         facts.doses(sources).select(*KEY, date=_["until"]),
         facts.dated(sources, "procedure").filter(_["status"] == "completed").select(*KEY, "date"),
         facts.dated(sources, "adverse_event").select(*KEY, "date"),
@@ -283,7 +283,7 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
         STUDYID=ibis.literal(study.id),
         SUBJID=subject,
         SITEID=_["site"],
-        USUBJID=f"{study.id}-" + _["site"] + "-" + subject,
+        USUBJID=facts.subject_identifier(study, _["site"], _["patient"]),
         AGE=dates.years_between(_["birth"], ibis.coalesce(_["TRTSDT"], sources.cut)),
         AGEU=ibis.literal("YEARS"),
         ITTFL=_flag(enrolled),

@@ -49,6 +49,11 @@ def pseudonym(value: ir.Value) -> ir.StringValue:
     return _hmac(value).substr(0, 32)
 
 
+def subject_identifier(study: Study, site: ir.Value, patient: ir.Value) -> ir.StringValue:
+    """USUBJID: unique across the sites of a study (ADaMIG 1.3, 3.2.1)."""
+    return f"{study.id}-" + site + "-" + pseudonym(patient)
+
+
 def reference(view: str, identifier: ir.Value) -> ir.StringValue:
     """The source reference of a row: resource type and pseudonym of the id; null where there is no resource."""
     return identifier.isnull().ifelse(ibis.null("string"), f"{RESOURCE_TYPES[view]}/" + pseudonym(identifier))
@@ -66,6 +71,9 @@ class Sources:
     `views` maps a view's name to its current rows (columns site, id and those of the view). `cut` is the data cut, a
     date: a literal, or what an engine calls it, so that one compiled cohort serves several cuts. `keep` gives a table
     that is cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
+
+    Everything is derived per (site, patient), so `views` may hold the rows of some patients only; `everybody` then
+    has the rows that belong to no patient, by view (without it they are looked for in `views`).
     """
 
     views: Mapping[str, ir.Table]
@@ -73,6 +81,7 @@ class Sources:
     study: Study
     cut: ir.DateValue
     keep: Callable[[str, ir.Table], ir.Table] = lambda _name, table: table
+    everybody: Mapping[str, ir.Table] = field(default_factory=dict)
     kept: dict[str, ir.Table] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[], ir.Table]) -> ir.Table:
@@ -86,19 +95,28 @@ class Sources:
         rows = self.views[view]
         return rows.filter(~rows["test_data"].fill_null(False)).drop("test_data", "key")
 
+    def unowned(self, view: str) -> ir.Table:
+        """Rows of one view without a usable reference to a patient."""
+        return self.everybody.get(view, self.views[view]).filter(_["patient"].isnull())
+
     def codings(self, view: str) -> ir.Table:
         """The codings of one kind of resource: site, id, element, system, code."""
         return self.views[f"{view}_coding"]
 
+    def known_codings(self, view: str) -> ir.Table:
+        """Those of the codings that any value set or concept map knows: in a hospital, few of them."""
+        known = self.terminology.all_codes()
+        return self.once(f"known_{view}", lambda: self.codings(view).semi_join(known, ["system", "code"]))
+
     def coded(self, view: str, element: str, concept_map: str) -> ir.Table:
         """(site, id, value) of the resources of `view` that `concept_map` understands."""
         name = f"{view}_{element}_{concept_map}".replace("-", "_")
-        return self.once(name, lambda: self.terminology.mapped(self.codings(view), element, concept_map))
+        return self.once(name, lambda: self.terminology.mapped(self.known_codings(view), element, concept_map))
 
     def member(self, view: str, element: str, value_set: str) -> ir.Table:
         """(site, id) of the resources of `view` with a code of `value_set`."""
         name = f"{view}_{element}_{value_set}".replace("-", "_")
-        return self.once(name, lambda: self.terminology.member(self.codings(view), element, value_set))
+        return self.once(name, lambda: self.terminology.member(self.known_codings(view), element, value_set))
 
 
 def attach(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
@@ -123,9 +141,13 @@ def written_date(view: str, rows: ir.Table) -> ir.StringValue:
     return ibis.coalesce(*[rows[column] for column in DATE_COLUMNS[view]])
 
 
-def dated(sources: Sources, view: str) -> ir.Table:
-    """Usable rows of `view` with `date` and `dtf`, up to the cut; undated rows are left out."""
+def dated(sources: Sources, view: str, among: ir.Table | None = None) -> ir.Table:
+    """Usable rows of `view` with `date` and `dtf`, up to the cut; undated rows are left out.
+
+    `among` has the resources (site, id) that matter: to read the dates of all takes long in a hospital.
+    """
     rows = sources.resources(view)
+    rows = rows if among is None else only(rows, among, RESOURCE)
     written = written_date(view, rows)
     # the view's own date columns go first: AdverseEvent has one that is called `date` too
     stamped = rows.mutate(day_=dates.day(written), dtf=dates.flag(written))
@@ -168,12 +190,8 @@ def doses(sources: Sources) -> ir.Table:
 
 
 def _doses(sources: Sources) -> ir.Table:
-    rows = dated(sources, "medication_administration")
-    rows = only(
-        rows,
-        sources.member("medication_administration", "medication", sources.study.treatment.drug),
-        RESOURCE,
-    )
+    view = "medication_administration"
+    rows = dated(sources, view, sources.member(view, "medication", sources.study.treatment.drug))
     running = (_["status"] == "in-progress") & _["end"].isnull()
     end = ibis.coalesce(dates.day(_["end"]), running.ifelse(sources.cut, _["date"]))
     rows = rows.filter(_["status"].isin(USABLE_DOSE)).mutate(until=end)
@@ -198,14 +216,15 @@ def _resections(sources: Sources) -> ir.Table:
     return attach(rows, lobes, RESOURCE).select(*KEY, "id", "date", "dtf", "value", "lobe")
 
 
-def observations(sources: Sources) -> ir.Table:
-    """Observations of the candidates with a usable status, up to the cut, with their values."""
-    return sources.once("observations", lambda: _observations(sources))
-
-
-def _observations(sources: Sources) -> ir.Table:
-    rows = dated(sources, "observation").filter(_["status"].isin(USABLE_OBSERVATION))
+def observed(sources: Sources, among: ir.Table | None = None) -> ir.Table:
+    """Observations of the candidates with a usable status, up to the cut, with their values: all, or `among` some."""
+    rows = dated(sources, "observation", among).filter(_["status"].isin(USABLE_OBSERVATION))
     return only(rows, candidates(sources)).drop("status")
+
+
+def observations(sources: Sources) -> ir.Table:
+    """Of the observations `observed`, those with a coding that a value set or concept map knows."""
+    return sources.once("observations", lambda: observed(sources, sources.known_codings("observation")))
 
 
 def valued(sources: Sources, rows: ir.Table, concept_map: str, element: str = "value") -> ir.Table:

@@ -1,8 +1,9 @@
-"""The data-quality list: what was missing, unmapped, conflicting or set aside, as counts by site, domain and issue.
+"""The data-quality list: what was missing, unmapped, conflicting or set aside, as counts by domain and issue.
 
 Counts are of resources of the screened patients (or of patients, domain ADSL), so that a site that is searched for
-its cohort and a folder that holds more give the same list. Resources without a patient reference belong to nobody
-and are counted for the whole site.
+its cohort and a folder that holds more give the same list. They are made per patient, so that a night counts again
+only for patients of whom something changed; the published list is their sum by site. Resources without a
+patient reference belong to nobody and are counted for the whole site.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from ibis import _
 from mappers import dates
 from mappers.cohort import facts
 from mappers.cohort.adtte import FAILED
-from mappers.cohort.facts import KEY, RESOURCE, RESOURCE_TYPES, Sources, only
+from mappers.cohort.facts import KEY, RESOURCE, RESOURCE_TYPES, Sources, attach, only
 
 COLUMNS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
+PATIENT_COLUMNS = ("USUBJID", *COLUMNS)
 
 # which codings of a resource must be known to some value set, and which value sets these are; DRUG is the study's
 DRUG = "the value set of the study drug"
@@ -58,64 +60,85 @@ STATUS = {
 }
 
 
-def _count(rows: ir.Table, domain: str, issue: str) -> ir.Table:
-    counted = rows.group_by("site").agg(COUNT=_.count())
-    return counted.filter(_["COUNT"] > 0).select(
-        SITEID=_["site"], DOMAIN=ibis.literal(domain), ISSUE=ibis.literal(issue), COUNT=_["COUNT"]
-    )
+def _count(rows: ir.Table, domain: str, issue: str, by: tuple[str, ...] = KEY) -> ir.Table:
+    counted = rows.group_by(*by).agg(COUNT=_.count())
+    return counted.select(*by, DOMAIN=ibis.literal(domain), ISSUE=ibis.literal(issue), COUNT=_["COUNT"])
 
 
-def _resource_issues(sources: Sources, view: str, screened: ir.Table) -> list[ir.Table]:
-    """Date, status, patient reference and code problems of one kind of resource."""
+def _resource_issues(sources: Sources, view: str) -> list[ir.Table]:
+    """Date, status and code problems of one kind of resource."""
     domain = RESOURCE_TYPES[view]
-    everything = sources.views[view]
-    rows = _screened_rows(sources, view, screened)
+    labelled = only(sources.views[view].filter(_["test_data"].fill_null(False)), facts.candidates(sources))
+    counts = _counts(sources, view)
     issues = [
-        _count(everything.filter(_["patient"].isnull()), domain, "no usable reference to a patient"),
-        _count(
-            only(everything, screened).filter(_["test_data"].fill_null(False)),
-            domain,
-            "labelled as test data",
-        ),
-        _count(rows.filter(_["written_"].isnull()), domain, "no date"),
-        _count(rows.filter(_["written_"].notnull(), _["day_"].isnull()), domain, "date not readable"),
-        _count(rows.filter(_["flag_"].notnull()), domain, "partial date, imputed"),
-        _count(rows.filter(_["day_"] > sources.cut), domain, "dated after the data cut"),
+        _count(labelled, domain, "labelled as test data"),
+        _count(_screened_rows(sources, view).filter(_["day_"] > sources.cut), domain, "dated after the data cut"),
+        _counted(counts, "undated", domain, "no date"),
+        _counted(counts, "unreadable", domain, "date not readable"),
+        _counted(counts, "imputed", domain, "partial date, imputed"),
+        _counted(counts, "uncoded", domain, "no coded concept"),
+        _counted(counts, "unmapped", domain, "code in no value set"),
     ]
     if view in STATUS:
-        usable = _["status"].isin(STATUS[view])
-        issues.append(_count(rows.filter(~usable.fill_null(False)), domain, "status not usable"))
-    return issues + _unmapped(sources, view, rows)
+        issues.append(_counted(counts, "unusable", domain, "status not usable"))
+    return issues
 
 
-def _screened_rows(sources: Sources, view: str, screened: ir.Table) -> ir.Table:
+def _counted(counts: ir.Table, column: str, domain: str, issue: str) -> ir.Table:
+    rows = counts.filter(_[column] > 0)
+    return rows.select(*KEY, DOMAIN=ibis.literal(domain), ISSUE=ibis.literal(issue), COUNT=_[column])
+
+
+def _screened_rows(sources: Sources, view: str) -> ir.Table:
     """Resources of the screened patients with what the issues look at: status and date, as written and as read."""
+    rows = only(sources.resources(view), facts.candidates(sources))
+    written = facts.written_date(view, rows)
+    kept = [column for column in ("status", "actuality", "verification_status") if column in rows.columns]
+    return rows.select(*KEY, "id", *kept, day_=dates.day(written), flag_=dates.flag(written), written_=written)
+
+
+def _counts(sources: Sources, view: str) -> ir.Table:
+    """What is counted at every data cut alike, per patient, in one reading of the resources."""
 
     def make() -> ir.Table:
-        rows = only(sources.resources(view), screened)
-        written = facts.written_date(view, rows)
-        kept = [column for column in ("status", "actuality", "verification_status") if column in rows.columns]
-        return rows.select("site", "id", *kept, day_=dates.day(written), flag_=dates.flag(written), written_=written)
+        usable = _["status"].isin(STATUS[view]) if view in STATUS else _["id"].notnull()
+        counted = (
+            _screened_rows(sources, view)
+            .group_by(*KEY)
+            .agg(
+                resources=_.count(),
+                undated=_.count(where=_["written_"].isnull()),
+                unreadable=_.count(where=_["written_"].notnull() & _["day_"].isnull()),
+                imputed=_.count(where=_["flag_"].notnull()),
+                unusable=_.count(where=~usable.fill_null(False)),
+            )
+        )
+        counted = attach(attach(counted, _uncoded(sources, view)), _understood(sources, view))
+        counted = counted.mutate(uncoded=_["uncoded"].fill_null(0), understood=_["understood"].fill_null(0))
+        return counted.mutate(unmapped=_["resources"] - _["uncoded"] - _["understood"])
 
     return sources.once(f"quality_{view}", make)
 
 
-def _unmapped(sources: Sources, view: str, rows: ir.Table) -> list[ir.Table]:
+def _uncoded(sources: Sources, view: str) -> ir.Table:
+    """How many resources of each screened patient have no coding."""
+    coded = sources.codings(view).filter(_["element"] == CODED[view][0])
+    rows = only(sources.resources(view), facts.candidates(sources)).anti_join(coded, list(RESOURCE))
+    return rows.group_by(*KEY).agg(uncoded=_.count())
+
+
+def _understood(sources: Sources, view: str) -> ir.Table:
+    """How many resources of each screened patient have a coding that their value sets know."""
     element, declared = CODED[view]
     names = [sources.study.treatment.drug if name == DRUG else name for name in declared]
-    codings = sources.codings(view).filter(_["element"] == element)
     known = ibis.union(*[sources.terminology.table(name).select("system", "code") for name in names]).distinct()
-    coded = codings.select(*RESOURCE).distinct()
-    understood = codings.semi_join(known, ["system", "code"]).select(*RESOURCE).distinct()
-    domain = RESOURCE_TYPES[view]
-    return [
-        _count(rows.anti_join(coded, list(RESOURCE)), domain, "no coded concept"),
-        _count(only(rows, coded, RESOURCE).anti_join(understood, list(RESOURCE)), domain, "code in no value set"),
-    ]
+    codings = sources.known_codings(view).filter(_["element"] == element).semi_join(known, ["system", "code"])
+    rows = only(only(sources.resources(view), codings, RESOURCE), facts.candidates(sources))
+    return rows.group_by(*KEY).agg(understood=_.count())
 
 
-def _condition_issues(sources: Sources, screened: ir.Table) -> list[ir.Table]:
-    rows = _screened_rows(sources, "condition", screened)
+def _condition_issues(sources: Sources) -> list[ir.Table]:
+    rows = _screened_rows(sources, "condition")
     confirmed = _["verification_status"].isnull() | (_["verification_status"] == "confirmed")
     return [_count(rows.filter(~confirmed), "Condition", "not confirmed (refuted, unconfirmed or entered in error)")]
 
@@ -146,8 +169,8 @@ def _value_issues(sources: Sources) -> list[ir.Table]:
     return issues
 
 
-def _event_issues(sources: Sources, screened: ir.Table) -> list[ir.Table]:
-    rows = _screened_rows(sources, "adverse_event", screened)
+def _event_issues(sources: Sources) -> list[ir.Table]:
+    rows = _screened_rows(sources, "adverse_event")
     graded = sources.coded("adverse_event", "grade", "ctcae-grade")
     return [
         _count(rows.filter(_["actuality"] == "potential"), "AdverseEvent", "potential, not actual"),
@@ -232,13 +255,22 @@ def _worsened(assessed: ir.Table, subjects: ir.Table) -> ir.Table:
 
 
 def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table) -> ir.Table:
-    """The table QUALITY: SITEID, DOMAIN, ISSUE, COUNT (counts above 0 only)."""
-    screened = subjects.select(*KEY)
-    issues = [issue for view in CODED for issue in _resource_issues(sources, view, screened)]
-    issues += _condition_issues(sources, screened)
+    """Counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only)."""
+    issues = [issue for view in CODED for issue in _resource_issues(sources, view)]
+    issues += _condition_issues(sources)
     issues += _value_issues(sources)
-    issues += _event_issues(sources, screened)
+    issues += _event_issues(sources)
     issues += _subject_issues(sources, subjects, pathology)
     issues.append(_undated_stage(sources, subjects))
     issues.append(_worsened(assessed, subjects))
-    return ibis.union(*issues).select(*COLUMNS).order_by("SITEID", "DOMAIN", "ISSUE")
+    named = ibis.union(*issues).join(subjects.select(*KEY, "USUBJID", "SITEID"), list(KEY))
+    return named.select(*PATIENT_COLUMNS).order_by("USUBJID", "DOMAIN", "ISSUE")
+
+
+def unowned(sources: Sources) -> ir.Table:
+    """Counts per site of resources that refer to no patient: SITEID, DOMAIN, ISSUE, COUNT."""
+    issues = [
+        _count(sources.unowned(view), RESOURCE_TYPES[view], "no usable reference to a patient", by=("site",))
+        for view in CODED
+    ]
+    return ibis.union(*issues).rename(SITEID="site").select(*COLUMNS)

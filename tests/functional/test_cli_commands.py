@@ -47,6 +47,8 @@ kind = "folder"
 path = "rome"
 [disclosure]
 min_cell = 0
+[limits]
+sites_at_a_time = 1
 """
 
 
@@ -106,15 +108,17 @@ class StandIn:
         status, said = ("partial", ("page 2 expired",)) if site in self.partial else ("ok", ())
         return (SyncReport(site, status, counts, {"Patient": counts}, {"not UTF-8": 1}, {}, said, 1),)
 
-    def map_lake(self, settings: Settings, study: Study, *, progress: Callable[[str], None]) -> MapReport:
-        self.asked.append("map")
+    def map_lake(
+        self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
+    ) -> MapReport:
+        self.asked.append("map --full" if full else "map")
         progress("building")
         self.at_map()
         settings.cohort_dir.mkdir(parents=True, exist_ok=True)
         row = {"SITEID": ["milan"], "DOMAIN": ["Condition"], "ISSUE": ["unknown code"], "COUNT": [2]}
         for name in ("adsl", "adrs", "adtte", "adae", "quality"):
             pq.write_table(pa.table(row), settings.cohort_dir / f"{name}.parquet")
-        return MapReport(patients=40, enrolled=33, views_rebuilt=0, quality_rows=1)
+        return MapReport(patients=40, enrolled=33, views_rebuilt=0, quality_rows=1, derived=2)
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         self.asked.append(("analyze", cohort_dir, min_cell, tuple(sites_missing)))
@@ -208,7 +212,7 @@ def test_run_as_json(periop: Terminal) -> None:
         False,
     )
     assert [site["site"] for site in found["sites"]] == ["milan", "rome"]
-    assert found["map"] == {"patients": 40, "enrolled": 33, "views_rebuilt": 0, "quality_rows": 1}
+    assert found["map"] == {"patients": 40, "enrolled": 33, "views_rebuilt": 0, "quality_rows": 1, "derived": 2}
 
 
 def test_a_site_that_fails_is_missing_and_said(periop: Terminal) -> None:
@@ -322,7 +326,10 @@ def test_map_tells_the_cohort(periop: Terminal) -> None:
     periop("sync")
     assert periop("map") == 0
     assert "33 enrolled of 40 patients" in periop.out
+    assert "2 of them derived again" in periop.out
     assert periop.json("map")["enrolled"] == 33
+    assert periop("map", "--full") == 0
+    assert periop.stages.asked[-3:] == ["map", "map", "map --full"]
 
 
 def test_analyze_shows_and_files_nothing(periop: Terminal) -> None:

@@ -124,7 +124,7 @@ def content(data: Path) -> tuple[int, int, str, bytes]:
     return len(rows), lake.version(), digest, quarantine.read_bytes() if quarantine.exists() else b""
 
 
-def test_a_kill_at_any_of_fifty_moments_changes_nothing(syncs: Syncs, tmp_path: Path) -> None:
+def test_fault_23_a_kill_at_any_of_fifty_moments_changes_nothing(syncs: Syncs, tmp_path: Path) -> None:
     assert syncs.run(tmp_path / "first") == 0  # warm caches
     began = time.monotonic()
     assert syncs.run(tmp_path / "undisturbed") == 0
@@ -145,7 +145,7 @@ def test_a_kill_at_any_of_fifty_moments_changes_nothing(syncs: Syncs, tmp_path: 
     assert codes.count(-signal.SIGKILL) > MOMENTS // 2, "most kills came too late to prove anything"
 
 
-def test_kills_one_after_the_other_on_the_same_lake(syncs: Syncs, tmp_path: Path) -> None:
+def test_fault_23_kills_one_after_the_other_on_the_same_lake(syncs: Syncs, tmp_path: Path) -> None:
     assert syncs.run(tmp_path / "undisturbed") == 0
     data = tmp_path / "data"
     for moment in (0.01, 0.03, 0.05):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 START = Path(__file__).parents[2] / "fixtures" / "hapi" / "start.sh"
+OIDC = Path(__file__).parents[2] / "fixtures" / "oidc"
 
 
 def missing(reason: str) -> None:
@@ -28,15 +33,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of the real HAPI FHIR R4 server of this session, empty at first."""
+@contextmanager
+def running_hapi(run: Path, **settings: str) -> Iterator[str]:
+    """The base URL of a real HAPI FHIR R4 server, empty at first; `settings` are those of start.sh."""
     built = (START.parent / "target" / "lib").is_dir()
     for tool in ("java",) if built else ("java", "mvn"):
         if shutil.which(tool) is None:
             missing(f"the real HAPI FHIR server needs {tool}")
-    run, port = tmp_path_factory.mktemp("hapi"), free_port()
-    environment = {**os.environ, "RUN": str(run), "PORT": str(port)}
+    port = free_port()
+    environment = {**os.environ, "RUN": str(run), "PORT": str(port), **settings}
     with (run / "start.log").open("wb") as log:
         started = subprocess.run([START], env=environment, stdout=log, stderr=log, timeout=900, check=False)
     try:
@@ -45,3 +50,59 @@ def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         if (run / "hapi.pid").exists():
             os.kill(int((run / "hapi.pid").read_text()), signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of the real HAPI FHIR R4 server of this session, empty at first."""
+    with running_hapi(tmp_path_factory.mktemp("hapi")) as base:
+        yield base
+
+
+@dataclass(frozen=True)
+class TokenServer:
+    """A real token server that listens at `url`."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    @property
+    def token_endpoint(self) -> str:
+        return f"{self.url}/token"
+
+    def event(self) -> dict[str, Any]:
+        """The next token or refusal that it tells of; waits for it."""
+        assert self.process.stdout is not None
+        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return told
+
+
+@pytest.fixture(scope="session")
+def oidc_installed() -> None:
+    """The libraries of the token server, from the lock file, where they are not there yet."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            missing(f"the real token server needs {tool}")
+    if not (OIDC / "node_modules" / "oidc-provider").is_dir():
+        npm = subprocess.run(["npm", "ci"], cwd=OIDC, timeout=300, capture_output=True, text=True, check=False)
+        if npm.returncode:
+            missing(f"npm could not install the real token server: {npm.stderr[-500:]}")
+
+
+@pytest.fixture
+def token_server(oidc_installed: None, tmp_path: Path) -> Iterator[Callable[..., TokenServer]]:
+    """Starts a real token server for `clients` ({client_id, alg, jwks}); see fixtures/oidc/server.mjs."""
+    with ExitStack() as stack:
+
+        def start(clients: Sequence[dict[str, Any]], **settings: Any) -> TokenServer:
+            port, file = free_port(), tmp_path / "token-server.json"
+            defaults = {"port": port, "fhir": "https://fhir.example.org", "ttl": 300, "scopes": "system/*.rs"}
+            file.write_text(json.dumps({**defaults, "clients": clients, **settings}))
+            command = ["node", "server.mjs", str(file)]
+            process = stack.enter_context(subprocess.Popen(command, cwd=OIDC, stdout=subprocess.PIPE, text=True))
+            stack.callback(process.terminate)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "READY\n"
+            return TokenServer(f"http://127.0.0.1:{port}", process)
+
+        yield start

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
-import httpx
 import pandas as pd
 import pytest
 
 from analytics.results import as_json
 from schedules.settings import SearchSite
-from tests.cohorts import ALNEO, TABLES, Ran, run, run_folder
+from tests.cohorts import ALNEO, TABLES, Ran, put_alneo, run, run_folder
 
 pytestmark = pytest.mark.hapi
 
 
-def loader() -> ModuleType:
-    """fixtures/hapi/load.py, which is a script and no package."""
-    spec = importlib.util.spec_from_file_location("hapi_load", ALNEO.parent / "hapi" / "load.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def site(hapi: str) -> SearchSite:
-    with httpx.Client(base_url=hapi, timeout=120) as client:
-        loader().load(client, ALNEO)
+    put_alneo(hapi)
     return SearchSite(name="milan", kind="search", url=hapi)
 
 

@@ -1,4 +1,4 @@
-"""The HL7 test cases of SQL on FHIR v2 (shared/conformance), each one run on DuckDB.
+"""The HL7 test cases of SQL on FHIR v2 (shared/conformance), each one run on DuckDB and on Spark.
 
 A case that is not supported stands in UNSUPPORTED with its reason and must raise the error that says so; one
 that starts to pass fails here.
@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mappers.engine import DuckDBEngine
+from mappers.engine import Engine
 from mappers.errors import UnsupportedError, ViewError
 from mappers.viewdefinition import ViewDefinition, run_view
+from tests.engines import ENGINES, started
 
 SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared"))
 SUITE = SHARED / "conformance" / "sql-on-fhir-v2"
@@ -37,9 +38,9 @@ def cases() -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
 CASES = cases()
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DuckDBEngine]:
-    with DuckDBEngine(threads=1) as engine:
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with started(request.param) as engine:
         yield engine
 
 
@@ -69,7 +70,7 @@ def test_the_whole_suite_is_here() -> None:
 
 
 @pytest.mark.parametrize(("name", "test", "resources"), CASES, ids=[name for name, _, _ in CASES])
-def test_case(name: str, test: dict[str, Any], resources: list[dict[str, Any]], engine: DuckDBEngine) -> None:
+def test_case(name: str, test: dict[str, Any], resources: list[dict[str, Any]], engine: Engine) -> None:
     if name in UNSUPPORTED:
         with pytest.raises(UnsupportedError):
             run_view(ViewDefinition.load(test["view"]), resources, engine)

@@ -45,7 +45,7 @@ def test_every_kind_of_file_in_sorted_order(tmp_path: Path) -> None:
     assert "\n" in resources[0].raw
 
 
-def test_bad_lines_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_fault_19_bad_lines_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
     lines = [
         b"\xef\xbb\xbf" + patient("1").encode(),
         b'{"resourceType":"Patient","id":"\xff"}',
@@ -95,7 +95,7 @@ def test_bundles_give_their_entries_as_received_and_resolve_urns(tmp_path: Path)
 
 
 @pytest.mark.parametrize("poison", ["NaN", '"\\ud800"', "[" * 3000 + "]" * 3000, "1e999"])
-def test_a_poisoned_entry_costs_only_itself(tmp_path: Path, poison: str) -> None:
+def test_fault_19_a_poisoned_entry_costs_only_itself(tmp_path: Path, poison: str) -> None:
     def entry(id_: str, x: str) -> str:
         return f'{{"resource":{{"resourceType":"Patient","id":"{id_}","x":{x}}}}}'
 
@@ -128,7 +128,7 @@ def test_a_damaged_bundle_is_counted(tmp_path: Path, text: str, reason: Reason) 
     assert (resources, [item.reason for item in rejected]) == ([], [reason])
 
 
-def test_a_cut_gzip_keeps_what_stood_before_and_is_partial(tmp_path: Path) -> None:
+def test_fault_2_a_cut_gzip_keeps_what_stood_before_and_is_partial(tmp_path: Path) -> None:
     lines = [
         json.dumps({"resourceType": "Patient", "id": str(n), "x": sha256(b"%d" % n).hexdigest()}) for n in range(5000)
     ]
@@ -153,7 +153,7 @@ def test_a_corrupt_gzip_and_one_that_is_none(tmp_path: Path) -> None:
     assert len(problems) == 2
 
 
-def test_what_is_too_large_is_set_aside(tmp_path: Path) -> None:
+def test_fault_18_what_is_too_large_is_set_aside(tmp_path: Path) -> None:
     big = json.dumps({"resourceType": "Patient", "id": "big", "x": "x" * 2000})
     (tmp_path / "a.ndjson").write_text("\n".join([patient("1"), big, patient("2"), big]))
     (tmp_path / "b.json").write_text(big * 3)
@@ -169,7 +169,7 @@ def test_what_is_too_large_is_set_aside(tmp_path: Path) -> None:
     ]
 
 
-def test_a_gzip_bomb_is_read_in_bounded_pieces(tmp_path: Path) -> None:
+def test_fault_18_a_gzip_bomb_is_read_in_bounded_pieces(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "bomb.ndjson.gz", "wb") as stream:
         for _ in range(64):
             stream.write(b" " * (1 << 20))

@@ -65,15 +65,49 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     assert table.metadata().partition_columns == ["site", "resource_type"]
 
 
-def test_no_rows_no_commit(tmp_path: Path) -> None:
+def test_without_rows_the_cursor_moves_alone(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     assert lake.append("a", [], cursor("x")) == 0
-    assert not lake.exists()
+    assert not lake.exists()  # nothing was ever stored, so there is nothing to remember
     lake.append("a", [batch("1")], cursor("x"))
+    lake.append("b", [batch("1")], cursor("x"))
     nothing = pa.RecordBatch.from_pylist([], schema=SPOOL_SCHEMA)
-    assert lake.append("a", [nothing], cursor("y")) == 1
-    assert lake.version() == 1
-    assert lake.cursor("a") == Cursor("x", True, "2024-01-01T00:00:00+00:00", 1)
+    assert lake.append("a", [nothing], cursor("x")) == 2  # it says nothing new
+    assert lake.version() == 2
+    assert lake.append("a", [nothing], cursor("y")) == 2  # the views have nothing to read
+    assert (lake.version(), lake.ordinal(), len(lake.files())) == (3, 2, 2)
+    assert lake.cursor("a") == Cursor("y", True, "2024-01-01T00:00:00+00:00", 1)
+    assert lake.cursor("b") == Cursor("x", True, "2024-01-01T00:00:00+00:00", 2)
+    assert lake.append("a", [batch("2")], cursor("z")) == 3
+
+
+def test_a_cursor_of_an_earlier_version_has_no_state(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    lake.append("a", [batch("1")], cursor("x"))
+    log = tmp_path / "lake" / "_delta_log" / f"{1:020d}.json"
+    assert '"state":{}' in log.read_text()
+    log.write_text(log.read_text().replace(',"state":{}', "").replace('"state":{},', ""))
+    assert lake.cursor("a") == Cursor("x", True, "2024-01-01T00:00:00+00:00", 1, {})
+
+
+def test_writers_of_two_sites_wait_for_each_other(tmp_path: Path) -> None:
+    lake, sites = Lake(tmp_path / "lake"), [f"site{n}" for n in range(6)]
+    threads = [Thread(target=lake.append, args=(site, [batch("1")], cursor(site))) for site in sites]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lake.ordinal() == 6
+    assert [lake.cursor(site) is not None for site in sites] == [True] * 6
+    assert sorted(rows(lake, site)[0][1] for site in sites) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_patients_of_a_site(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    assert lake.patients("a") == frozenset()
+    lake.append("a", [batch("1"), batch("2", "1")], cursor("x"))
+    lake.append("b", [batch("3")], cursor("x"))
+    assert lake.patients("a") == {"1", "2"}
 
 
 def test_cursors_survive_many_commits_a_checkpoint_and_a_cleanup(tmp_path: Path) -> None:

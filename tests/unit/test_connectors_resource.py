@@ -58,7 +58,7 @@ def accepted(raw: bytes) -> Resource:
         (b'{"resourceType":"Patient","id":"' + b"a" * 65 + b'"}', Reason.INVALID_ID),
     ],
 )
-def test_each_kind_of_nonsense_has_its_reason(raw: bytes, reason: Reason) -> None:
+def test_fault_19_each_kind_of_nonsense_has_its_reason(raw: bytes, reason: Reason) -> None:
     assert rejected(raw).reason is reason
     assert rejected(raw).content == raw
 
@@ -71,7 +71,7 @@ def test_a_type_that_was_not_asked_for() -> None:
 @pytest.mark.parametrize(
     ("severity", "severe"), [("fatal", True), ("error", True), ("warning", False), ("information", False)]
 )
-def test_an_outcome_knows_whether_it_is_severe(severity: str, severe: bool) -> None:
+def test_fault_21_an_outcome_knows_whether_it_is_severe(severity: str, severe: bool) -> None:
     raw = f'{{"resourceType":"OperationOutcome","issue":[{{"severity":"{severity}","code":"x"}}]}}'
     assert rejected(raw.encode()).severe is severe
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from connectors import windows
 from connectors.auth import BasicAuth, BearerAuth
 from connectors.errors import (
     AuthenticationError,
@@ -33,6 +34,7 @@ from connectors.search import CohortQuery, SearchLimits, SearchSource
 from connectors.transport import Timing, TransferLimits, Transport
 
 JSON = {"Content-Type": "application/fhir+json"}
+ONE_STREAM = SearchLimits(streams=1)  # in order; several at a time are tested in test_connectors_incremental.py
 
 
 @dataclass
@@ -55,10 +57,14 @@ class Request:
 
 
 class Server:
-    """Answers every request with `answer(request)` and remembers it."""
+    """Answers every request with `answer(request)` and remembers it.
+
+    It knows no history, no count and no `_lastUpdated`: those questions are refused, and remembered in `probes`.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.probes: list[Request] = []
         self.answer: Callable[[Request], Reply] = lambda _: Reply(bundle())
         outer = self
 
@@ -67,8 +73,9 @@ class Server:
                 parts = urlsplit(self.path)
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 request = Request(parts.path, parse_qs(parts.query), headers)
-                outer.requests.append(request)
-                reply = outer.answer(request)
+                probe = request.path.endswith("/_history") or not {"_summary", "_lastUpdated"}.isdisjoint(request.query)
+                (outer.probes if probe else outer.requests).append(request)
+                reply = Reply(status=400) if probe else outer.answer(request)
                 self.send_response_only(reply.status)  # no Date and no Server unless told
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
@@ -147,6 +154,7 @@ def get(transport: Transport, path: str = "/Patient") -> bytes:
 
 def source(server: Server, types: tuple[str, ...] = ("Patient", "Condition"), **options: Any) -> SearchSource:
     cohort = CohortQuery("Condition", (("code", "http://snomed.info/sct|254637007"),))
+    options = {"limits": ONE_STREAM, **options}
     return SearchSource(server.base, cohort, types, timing=Clock().timing(), **options)
 
 
@@ -190,7 +198,7 @@ DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after(server: Server, value: str, seconds: float, status: int) -> None:
+def test_fault_4_retry_after(server: Server, value: str, seconds: float, status: int) -> None:
     clock = Clock()
     busy = Reply(status=status, headers={"Retry-After": value, "Date": DATE})
     server.answer = lambda _: busy if len(server.requests) == 1 else Reply(bundle())
@@ -199,7 +207,7 @@ def test_retry_after(server: Server, value: str, seconds: float, status: int) ->
 
 
 @pytest.mark.parametrize("value", ["30000", "Wed, 01 Jan 2097 00:00:00 GMT", "2300000000"])
-def test_a_wait_beyond_the_deadline_defers_the_site(server: Server, value: str) -> None:
+def test_fault_4_a_wait_beyond_the_deadline_defers_the_site(server: Server, value: str) -> None:
     clock = Clock()
     server.answer = lambda _: Reply(status=503, headers={"Retry-After": value, "Date": DATE})
     with pytest.raises(DeferredError, match="beyond the deadline"):
@@ -207,7 +215,7 @@ def test_a_wait_beyond_the_deadline_defers_the_site(server: Server, value: str) 
     assert (clock.slept, len(server.requests)) == ([], 1)
 
 
-def test_backoff_doubles_to_its_cap_and_ends(server: Server) -> None:
+def test_fault_7_backoff_doubles_to_its_cap_and_ends(server: Server) -> None:
     clock = Clock()
     server.answer = lambda _: Reply(status=500)
     with pytest.raises(UnavailableError, match="status 500 in 5 attempts"):
@@ -215,7 +223,7 @@ def test_backoff_doubles_to_its_cap_and_ends(server: Server) -> None:
     assert clock.slept == [1.0, 2.0, 4.0, 4.0]  # half of 2, 4, 8 and of 16 capped to 8
 
 
-def test_nobody_listens(server: Server) -> None:
+def test_fault_7_nobody_listens(server: Server) -> None:
     server.close()
     clock = Clock()
     with pytest.raises(UnavailableError, match="ConnectError in 3 attempts"):
@@ -224,7 +232,7 @@ def test_nobody_listens(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no length", "gzip", "length"])
-def test_a_cut_body_is_fetched_again(server: Server, kind: str) -> None:
+def test_fault_2_a_cut_body_is_fetched_again(server: Server, kind: str) -> None:
     whole = bundle(condition("1"), condition("2"))
     cuts = {
         "no length": Reply(whole[:-20], length=False),
@@ -237,13 +245,13 @@ def test_a_cut_body_is_fetched_again(server: Server, kind: str) -> None:
     assert len(server.requests) == 2
 
 
-def test_a_body_that_is_always_cut_is_an_error(server: Server) -> None:
+def test_fault_2_a_body_that_is_always_cut_is_an_error(server: Server) -> None:
     server.answer = lambda _: Reply(bundle(condition("1"))[:-9], length=False)
     with pytest.raises(UnavailableError, match="a body that is cut off in 6 attempts"):
         pull(source(server))
 
 
-def test_the_size_limit_counts_decompressed_bytes(server: Server) -> None:
+def test_fault_18_the_size_limit_counts_decompressed_bytes(server: Server) -> None:
     bomb = gzip.compress(b" " * 3_000_000)
     assert len(bomb) < 5_000
     server.answer = lambda _: Reply(bomb, headers={**JSON, "Content-Encoding": "gzip"})
@@ -251,20 +259,20 @@ def test_the_size_limit_counts_decompressed_bytes(server: Server) -> None:
         get(transport(server, response=1_000_000))
 
 
-def test_a_redirect_is_not_followed(server: Server, elsewhere: Server) -> None:
+def test_fault_9_a_redirect_is_not_followed(server: Server, elsewhere: Server) -> None:
     server.answer = lambda _: Reply(status=302, headers={"Location": elsewhere.base + "/Patient"})
     with pytest.raises(ForeignOriginError, match=r"redirects \(302\)"):
         get(transport(server))
     assert elsewhere.requests == []
 
 
-def test_no_request_goes_to_another_origin(server: Server, elsewhere: Server) -> None:
+def test_fault_9_no_request_goes_to_another_origin(server: Server, elsewhere: Server) -> None:
     with transport(server) as wire, pytest.raises(ForeignOriginError):
         wire.get(elsewhere.base + "/Patient", "Patient", bytes)
     assert (server.requests, elsewhere.requests) == ([], [])
 
 
-def test_static_credentials_are_refused_once_and_for_all(server: Server) -> None:
+def test_fault_5_static_credentials_are_refused_once_and_for_all(server: Server) -> None:
     server.answer = lambda _: Reply(status=401)
     with pytest.raises(AuthenticationError, match="401"):
         get(transport(server))
@@ -285,7 +293,7 @@ class Renewing:
         return True
 
 
-def test_an_expired_token_is_renewed_once_and_the_same_page_is_read(server: Server) -> None:
+def test_fault_5_an_expired_token_is_renewed_once_and_the_same_page_is_read(server: Server) -> None:
     server.answer = lambda request: Reply(
         bundle(), status=200 if request.headers["authorization"] == "Bearer 1" else 401
     )
@@ -293,7 +301,7 @@ def test_an_expired_token_is_renewed_once_and_the_same_page_is_read(server: Serv
     assert [request.headers["authorization"] for request in server.requests] == ["Bearer 0", "Bearer 1"]
 
 
-def test_a_second_401_stops_the_site(server: Server) -> None:
+def test_fault_5_a_second_401_stops_the_site(server: Server) -> None:
     server.answer = lambda _: Reply(status=401)
     with pytest.raises(AuthenticationError):
         get(Transport(server.base, Renewing(), timing=Clock().timing()))
@@ -301,7 +309,7 @@ def test_a_second_401_stops_the_site(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/fhir+json"])
-def test_a_login_page_is_an_authentication_error(server: Server, kind: str) -> None:
+def test_fault_21_a_login_page_is_an_authentication_error(server: Server, kind: str) -> None:
     server.answer = lambda _: Reply(b"<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": kind})
     with pytest.raises(AuthenticationError, match="web page"):
         get(transport(server))
@@ -322,7 +330,7 @@ def test_other_answers_that_are_no_search_result(server: Server) -> None:
         pull(source(server))
 
 
-def test_secrets_and_urls_are_in_no_repr_and_no_log(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_29_secrets_and_urls_are_in_no_repr_and_no_log(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for auth in (BasicAuth("alice", "s3cret"), BearerAuth("s3cret")):
         assert "s3cret" not in repr(auth) + repr(source(server, auth=auth))
@@ -339,7 +347,7 @@ def test_secrets_and_urls_are_in_no_repr_and_no_log(server: Server, caplog: pyte
 def test_the_cohort_first_and_then_its_resources_in_batches(server: Server) -> None:
     def answer(request: Request) -> Reply:
         if "code" in request.query:
-            return Reply(bundle(condition("b"), condition("a"), condition("c"), condition("a"), total=4))
+            return Reply(bundle(condition("b"), condition("a"), condition("c"), condition("a"), total=3))
         ids = [
             each.removeprefix("Patient/")
             for each in (request.query.get("_id") or request.query["subject"])[0].split(",")
@@ -349,7 +357,7 @@ def test_the_cohort_first_and_then_its_resources_in_batches(server: Server) -> N
         return Reply(bundle(*(condition(each) for each in ids), total=len(ids)))
 
     server.answer = answer
-    items = list(source(server, limits=SearchLimits(batch=2, page_size=9)).pull())
+    items = list(source(server, limits=SearchLimits(streams=1, batch=2, page_size=9)).pull())
     assert [item.id for item in items if isinstance(item, Resource)] == ["a", "b", "c", "c-a", "c-b", "c-c"]
     assert [item.count for item in items if isinstance(item, Expected)] == [2, 1, 2, 1]
     asked = [(request.path, request.query) for request in server.requests]
@@ -367,17 +375,14 @@ def test_the_cohort_first_and_then_its_resources_in_batches(server: Server) -> N
 
 def test_urls_stay_within_their_limit() -> None:
     limits = SearchLimits(batch=50, url=600)
-    where = SearchSource("https://fhir.example/r4", CohortQuery("Condition", ()), ("AdverseEvent",), limits=limits)
-    patients = [f"{n:064d}" for n in range(12)]
-    windows = list(where.windows(patients))
-    # an id costs 77 characters ("Patient%2F" + 64 + "%2C"); 600 - 23 (base) - 120 (the rest) hold 5
-    assert [sorted(window.patients or ()) for window in windows] == [
-        patients[:5],
-        patients[5:10],
-        patients[10:],
-    ]
-    with Transport(where.url, where.auth) as wire:
-        assert [len(Paging(wire, limits).url(window)) <= 600 for window in windows] == [True] * 3
+    base, patients = "https://fhir.example/r4", [f"{n:064d}" for n in range(12)]
+    found = list(windows.everything(base, "AdverseEvent", patients, limits, "patients"))
+    # an id costs 77 characters ("Patient%2F" + 64 + "%2C"); 600 - 23 (base) - 240 (the rest) hold 4
+    assert [sorted(window.patients or ()) for window in found] == [patients[:4], patients[4:8], patients[8:]]
+    since = "2024-01-01T00:00:00.000Z"
+    asked = [each for window in found for each in (window, windows.changes(window, since), windows.ids(window, limits))]
+    with Transport(base, BearerAuth("t")) as wire:
+        assert all(len(Paging(wire, limits).url(window)) <= 600 for window in asked)
 
 
 def test_a_cohort_resource_without_patient_is_not_lost(server: Server) -> None:
@@ -397,7 +402,7 @@ def paged(server: Server, *pages: bytes, status: dict[int, int] | None = None) -
     return answer
 
 
-def test_pages_are_followed_and_an_empty_last_one_is_fine(server: Server) -> None:
+def test_fault_12_pages_are_followed_and_an_empty_last_one_is_fine(server: Server) -> None:
     server.answer = paged(
         server,
         bundle(condition("1"), next=server.base + "?page=1", total=2),
@@ -409,7 +414,7 @@ def test_pages_are_followed_and_an_empty_last_one_is_fine(server: Server) -> Non
     assert "cache-control" not in server.requests[1].headers
 
 
-def test_a_next_link_on_another_origin_gets_nothing(server: Server, elsewhere: Server) -> None:
+def test_fault_9_a_next_link_on_another_origin_gets_nothing(server: Server, elsewhere: Server) -> None:
     server.answer = paged(
         server, bundle(condition("1"), own=server.base + "/Condition?x", next=elsewhere.base + "?page=1")
     )
@@ -419,7 +424,7 @@ def test_a_next_link_on_another_origin_gets_nothing(server: Server, elsewhere: S
 
 
 @pytest.mark.parametrize("link", ["file:///etc/passwd", "http://[::1", "//x:y@/", "http://127.0.0.1:99999/fhir"])
-def test_next_links_that_are_none(server: Server, link: str) -> None:
+def test_fault_10_next_links_that_are_none(server: Server, link: str) -> None:
     server.answer = paged(server, bundle(condition("1"), next=link))
     with pytest.raises(ForeignOriginError):
         pull(source(server))
@@ -437,7 +442,7 @@ def test_a_server_that_calls_itself_by_another_name_is_asked_by_the_configured_o
     assert server.requests[1].path == "/fhir"
 
 
-def test_next_links_in_a_loop(server: Server) -> None:
+def test_fault_11_next_links_in_a_loop(server: Server) -> None:
     page = bundle(condition("1"), next=server.base + "?page=0")
     server.answer = paged(server, page)
     with pytest.raises(PagingError, match="loop"):
@@ -445,14 +450,14 @@ def test_next_links_in_a_loop(server: Server) -> None:
     assert len(server.requests) == 2
 
 
-def test_too_many_pages(server: Server) -> None:
+def test_fault_11_too_many_pages(server: Server) -> None:
     server.answer = lambda _: Reply(bundle(next=f"{server.base}?page={len(server.requests)}"))
     with pytest.raises(PagingError, match="more than 5 pages"):
-        pull(source(server, limits=SearchLimits(pages=5)))
+        pull(source(server, limits=SearchLimits(streams=1, pages=5)))
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_an_expired_next_link_restarts_the_window(server: Server, status: int) -> None:
+def test_fault_13_an_expired_next_link_restarts_the_window(server: Server, status: int) -> None:
     server.answer = paged(
         server,
         bundle(condition("1"), next=server.base + "?page=1", total=2),
@@ -463,7 +468,7 @@ def test_an_expired_next_link_restarts_the_window(server: Server, status: int) -
     assert ([item.id for item in found], problems) == (["c-1", "c-1", "c-2"], [])
 
 
-def test_a_window_that_expires_again_and_again(server: Server) -> None:
+def test_fault_13_a_window_that_expires_again_and_again(server: Server) -> None:
     def answer(request: Request) -> Reply:
         if "code" in request.query:
             return Reply(bundle(condition("1")))
@@ -472,12 +477,12 @@ def test_a_window_that_expires_again_and_again(server: Server) -> None:
         return Reply(bundle(condition("1"))) if "subject" in request.query else Reply(status=410)
 
     server.answer = answer
-    found, _, problems = pull(source(server, limits=SearchLimits(restarts=2)))
+    found, _, problems = pull(source(server, limits=SearchLimits(streams=1, restarts=2)))
     assert [item.id for item in found] == ["1", "1", "1", "c-1"]  # the other type is read all the same
     assert [problem.message.split(":")[0] for problem in problems] == ["Patient of patients 1 to 1"]
 
 
-def test_fewer_resources_than_announced_is_a_problem(server: Server) -> None:
+def test_fault_12_fewer_resources_than_announced_is_a_problem(server: Server) -> None:
     server.answer = lambda _: Reply(bundle(condition("1"), total=3))
     found, _, problems = pull(source(server, ()))
     assert len(found) == 1
@@ -491,7 +496,7 @@ def test_a_server_without_total_is_asked_without(server: Server) -> None:
     assert len(server.requests) == 2
 
 
-def test_includes_are_kept_but_no_matches_and_outcomes_are_set_aside(server: Server) -> None:
+def test_fault_21_includes_are_kept_but_no_matches_and_outcomes_are_set_aside(server: Server) -> None:
     outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing"}]}
     page = json.loads(bundle(condition("1"), total=1))
     page["entry"] += json.loads(bundle({"resourceType": "Patient", "id": "1"}, mode="include"))["entry"]
@@ -512,7 +517,7 @@ def test_includes_are_kept_but_no_matches_and_outcomes_are_set_aside(server: Ser
     assert any("reports an error" in problem.message for problem in problems)
 
 
-def test_a_server_that_ignores_the_patients_does_not_fill_the_lake(server: Server) -> None:
+def test_fault_21_a_server_that_ignores_the_patients_does_not_fill_the_lake(server: Server) -> None:
     server.answer = lambda request: Reply(
         bundle(condition("1"), *([] if "code" in request.query else [condition("2")]))
     )

@@ -24,12 +24,14 @@ class Items:
     """A source that yields what it is given."""
 
     fingerprint = "items"
-    server_time = "2024-01-01T00:00:00+00:00"
+    server_time: str | None = "2024-01-01T00:00:00+00:00"
 
     def __init__(self, *items: Received | Exception) -> None:
         self.items = items
+        self.whole = False
+        self.state: dict[str, str] = {}
 
-    def pull(self) -> Iterator[Received]:
+    def pull(self, previous: Cursor | None) -> Iterator[Received]:
         for item in self.items:
             if isinstance(item, Exception):
                 raise item

@@ -269,7 +269,7 @@ def test_what_is_said_of_a_wrong_view(data: dict[str, Any], said: str) -> None:
 
 
 def test_what_is_right_but_not_supported_says_so() -> None:
-    for path in ("%context", "name.repeat(given)", "birthDate + 1 'year'", "$index"):
+    for path in ("name ~ name", "name.repeat(given)", "birthDate + 1 year", "$total"):
         with pytest.raises(UnsupportedError, match="not supported"):
             sql(view(("a", path)), keep=())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import stat
@@ -10,37 +11,39 @@ from pathlib import Path
 import certifi
 import pytest
 
+from connectors.keys import private_jwk
 from schedules.credentials import (
     KEY_FILE,
     PSEUDONYM_KEY,
-    authorization,
+    encrypted,
     private_folder,
     pseudonym_key,
     secret,
+    signing_key,
     trusted,
 )
 from schedules.errors import ConfigError
 from schedules.settings import SearchSite, Settings
+from tests.certificates import Certificates, make_certificates
+from tests.smart_servers import KEY
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def settings(data_dir: Path) -> Settings:
     return Settings.model_validate({"data_dir": data_dir, "sites": [{"name": "a", "kind": "folder", "path": "in"}]})
 
 
-def site(auth: dict[str, str]) -> SearchSite:
-    content = {"name": "a", "kind": "search", "url": "https://h/fhir", "auth": auth}
-    return SearchSite.model_validate(content)
-
-
-def test_a_site_asks_for_what_its_kind_needs(tmp_path: Path) -> None:
+def test_a_secret_is_the_line_of_a_variable_or_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("p w\n")
-    basic = site({"kind": "basic", "username": "u", "password_file": str(file)})
-    assert authorization(site({"kind": "none"}), {}) is None
-    assert authorization(site({"kind": "bearer", "token_env": "T"}), {"T": "abc"}) == "abc"
-    assert authorization(basic, {}) == ("u", "p w")
+    assert secret(None, file, {}) == "p w"
+    assert secret("T", None, {"T": "abc"}) == "abc"
 
 
 @pytest.mark.parametrize("value", [None, "", "two\nlines", "tab\t"])
@@ -134,3 +137,95 @@ def test_a_file_without_a_certificate_is_named(tmp_path: Path, content: bytes) -
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="the ca_file of site milan"):
         trusted(search_site(tmp_path / name))
+
+
+# --- private keys ---
+
+
+def key_file(folder: Path, mode: int = 0o600) -> Path:
+    file = folder / "key.json"
+    file.write_text(json.dumps(private_jwk(KEY)))
+    file.chmod(mode)
+    return file
+
+
+@posix_only
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o440])
+def test_a_private_key_is_read(tmp_path: Path, mode: int) -> None:
+    assert signing_key(key_file(tmp_path, mode)).kid == KEY.kid
+
+
+@posix_only
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o601])
+def test_a_private_key_that_everybody_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(
+        ConfigError, match=r"key\.json: every user of this machine may read the private key; run `chmod"
+    ):
+        signing_key(key_file(tmp_path, mode))
+
+
+def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
+    file = key_file(tmp_path)
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match=r"key\.json: the JWK is not a whole EC or RSA key: make a key with"):
+        signing_key(file)
+    with pytest.raises(ConfigError, match="nowhere: the private key cannot be read"):
+        signing_key(tmp_path / "nowhere")
+
+
+# --- client certificates ---
+
+
+def client_site(files: Certificates, **changes: object) -> SearchSite:
+    certificates = {"client_cert_file": files.client_cert, "client_key_file": files.client_key}
+    content = {"name": "milan", "kind": "search", "url": "https://h/fhir", "ca_file": files.ca}
+    return SearchSite.model_validate({**content, **certificates, **changes})
+
+
+def test_a_client_certificate_is_loaded_with_its_key(certificates: Certificates) -> None:
+    assert isinstance(encrypted(client_site(certificates), {}), ssl.SSLContext)
+    assert isinstance(encrypted(client_site(certificates, ca_file=None), {}), ssl.SSLContext)
+    both = client_site(certificates, client_cert_file=certificates.client_both, client_key_file=None)
+    assert isinstance(encrypted(both, {}), ssl.SSLContext)
+    assert encrypted(search_site(None), {}) is True
+
+
+def test_the_key_of_a_client_certificate_may_have_a_password(certificates: Certificates, tmp_path: Path) -> None:
+    locked = client_site(certificates, client_key_file=certificates.locked_key, client_key_password_env="P")
+    assert isinstance(encrypted(locked, {"P": certificates.password}), ssl.SSLContext)
+    file = tmp_path / "password"
+    file.write_text(certificates.password)
+    by_file = {"client_key_password_env": None, "client_key_password_file": file}
+    assert isinstance(encrypted(locked.model_copy(update=by_file), {}), ssl.SSLContext)
+
+
+@pytest.mark.parametrize("password", ["wrong", "x" * 2000])
+def test_a_wrong_password_is_a_sentence_without_it(certificates: Certificates, password: str) -> None:
+    locked = client_site(certificates, client_key_file=certificates.locked_key, client_key_password_env="P")
+    with pytest.raises(ConfigError, match="the client certificate of site milan cannot be used") as caught:
+        encrypted(locked, {"P": password})
+    assert password not in str(caught.value)
+
+
+def test_a_password_that_is_missing_is_not_asked_for_on_the_terminal(certificates: Certificates) -> None:
+    locked = client_site(certificates, client_key_file=certificates.locked_key)
+    with pytest.raises(ConfigError, match="check that certificate, key and password belong together"):
+        encrypted(locked, {})
+
+
+def test_a_key_of_another_certificate_is_named(certificates: Certificates) -> None:
+    with pytest.raises(ConfigError, match="check that certificate, key and password belong together"):
+        encrypted(client_site(certificates, client_key_file=certificates.server_key), {})
+    with pytest.raises(ConfigError, match="cannot be used"):
+        encrypted(client_site(certificates, client_cert_file=certificates.client_key), {})
+    with pytest.raises(ConfigError, match="nowhere: the private key of the client certificate cannot be read"):
+        encrypted(client_site(certificates, client_key_file=certificates.ca.with_name("nowhere")), {})
+
+
+@posix_only
+def test_a_client_key_that_everybody_may_read_is_refused(certificates: Certificates, tmp_path: Path) -> None:
+    file = tmp_path / "client.key"
+    file.write_bytes(certificates.client_key.read_bytes())
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"client\.key: every user of this machine may read the private key of the"):
+        encrypted(client_site(certificates, client_key_file=file), {})

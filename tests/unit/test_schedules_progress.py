@@ -38,6 +38,22 @@ def test_a_terminal_gets_bars_and_keeps_the_steps() -> None:
     assert "estimating [bold]" in stream.getvalue()
 
 
+def test_what_a_server_says_while_it_prepares_an_export() -> None:
+    waiting = Progress("milan", "", 0, None, "the server prepares the export: 40%")
+    stream, seconds = io.StringIO(), iter([0.0, 10, 10])
+    with watching(stream, lambda: next(seconds)) as watch:
+        watch.page(waiting)
+    assert stream.getvalue() == "milan: the server prepares the export: 40%\n"
+    terminal = Terminal()
+    with watching(terminal, lambda: 0.0) as watch:
+        watch.page(waiting)
+        watch.step("said in between")
+        watch.page(Progress("milan", "Patient", 5, 5))
+    shown = terminal.getvalue()
+    assert "the server prepares the export: 40%" in shown
+    assert "prepares" not in shown[shown.index("5/5") :]
+
+
 def test_a_run_stops_at_the_next_page_or_step_after_it_was_asked() -> None:
     stream, stop = io.StringIO(), threading.Event()
     with watching(stream, lambda: 0.0) as plain:

@@ -84,24 +84,24 @@ def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
             ),
         ),
         (
-            '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="smart"}',
-            ("sites[0].auth.kind: 'smart' is not available in this version", "allowed: none, basic, bearer"),
+            '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={kind="smrt"}',
+            ("sites[0].auth.kind: 'smrt' is not available in this version", "allowed: none, basic, bearer, smart"),
         ),
         (
             '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={}',
             ("sites[0].auth.kind: required",),
         ),
         (
-            '[[sites]]\nname="b"\nkind="bulk"\nurl="https://h"',
-            ("sites[0].kind: 'bulk' is not", "allowed: folder, search"),
+            '[[sites]]\nname="b"\nkind="fhir"\nurl="https://h"',
+            ("sites[0].kind: 'fhir' is not", "allowed: folder, search, bulk"),
         ),
         (
             '[[sites]]\nname="b"\nkind="serach"\nurl="https://h"',
             ("sites[0].kind: 'serach'", "did you mean 'search'?"),
         ),
         (
-            'engine = "spark"\n' + FOLDER,
-            ("engine: 'spark' is not available in this version", "allowed: 'duckdb'"),
+            'engine = "oracle"\n' + FOLDER,
+            ("engine: 'oracle' is not available in this version", "allowed: 'duckdb' or 'spark'"),
         ),
         (FOLDER + '[[publish]]\nkind = "fhir"', ("publish[0].kind: 'fhir' is not available", "'folder'")),
         ("", ("sites: required",)),
@@ -126,7 +126,7 @@ def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, p
         assert part in message
 
 
-@pytest.mark.parametrize("kind", ["smart", "smart2"])
+@pytest.mark.parametrize("kind", ["smrt", "smart2"])
 def test_a_fault_in_the_only_site_is_one_line(tmp_path: Path, kind: str) -> None:
     site = f'[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={{ kind = "{kind}" }}\n'
     (line,) = fault(tmp_path, site).splitlines()
@@ -248,3 +248,84 @@ drug = "x"
     assert all(line.startswith(f"{file}: proportions[0].") for line in lines)
     assert "label: required" in lines[0]
     assert "lable: unknown key (did you mean 'label'?)" in lines[1]
+
+
+# --- credentials of a server ---
+
+SERVER = '[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\n'
+SMART = 'auth={kind="smart", client_id="periop", key_file="key.json"'
+
+
+def server_site(folder: Path, text: str) -> SearchSite:
+    (found,) = load_settings(write(folder, text)).sites
+    assert isinstance(found, SearchSite)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("written", "scope"),
+    [
+        ("", ()),
+        (', scope="system/*.read"', ("system/*.read",)),
+        (', scope=" system/Patient.rs  system/Condition.rs "', ("system/Patient.rs", "system/Condition.rs")),
+        (', scope=["system/Patient.rs", "system/Condition.rs"]', ("system/Patient.rs", "system/Condition.rs")),
+    ],
+)
+def test_scopes_are_a_text_or_a_list(tmp_path: Path, written: str, scope: tuple[str, ...]) -> None:
+    auth = server_site(tmp_path, SERVER + SMART + written + "}").auth
+    assert auth.kind == "smart"
+    assert (auth.key_file, auth.scope, auth.token_url) == (tmp_path / "key.json", scope, None)
+
+
+@pytest.mark.parametrize(
+    ("auth", "part"),
+    [
+        ('auth={kind="smart"}', "sites[0].auth.client_id: required"),
+        (SMART + ', token_url="sso.example.org"}', "sites[0].auth.token_url: "),
+        (SMART + ', token_url="https://u:p@h/token"}', "holds credentials"),
+        (SMART + ', token_url="http://sso/token"}', "asks for tokens over plain http"),
+        (SMART + ', scope=["a b"]}', "sites[0].auth.scope[0]: "),
+        (SMART + ", scope=7}", "sites[0].auth.scope: "),
+        (SMART + ', client_secret="hunter2"}', "sites[0].auth.client_secret: unknown key"),
+        (SMART.replace('"periop"', '""') + "}", "sites[0].auth.client_id: "),
+        ('client_key_file="k"', "has a client key without client_cert_file"),
+        ('client_key_password_env="P"', "has a client key without client_cert_file"),
+        (
+            'client_cert_file="c"\nclient_key_password_env="P"\nclient_key_password_file="p"',
+            "give one of client_key_password_env, client_key_password_file",
+        ),
+    ],
+)
+def test_a_fault_of_credentials_names_the_key(tmp_path: Path, auth: str, part: str) -> None:
+    message = fault(tmp_path, SERVER + auth)
+    assert part in message
+    assert "hunter2" not in message
+
+
+def test_a_token_endpoint_may_have_a_query_and_be_http_where_that_is_allowed(tmp_path: Path) -> None:
+    given = SMART + ', token_url="https://sso/token?tenant=a"}'
+    auth = server_site(tmp_path, SERVER + given).auth
+    assert auth.kind == "smart"
+    assert auth.token_url == "https://sso/token?tenant=a"
+    plain = SMART + ', token_url="http://sso/token"}\nallow_plain_http=true'
+    assert server_site(tmp_path, SERVER + plain).allow_plain_http
+    loopback = SMART + ', token_url="http://127.0.0.1:4000/token"}'
+    assert server_site(tmp_path, SERVER + loopback).name == "b"
+
+
+def test_a_client_certificate_needs_https_and_is_a_path_from_the_file(tmp_path: Path) -> None:
+    certificate = 'client_cert_file="c.pem"\nclient_key_file="k.pem"\n'
+    found = server_site(tmp_path, SERVER + certificate)
+    assert (found.client_cert_file, found.client_key_file) == (tmp_path / "c.pem", tmp_path / "k.pem")
+    assert "needs an https url" in fault(tmp_path, SERVER.replace("https", "http") + certificate)
+
+
+def test_every_commented_key_of_a_server_in_the_starter_file_is_valid(tmp_path: Path) -> None:
+    lines = STARTER_FILE.read_text(encoding="utf-8").splitlines()
+    begin = lines.index("# A FHIR R4 server:") + 1
+    block = lines[begin : lines.index("", begin)]
+    kinds = [line.split("auth", 1)[1] for line in block if "auth = {" in line]
+    assert len(kinds) == 3
+    others = [line.removeprefix("# ") for line in block if "auth = {" not in line]
+    for kind in kinds:
+        assert server_site(tmp_path, "\n".join([*others, f"auth{kind}"])).name == "milan"

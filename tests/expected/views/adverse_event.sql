@@ -27,57 +27,15 @@ SELECT
           ),
           '/'
         )
-        OR CONTAINS(
-          SUBSTRING(
-            (
-              "t1"."_resource"."subject"
-            )."reference",
-            CASE
-              WHEN (
-                8 + 1
-              ) >= 1
-              THEN 8 + 1
-              ELSE 8 + 1 + LENGTH((
-                "t1"."_resource"."subject"
-              )."reference")
-            END
-          ),
-          '?'
-        )
-        OR CONTAINS(
-          SUBSTRING(
-            (
-              "t1"."_resource"."subject"
-            )."reference",
-            CASE
-              WHEN (
-                8 + 1
-              ) >= 1
-              THEN 8 + 1
-              ELSE 8 + 1 + LENGTH((
-                "t1"."_resource"."subject"
-              )."reference")
-            END
-          ),
-          '#'
-        )
-        OR CONTAINS(
-          SUBSTRING(
-            (
-              "t1"."_resource"."subject"
-            )."reference",
-            CASE
-              WHEN (
-                8 + 1
-              ) >= 1
-              THEN 8 + 1
-              ELSE 8 + 1 + LENGTH((
-                "t1"."_resource"."subject"
-              )."reference")
-            END
-          ),
-          '|'
-        )
+        OR CONTAINS((
+          "t1"."_resource"."subject"
+        )."reference", '?')
+        OR CONTAINS((
+          "t1"."_resource"."subject"
+        )."reference", '#')
+        OR CONTAINS((
+          "t1"."_resource"."subject"
+        )."reference", '|')
       ) = FALSE
     )
     THEN NULLIF(

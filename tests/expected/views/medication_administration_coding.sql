@@ -48,10 +48,14 @@ FROM (
                     LIST_FILTER(
                       LIST_APPLY(
                         "t2"."_resource"."contained",
-                        LAMBDA __ibis_param_x0__ : FROM_JSON(
-                          __ibis_param_x0__,
-                          '{"resourceType":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
-                        )
+                        LAMBDA __ibis_param_x0__ : CASE
+                          WHEN STARTS_WITH(__ibis_param_x0__, '{')
+                          THEN FROM_JSON(
+                            __ibis_param_x0__,
+                            '{"resourceType":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
+                          )
+                          ELSE NULL
+                        END
                       ),
                       LAMBDA __ibis_param_x0__ : (
                         __ibis_param_x0__
@@ -103,10 +107,14 @@ FROM (
                       LIST_FILTER(
                         LIST_APPLY(
                           "t2"."_resource"."contained",
-                          LAMBDA __ibis_param_x0__ : FROM_JSON(
-                            __ibis_param_x0__,
-                            '{"resourceType":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
-                          )
+                          LAMBDA __ibis_param_x0__ : CASE
+                            WHEN STARTS_WITH(__ibis_param_x0__, '{')
+                            THEN FROM_JSON(
+                              __ibis_param_x0__,
+                              '{"resourceType":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
+                            )
+                            ELSE NULL
+                          END
                         ),
                         LAMBDA __ibis_param_x0__ : (
                           __ibis_param_x0__
@@ -148,7 +156,7 @@ FROM (
               THEN ERROR('periop: the text of a resource is empty')
               ELSE "t0"."resource"
             END,
-            '{"resourceType":"VARCHAR","id":"VARCHAR","medicationCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"contained":["VARCHAR"]}'
+            '{"resourceType":"VARCHAR","id":"VARCHAR","medicationCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"contained":["JSON"],"_digits":"DECIMAL(38,18)"}'
           ) AS "_resource"
         FROM "resources" AS "t0"
       ) AS "t1"

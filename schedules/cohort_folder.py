@@ -1,0 +1,161 @@
+"""The folder of cohort tables: written beside the old one, put in place at once, with what it was derived from.
+
+``map.json`` says by which program, and up to which sync, the tables were derived, and how long they are. Where that
+is known, the rows of some patients can be replaced: tables are in the order of USUBJID, and the rows of one patient
+are in their order.
+``quality_patients.parquet`` is the quality list before it is summed by site. The main data cut lies in the folder
+itself, the others in ``cuts/<id>``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mappers.cohort.quality import COLUMNS
+from mappers.errors import MappingError
+
+STATE = "map.json"
+PATIENTS = {"quality": "quality_patients"}  # the file of a table of patients, where it is not the table's name
+SetAside = Mapping[str, Mapping[tuple[str, str], int]]
+
+
+@dataclass(frozen=True)
+class State:
+    """What cohort tables were derived from: `program` is a hash of all rules, `sync` the newest sync in them."""
+
+    program: str
+    sync: int
+
+
+class CohortFolder:
+    """The cohort tables at `path` and the new ones beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._new = path.with_name(path.name + ".new")
+        self._old = path.with_name(path.name + ".old")
+
+    def state(self) -> State | None:
+        """What the tables in place were derived from; None where that is not known, or a table is damaged."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / STATE).read_bytes())
+            for path, rows in found["tables"].items():
+                if pq.read_metadata(self.path / path).num_rows != rows:
+                    return None
+            return State(str(found["program"]), int(found["sync"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+            return None
+
+    def begin(self) -> None:
+        """Begin a new folder. What a killed run left is removed."""
+        for leftover in (self._new, self._old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._new.mkdir(parents=True)
+
+    def write(self, cut: str | None, table: str, batches: pa.RecordBatchReader) -> None:
+        """All rows of a table of patients."""
+        with pq.ParquetWriter(self._file(self._new, cut, table), batches.schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+    def replace(self, cut: str | None, table: str, rows: pa.Table, subjects: pa.Array) -> None:
+        """The rows of the table in place, with `rows` instead of those of `subjects` (USUBJID).
+
+        Raises:
+            MappingError: the table in place cannot be read.
+        """
+        merged = replaced(self._read(cut, table), rows, subjects)
+        if merged is None:
+            self.keep(cut, table)
+        else:
+            pq.write_table(merged, self._file(self._new, cut, table))
+
+    def keep(self, cut: str | None, table: str) -> None:
+        """The table in place as it is."""
+        shutil.copyfile(self._file(self.path, cut, table), self._file(self._new, cut, table))
+
+    def _read(self, cut: str | None, table: str) -> pa.Table:
+        file = self._file(self.path, cut, table)
+        try:
+            return pq.read_table(file)
+        except (OSError, pa.ArrowException) as error:
+            raise MappingError(f"{file}: cannot be read ({type(error).__name__}); run `periop map --full`") from error
+
+    def sum_quality(self, cut: str | None, unowned: pa.Table, set_aside: SetAside) -> None:
+        """The quality list by site: the sum over patients, what belongs to nobody, and what is in quarantine."""
+        patients = pq.read_table(self._file(self._new, cut, "quality"), columns=list(COLUMNS))
+        pq.write_table(quality_list(patients, unowned, set_aside), self._folder(self._new, cut) / "quality.parquet")
+
+    def put_in_place(self, state: State) -> None:
+        """The new folder instead of the old one. A kill leaves the one or the other, or none: then all is derived."""
+        rows = {
+            str(path.relative_to(self._new)): pq.read_metadata(path).num_rows for path in self._new.rglob("*.parquet")
+        }
+        (self._new / STATE).write_text(json.dumps({**asdict(state), "tables": rows}), encoding="utf-8")
+        _to_disk(self._new)
+        if self.path.exists():
+            self.path.replace(self._old)
+        self._new.replace(self.path)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def column(self, table: str, name: str) -> pa.ChunkedArray:
+        """A column of a table in place, at the main data cut."""
+        return pq.read_table(self.path / f"{table}.parquet", columns=[name])[name]
+
+    def _file(self, folder: Path, cut: str | None, table: str) -> Path:
+        return self._folder(folder, cut) / f"{PATIENTS.get(table, table)}.parquet"
+
+    def _folder(self, folder: Path, cut: str | None) -> Path:
+        found = folder if cut is None else folder / "cuts" / cut
+        if folder == self._new:
+            found.mkdir(parents=True, exist_ok=True)
+        return found
+
+
+def replaced(old: pa.Table, new: pa.Table, subjects: pa.Array) -> pa.Table | None:
+    """`old` with the rows `new` instead of those of `subjects`, by USUBJID; None where these are the same rows.
+
+    Both are in the order of USUBJID; all rows of `new` are of `subjects`.
+    """
+    new = new.cast(old.schema)
+    stale = pc.is_in(old["USUBJID"], value_set=subjects)
+    if old.filter(stale).equals(new):
+        return None
+    kept = old.filter(pc.invert(stale))
+    places = np.searchsorted(*(rows["USUBJID"].to_numpy() for rows in (kept, new)))
+    merged = np.insert(np.arange(len(kept)), places, len(kept) + np.arange(len(new)))
+    return pa.concat_tables([kept, new]).take(pa.array(merged))
+
+
+def quality_list(patients: pa.Table, unowned: pa.Table, set_aside: SetAside) -> pa.Table:
+    """SITEID, DOMAIN, ISSUE, COUNT in their order, from counts of patients, of sites, and of what is set aside."""
+    counts = pa.concat_tables([patients, unowned.cast(patients.schema)])
+    summed = counts.group_by(list(COLUMNS[:-1])).aggregate([("COUNT", "sum")]).rename_columns(list(COLUMNS))
+    rows = summed.to_pylist()
+    for site, reasons in set_aside.items():
+        for (domain, issue), count in reasons.items():
+            rows.append({"SITEID": site, "DOMAIN": domain, "ISSUE": issue, "COUNT": count})
+    rows.sort(key=lambda row: (row["SITEID"], row["DOMAIN"], row["ISSUE"]))
+    return pa.Table.from_pylist(rows, schema=patients.schema)
+
+
+def _to_disk(folder: Path) -> None:
+    """Files must be on disk before their folder gets its name, or a power cut leaves a name with no content."""
+    for path in [*folder.rglob("*.*"), folder]:
+        if path.is_file() or path == folder:
+            number = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)

@@ -1,0 +1,176 @@
+"""The stage `map`: views brought up to date with the lake, then the cohort rows of those of whom something changed.
+
+Cohort rows are derived per patient. Where the cohort tables in place came from the same program (SQL, study, value
+sets, key, sites, views, lake), only patients whom a later sync touched are derived again, and their rows are replaced;
+else everybody is. Both ways give the same tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from connectors.lake import Lake
+from mappers.engine import Engine
+from mappers.study import Study
+from mappers.terminology import Terminology, load_terminology
+from mappers.viewdefinition import ViewDefinition
+from schedules import cohorts
+from schedules.appended import BATCH
+from schedules.cohort_folder import CohortFolder, SetAside, State
+from schedules.cohorts import PATIENT_TABLES, CohortProgram
+from schedules.compiled import CompiledTexts, compiler_digest
+from schedules.settings import Settings
+from schedules.stages import MapReport
+from schedules.tables import ViewStore, compiled_view, load_views
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class MapStage:
+    """One run of the stage. `key_fingerprint` stands for the key of the pseudonyms, which `engine` holds."""
+
+    settings: Settings
+    study: Study
+    engine: Engine
+    key_fingerprint: str
+    progress: Progress
+
+    def run(self, set_aside: SetAside, *, full: bool) -> MapReport:
+        """Bring views and cohort tables up to date; `full` builds both anew. `set_aside` is what is in quarantine."""
+        if full:
+            self.store.forget()
+        self.progress("flattening new resources")
+        reports = self.store.refresh(self.lake)
+        views = self.store.current(self.lake, self.settings.site_names)
+        self._tell_of_other_sites()
+        program = self._program(views)
+        self.texts.forget_others()
+        state = State(self._digest(program), self.store.seen(self.lake).ordinal)
+        derived = self._derive(program, views, state, set_aside, full=full)
+        flags = self.folder.column("adsl", "ITTFL").to_pylist()
+        return MapReport(
+            patients=len(flags),
+            enrolled=flags.count("Y"),
+            views_rebuilt=sum(report.rebuilt for report in reports),
+            quality_rows=len(self.folder.column("quality", "COUNT")),
+            derived=derived,
+        )
+
+    @property
+    def _views_dir(self) -> Path:
+        return self.settings.data_dir / "views"
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake_dir)
+
+    @cached_property
+    def folder(self) -> CohortFolder:
+        return CohortFolder(self.settings.cohort_dir)
+
+    @cached_property
+    def terminology(self) -> Terminology:
+        return load_terminology(*self.settings.terminology_dirs)
+
+    @cached_property
+    def views(self) -> dict[str, ViewDefinition]:
+        return load_views(*self.settings.view_dirs)
+
+    @cached_property
+    def compiler(self) -> str:
+        return compiler_digest()
+
+    @cached_property
+    def texts(self) -> CompiledTexts:
+        return CompiledTexts(self._views_dir / ".compiled", self.engine.name, self.compiler)
+
+    @cached_property
+    def store(self) -> ViewStore:
+        compiled = {
+            name: self.texts.get(repr(view), lambda view=view: compiled_view(self.engine, view))  # type: ignore[misc]
+            for name, view in self.views.items()
+        }
+        return ViewStore(self._views_dir, self.engine, self.views, compiled)
+
+    def _program(self, views: cohorts.Views) -> CohortProgram:
+        made_from = "\n".join(
+            [self.study.model_dump_json(), *sorted(self.terminology.names), cohorts.columns_of(views)]
+        )
+        compiled = self.texts.get(
+            made_from, lambda: CohortProgram.compile(self.engine, views, self.terminology, self.study).as_json()
+        )
+        return CohortProgram.from_json(compiled)
+
+    def _digest(self, program: CohortProgram) -> str:
+        """A hash of everything but the lake's rows that cohort tables depend on."""
+        depends_on = [
+            self.compiler,
+            program.as_json(),
+            self.study.hash,
+            self.terminology.rows.to_pylist(),
+            self.key_fingerprint,
+            sorted(self.settings.site_names),
+            self.store.identity(self.lake),
+        ]
+        return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
+
+    def _tell_of_other_sites(self) -> None:
+        for site in sorted({file.site for file in self.store.seen(self.lake).files} - set(self.settings.site_names)):
+            self.progress(f"site {site} is in the lake but not in periop.toml: left out")
+
+    def _derive(
+        self, program: CohortProgram, views: cohorts.Views, state: State, set_aside: SetAside, *, full: bool
+    ) -> int:
+        """Derive what is to be derived again and put the tables in place; returns of how many patients."""
+        known = self.folder.state()
+        if known is not None and not full and known.program == state.program and known.sync <= state.sync:
+            return self._derive_patients(program, views, known.sync, state, set_aside)
+        return self._derive_everybody(program, views, state, set_aside)
+
+    def _derive_everybody(self, program: CohortProgram, views: cohorts.Views, state: State, set_aside: SetAside) -> int:
+        cohorts.offer_everybody(self.engine, views, self.terminology)
+        self.folder.begin()
+        for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
+            for table in PATIENT_TABLES:
+                self.folder.write(cut, table, self.engine.reader(program.queries[table], BATCH))
+            self._sum_quality(program, cut, set_aside)
+        self.folder.put_in_place(state)
+        return len(self.folder.column("adsl", "USUBJID"))
+
+    def _derive_patients(
+        self, program: CohortProgram, views: cohorts.Views, since: int, state: State, set_aside: SetAside
+    ) -> int:
+        cohorts.offer_patients(self.engine, views, self.terminology, self.store.touched(self.lake, since))
+        subjects = cohorts.subjects(self.engine, program)
+        self.folder.begin()
+        derived = self._replace(program, subjects, set_aside) if len(subjects) else self._keep(program, set_aside)
+        self.folder.put_in_place(state)
+        return derived
+
+    def _replace(self, program: CohortProgram, subjects: pa.Array, set_aside: SetAside) -> int:
+        derived: list[int] = []
+        for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
+            for table in PATIENT_TABLES:
+                rows = self.engine.arrow(program.queries[table])
+                self.folder.replace(cut, table, rows, subjects)
+                derived.append(rows.num_rows)
+            self._sum_quality(program, cut, set_aside)
+        return derived[PATIENT_TABLES.index("adsl")]
+
+    def _keep(self, program: CohortProgram, set_aside: SetAside) -> int:
+        for cut, _ in cohorts.data_cuts(self.study):
+            for table in PATIENT_TABLES:
+                self.folder.keep(cut, table)
+            self._sum_quality(program, cut, set_aside)
+        return 0
+
+    def _sum_quality(self, program: CohortProgram, cut: str | None, set_aside: SetAside) -> None:
+        self.folder.sum_quality(cut, self.engine.arrow(program.queries["unowned"]), set_aside)

@@ -1,0 +1,143 @@
+"""A small Bulk Data server for tests, in memory, whose every answer a test can replace by a fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from connectors.bulk import BulkSource
+from connectors.lake import Cursor
+from connectors.received import Deleted, Problem, Received
+from connectors.resource import Rejected, Resource
+from connectors.transport import Timing
+from tests.raw_server import RawServer, Request, Wire, http, ndjson
+
+ASKED = "Mon, 01 Jan 2024 00:00:00 GMT"  # Date of the kick-off
+DONE = "2024-01-01T00:00:30Z"  # transactionTime
+TYPES = ("Patient", "Condition")
+PATIENTS = [{"resourceType": "Patient", "id": f"p{n}"} for n in range(3)]
+CONDITIONS = [{"resourceType": "Condition", "id": f"c{n}", "subject": {"reference": f"Patient/p{n}"}} for n in range(3)]
+Fault = Callable[[Request], bytes | Wire | None]
+
+
+@dataclass
+class ExportServer:
+    """Kick-off -> /job/<n> -> manifest -> /file/<name>.
+
+    files: by name, `<type>` or `<type>.<anything>`. faults: asked first, by a piece of the path; None lets the server
+    answer itself. pending: how many polls are answered with 202. manifest: members that replace those of its own.
+    """
+
+    files: dict[str, bytes] = field(
+        default_factory=lambda: {"Patient": ndjson(*PATIENTS), "Condition": ndjson(*CONDITIONS)}
+    )
+    faults: dict[str, Fault] = field(default_factory=dict)
+    pending: int = 0
+    pending_headers: Mapping[str, str] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 0
+    deleted_jobs: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.http = RawServer(self.answer)
+        self.base = self.http.base
+
+    def close(self) -> None:
+        self.http.close()
+
+    def answer(self, request: Request) -> bytes | Wire:
+        for piece, fault in self.faults.items():
+            if piece in request.path and (found := fault(request)) is not None:
+                return found
+        if request.path.endswith("$export"):
+            self.jobs += 1
+            return http(b"", 202, {"Content-Location": f"{self.base}/job/{self.jobs}", "Date": ASKED})
+        if request.method == "DELETE":
+            self.deleted_jobs.append(request.path.rpartition("/")[2])
+            return http(b"", 202)
+        if "/job/" in request.path:
+            if self.pending:
+                self.pending -= 1
+                return http(b"", 202, self.pending_headers)
+            return http(json.dumps(self.whole_manifest()).encode())
+        if "/file/" in request.path:
+            return self.file(request.path.rpartition("/")[2])
+        return http(b"{}", 404)
+
+    def file(self, name: str) -> bytes:
+        return http(self.files[name], headers={"Content-Type": "application/fhir+ndjson"})
+
+    def item(self, name: str, **members: Any) -> dict[str, Any]:
+        """One file of a manifest."""
+        return {"type": name.partition(".")[0], "url": f"{self.base}/file/{name}", **members}
+
+    def whole_manifest(self) -> dict[str, Any]:
+        output = [self.item(name, count=text.count(b"\n")) for name, text in self.files.items()]
+        return {
+            "transactionTime": DONE,
+            "request": f"{self.base}/$export",
+            "requiresAccessToken": True,
+            "output": output,
+            "error": [],
+            **self.manifest,
+        }
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.day = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    def timing(self) -> Timing:
+        from datetime import UTC, datetime, timedelta
+
+        began = datetime(2024, 1, 1, tzinfo=UTC)
+        now = lambda: began + timedelta(days=self.day, seconds=sum(self.slept))  # noqa: E731
+        return Timing(lambda: sum(self.slept), now, self.sleep, lambda: 0.0)
+
+
+def source(server: ExportServer, folder: Path, clock: Clock | None = None, **options: Any) -> BulkSource:
+    """The source of a test: no time passes but by `clock`."""
+    clock = clock or Clock()
+    types = options.pop("types", TYPES)
+    return BulkSource(server.base, types, "site", folder / "jobs", timing=clock.timing(), sleep=clock.sleep, **options)
+
+
+@dataclass
+class Pulled:
+    """What a pull gave, by kind."""
+
+    items: list[Received]
+
+    @property
+    def ids(self) -> list[str]:
+        return [item.id for item in self.items if isinstance(item, Resource)]
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        return [item for item in self.items if isinstance(item, Rejected)]
+
+    @property
+    def problems(self) -> list[str]:
+        return [item.message for item in self.items if isinstance(item, Problem)]
+
+    @property
+    def deleted(self) -> list[Deleted]:
+        return [item for item in self.items if isinstance(item, Deleted)]
+
+
+def pull(source: BulkSource, previous: Cursor | None = None) -> Pulled:
+    return Pulled(list(source.pull(previous)))
+
+
+def cursor(source: BulkSource) -> Cursor:
+    """The cursor that a complete sync would leave."""
+    return Cursor(source.fingerprint, True, source.server_time, state=dict(source.state))

@@ -1,0 +1,161 @@
+"""What `map` derives again: the patients of a sync's resources, and everybody when a rule is another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mappers.study import Study, load_study
+from mappers.terminology import SHIPPED
+from schedules.pipeline import Pipeline
+from schedules.settings import Settings
+from schedules.tables import SHIPPED_VIEWS
+from tests.cohorts import pseudonym
+from tests.nights import Hospital, charts, differing, fresh, mapped, settled, tables
+
+ALNEO = load_study("alneo")
+KEY = ("Observation", "rich-observation-0")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
+    """Two sites with the same patients, mapped once: `rich`, `plain` and `odd` have the condition, `other` has not."""
+    hospital = Hospital(tmp_path_factory.mktemp("first") / "data")
+    for site in ("milan", "rome"):
+        hospital.night(
+            site, {(body["resourceType"], body["id"]): body for chart in charts() for body in chart.resources}
+        )
+    assert mapped(settled(hospital.data)).derived == 6
+    return hospital
+
+
+@pytest.fixture
+def hospital(first: Hospital, tmp_path: Path) -> Hospital:
+    shutil.copytree(first.data, tmp_path / "data")
+    return Hospital(tmp_path / "data", dict(first.held), first.written)
+
+
+def resource(hospital: Hospital, kind: str, name: str) -> dict[str, Any]:
+    return deepcopy(hospital.held["milan", kind, name])
+
+
+def is_as_if_derived_at_once(hospital: Hospital, tmp_path: Path) -> bool:
+    config = settled(hospital.data)
+    anew = fresh(config, tmp_path / "anew")
+    mapped(anew)
+    return differing(config, anew) == []
+
+
+def test_without_news_nobody_is_derived(hospital: Hospital) -> None:
+    before = tables(settled(hospital.data))
+    assert mapped(settled(hospital.data)).derived == 0
+    assert tables(settled(hospital.data)) == before
+
+
+def test_a_new_version_derives_its_patient_at_its_site(hospital: Hospital, tmp_path: Path) -> None:
+    hospital.night("milan", {KEY: resource(hospital, *KEY) | {"status": "entered-in-error"}})
+    assert mapped(settled(hospital.data)).derived == 1
+    assert is_as_if_derived_at_once(hospital, tmp_path)
+
+
+def test_a_reference_that_moves_derives_both_patients(hospital: Hospital, tmp_path: Path) -> None:
+    hospital.night("milan", {KEY: resource(hospital, *KEY) | {"subject": {"reference": "Patient/plain"}}})
+    assert mapped(settled(hospital.data)).derived == 2
+    assert is_as_if_derived_at_once(hospital, tmp_path)
+
+
+def test_a_deletion_derives_the_patient_that_it_does_not_name(hospital: Hospital, tmp_path: Path) -> None:
+    hospital.night("rome", {KEY: None})
+    assert mapped(settled(hospital.data)).derived == 1
+    assert is_as_if_derived_at_once(hospital, tmp_path)
+    body = next(body for chart in charts() for body in chart.resources if body["id"] == KEY[1])
+    hospital.night("rome", {KEY: body})
+    assert mapped(settled(hospital.data)).derived == 1
+    shutil.rmtree(tmp_path / "anew")
+    assert is_as_if_derived_at_once(hospital, tmp_path)
+
+
+def test_a_condition_that_goes_takes_its_patient_out(hospital: Hospital, tmp_path: Path) -> None:
+    hospital.night("milan", {("Condition", "odd-condition-0"): None})
+    assert mapped(settled(hospital.data)).patients == 5
+    subjects = tables(settled(hospital.data))["adsl.parquet"]["USUBJID"].to_pylist()
+    assert f"alneo-milan-{pseudonym('odd')}" not in subjects
+    assert f"alneo-rome-{pseudonym('odd')}" in subjects
+    assert is_as_if_derived_at_once(hospital, tmp_path)
+
+
+def test_a_resource_of_nobody_is_counted_and_derives_nobody(hospital: Hospital, tmp_path: Path) -> None:
+    hospital.night("milan", {("Observation", "of-nobody"): {"resourceType": "Observation", "id": "of-nobody"}})
+    assert mapped(settled(hospital.data)).derived == 0
+    rows = tables(settled(hospital.data))["quality.parquet"].to_pylist()
+    issue = {"SITEID": "milan", "DOMAIN": "Observation", "ISSUE": "no usable reference to a patient", "COUNT": 2}
+    assert issue in rows
+    assert is_as_if_derived_at_once(hospital, tmp_path)
+
+
+def another_threshold(config: Settings, _: Path) -> tuple[Settings, Study]:
+    return config, ALNEO.model_copy(
+        update={"response": ALNEO.response.model_copy(update={"mpr_threshold_percent": 70})}
+    )
+
+
+def another_value_set(config: Settings, folder: Path) -> tuple[Settings, Study]:
+    known = json.loads((SHIPPED / "recist.json").read_text(encoding="utf-8"))
+    known["group"][0]["element"].pop()
+    (folder / "recist.json").write_text(json.dumps(known), encoding="utf-8")
+    return config.model_copy(update={"mapping": config.mapping.model_copy(update={"terminology": (folder,)})}), ALNEO
+
+
+def another_view(config: Settings, folder: Path) -> tuple[Settings, Study]:
+    view = json.loads((SHIPPED_VIEWS / "procedure.json").read_text(encoding="utf-8"))
+    view["where"] = [{"path": "status = 'completed'"}]
+    (folder / "procedure.json").write_text(json.dumps(view), encoding="utf-8")
+    return config.model_copy(update={"mapping": config.mapping.model_copy(update={"views": (folder,)})}), ALNEO
+
+
+@pytest.mark.parametrize("change", [another_threshold, another_value_set, another_view])
+def test_another_rule_derives_everybody(
+    change: Callable[[Settings, Path], tuple[Settings, Study]], hospital: Hospital, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    config, study = change(settled(hospital.data), tmp_path / "own")
+    assert mapped(config, study).derived == 6
+    assert mapped(config, study).derived == 0
+
+
+def test_another_key_derives_everybody(hospital: Hospital) -> None:
+    pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": "f" * 64})
+    assert pipeline.map_lake(settled(hospital.data), ALNEO, progress=lambda _: None).derived == 6
+
+
+def test_full_derives_everybody_from_views_built_anew(hospital: Hospital) -> None:
+    before = tables(settled(hospital.data))
+    report = mapped(settled(hospital.data), full=True)
+    assert (report.derived, report.views_rebuilt) == (6, 11)
+    assert tables(settled(hospital.data)) == before
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"PAR1")], ids=["missing", "cut"])
+def test_a_damaged_cohort_table_derives_everybody(hospital: Hospital, damage: Callable[[Path], object]) -> None:
+    before = tables(settled(hospital.data))
+    hospital.night("milan", {KEY: resource(hospital, *KEY)})
+    damage(settled(hospital.data).cohort_dir / "cuts" / "later_cut" / "adtte.parquet")
+    assert mapped(settled(hospital.data)).derived == 6
+    assert tables(settled(hospital.data)) == before
+
+
+def test_a_cut_of_its_own_gives_what_it_gives_beside_another(hospital: Hospital) -> None:
+    """The SQL of a cut runs after that of the main one, and without what does not ask for the cut."""
+    beside = tables(settled(hospital.data))
+    (cut,) = ALNEO.cuts
+    mapped(settled(hospital.data), ALNEO.model_copy(update={"data_cut": cut.date, "cuts": ()}))
+    alone = tables(settled(hospital.data))
+    assert alone == {
+        name.removeprefix(f"cuts/{cut.id}/"): rows for name, rows in beside.items() if name.startswith("cuts/")
+    }

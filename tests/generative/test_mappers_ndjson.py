@@ -1,0 +1,177 @@
+"""Files of NDJSON: the short way of reading gives the rows of the plain way, no line is lost, no digit is lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mappers import numerals
+from mappers.engine import DuckDBEngine
+from mappers.ndjson import is_unreadable
+from mappers.numerals import has_long_number
+from mappers.viewdefinition import ViewDefinition, parse_plainly, parse_typed, run_view, view_table
+
+VIEW = ViewDefinition.load(
+    {
+        "resource": "Observation",
+        "select": [
+            {
+                "column": [
+                    {"name": "id", "path": "id"},
+                    {"name": "value", "path": "value.ofType(Quantity).value"},
+                    {"name": "unit", "path": "value.ofType(Quantity).unit"},
+                    {"name": "whole", "path": "value.ofType(integer)"},
+                    {"name": "yes", "path": "value.ofType(boolean)"},
+                    {"name": "codes", "path": "code.coding.code", "collection": True},
+                    {"name": "parts", "path": "component.value.ofType(Quantity).value", "collection": True},
+                    {"name": "subject", "path": "subject.exists()"},
+                ]
+            }
+        ],
+    }
+)
+IDS = ViewDefinition.load({"resource": "Observation", "select": [{"column": [{"name": "id", "path": "id"}]}]})
+
+numbers = st.sampled_from([0, -1, 1.5, 0.1, 36.6, 1e-7, 1e5, 123456.789, -0.0, 1e22, 0.30000000000000004, 2**53 + 1])
+texts = st.sampled_from(["", "x", "1.5", "true", "é", "\u0000", "line\nbreak"])
+oddities = st.sampled_from([None, [], {}, [1], {"value": 1.5}, [{"value": 0.1}]])
+values = st.one_of(numbers, texts, oddities, st.booleans())
+# `true` for a decimal is left out: from_json makes 1 of it, read_ndjson null
+quantities = st.fixed_dictionaries({}, optional={"value": st.one_of(numbers, texts, oddities), "unit": values})
+codings = st.fixed_dictionaries({}, optional={"coding": st.lists(st.fixed_dictionaries({"code": values}), max_size=3)})
+observations = st.fixed_dictionaries(
+    {"resourceType": st.sampled_from(["Observation", "Observation", "Patient"])},
+    optional={
+        "id": values,
+        "valueQuantity": st.one_of(quantities, values),
+        "valueInteger": values,
+        "valueBoolean": values,
+        "code": st.one_of(codings, values),
+        "component": st.one_of(
+            st.lists(st.fixed_dictionaries({"valueQuantity": quantities}), max_size=3), texts, oddities
+        ),
+        "subject": values,
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(observations, max_size=5), st.booleans(), st.booleans())
+def test_both_ways_give_the_same_rows(resources: list[dict[str, object]], spaces: bool, returns: bool) -> None:
+    separators = (", ", ": ") if spaces else (",", ":")
+    lines = [json.dumps(resource, separators=separators, ensure_ascii=spaces) for resource in resources]
+    with TemporaryDirectory() as folder, DuckDBEngine(threads=1) as engine:
+        path = Path(folder) / "observations.ndjson"
+        path.write_bytes(("\r\n" if returns else "\n").join(lines).encode())
+        short, plain = (
+            engine.con.to_pyarrow(view_table(VIEW, way(engine, path))).to_pylist()
+            for way in (parse_typed, parse_plainly)
+        )
+    assert repr(short) == repr(plain)  # repr tells 1.50 from 1.5 and -0 from 0
+
+
+ends = st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\n \t\r\n"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3000), ends), max_size=30),
+    st.booleans(),
+    st.sampled_from([".ndjson", ".ndjson.gz"]),
+)
+def test_every_line_is_a_row(lines: list[tuple[int, int, bytes]], ended: bool, suffix: str) -> None:
+    content, count = b"", 0
+    for kind, length, end in lines:
+        resource = b"" if kind == 0 else b'{"resourceType":"Observation","id":"%d","x":"%s"}' % (count, b"y" * length)
+        count += kind != 0
+        content += resource + end
+    content = content if ended else content.rstrip()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"a[1]*{suffix}"
+        path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+        found = run_view(IDS, path)["id"].tolist()
+    assert sorted(found, key=int) == [str(number) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"resourceType":"Observation","id":"1', b"x", b'{"a":1}{"b":2}', b'{"id":"\xff"}', b'{"id":"\\ud800"}']
+)
+@pytest.mark.parametrize("place", [0, 1, 4999, 5000])
+def test_a_line_that_is_no_json_is_an_error_wherever_it_stands(line: bytes, place: int, tmp_path: Path) -> None:
+    lines = [b'{"resourceType":"Observation","id":"%d"}' % number for number in range(5000)]
+    lines.insert(place, line)
+    path = tmp_path / "cut.ndjson"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(duckdb.InvalidInputException, match="Malformed JSON"):
+        run_view(IDS, path)
+
+
+@pytest.mark.parametrize("line", [b"[]", b"null", b"5", b'"x"', b'{"id":"no type"}'])
+def test_json_that_is_no_resource_is_passed_over(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "others.ndjson"
+    path.write_bytes(b'{"resourceType":"Observation","id":"a"}\n' + line + b'\n{"resourceType":"Observation","id":"b"}')
+    assert run_view(IDS, path)["id"].tolist() == ["a", "b"]
+    with DuckDBEngine(threads=1) as engine, pytest.raises(duckdb.InvalidInputException) as caught:
+        engine.frame(view_table(IDS, parse_typed(engine, path)))
+    assert is_unreadable(caught.value)
+
+
+@pytest.mark.parametrize(
+    "digits",
+    ["1.00000000000000001", "0.100000000000000006", "12345678901234567890.123456789012345678", "-4.2000000000000000e0"],
+)
+def test_every_digit_of_a_long_decimal_is_kept(digits: str, tmp_path: Path) -> None:
+    path = tmp_path / "long.ndjson"
+    path.write_text(f'{{"resourceType":"Observation","id":"a","valueQuantity":{{"value":{digits}}}}}')
+    assert run_view(VIEW, path)["value"].tolist() == [Decimal(digits)]
+
+
+# What a long number is, by a slow and obvious rule
+
+tokens = st.sampled_from(
+    ['"', '":', " ", "-", ".", "1234", "5", "0.", "[", ",", "\n", "e5", "é", "/", "12345678", "123456789012345", "a"]
+)
+A_NUMBER = re.compile(rb"(?:\A|(?<=[:,\[\s]))-?([0-9]+)(?:\.([0-9]+))?(?![0-9.])")
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(tokens, max_size=80).map("".join))
+def test_no_long_number_is_missed(text: str) -> None:
+    content = text.encode()
+    long = any(len(found[1]) + len(found[2] or b"") > 15 for found in A_NUMBER.finditer(content))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "numbers"
+        path.write_bytes(content)
+        assert has_long_number(path) or not long
+
+
+@pytest.mark.parametrize("offset", [*range(60, 70), *range(numerals.BLOCK - 20, numerals.BLOCK + 4)])
+def test_a_long_number_is_seen_across_the_edge_of_a_block(offset: int, tmp_path: Path) -> None:
+    path = tmp_path / "edge"
+    path.write_bytes(b" " * (offset - 1) + b":1234567.890123456,")
+    assert has_long_number(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id":"1234567890123456789","value":123456789012345}',
+        '{"system":"urn:oid:1.2.840.114350.1.13.861.1.7.2.698288"}',
+        '{"when":"20250601030000.000000","issued":"2025-06-01T03:00:00.123456Z"}',
+        '{"value":12345.6789012345,"code":"x1234567890123456789"}',
+    ],
+)
+def test_ids_codes_and_times_are_no_long_numbers(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "short"
+    for before in range(8):
+        path.write_text(" " * before + text * 20)
+        assert not has_long_number(path)

@@ -1,0 +1,52 @@
+"""docs/fhirpath.md and the functions of the compiler say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mappers.errors import UnsupportedError
+from mappers.fhirpath import COMPARISONS, LOGIC
+from mappers.fhirpath_functions import FUNCTIONS, UNSUPPORTED
+from mappers.fhirpath_math import DECIMAL_OPERATORS
+from mappers.viewdefinition import ViewDefinition, sql
+
+PAGE = (Path(__file__).parents[2] / "docs" / "fhirpath.md").read_text("utf-8")
+SUPPORTED, NOT_SUPPORTED = PAGE.split("## Not supported")
+
+
+def cells(part: str) -> str:
+    """The first cells of the tables."""
+    return "\n".join(line.split("|")[1] for line in part.splitlines() if line.startswith("| "))
+
+
+def functions(part: str) -> set[str]:
+    return set(re.findall(r"`([a-zA-Z]+)\(", cells(part)))
+
+
+def test_the_page_lists_every_function_and_no_other() -> None:
+    assert functions(SUPPORTED.split("## Functions")[1]) == set(FUNCTIONS)
+
+
+def test_the_page_lists_what_is_not_supported() -> None:
+    assert functions(NOT_SUPPORTED) == set(UNSUPPORTED)
+
+
+def test_the_page_lists_every_operator() -> None:
+    table = cells(SUPPORTED.split("## Operators")[1].split("## Functions")[0]).replace("&#124;", "|")
+    listed = set(re.findall(r"`([^`]+)`", table)) | {"|"}
+    assert listed == COMPARISONS | LOGIC | set(DECIMAL_OPERATORS) | {"~", "!~", "in", "contains", "|", "&", "is", "as"}
+
+
+def test_no_function_is_both() -> None:
+    assert not set(FUNCTIONS) & set(UNSUPPORTED)
+
+
+@pytest.mark.parametrize("name", sorted(UNSUPPORTED))
+def test_a_function_that_is_not_supported_says_so_and_why(name: str) -> None:
+    view = {"resource": "Patient", "select": [{"column": [{"name": "a", "path": f"name.{name}()"}]}]}
+    with pytest.raises(UnsupportedError) as caught:
+        sql(ViewDefinition.load(view), keep=())
+    assert str(caught.value) == f"select[0].column[0].path: {name}() is not supported: {UNSUPPORTED[name]}"

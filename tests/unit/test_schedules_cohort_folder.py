@@ -1,0 +1,140 @@
+"""The cohort folder: rows of patients replaced in their order, the quality list summed, put in place at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mappers.errors import MappingError
+from schedules.cohort_folder import CohortFolder, State, quality_list, replaced
+
+COUNTS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
+
+
+def table(*rows: tuple[str, int]) -> pa.Table:
+    return pa.table({"USUBJID": [subject for subject, _ in rows], "AVAL": [value for _, value in rows]})
+
+
+def counts(*rows: tuple[str, str, str, int]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    types = (pa.string(), pa.string(), pa.string(), pa.int64())
+    return pa.table(
+        {name: pa.array(list(column), kind) for name, column, kind in zip(COUNTS, columns, types, strict=True)}
+    )
+
+
+OLD = table(("b", 1), ("b", 2), ("d", 3), ("f", 4))
+
+
+@pytest.mark.parametrize(
+    ("subjects", "new", "expected"),
+    [
+        (["d"], [("d", 9), ("d", 8)], [("b", 1), ("b", 2), ("d", 9), ("d", 8), ("f", 4)]),
+        (["b"], [], [("d", 3), ("f", 4)]),
+        (
+            ["a", "c", "g"],
+            [("a", 5), ("g", 6), ("g", 7)],
+            [("a", 5), ("b", 1), ("b", 2), ("d", 3), ("f", 4), ("g", 6), ("g", 7)],
+        ),
+        (["b", "d", "f"], [("c", 1)], [("c", 1)]),
+        (["b", "d", "f"], [], []),
+    ],
+)
+def test_rows_of_some_patients_are_replaced(
+    subjects: list[str], new: list[tuple[str, int]], expected: list[tuple[str, int]]
+) -> None:
+    rows = table(*new) if new else OLD.schema.empty_table()
+    found = replaced(OLD, rows, pa.array(subjects))
+    assert found is not None
+    assert found.to_pylist() == [{"USUBJID": subject, "AVAL": value} for subject, value in expected]
+
+
+@pytest.mark.parametrize(("subjects", "new"), [(["b"], [("b", 1), ("b", 2)]), (["x"], [])])
+def test_the_same_rows_are_no_change(subjects: list[str], new: list[tuple[str, int]]) -> None:
+    assert replaced(OLD, table(*new) if new else OLD.schema.empty_table(), pa.array(subjects)) is None
+
+
+def test_rows_into_an_empty_table() -> None:
+    found = replaced(OLD.schema.empty_table(), table(("a", 1)), pa.array(["a"]))
+    assert found is not None
+    assert found.to_pylist() == [{"USUBJID": "a", "AVAL": 1}]
+
+
+def test_the_quality_list_is_the_sum_of_what_was_counted() -> None:
+    patients = counts(("rome", "ADSL", "x", 1), ("milan", "ADSL", "x", 1), ("milan", "ADSL", "x", 2))
+    unowned = counts(("milan", "Observation", "no usable reference to a patient", 4))
+    found = quality_list(patients, unowned, {"milan": {("Bundle", "quarantined: not JSON"): 7}})
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        ("milan", "ADSL", "x", 3),
+        ("milan", "Bundle", "quarantined: not JSON", 7),
+        ("milan", "Observation", "no usable reference to a patient", 4),
+        ("rome", "ADSL", "x", 1),
+    ]
+    assert found.schema == patients.schema
+
+
+def folder(tmp_path: Path) -> CohortFolder:
+    """A folder with one table at the main cut and at another."""
+    made = CohortFolder(tmp_path / "cohort")
+    made.begin()
+    for cut in (None, "later"):
+        made.write(cut, "adsl", pa.RecordBatchReader.from_batches(OLD.schema, OLD.to_batches()))
+    made.put_in_place(State("rules", 3))
+    return made
+
+
+def test_new_tables_are_in_place_at_once_with_what_they_came_from(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    made.begin()
+    made.replace(None, "adsl", table(("b", 9)), pa.array(["b"]))
+    made.keep("later", "adsl")
+    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 3), [1, 2, 3, 4])
+    made.put_in_place(State("rules", 4))
+    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 4), [9, 3, 4])
+    assert pq.read_table(made.path / "cuts" / "later" / "adsl.parquet").equals(OLD)
+    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"program": "rules"}', '{"program": "rules", "sync": "x", "tables": {}}']
+)
+def test_a_damaged_state_is_none(tmp_path: Path, content: str) -> None:
+    made = folder(tmp_path)
+    (made.path / "map.json").write_text(content)
+    assert made.state() is None
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"PAR1")], ids=["missing", "cut"])
+def test_where_a_table_is_damaged_the_state_is_none(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    made = folder(tmp_path)
+    damage(made.path / "cuts" / "later" / "adsl.parquet")
+    assert made.state() is None
+
+
+def test_a_table_of_another_length_is_not_the_one_that_was_derived(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    pq.write_table(OLD.slice(1), made.path / "adsl.parquet")
+    assert made.state() is None
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    (made.path / "adsl.parquet").write_bytes(b"PAR1")
+    made.begin()
+    with pytest.raises(MappingError, match=r"adsl\.parquet: cannot be read .*; run `periop map --full`"):
+        made.replace(None, "adsl", OLD, pa.array(["b"]))
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    (tmp_path / "cohort.new" / "cuts").mkdir(parents=True)
+    (tmp_path / "cohort.new" / "adae.parquet").write_bytes(b"half")
+    (tmp_path / "cohort.old").mkdir()
+    made.begin()
+    made.put_in_place(State("rules", 4))
+    assert [path.name for path in made.path.iterdir()] == ["map.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
