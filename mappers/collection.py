@@ -174,7 +174,7 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
 
 
 def _read(value: ir.Value, chosen: Element, scope: Scope, parent: Shape, shape: Shape | None) -> ir.Value:
-    """From the type in the shape to that of the element: integers, booleans and some objects are read as text."""
+    """From the type in the shape to that of the element: numbers, booleans and some objects are read as text."""
     convert: Callable[[ir.Value], ir.Value]
     if shape is not None and shape.children and parent.is_text(chosen.name):
         convert = partial(object_from_json, shape=shape)
@@ -182,7 +182,7 @@ def _read(value: ir.Value, chosen: Element, scope: Scope, parent: Shape, shape: 
         convert = _boolean
     elif chosen.type in INTEGERS:
         convert = _integer
-    elif chosen.type == "decimal" and parent.is_digits(chosen.name):
+    elif chosen.type == "decimal":
         convert = _decimal
     else:
         return value

@@ -31,7 +31,8 @@ def typed_ndjson(engine: Engine, path: str | Path, shape: Shape) -> ir.Table | N
     if not isinstance(engine, DuckDBEngine) or not reads_exactly(shape, Path(path)):
         return None
     columns = dict(zip(shape.dtype().names, shape.dtype().types, strict=True))
-    return engine.table_of(f"SELECT {{{_members(columns)}}} AS {PARSED} FROM {_source(path, columns)}")  # noqa: S608
+    members = ", ".join(f"'{name}': {_member(name)}" for name in columns)
+    return engine.table_of(f"SELECT {{{members}}} AS {PARSED} FROM {_source(path, columns)}")  # noqa: S608
 
 
 def reads_exactly(shape: Shape, path: Path) -> bool:
@@ -61,19 +62,14 @@ def _source(path: str | Path, columns: dict[str, dt.DataType]) -> str:
     return f"read_ndjson('{quoted}', columns = {{{types}}}, ignore_errors = true)"
 
 
-def _members(columns: dict[str, dt.DataType]) -> str:
-    """The members of the struct; decimals are made of their text, because a double times 10^18 is not exact."""
-    return ", ".join(f"'{name}': {_member(name, kind)}" for name, kind in columns.items())
-
-
-def _member(name: str, kind: dt.DataType) -> str:
+def _member(name: str) -> str:
     if name == "resourceType":
         return f'CASE WHEN "{name}" IS NULL THEN error(\'{UNREADABLE}\') ELSE "{name}" END'
-    return f'"{name}"' if _as_written(kind) == kind else f'TRY_CAST("{name}" AS {_sql(kind)})'
+    return f'"{name}"'
 
 
 def _as_written(kind: dt.DataType) -> dt.DataType:
-    """The type with text for every decimal."""
+    """The type without the DECIMAL that keeps digits in `from_json`: here it would only take time."""
     if isinstance(kind, dt.Array):
         return dt.Array(_as_written(kind.value_type))
     if isinstance(kind, dt.Struct):

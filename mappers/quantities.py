@@ -92,7 +92,7 @@ def reader(compiler: Compiler, found: Collection) -> Callable[[Any], Any]:
         raise compiler.error(f"a Quantity and {found.type or 'an empty collection'} do not go together")
     for name, type_name in (("value", "decimal"), ("comparator", "code"), ("system", "uri"), ("code", "code")):
         shape.touch_primitive(name, type_name, many=False)
-    return lambda item: _of_item(item, digits=shape.is_digits("value"))
+    return _of_item
 
 
 def comparator(compiler: Compiler, operator: str, left: Collection, right: Collection) -> Comparator:
@@ -140,8 +140,7 @@ def _normal(value: Any, unit: Any) -> ir.Value:
     return ibis.cases((present, ibis.struct({"value": value, "unit": unit})))
 
 
-def _of_item(item: Any, *, digits: bool) -> ir.Value:
+def _of_item(item: Any) -> ir.Value:
     plain = (item["system"] == UCUM) & item["comparator"].isnull()
     calendar = ibis.cases((item["code"] == "a", "year"), (item["code"] == "mo", "month"), else_=item["code"])
-    value = item["value"].try_cast(DECIMAL) if digits else item["value"]
-    return ibis.cases((plain & item["code"].notnull(), _normal(value, calendar)))
+    return ibis.cases((plain & item["code"].notnull(), _normal(item["value"].try_cast(DECIMAL), calendar)))

@@ -15,12 +15,13 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.collection import Collection, Make, Numbering, Scope, Values, densify, map_items, sql_type
+from mappers.collection import Collection, Make, Numbering, Scope, Values, densify, filter_items, map_items, sql_type
 from mappers.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource
 from mappers.errors import ViewError
 from mappers.fhirpath import Anchor, Compiler
 from mappers.fhirpath_syntax import Literal
 from mappers.recursion import repeated
+from mappers.shape import is_structured
 from mappers.viewmodel import Column, Select
 
 Constants = Mapping[str, Literal]
@@ -148,7 +149,7 @@ def null_row(dtype: dt.DataType) -> ir.Value:
 
 def _column(column: Column, place: Place) -> Level:
     compiler, focus, depth = place.compiler(f"{column.element}.path"), place.focus, place.depth
-    found = compiler.path(column.path, focus, depth)
+    found = _plain(compiler.path(column.path, focus, depth), depth)
     type_name = _column_type(compiler, column, found)
     dtype = sql_type(type_name)
     if column.collection:
@@ -159,6 +160,23 @@ def _column(column: Column, place: Place) -> Level:
     if place.padded and not (found.navigates and not column.collection) and column.path.strip() != ROW_INDEX:
         make = _null_on_padding(make, focus, dtype)
     return Level({column.name: make}, {column.name: dtype})
+
+
+def _plain(found: Collection, depth: int) -> Collection:
+    """The texts of an element without objects and arrays that stand in their place."""
+    if found.home is None or found.choice or found.type not in PRIMITIVES or sql_type(found.type) != dt.string:
+        return found
+    if found.many:
+        return replace(found, dense=True, home=None, make=lambda values: _plain_items(found.make(values), depth))
+    return replace(found, home=None, make=lambda values: _unless_structured(found.make(values)))
+
+
+def _plain_items(texts: Any, depth: int) -> ir.Value:
+    return filter_items(texts, Scope(depth), lambda item: item.notnull() & ~is_structured(item))
+
+
+def _unless_structured(text: Any) -> ir.Value:
+    return ibis.cases((is_structured(text), ibis.null(dt.string)), else_=text)
 
 
 def _column_type(compiler: Compiler, column: Column, found: Collection) -> str:

@@ -3,9 +3,9 @@
 A shape grows while paths are compiled and is then given to the engine twice: as an Ibis type and as the
 structure literal of DuckDB's `from_json` (Spark's reading of it is in `mappers.spark_json`). How elements are read:
 
-- decimal as DECIMAL(38,18), which keeps every digit (DuckDB reads the digits, not a double); beyond 20
-  digits before or 18 after the point, the value is null or rounded;
-- integer and boolean as text, so that 1.5 or 1 become null and not 2 or true;
+- decimal, integer and boolean as text, so that a value of another type becomes null and not the number 1, 2 or true.
+  A decimal keeps every digit: where one is touched, DuckDB reads the digits of numbers and not doubles. It becomes
+  DECIMAL(38,18); beyond 20 digits before or 18 after the point, the value is null or rounded;
 - everything else as text, dates too: a partial date survives;
 - a complex element of which nothing is touched (`name.exists()`) as JSON text;
 - a resource in a resource, and an element that `repeat` descends into, as JSON text too, with every digit of its
@@ -25,6 +25,7 @@ import ibis.expr.types as ir
 DECIMAL = dt.Decimal(38, 18)
 DIGITS = "digits"
 RESOURCE = "Resource"
+NUMBER = "number"  # what is read so that DuckDB keeps the digits of all numbers; it stands for no element
 
 
 @dataclass(eq=False)
@@ -37,7 +38,7 @@ class Shape:
     def touch_primitive(self, name: str, type_name: str, *, many: bool) -> None:
         """Note a primitive element, or a resource in the resource, which is read as JSON text."""
         self.children.setdefault(name, (type_name, many))
-        if type_name == RESOURCE:
+        if type_name in (RESOURCE, "decimal"):
             self._keep_digits()
 
     def touch_complex(self, name: str, *, many: bool) -> Shape:
@@ -47,11 +48,7 @@ class Shape:
         return child
 
     def touch_digits(self, name: str, *, many: bool) -> None:
-        """Note a decimal whose precision matters: its digits are read as text.
-
-        DuckDB keeps the digits of a number as they stand in the JSON only where it reads a DECIMAL, of
-        whatever key.
-        """
+        """Note a decimal of which the digits matter as they stand, trailing zeros too."""
         self.children[name] = (DIGITS, many)
         self._keep_digits()
 
@@ -60,10 +57,6 @@ class Shape:
         self.texts.add(name)
         self._keep_digits()
         return self.touch_complex(name, many=many)
-
-    def is_digits(self, name: str) -> bool:
-        """Whether a decimal is read as text."""
-        return self.children[name][0] == DIGITS
 
     def is_text(self, name: str) -> bool:
         """Whether a complex element is read as JSON text."""
@@ -89,7 +82,7 @@ class Shape:
         if isinstance(child, Shape):
             own = dt.string if name in self.texts else child.dtype()
         else:
-            own = DECIMAL if child == "decimal" else dt.string
+            own = DECIMAL if child == NUMBER else dt.string
         return dt.Array(own) if many else own
 
     def _child(self, name: str) -> object:
@@ -97,11 +90,12 @@ class Shape:
         if isinstance(child, Shape):
             own = "JSON" if name in self.texts else child._structure()
         else:
-            own = {"decimal": "DECIMAL(38,18)", RESOURCE: "JSON"}.get(child, "VARCHAR")
+            own = {NUMBER: "DECIMAL(38,18)", RESOURCE: "JSON"}.get(child, "VARCHAR")
         return [own] if many else own
 
     def _keep_digits(self) -> None:
-        self.children.setdefault("_digits", ("decimal", False))
+        """DuckDB keeps the digits of numbers as they stand only where it reads a DECIMAL, of whatever key."""
+        self.children.setdefault("_digits", (NUMBER, False))
 
 
 def from_json(text: ir.Value, shape: Shape) -> ir.Value:
@@ -115,4 +109,14 @@ def object_from_json(text: Any, shape: Shape) -> ir.Value:
     return ibis.cases((text.startswith("{"), from_json(text, shape)))
 
 
+def is_structured(text: Any) -> ir.BooleanValue:
+    """Whether the text of a primitive is JSON: DuckDB reads an object or array that stands in its place as its text."""
+    valid = ibis.udf.scalar.builtin(name="json_valid", signature=((dt.string,), dt.boolean))(_json_valid)
+    made: ir.BooleanValue = (text.startswith("{") | text.startswith("[")) & valid(text)
+    return made
+
+
 def _from_json(text: str, structure: str) -> Any: ...
+
+
+def _json_valid(text: str) -> Any: ...

@@ -151,4 +151,5 @@ BUILTINS: Mapping[str, Callable[..., Any]] = {
     "error": _error,
     "from_json": _from_json,
     "list_concat": _list_concat,
+    "json_valid": lambda _compiler, _text: sge.false(),  # `mappers.spark_json` reads no object as a text
 }

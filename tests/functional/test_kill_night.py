@@ -188,7 +188,10 @@ def test_fault_23_a_kill_at_random_moments(
     for number in range(MOMENTS):
         data = tmp_path / str(number)
         shutil.copytree(before, data)
+        began = time.monotonic()
         codes.append(nights.run(data, 2, kill_after=chance.uniform(0, duration)))
+        if codes[-1] == 0:  # the machine is quicker than it was: the next kills come earlier
+            duration = min(duration, time.monotonic() - began)
         assert content(data)[:3] in (untouched, expected[:3]), "a killed night left a part of its rows"
         assert nights.run(data, 2) == 0
         assert content(data) == expected

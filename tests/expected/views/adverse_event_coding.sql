@@ -1,41 +1,77 @@
 SELECT
-  "t3"."site",
-  "t3"."id",
-  "t3"."version_id",
-  "t3"."sync",
-  "t3"."key",
-  "t3"."_item4_0"."element" AS "element",
-  "t3"."_item4_0"."system" AS "system",
-  "t3"."_item4_0"."code" AS "code"
+  "t4"."site",
+  "t4"."id",
+  "t4"."version_id",
+  "t4"."sync",
+  "t4"."key",
+  "t4"."_item4_0"."element" AS "element",
+  "t4"."_item4_0"."system" AS "system",
+  "t4"."_item4_0"."code" AS "code"
 FROM (
   SELECT
-    "t2"."site",
-    "t2"."id",
-    "t2"."version_id",
-    "t2"."sync",
-    "t2"."key",
-    UNNEST("t2"."_rows4_0") AS "_item4_0"
+    "t3"."site",
+    "t3"."id",
+    "t3"."version_id",
+    "t3"."sync",
+    "t3"."key",
+    UNNEST("t3"."_rows4_0") AS "_item4_0"
   FROM (
     SELECT
-      "t1"."site",
-      "t1"."id",
-      "t1"."version_id",
-      "t1"."sync",
-      "t1"."_resource"."id" AS "key",
+      "t2"."site",
+      "t2"."id",
+      "t2"."version_id",
+      "t2"."sync",
+      CASE
+        WHEN (
+          STARTS_WITH("t2"."_resource"."id", '{')
+          OR STARTS_WITH("t2"."_resource"."id", '[')
+        )
+        AND JSON_VALID("t2"."_resource"."id")
+        THEN CAST(NULL AS TEXT)
+        ELSE "t2"."_resource"."id"
+      END AS "key",
       CASE
         WHEN COALESCE(
           LIST_APPLY(
             LIST_FILTER(
               (
-                "t1"."_resource"."event"
+                "t2"."_resource"."event"
               )."coding",
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -43,15 +79,43 @@ FROM (
           LIST_APPLY(
             LIST_FILTER(
               (
-                "t1"."_resource"."seriousness"
+                "t2"."_resource"."seriousness"
               )."coding",
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -63,7 +127,7 @@ FROM (
                   LIST_APPLY(
                     FLATTEN(
                       LIST_APPLY(
-                        "t1"."_resource"."suspectEntity",
+                        "t2"."_resource"."suspectEntity",
                         LAMBDA __ibis_param_x0__ : (
                           __ibis_param_x0__
                         )."causality"
@@ -80,11 +144,39 @@ FROM (
               ),
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -96,7 +188,7 @@ FROM (
                   LIST_APPLY(
                     LIST_FILTER(
                       LIST_FILTER(
-                        "t1"."_resource"."extension",
+                        "t2"."_resource"."extension",
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
                       LAMBDA __ibis_param_x0__ : (
@@ -114,11 +206,39 @@ FROM (
               ),
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -130,7 +250,7 @@ FROM (
                   LIST_APPLY(
                     LIST_FILTER(
                       LIST_FILTER(
-                        "t1"."_resource"."extension",
+                        "t2"."_resource"."extension",
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
                       LAMBDA __ibis_param_x0__ : (
@@ -148,11 +268,39 @@ FROM (
               ),
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -160,15 +308,43 @@ FROM (
           LIST_APPLY(
             LIST_FILTER(
               (
-                "t1"."_resource"."severity"
+                "t2"."_resource"."severity"
               )."coding",
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -182,15 +358,43 @@ FROM (
                     LIST_APPLY(
                       LIST_FILTER(
                         (
-                          "t1"."_resource"."event"
+                          "t2"."_resource"."event"
                         )."coding",
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
-                      LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': (
-                        __ibis_param_row0__
-                      )."system", 'code': (
-                        __ibis_param_row0__
-                      )."code"}
+                      LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': CASE
+                        WHEN (
+                          STARTS_WITH((
+                            __ibis_param_row0__
+                          )."system", '{')
+                          OR STARTS_WITH((
+                            __ibis_param_row0__
+                          )."system", '[')
+                        )
+                        AND JSON_VALID((
+                          __ibis_param_row0__
+                        )."system")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."system"
+                      END, 'code': CASE
+                        WHEN (
+                          STARTS_WITH((
+                            __ibis_param_row0__
+                          )."code", '{')
+                          OR STARTS_WITH((
+                            __ibis_param_row0__
+                          )."code", '[')
+                        )
+                        AND JSON_VALID((
+                          __ibis_param_row0__
+                        )."code")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."code"
+                      END}
                     ),
                     []
                   ),
@@ -198,15 +402,43 @@ FROM (
                     LIST_APPLY(
                       LIST_FILTER(
                         (
-                          "t1"."_resource"."seriousness"
+                          "t2"."_resource"."seriousness"
                         )."coding",
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
-                      LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': (
-                        __ibis_param_row0__
-                      )."system", 'code': (
-                        __ibis_param_row0__
-                      )."code"}
+                      LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': CASE
+                        WHEN (
+                          STARTS_WITH((
+                            __ibis_param_row0__
+                          )."system", '{')
+                          OR STARTS_WITH((
+                            __ibis_param_row0__
+                          )."system", '[')
+                        )
+                        AND JSON_VALID((
+                          __ibis_param_row0__
+                        )."system")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."system"
+                      END, 'code': CASE
+                        WHEN (
+                          STARTS_WITH((
+                            __ibis_param_row0__
+                          )."code", '{')
+                          OR STARTS_WITH((
+                            __ibis_param_row0__
+                          )."code", '[')
+                        )
+                        AND JSON_VALID((
+                          __ibis_param_row0__
+                        )."code")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."code"
+                      END}
                     ),
                     []
                   )
@@ -219,7 +451,7 @@ FROM (
                           LIST_APPLY(
                             FLATTEN(
                               LIST_APPLY(
-                                "t1"."_resource"."suspectEntity",
+                                "t2"."_resource"."suspectEntity",
                                 LAMBDA __ibis_param_x0__ : (
                                   __ibis_param_x0__
                                 )."causality"
@@ -236,11 +468,39 @@ FROM (
                       ),
                       LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                     ),
-                    LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': (
-                      __ibis_param_row0__
-                    )."system", 'code': (
-                      __ibis_param_row0__
-                    )."code"}
+                    LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': CASE
+                      WHEN (
+                        STARTS_WITH((
+                          __ibis_param_row0__
+                        )."system", '{')
+                        OR STARTS_WITH((
+                          __ibis_param_row0__
+                        )."system", '[')
+                      )
+                      AND JSON_VALID((
+                        __ibis_param_row0__
+                      )."system")
+                      THEN CAST(NULL AS TEXT)
+                      ELSE (
+                        __ibis_param_row0__
+                      )."system"
+                    END, 'code': CASE
+                      WHEN (
+                        STARTS_WITH((
+                          __ibis_param_row0__
+                        )."code", '{')
+                        OR STARTS_WITH((
+                          __ibis_param_row0__
+                        )."code", '[')
+                      )
+                      AND JSON_VALID((
+                        __ibis_param_row0__
+                      )."code")
+                      THEN CAST(NULL AS TEXT)
+                      ELSE (
+                        __ibis_param_row0__
+                      )."code"
+                    END}
                   ),
                   []
                 )
@@ -253,7 +513,7 @@ FROM (
                         LIST_APPLY(
                           LIST_FILTER(
                             LIST_FILTER(
-                              "t1"."_resource"."extension",
+                              "t2"."_resource"."extension",
                               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                             ),
                             LAMBDA __ibis_param_x0__ : (
@@ -271,11 +531,39 @@ FROM (
                     ),
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
-                  LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': (
-                    __ibis_param_row0__
-                  )."system", 'code': (
-                    __ibis_param_row0__
-                  )."code"}
+                  LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
+                    WHEN (
+                      STARTS_WITH((
+                        __ibis_param_row0__
+                      )."system", '{')
+                      OR STARTS_WITH((
+                        __ibis_param_row0__
+                      )."system", '[')
+                    )
+                    AND JSON_VALID((
+                      __ibis_param_row0__
+                    )."system")
+                    THEN CAST(NULL AS TEXT)
+                    ELSE (
+                      __ibis_param_row0__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      STARTS_WITH((
+                        __ibis_param_row0__
+                      )."code", '{')
+                      OR STARTS_WITH((
+                        __ibis_param_row0__
+                      )."code", '[')
+                    )
+                    AND JSON_VALID((
+                      __ibis_param_row0__
+                    )."code")
+                    THEN CAST(NULL AS TEXT)
+                    ELSE (
+                      __ibis_param_row0__
+                    )."code"
+                  END}
                 ),
                 []
               )
@@ -288,7 +576,7 @@ FROM (
                       LIST_APPLY(
                         LIST_FILTER(
                           LIST_FILTER(
-                            "t1"."_resource"."extension",
+                            "t2"."_resource"."extension",
                             LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                           ),
                           LAMBDA __ibis_param_x0__ : (
@@ -306,11 +594,39 @@ FROM (
                   ),
                   LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                 ),
-                LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': (
-                  __ibis_param_row0__
-                )."system", 'code': (
-                  __ibis_param_row0__
-                )."code"}
+                LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
+                  WHEN (
+                    STARTS_WITH((
+                      __ibis_param_row0__
+                    )."system", '{')
+                    OR STARTS_WITH((
+                      __ibis_param_row0__
+                    )."system", '[')
+                  )
+                  AND JSON_VALID((
+                    __ibis_param_row0__
+                  )."system")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."system"
+                END, 'code': CASE
+                  WHEN (
+                    STARTS_WITH((
+                      __ibis_param_row0__
+                    )."code", '{')
+                    OR STARTS_WITH((
+                      __ibis_param_row0__
+                    )."code", '[')
+                  )
+                  AND JSON_VALID((
+                    __ibis_param_row0__
+                  )."code")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."code"
+                END}
               ),
               []
             )
@@ -319,15 +635,43 @@ FROM (
             LIST_APPLY(
               LIST_FILTER(
                 (
-                  "t1"."_resource"."severity"
+                  "t2"."_resource"."severity"
                 )."coding",
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
-              LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': (
-                __ibis_param_row0__
-              )."system", 'code': (
-                __ibis_param_row0__
-              )."code"}
+              LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."system")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."system"
+              END, 'code': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."code")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."code"
+              END}
             ),
             []
           )
@@ -335,21 +679,25 @@ FROM (
       END AS "_rows4_0"
     FROM (
       SELECT
-        "t0"."site",
-        "t0"."id",
-        "t0"."version_id",
-        "t0"."sync",
-        FROM_JSON(
-          CASE
-            WHEN "t0"."resource" = ''
-            THEN ERROR('periop: the text of a resource is empty')
-            ELSE "t0"."resource"
-          END,
-          '{"resourceType":"VARCHAR","id":"VARCHAR","event":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"seriousness":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"suspectEntity":[{"causality":[{"assessment":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}]}],"extension":[{"url":"VARCHAR","valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}],"severity":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
-        ) AS "_resource"
-      FROM "resources" AS "t0"
-    ) AS "t1"
-    WHERE
-      "t1"."_resource"."resourceType" = 'AdverseEvent'
-  ) AS "t2"
-) AS "t3"
+        *
+      FROM (
+        SELECT
+          "t0"."site",
+          "t0"."id",
+          "t0"."version_id",
+          "t0"."sync",
+          FROM_JSON(
+            CASE
+              WHEN "t0"."resource" = ''
+              THEN ERROR('periop: the text of a resource is empty')
+              ELSE "t0"."resource"
+            END,
+            '{"resourceType":"VARCHAR","id":"VARCHAR","event":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"seriousness":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"suspectEntity":[{"causality":[{"assessment":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}]}],"extension":[{"url":"VARCHAR","valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}],"severity":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
+          ) AS "_resource"
+        FROM "resources" AS "t0"
+      ) AS "t1"
+      WHERE
+        "t1"."_resource"."resourceType" = 'AdverseEvent'
+    ) AS "t2"
+  ) AS "t3"
+) AS "t4"

@@ -1,137 +1,183 @@
 SELECT
-  "t1"."site",
-  "t1"."id",
-  "t1"."version_id",
-  "t1"."sync",
-  "t1"."_resource"."id" AS "key",
-  CASE
-    WHEN STARTS_WITH((
-      "t1"."_resource"."subject"
-    )."reference", 'Patient/')
-    AND (
-      (
-        CONTAINS(
-          SUBSTRING(
-            (
-              "t1"."_resource"."subject"
-            )."reference",
-            CASE
-              WHEN (
-                8 + 1
-              ) >= 1
-              THEN 8 + 1
-              ELSE 8 + 1 + LENGTH((
-                "t1"."_resource"."subject"
-              )."reference")
-            END
-          ),
-          '/'
-        )
-        OR CONTAINS((
-          "t1"."_resource"."subject"
-        )."reference", '?')
-        OR CONTAINS((
-          "t1"."_resource"."subject"
-        )."reference", '#')
-        OR CONTAINS((
-          "t1"."_resource"."subject"
-        )."reference", '|')
-      ) = FALSE
-    )
-    THEN NULLIF(
-      SUBSTRING(
-        (
-          "t1"."_resource"."subject"
-        )."reference",
-        CASE
-          WHEN (
-            8 + 1
-          ) >= 1
-          THEN 8 + 1
-          ELSE 8 + 1 + LENGTH((
-            "t1"."_resource"."subject"
-          )."reference")
-        END
-      ),
-      ''
-    )
-    ELSE NULLIF(
-      REGEXP_EXTRACT(
-        (
-          "t1"."_resource"."subject"
-        )."reference",
-        '^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?Patient/([^/?#|]+)(?:/_history/[^/?#|]+)?$',
-        1
-      ),
-      ''
-    )
-  END AS "patient",
-  LIST_EXTRACT(
-    LIST_FILTER(
-      LIST_APPLY(
-        (
-          "t1"."_resource"."clinicalStatus"
-        )."coding",
-        LAMBDA __ibis_param_x0__ : (
-          __ibis_param_x0__
-        )."code"
-      ),
-      LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-    ),
-    1
-  ) AS "clinical_status",
-  LIST_EXTRACT(
-    LIST_FILTER(
-      LIST_APPLY(
-        (
-          "t1"."_resource"."verificationStatus"
-        )."coding",
-        LAMBDA __ibis_param_x0__ : (
-          __ibis_param_x0__
-        )."code"
-      ),
-      LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-    ),
-    1
-  ) AS "verification_status",
-  "t1"."_resource"."onsetDateTime" AS "onset",
-  (
-    "t1"."_resource"."onsetPeriod"
-  )."start" AS "onset_start",
-  "t1"."_resource"."recordedDate" AS "recorded",
-  (
-    COALESCE(
-      ARRAY_LENGTH(
-        LIST_FILTER(
-          LIST_FILTER(
-            (
-              "t1"."_resource"."meta"
-            )."security",
-            LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-          ),
-          LAMBDA __ibis_param_x1__ : (
-            __ibis_param_x1__
-          )."code" = 'HTEST'
-        )
-      ),
-      0
-    ) = 0
-  ) = FALSE AS "test_data"
+  *
 FROM (
   SELECT
-    "t0"."site",
-    "t0"."id",
-    "t0"."version_id",
-    "t0"."sync",
-    FROM_JSON(
-      CASE
-        WHEN "t0"."resource" = ''
-        THEN ERROR('periop: the text of a resource is empty')
-        ELSE "t0"."resource"
-      END,
-      '{"resourceType":"VARCHAR","id":"VARCHAR","subject":{"reference":"VARCHAR"},"clinicalStatus":{"coding":[{"code":"VARCHAR"}]},"verificationStatus":{"coding":[{"code":"VARCHAR"}]},"onsetDateTime":"VARCHAR","onsetPeriod":{"start":"VARCHAR"},"recordedDate":"VARCHAR","meta":{"security":[{"code":"VARCHAR"}]}}'
-    ) AS "_resource"
-  FROM "resources" AS "t0"
-) AS "t1"
-WHERE
-  "t1"."_resource"."resourceType" = 'Condition'
+    "t2"."site",
+    "t2"."id",
+    "t2"."version_id",
+    "t2"."sync",
+    CASE
+      WHEN (
+        STARTS_WITH("t2"."_resource"."id", '{')
+        OR STARTS_WITH("t2"."_resource"."id", '[')
+      )
+      AND JSON_VALID("t2"."_resource"."id")
+      THEN CAST(NULL AS TEXT)
+      ELSE "t2"."_resource"."id"
+    END AS "key",
+    CASE
+      WHEN STARTS_WITH((
+        "t2"."_resource"."subject"
+      )."reference", 'Patient/')
+      AND (
+        (
+          CONTAINS(
+            SUBSTRING(
+              (
+                "t2"."_resource"."subject"
+              )."reference",
+              CASE
+                WHEN (
+                  8 + 1
+                ) >= 1
+                THEN 8 + 1
+                ELSE 8 + 1 + LENGTH((
+                  "t2"."_resource"."subject"
+                )."reference")
+              END
+            ),
+            '/'
+          )
+          OR CONTAINS((
+            "t2"."_resource"."subject"
+          )."reference", '?')
+          OR CONTAINS((
+            "t2"."_resource"."subject"
+          )."reference", '#')
+          OR CONTAINS((
+            "t2"."_resource"."subject"
+          )."reference", '|')
+        ) = FALSE
+      )
+      THEN NULLIF(
+        SUBSTRING(
+          (
+            "t2"."_resource"."subject"
+          )."reference",
+          CASE
+            WHEN (
+              8 + 1
+            ) >= 1
+            THEN 8 + 1
+            ELSE 8 + 1 + LENGTH((
+              "t2"."_resource"."subject"
+            )."reference")
+          END
+        ),
+        ''
+      )
+      ELSE NULLIF(
+        REGEXP_EXTRACT(
+          (
+            "t2"."_resource"."subject"
+          )."reference",
+          '^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?Patient/([^/?#|]+)(?:/_history/[^/?#|]+)?$',
+          1
+        ),
+        ''
+      )
+    END AS "patient",
+    LIST_EXTRACT(
+      LIST_FILTER(
+        LIST_APPLY(
+          (
+            "t2"."_resource"."clinicalStatus"
+          )."coding",
+          LAMBDA __ibis_param_x0__ : (
+            __ibis_param_x0__
+          )."code"
+        ),
+        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+      ),
+      1
+    ) AS "clinical_status",
+    LIST_EXTRACT(
+      LIST_FILTER(
+        LIST_APPLY(
+          (
+            "t2"."_resource"."verificationStatus"
+          )."coding",
+          LAMBDA __ibis_param_x0__ : (
+            __ibis_param_x0__
+          )."code"
+        ),
+        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+      ),
+      1
+    ) AS "verification_status",
+    CASE
+      WHEN (
+        STARTS_WITH("t2"."_resource"."onsetDateTime", '{')
+        OR STARTS_WITH("t2"."_resource"."onsetDateTime", '[')
+      )
+      AND JSON_VALID("t2"."_resource"."onsetDateTime")
+      THEN CAST(NULL AS TEXT)
+      ELSE "t2"."_resource"."onsetDateTime"
+    END AS "onset",
+    CASE
+      WHEN (
+        STARTS_WITH((
+          "t2"."_resource"."onsetPeriod"
+        )."start", '{')
+        OR STARTS_WITH((
+          "t2"."_resource"."onsetPeriod"
+        )."start", '[')
+      )
+      AND JSON_VALID((
+        "t2"."_resource"."onsetPeriod"
+      )."start")
+      THEN CAST(NULL AS TEXT)
+      ELSE (
+        "t2"."_resource"."onsetPeriod"
+      )."start"
+    END AS "onset_start",
+    CASE
+      WHEN (
+        STARTS_WITH("t2"."_resource"."recordedDate", '{')
+        OR STARTS_WITH("t2"."_resource"."recordedDate", '[')
+      )
+      AND JSON_VALID("t2"."_resource"."recordedDate")
+      THEN CAST(NULL AS TEXT)
+      ELSE "t2"."_resource"."recordedDate"
+    END AS "recorded",
+    (
+      COALESCE(
+        ARRAY_LENGTH(
+          LIST_FILTER(
+            LIST_FILTER(
+              (
+                "t2"."_resource"."meta"
+              )."security",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_x1__ : (
+              __ibis_param_x1__
+            )."code" = 'HTEST'
+          )
+        ),
+        0
+      ) = 0
+    ) = FALSE AS "test_data"
+  FROM (
+    SELECT
+      *
+    FROM (
+      SELECT
+        "t0"."site",
+        "t0"."id",
+        "t0"."version_id",
+        "t0"."sync",
+        FROM_JSON(
+          CASE
+            WHEN "t0"."resource" = ''
+            THEN ERROR('periop: the text of a resource is empty')
+            ELSE "t0"."resource"
+          END,
+          '{"resourceType":"VARCHAR","id":"VARCHAR","subject":{"reference":"VARCHAR"},"clinicalStatus":{"coding":[{"code":"VARCHAR"}]},"verificationStatus":{"coding":[{"code":"VARCHAR"}]},"onsetDateTime":"VARCHAR","onsetPeriod":{"start":"VARCHAR"},"recordedDate":"VARCHAR","meta":{"security":[{"code":"VARCHAR"}]}}'
+        ) AS "_resource"
+      FROM "resources" AS "t0"
+    ) AS "t1"
+    WHERE
+      "t1"."_resource"."resourceType" = 'Condition'
+  ) AS "t2"
+) AS "t3"

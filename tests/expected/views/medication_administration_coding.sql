@@ -21,7 +21,15 @@ FROM (
       "t2"."id",
       "t2"."version_id",
       "t2"."sync",
-      "t2"."_resource"."id" AS "key",
+      CASE
+        WHEN (
+          STARTS_WITH("t2"."_resource"."id", '{')
+          OR STARTS_WITH("t2"."_resource"."id", '[')
+        )
+        AND JSON_VALID("t2"."_resource"."id")
+        THEN CAST(NULL AS TEXT)
+        ELSE "t2"."_resource"."id"
+      END AS "key",
       CASE
         WHEN COALESCE(
           LIST_APPLY(
@@ -31,11 +39,39 @@ FROM (
               )."coding",
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -72,11 +108,39 @@ FROM (
               ),
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -90,11 +154,39 @@ FROM (
                 )."coding",
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
-              LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
-                __ibis_param_row0__
-              )."system", 'code': (
-                __ibis_param_row0__
-              )."code"}
+              LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."system")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."system"
+              END, 'code': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."code")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."code"
+              END}
             ),
             []
           ),
@@ -131,11 +223,39 @@ FROM (
                 ),
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
-              LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': (
-                __ibis_param_row0__
-              )."system", 'code': (
-                __ibis_param_row0__
-              )."code"}
+              LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."system")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."system"
+              END, 'code': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."code")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."code"
+              END}
             ),
             []
           )

@@ -1,41 +1,77 @@
 SELECT
-  "t3"."site",
-  "t3"."id",
-  "t3"."version_id",
-  "t3"."sync",
-  "t3"."key",
-  "t3"."_item4_0"."element" AS "element",
-  "t3"."_item4_0"."system" AS "system",
-  "t3"."_item4_0"."code" AS "code"
+  "t4"."site",
+  "t4"."id",
+  "t4"."version_id",
+  "t4"."sync",
+  "t4"."key",
+  "t4"."_item4_0"."element" AS "element",
+  "t4"."_item4_0"."system" AS "system",
+  "t4"."_item4_0"."code" AS "code"
 FROM (
   SELECT
-    "t2"."site",
-    "t2"."id",
-    "t2"."version_id",
-    "t2"."sync",
-    "t2"."key",
-    UNNEST("t2"."_rows4_0") AS "_item4_0"
+    "t3"."site",
+    "t3"."id",
+    "t3"."version_id",
+    "t3"."sync",
+    "t3"."key",
+    UNNEST("t3"."_rows4_0") AS "_item4_0"
   FROM (
     SELECT
-      "t1"."site",
-      "t1"."id",
-      "t1"."version_id",
-      "t1"."sync",
-      "t1"."_resource"."id" AS "key",
+      "t2"."site",
+      "t2"."id",
+      "t2"."version_id",
+      "t2"."sync",
+      CASE
+        WHEN (
+          STARTS_WITH("t2"."_resource"."id", '{')
+          OR STARTS_WITH("t2"."_resource"."id", '[')
+        )
+        AND JSON_VALID("t2"."_resource"."id")
+        THEN CAST(NULL AS TEXT)
+        ELSE "t2"."_resource"."id"
+      END AS "key",
       CASE
         WHEN COALESCE(
           LIST_APPLY(
             LIST_FILTER(
               (
-                "t1"."_resource"."code"
+                "t2"."_resource"."code"
               )."coding",
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -43,15 +79,43 @@ FROM (
           LIST_APPLY(
             LIST_FILTER(
               (
-                "t1"."_resource"."valueCodeableConcept"
+                "t2"."_resource"."valueCodeableConcept"
               )."coding",
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -59,15 +123,43 @@ FROM (
           LIST_APPLY(
             LIST_FILTER(
               (
-                "t1"."_resource"."method"
+                "t2"."_resource"."method"
               )."coding",
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -77,7 +169,7 @@ FROM (
               FLATTEN(
                 LIST_APPLY(
                   LIST_APPLY(
-                    "t1"."_resource"."component",
+                    "t2"."_resource"."component",
                     LAMBDA __ibis_param_x0__ : (
                       __ibis_param_x0__
                     )."valueCodeableConcept"
@@ -89,11 +181,39 @@ FROM (
               ),
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
-            LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': (
-              __ibis_param_row0__
-            )."system", 'code': (
-              __ibis_param_row0__
-            )."code"}
+            LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."system", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."system")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '{')
+                OR STARTS_WITH((
+                  __ibis_param_row0__
+                )."code", '[')
+              )
+              AND JSON_VALID((
+                __ibis_param_row0__
+              )."code")
+              THEN CAST(NULL AS TEXT)
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
           ),
           []
         ) IS NULL
@@ -105,15 +225,43 @@ FROM (
                 LIST_APPLY(
                   LIST_FILTER(
                     (
-                      "t1"."_resource"."code"
+                      "t2"."_resource"."code"
                     )."coding",
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
-                  LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': (
-                    __ibis_param_row0__
-                  )."system", 'code': (
-                    __ibis_param_row0__
-                  )."code"}
+                  LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
+                    WHEN (
+                      STARTS_WITH((
+                        __ibis_param_row0__
+                      )."system", '{')
+                      OR STARTS_WITH((
+                        __ibis_param_row0__
+                      )."system", '[')
+                    )
+                    AND JSON_VALID((
+                      __ibis_param_row0__
+                    )."system")
+                    THEN CAST(NULL AS TEXT)
+                    ELSE (
+                      __ibis_param_row0__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      STARTS_WITH((
+                        __ibis_param_row0__
+                      )."code", '{')
+                      OR STARTS_WITH((
+                        __ibis_param_row0__
+                      )."code", '[')
+                    )
+                    AND JSON_VALID((
+                      __ibis_param_row0__
+                    )."code")
+                    THEN CAST(NULL AS TEXT)
+                    ELSE (
+                      __ibis_param_row0__
+                    )."code"
+                  END}
                 ),
                 []
               ),
@@ -121,15 +269,43 @@ FROM (
                 LIST_APPLY(
                   LIST_FILTER(
                     (
-                      "t1"."_resource"."valueCodeableConcept"
+                      "t2"."_resource"."valueCodeableConcept"
                     )."coding",
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
-                  LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': (
-                    __ibis_param_row0__
-                  )."system", 'code': (
-                    __ibis_param_row0__
-                  )."code"}
+                  LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
+                    WHEN (
+                      STARTS_WITH((
+                        __ibis_param_row0__
+                      )."system", '{')
+                      OR STARTS_WITH((
+                        __ibis_param_row0__
+                      )."system", '[')
+                    )
+                    AND JSON_VALID((
+                      __ibis_param_row0__
+                    )."system")
+                    THEN CAST(NULL AS TEXT)
+                    ELSE (
+                      __ibis_param_row0__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      STARTS_WITH((
+                        __ibis_param_row0__
+                      )."code", '{')
+                      OR STARTS_WITH((
+                        __ibis_param_row0__
+                      )."code", '[')
+                    )
+                    AND JSON_VALID((
+                      __ibis_param_row0__
+                    )."code")
+                    THEN CAST(NULL AS TEXT)
+                    ELSE (
+                      __ibis_param_row0__
+                    )."code"
+                  END}
                 ),
                 []
               )
@@ -138,15 +314,43 @@ FROM (
               LIST_APPLY(
                 LIST_FILTER(
                   (
-                    "t1"."_resource"."method"
+                    "t2"."_resource"."method"
                   )."coding",
                   LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                 ),
-                LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': (
-                  __ibis_param_row0__
-                )."system", 'code': (
-                  __ibis_param_row0__
-                )."code"}
+                LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
+                  WHEN (
+                    STARTS_WITH((
+                      __ibis_param_row0__
+                    )."system", '{')
+                    OR STARTS_WITH((
+                      __ibis_param_row0__
+                    )."system", '[')
+                  )
+                  AND JSON_VALID((
+                    __ibis_param_row0__
+                  )."system")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."system"
+                END, 'code': CASE
+                  WHEN (
+                    STARTS_WITH((
+                      __ibis_param_row0__
+                    )."code", '{')
+                    OR STARTS_WITH((
+                      __ibis_param_row0__
+                    )."code", '[')
+                  )
+                  AND JSON_VALID((
+                    __ibis_param_row0__
+                  )."code")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."code"
+                END}
               ),
               []
             )
@@ -157,7 +361,7 @@ FROM (
                 FLATTEN(
                   LIST_APPLY(
                     LIST_APPLY(
-                      "t1"."_resource"."component",
+                      "t2"."_resource"."component",
                       LAMBDA __ibis_param_x0__ : (
                         __ibis_param_x0__
                       )."valueCodeableConcept"
@@ -169,11 +373,39 @@ FROM (
                 ),
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
-              LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': (
-                __ibis_param_row0__
-              )."system", 'code': (
-                __ibis_param_row0__
-              )."code"}
+              LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."system", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."system")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."system"
+              END, 'code': CASE
+                WHEN (
+                  STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '{')
+                  OR STARTS_WITH((
+                    __ibis_param_row0__
+                  )."code", '[')
+                )
+                AND JSON_VALID((
+                  __ibis_param_row0__
+                )."code")
+                THEN CAST(NULL AS TEXT)
+                ELSE (
+                  __ibis_param_row0__
+                )."code"
+              END}
             ),
             []
           )
@@ -181,21 +413,25 @@ FROM (
       END AS "_rows4_0"
     FROM (
       SELECT
-        "t0"."site",
-        "t0"."id",
-        "t0"."version_id",
-        "t0"."sync",
-        FROM_JSON(
-          CASE
-            WHEN "t0"."resource" = ''
-            THEN ERROR('periop: the text of a resource is empty')
-            ELSE "t0"."resource"
-          END,
-          '{"resourceType":"VARCHAR","id":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"method":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"component":[{"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}]}'
-        ) AS "_resource"
-      FROM "resources" AS "t0"
-    ) AS "t1"
-    WHERE
-      "t1"."_resource"."resourceType" = 'Observation'
-  ) AS "t2"
-) AS "t3"
+        *
+      FROM (
+        SELECT
+          "t0"."site",
+          "t0"."id",
+          "t0"."version_id",
+          "t0"."sync",
+          FROM_JSON(
+            CASE
+              WHEN "t0"."resource" = ''
+              THEN ERROR('periop: the text of a resource is empty')
+              ELSE "t0"."resource"
+            END,
+            '{"resourceType":"VARCHAR","id":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"method":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"component":[{"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}]}'
+          ) AS "_resource"
+        FROM "resources" AS "t0"
+      ) AS "t1"
+      WHERE
+        "t1"."_resource"."resourceType" = 'Observation'
+    ) AS "t2"
+  ) AS "t3"
+) AS "t4"

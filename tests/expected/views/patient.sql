@@ -1,65 +1,105 @@
 SELECT
-  "t1"."site",
-  "t1"."id",
-  "t1"."version_id",
-  "t1"."sync",
-  "t1"."_resource"."id" AS "key",
-  "t1"."_resource"."gender" AS "gender",
-  "t1"."_resource"."birthDate" AS "birth_date",
-  CASE
-    WHEN "t1"."_resource"."deceasedBoolean" = 'true'
-    THEN TRUE
-    WHEN "t1"."_resource"."deceasedBoolean" = 'false'
-    THEN FALSE
-    ELSE NULL
-  END AS "deceased",
-  "t1"."_resource"."deceasedDateTime" AS "deceased_date",
-  (
-    COALESCE(
-      ARRAY_LENGTH(
-        LIST_FILTER(
-          LIST_FILTER("t1"."_resource"."link", LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL),
-          LAMBDA __ibis_param_x1__ : (
-            __ibis_param_x1__
-          )."type" = 'replaced-by'
-        )
-      ),
-      0
-    ) = 0
-  ) = FALSE AS "replaced",
-  (
-    COALESCE(
-      ARRAY_LENGTH(
-        LIST_FILTER(
-          LIST_FILTER(
-            (
-              "t1"."_resource"."meta"
-            )."security",
-            LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-          ),
-          LAMBDA __ibis_param_x1__ : (
-            __ibis_param_x1__
-          )."code" = 'HTEST'
-        )
-      ),
-      0
-    ) = 0
-  ) = FALSE AS "test_data"
+  *
 FROM (
   SELECT
-    "t0"."site",
-    "t0"."id",
-    "t0"."version_id",
-    "t0"."sync",
-    FROM_JSON(
-      CASE
-        WHEN "t0"."resource" = ''
-        THEN ERROR('periop: the text of a resource is empty')
-        ELSE "t0"."resource"
-      END,
-      '{"resourceType":"VARCHAR","id":"VARCHAR","gender":"VARCHAR","birthDate":"VARCHAR","deceasedBoolean":"VARCHAR","deceasedDateTime":"VARCHAR","link":[{"type":"VARCHAR"}],"meta":{"security":[{"code":"VARCHAR"}]}}'
-    ) AS "_resource"
-  FROM "resources" AS "t0"
-) AS "t1"
-WHERE
-  "t1"."_resource"."resourceType" = 'Patient'
+    "t2"."site",
+    "t2"."id",
+    "t2"."version_id",
+    "t2"."sync",
+    CASE
+      WHEN (
+        STARTS_WITH("t2"."_resource"."id", '{')
+        OR STARTS_WITH("t2"."_resource"."id", '[')
+      )
+      AND JSON_VALID("t2"."_resource"."id")
+      THEN CAST(NULL AS TEXT)
+      ELSE "t2"."_resource"."id"
+    END AS "key",
+    CASE
+      WHEN (
+        STARTS_WITH("t2"."_resource"."gender", '{')
+        OR STARTS_WITH("t2"."_resource"."gender", '[')
+      )
+      AND JSON_VALID("t2"."_resource"."gender")
+      THEN CAST(NULL AS TEXT)
+      ELSE "t2"."_resource"."gender"
+    END AS "gender",
+    CASE
+      WHEN (
+        STARTS_WITH("t2"."_resource"."birthDate", '{')
+        OR STARTS_WITH("t2"."_resource"."birthDate", '[')
+      )
+      AND JSON_VALID("t2"."_resource"."birthDate")
+      THEN CAST(NULL AS TEXT)
+      ELSE "t2"."_resource"."birthDate"
+    END AS "birth_date",
+    CASE
+      WHEN "t2"."_resource"."deceasedBoolean" = 'true'
+      THEN TRUE
+      WHEN "t2"."_resource"."deceasedBoolean" = 'false'
+      THEN FALSE
+      ELSE NULL
+    END AS "deceased",
+    CASE
+      WHEN (
+        STARTS_WITH("t2"."_resource"."deceasedDateTime", '{')
+        OR STARTS_WITH("t2"."_resource"."deceasedDateTime", '[')
+      )
+      AND JSON_VALID("t2"."_resource"."deceasedDateTime")
+      THEN CAST(NULL AS TEXT)
+      ELSE "t2"."_resource"."deceasedDateTime"
+    END AS "deceased_date",
+    (
+      COALESCE(
+        ARRAY_LENGTH(
+          LIST_FILTER(
+            LIST_FILTER("t2"."_resource"."link", LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL),
+            LAMBDA __ibis_param_x1__ : (
+              __ibis_param_x1__
+            )."type" = 'replaced-by'
+          )
+        ),
+        0
+      ) = 0
+    ) = FALSE AS "replaced",
+    (
+      COALESCE(
+        ARRAY_LENGTH(
+          LIST_FILTER(
+            LIST_FILTER(
+              (
+                "t2"."_resource"."meta"
+              )."security",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_x1__ : (
+              __ibis_param_x1__
+            )."code" = 'HTEST'
+          )
+        ),
+        0
+      ) = 0
+    ) = FALSE AS "test_data"
+  FROM (
+    SELECT
+      *
+    FROM (
+      SELECT
+        "t0"."site",
+        "t0"."id",
+        "t0"."version_id",
+        "t0"."sync",
+        FROM_JSON(
+          CASE
+            WHEN "t0"."resource" = ''
+            THEN ERROR('periop: the text of a resource is empty')
+            ELSE "t0"."resource"
+          END,
+          '{"resourceType":"VARCHAR","id":"VARCHAR","gender":"VARCHAR","birthDate":"VARCHAR","deceasedBoolean":"VARCHAR","deceasedDateTime":"VARCHAR","link":[{"type":"VARCHAR"}],"meta":{"security":[{"code":"VARCHAR"}]}}'
+        ) AS "_resource"
+      FROM "resources" AS "t0"
+    ) AS "t1"
+    WHERE
+      "t1"."_resource"."resourceType" = 'Patient'
+  ) AS "t2"
+) AS "t3"
