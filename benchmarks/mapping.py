@@ -57,7 +57,7 @@ path = "fhir"
 def generate_lake(folder: Path, count: int, seed: int) -> Figures:
     """Fill the lake."""
     from benchmarks.generate import fill
-    from connectors.lake import Lake
+    from connectors.store.lake import Lake
 
     lake = Lake(folder / "lake")
     fill(lake, count, seed)
@@ -79,7 +79,7 @@ def generate_night(folder: Path, count: int, patients: int, seed: int) -> Figure
 
     from benchmarks.generate import append_night
     from benchmarks.generate import patients as patients_in
-    from connectors.lake import Lake
+    from connectors.store.lake import Lake
 
     random, everybody = Random(seed), range(patients_in(count))
     among = sorted(random.sample(everybody, patients) if patients else random.choices(everybody, k=count // NIGHT))
@@ -91,7 +91,7 @@ def generate(folder: Path, count: int, seed: int) -> Figures:
     """Fill the lake, and write its resources as NDJSON for the second baseline."""
     import pyarrow.parquet as pq
 
-    from connectors.lake import Lake
+    from connectors.store.lake import Lake
 
     figures = generate_lake(folder, count, seed)
     lake = Lake(folder / "lake")
@@ -107,7 +107,7 @@ def generate(folder: Path, count: int, seed: int) -> Figures:
 
 def baseline_parquet(folder: Path) -> Figures:
     """DuckDB alone: parse the touched elements of every view from the lake's files, and fetch them as columns."""
-    from connectors.lake import Lake
+    from connectors.store.lake import Lake
 
     lake = Lake(folder / "lake")
 
@@ -146,8 +146,8 @@ def _baseline(query: Callable[[str, Shape], str]) -> Figures:
 
 def touched(view: ViewDefinition) -> Shape:
     """The shape of a view: the elements that its paths touch, with their types."""
-    from mappers.collection import Scope
-    from mappers.fhirpath import resource as focus_on
+    from mappers.fhirpath.collection import Scope
+    from mappers.fhirpath.compiler import resource as focus_on
     from mappers.viewdefinition import compile_select_list
 
     focus = focus_on(view.resource, Scope())
@@ -158,7 +158,7 @@ def touched(view: ViewDefinition) -> Shape:
 
 def views(folder: Path) -> Figures:
     """periop: compile all views, map every resource, and commit the Delta tables, in a fresh folder."""
-    from connectors.lake import Lake
+    from connectors.store.lake import Lake
     from mappers.engine import DuckDBEngine
     from schedules.tables import ViewStore, load_views
 

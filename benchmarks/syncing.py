@@ -54,8 +54,8 @@ def generate(folder: Path, count: int) -> Figures:
 
 def sync(folder: Path, source: Source, count: int) -> Figures:
     """One sync into the lake of this folder, with the resident memory at each tenth of `count` resources."""
-    from connectors.lake import Lake
-    from connectors.quarantine import Quarantine
+    from connectors.store.lake import Lake
+    from connectors.store.quarantine import Quarantine
     from connectors.sync import sync_site
 
     received: dict[str, int] = {}
@@ -90,8 +90,8 @@ def sync_folder(folder: Path, count: int) -> Figures:
 def sync_server(folder: Path, count: int, url: str) -> Figures:
     """A sync of the cohort of the streaming server."""
     from benchmarks.streaming_server import COHORT, PER_PATIENT
-    from connectors.lake import Lake
-    from connectors.search import CohortQuery, SearchSource
+    from connectors.search.source import CohortQuery, SearchSource
+    from connectors.store.lake import Lake
 
     lake = Lake(folder / "lake")
     cohort = CohortQuery(COHORT, (("code", "http://hl7.org/fhir/sid/icd-10-cm|C34.1"),))

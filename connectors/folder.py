@@ -19,10 +19,10 @@ from connectors.bundle import (
     read_bundle,
 )
 from connectors.errors import FolderError
-from connectors.lake import Cursor
 from connectors.plan import PlannedRequest
 from connectors.received import Problem, Received
 from connectors.resource import BOM, Reason, Rejected, as_truncated, read_resource
+from connectors.store.lake import Cursor
 
 PATTERNS = (".ndjson", ".ndjson.gz", ".json")
 CHUNK = 1 << 18

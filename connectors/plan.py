@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from connectors.lake import Cursor
+from connectors.store.lake import Cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from connectors.lake import Cursor
 from connectors.resource import Rejected, Resource
+from connectors.store.lake import Cursor
 
 
 @dataclass(frozen=True, slots=True)

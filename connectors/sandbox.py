@@ -18,13 +18,9 @@ from typing import Any
 
 import orjson
 
-from connectors.answers import Answer
 from connectors.bundle import Entry
-from connectors.capability import read_capability
+from connectors.check.capability import read_capability
 from connectors.errors import AuthenticationError, ProtocolError, RefusedError, SandboxError, ServerError
-from connectors.origin import shown
-from connectors.paging import Paging, SearchLimits, Window
-from connectors.retrying import RETRIED
 from connectors.sandbox_bundles import (
     Resource,
     create_entries,
@@ -40,7 +36,11 @@ from connectors.sandbox_bundles import (
     tagged,
     with_references,
 )
-from connectors.transport import Transport
+from connectors.search.paging import Paging, SearchLimits, Window
+from connectors.wire.answers import Answer
+from connectors.wire.origin import shown
+from connectors.wire.retrying import RETRIED
+from connectors.wire.transport import Transport
 
 PORTION = 200  # resources in one transaction, as long as a patient fits
 IDS = 50  # ids in one search

@@ -19,15 +19,15 @@ from typing import Literal
 import pyarrow as pa
 
 from connectors.errors import SourceConfigError
-from connectors.intake import Intake, known_versions
-from connectors.lake import Cursor, Lake
-from connectors.quarantine import OpenQuarantine, Quarantine
 from connectors.received import Covered, Deleted, Expected, Note, Notice, Present, Problem, Received, Source, Unseen
 from connectors.report import Progress, SyncReport, counts_by_type, total
 from connectors.resource import Rejected, Resource
-from connectors.spool import Spool
-from connectors.tombstones import Tombstones
-from connectors.versions import Keys, Versions
+from connectors.store.intake import Intake, known_versions
+from connectors.store.lake import Cursor, Lake
+from connectors.store.quarantine import OpenQuarantine, Quarantine
+from connectors.store.spool import Spool
+from connectors.store.tombstones import Tombstones
+from connectors.store.versions import Keys, Versions
 
 __all__ = ["SITE", "Point", "Progress", "SyncReport", "sync_site"]
 

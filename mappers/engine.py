@@ -19,8 +19,8 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.comparison import SEVERAL
 from mappers.errors import CardinalityError, MappingError
+from mappers.fhirpath.comparison import SEVERAL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from ibis.common.annotations import attribute
 
-from mappers.collection import Scope
+from mappers.fhirpath.collection import Scope
 
 
 class Fold(ops.Value):  # type: ignore[misc]  # Ibis is untyped

@@ -15,12 +15,22 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.collection import Collection, Make, Numbering, Scope, Values, densify, filter_items, map_items, sql_type
 from mappers.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource
 from mappers.errors import ViewError
-from mappers.fhirpath import Anchor, Compiler
-from mappers.fhirpath_syntax import Literal
-from mappers.recursion import repeated
+from mappers.fhirpath.collection import (
+    Collection,
+    Make,
+    Numbering,
+    Scope,
+    Values,
+    densify,
+    filter_items,
+    map_items,
+    sql_type,
+)
+from mappers.fhirpath.compiler import Anchor, Compiler
+from mappers.fhirpath.recursion import repeated
+from mappers.fhirpath.syntax import Literal
 from mappers.shape import is_structured
 from mappers.viewmodel import Column, Select
 

@@ -18,12 +18,12 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 
-from mappers.collection import Collection, Scope
-from mappers.comparison import stop
 from mappers.engine import RESOURCE, DuckDBEngine, Engine
 from mappers.engines import EngineName
 from mappers.errors import ViewError
-from mappers.fhirpath import Anchor, Compiler, resource
+from mappers.fhirpath.collection import Collection, Scope
+from mappers.fhirpath.comparison import stop
+from mappers.fhirpath.compiler import Anchor, Compiler, resource
 from mappers.ndjson import PARSED, is_unreadable, typed_ndjson
 from mappers.rows import Level, Place, compile_select
 from mappers.shape import Shape, from_json

@@ -15,7 +15,7 @@ from typing import Any
 
 from mappers.elements import INTEGERS, PRIMITIVES, is_resource, is_type
 from mappers.errors import UnsupportedError, ViewError
-from mappers.fhirpath_syntax import Literal
+from mappers.fhirpath.syntax import Literal
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 ANNOTATIONS = frozenset({"id", "extension", "modifierExtension"})

@@ -15,9 +15,9 @@ from schedules.settings import Settings, check_sites, load_settings
 from schedules.toml_models import validate
 
 if TYPE_CHECKING:
-    from connectors.auth import Authenticator
-    from connectors.findings import Diagnosis
-    from connectors.transport import Transport
+    from connectors.access.authenticators import Authenticator
+    from connectors.check.findings import Diagnosis
+    from connectors.wire.transport import Transport
     from schedules.settings import BulkSite, SearchSite, Site
 
 FROM_THE_COMMAND_LINE = Path("--url")
@@ -63,7 +63,7 @@ def settings_of(url: str) -> Settings:
 
 def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
     """The check of one site. Raises `ConfigError` where a secret or a certificate is missing."""
-    from connectors.folder_check import check_folder
+    from connectors.check.folder import check_folder
     from schedules.sources import folder_source
 
     if site.kind == "folder":
@@ -72,7 +72,7 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
 
 
 def _server(session: Session, settings: Settings, site: SearchSite | BulkSite) -> Diagnosis:
-    from connectors.check import Export, ServerCheck
+    from connectors.check.server import Export, ServerCheck
     from schedules.sources import TYPES, authenticator, cohort_query
 
     export = Export(site.level, site.group or "") if site.kind == "bulk" else None
@@ -90,7 +90,7 @@ def _server(session: Session, settings: Settings, site: SearchSite | BulkSite) -
 
 def connect(session: Session, settings: Settings, site: SearchSite | BulkSite, auth: Authenticator) -> Transport:
     """A connection to the server of `site` for a person who waits."""
-    from connectors.transport import Transport
+    from connectors.wire.transport import Transport
     from schedules.credentials import encrypted
     from schedules.sources import told_timing, transfer_limits
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics import wording
-from connectors.findings import Diagnosis, Finding, Level
+from connectors.check.findings import Diagnosis, Finding, Level
 
 MARKS = {
     Level.OK: ("✓", "green"),

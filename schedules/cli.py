@@ -15,7 +15,7 @@ import click
 from schedules.session import Session
 
 if TYPE_CHECKING:
-    from connectors.keys import Algorithm
+    from connectors.access.keys import Algorithm
     from mappers.engines import EngineName
     from schedules.errors import Exit
 

@@ -16,7 +16,7 @@ from schedules.errors import ConfigError
 from schedules.settings import ServerSite, Settings
 
 if TYPE_CHECKING:
-    from connectors.keys import SigningKey
+    from connectors.access.keys import SigningKey
 
 PSEUDONYM_KEY = "PERIOP_PSEUDONYM_KEY"
 KEY_FILE = "pseudonym.key"
@@ -48,8 +48,8 @@ def _first_line(file: Path) -> str:
 
 def signing_key(file: Path) -> SigningKey:
     """The private key of SMART Backend Services. Raises `ConfigError` that says what is wrong with the file."""
+    from connectors.access.keys import read_key
     from connectors.errors import SourceConfigError
-    from connectors.keys import read_key
 
     content = _private_bytes(file, "private key")
     try:

@@ -44,7 +44,7 @@ def run_dry(session: Session, settings: Settings, sites: Sequence[str], full: bo
 
 
 def _plan(session: Session, settings: Settings, name: str, full: bool) -> SitePlan:
-    from connectors.lake import Lake
+    from connectors.store.lake import Lake
     from schedules.sources import source
 
     site = next(each for each in settings.sites if each.name == name)

@@ -12,7 +12,7 @@ from schedules.credentials import signing_key
 from schedules.errors import ConfigError, Exit
 
 if TYPE_CHECKING:
-    from connectors.keys import Algorithm, SigningKey
+    from connectors.access.keys import Algorithm, SigningKey
     from schedules.session import Session
 
 
@@ -21,7 +21,7 @@ def make_keys(session: Session, algorithm: Algorithm, file: Path, force: bool) -
 
     Raises `ConfigError` where a file is, unless `force`: a key that is replaced signs no more.
     """
-    from connectors.keys import new_key, private_jwk
+    from connectors.access.keys import new_key, private_jwk
 
     if not force and os.path.lexists(file):
         raise _there_already(file)
@@ -44,7 +44,7 @@ def show_keys(session: Session, file: Path) -> Exit:
 
 
 def _print(session: Session, key: SigningKey) -> None:
-    from connectors.keys import public_jwks
+    from connectors.access.keys import public_jwks
 
     session.show_json(public_jwks(key))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.lake import Lake
+from connectors.store.lake import Lake
 from mappers.engine import Engine
 from mappers.study import Study
 from mappers.terminology import Terminology, load_terminology

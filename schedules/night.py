@@ -115,7 +115,7 @@ def map_lake(
 ) -> MapReport:
     """Build views and cohort tables. Raises `NothingYetError` where the lake holds nothing of the
     configured sites."""
-    from connectors.lake import Lake
+    from connectors.store.lake import Lake
 
     if {file.site for file in Lake(settings.lake_dir).files()}.isdisjoint(settings.site_names):
         raise NothingYetError(

@@ -17,9 +17,9 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from connectors.lake import Lake
-from connectors.quarantine import Quarantine
 from connectors.report import Progress, SyncReport
+from connectors.store.lake import Lake
+from connectors.store.quarantine import Quarantine
 from mappers.study import Study, study_path
 from schedules.sources import source
 from schedules.stages import MapReport

@@ -77,7 +77,7 @@ def read_cohort(folder: Path) -> list[dict[str, Any]]:
 def _sandbox(session: Session, where: str, server: str | None) -> Iterator[tuple[Sandbox, Any]]:
     """The sandbox at `where`, and what takes its progress. Raises `ConfigError` where nobody says that it is one."""
     from connectors.sandbox import Sandbox
-    from connectors.transport import Transport
+    from connectors.wire.transport import Transport
     from schedules.credentials import encrypted
     from schedules.sources import authenticator, told_timing, transfer_limits
 

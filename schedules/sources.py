@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from connectors.auth import Authenticator
-    from connectors.bulk import BulkLimits, BulkSource
+    from connectors.access.authenticators import Authenticator
+    from connectors.bulk.source import BulkLimits, BulkSource
     from connectors.folder import FolderLimits, FolderSource
     from connectors.received import Source
-    from connectors.search import CohortQuery, SearchSource
-    from connectors.transport import Timing, TransferLimits
+    from connectors.search.source import CohortQuery, SearchSource
+    from connectors.wire.transport import Timing, TransferLimits
     from schedules.settings import BulkSite, FolderSite, Limits, SearchSite, ServerSite, Settings, Site
     from schedules.settings import SmartAuth as SmartSettings
 
@@ -39,9 +39,9 @@ def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
 
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
     """The cohort of a FHIR server by paged search: those with a condition of the value set `nsclc`."""
-    from connectors.lake import Lake
-    from connectors.paging import SearchLimits
-    from connectors.search import SearchSource
+    from connectors.search.paging import SearchLimits
+    from connectors.search.source import SearchSource
+    from connectors.store.lake import Lake
     from schedules.credentials import encrypted
 
     limits = settings.limits
@@ -69,7 +69,7 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
 
 def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) -> BulkSource:
     """What a FHIR server exports by Bulk Data. The job that is under way is remembered in `data_dir/jobs`."""
-    from connectors.bulk import BulkSource
+    from connectors.bulk.source import BulkSource
     from schedules.credentials import encrypted, trusted
 
     return BulkSource(
@@ -93,7 +93,7 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
 
 def cohort_query(settings: Settings) -> CohortQuery:
     """Which patients a search asks for: those with a condition of the value set `nsclc`."""
-    from connectors.search import CohortQuery
+    from connectors.search.source import CohortQuery
     from mappers.terminology import load_terminology
 
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
@@ -102,7 +102,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
 
 def transfer_limits(limits: Limits) -> TransferLimits:
     """The bounds of every request to a site."""
-    from connectors.transport import TransferLimits
+    from connectors.wire.transport import TransferLimits
 
     return TransferLimits(
         connect=limits.connect_seconds,
@@ -123,7 +123,7 @@ def folder_limits(limits: Limits) -> FolderLimits:
 
 def bulk_limits(limits: Limits) -> BulkLimits:
     """The bounds of an export."""
-    from connectors.bulk import BulkLimits
+    from connectors.bulk.source import BulkLimits
 
     return BulkLimits(
         streams=limits.streams,
@@ -135,7 +135,7 @@ def bulk_limits(limits: Limits) -> BulkLimits:
 
 def told_timing(site: str) -> Timing:
     """The real clocks, with a line in the log for every wait."""
-    from connectors.transport import Timing
+    from connectors.wire.transport import Timing
 
     def wait(seconds: float) -> None:
         logging.getLogger(__name__).warning("%s gave no usable answer; trying again in %.0f s", site, seconds)
@@ -146,7 +146,7 @@ def told_timing(site: str) -> Timing:
 
 def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, str]) -> Authenticator:
     """What proves to `site` who periop is. Raises `ConfigError` where a secret or a key is missing."""
-    from connectors.auth import BasicAuth, BearerAuth, NoAuth
+    from connectors.access.authenticators import BasicAuth, BearerAuth, NoAuth
     from schedules.credentials import secret
 
     match site.auth:
@@ -161,8 +161,8 @@ def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, st
 
 
 def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: Mapping[str, str]) -> Authenticator:
-    from connectors.smart import SmartAuth
-    from connectors.token_endpoint import Client
+    from connectors.access.smart import SmartAuth
+    from connectors.access.token_endpoint import Client
     from schedules.credentials import encrypted, signing_key, trusted
 
     return SmartAuth(

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 
-from connectors.lake import Lake
+from connectors.store.lake import Lake
 from schedules.cron import WallClockCron
 from schedules.errors import Exit, PeriopError
 from schedules.lock import holder_pid, is_held

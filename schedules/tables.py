@@ -16,7 +16,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from connectors.lake import Lake
+from connectors.store.lake import Lake
 from mappers.cohort.patients import OWNER, owners
 from mappers.engine import RESOURCE, Engine
 from mappers.errors import ViewError

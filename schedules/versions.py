@@ -16,7 +16,7 @@ import ibis.expr.types as ir
 from deltalake import DeltaTable
 from ibis import _
 
-from connectors.lake import SCHEMA, Lake, LakeFile
+from connectors.store.lake import SCHEMA, Lake, LakeFile
 from mappers.engine import Engine
 
 VERSION = ("site", "id", "version_id", "sync")

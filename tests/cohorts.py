@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from analytics.disclosure import Released
-from connectors.auth import NoAuth
+from connectors.access.authenticators import NoAuth
 from connectors.report import SyncReport
 from connectors.sandbox import Loaded, Sandbox
-from connectors.transport import Transport
+from connectors.wire.transport import Transport
 from mappers.study import Study, load_study
 from schedules.pipeline import Pipeline
 from schedules.sandbox import COHORT, read_cohort

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.bulk import BulkSource
-from connectors.lake import Cursor
+from connectors.bulk.source import BulkSource
 from connectors.received import Deleted, Problem, Received
 from connectors.resource import Rejected, Resource
-from connectors.transport import Timing
+from connectors.store.lake import Cursor
+from connectors.wire.transport import Timing
 from tests.raw_server import RawServer, Request, Wire, http, ndjson
 
 ASKED = "Mon, 01 Jan 2024 00:00:00 GMT"  # Date of the kick-off

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.lake import Cursor, Lake
 from connectors.resource import Resource, read_resource
-from connectors.spool import as_batch
+from connectors.store.lake import Cursor, Lake
+from connectors.store.spool import as_batch
 from mappers.study import Study, load_study
 from schedules.pipeline import Pipeline
 from schedules.settings import FolderSite, Settings

@@ -24,8 +24,8 @@ from analytics.disclosure import Released, release
 from analytics.estimates import Interval, Proportion, Quantiles, Results
 from analytics.results import dumps
 from connectors.errors import AuthenticationError, ConnectorError, LakeError, UnavailableError
-from connectors.lake import SCHEMA, Cursor, Lake
 from connectors.report import Counts, Progress, SyncReport
+from connectors.store.lake import SCHEMA, Cursor, Lake
 from mappers.study import Study
 from schedules.cli import main
 from schedules.lock import run_lock

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from connectors.keys import Algorithm, new_key, public_jwks, read_key
+from connectors.access.keys import Algorithm, new_key, public_jwks, read_key
 from schedules.cli import main
 from schedules.session import Session
 

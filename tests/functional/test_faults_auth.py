@@ -17,7 +17,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from connectors.auth import Authenticator, BasicAuth, BearerAuth
+from connectors.access.authenticators import Authenticator, BasicAuth, BearerAuth
+from connectors.access.keys import private_jwk
+from connectors.access.smart import SmartAuth
 from connectors.errors import (
     AuthenticationError,
     ConnectorError,
@@ -25,15 +27,13 @@ from connectors.errors import (
     ForeignOriginError,
     UnavailableError,
 )
-from connectors.keys import private_jwk
-from connectors.lake import Lake
-from connectors.paging import SearchLimits
-from connectors.quarantine import Quarantine
 from connectors.report import SyncReport
-from connectors.search import CohortQuery, SearchSource
-from connectors.smart import SmartAuth
+from connectors.search.paging import SearchLimits
+from connectors.search.source import CohortQuery, SearchSource
+from connectors.store.lake import Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
-from connectors.transport import Transport
+from connectors.wire.transport import Transport
 from schedules.cli import main
 from schedules.session import Session
 from tests.smart_servers import (

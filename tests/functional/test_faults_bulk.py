@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from connectors.auth import BearerAuth
-from connectors.bulk import BulkLimits
-from connectors.bulk_files import Arrived, arrive, resources, side_by_side
-from connectors.bulk_job import Polling
-from connectors.bulk_manifest import ExportFile
+from connectors.access.authenticators import BearerAuth
+from connectors.bulk.files import Arrived, arrive, resources, side_by_side
+from connectors.bulk.job import Polling
+from connectors.bulk.manifest import ExportFile
+from connectors.bulk.source import BulkLimits
 from connectors.errors import (
     AuthenticationError,
     DeferredError,
@@ -31,12 +31,12 @@ from connectors.errors import (
     RefusedError,
     UnavailableError,
 )
-from connectors.lake import Cursor, Lake
-from connectors.quarantine import Quarantine
 from connectors.received import Expected, Notice, Problem
 from connectors.resource import Reason, Resource
+from connectors.store.lake import Cursor, Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
-from connectors.transport import TransferLimits, Transport
+from connectors.wire.transport import TransferLimits, Transport
 from tests.export_server import ASKED, CONDITIONS, DONE, PATIENTS, Clock, ExportServer, cursor, pull, source
 from tests.raw_server import RawServer, Request, Wire, chunked, http, ndjson
 
@@ -825,9 +825,9 @@ def test_files_of_types_nobody_asked_for_are_not_fetched(server: ExportServer, t
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from connectors.bulk import BulkSource
-from connectors.lake import Lake
-from connectors.quarantine import Quarantine
+from connectors.bulk.source import BulkSource
+from connectors.store.lake import Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
 
 base, folder = sys.argv[1], Path(sys.argv[2])

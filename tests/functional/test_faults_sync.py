@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from connectors.lake import Lake
-from connectors.quarantine import Quarantine
 from connectors.report import Counts, SyncReport
-from connectors.search import CohortQuery, SearchLimits, SearchSource
+from connectors.search.source import CohortQuery, SearchLimits, SearchSource
+from connectors.store.lake import Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
 from mappers.engine import DuckDBEngine
 from mappers.viewdefinition import ViewDefinition

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from connectors.access.keys import private_jwk
+from connectors.access.token_endpoint import Asking, Client
+from connectors.access.token_endpoint import TokenEndpoint as TokenClient
 from connectors.errors import TlsError
-from connectors.keys import private_jwk
-from connectors.retrying import TransferLimits
-from connectors.targets import address_of, pinned
-from connectors.token_endpoint import Asking, Client
-from connectors.token_endpoint import TokenEndpoint as TokenClient
-from connectors.transport import Transport
+from connectors.wire.retrying import TransferLimits
+from connectors.wire.targets import address_of, pinned
+from connectors.wire.transport import Transport
 from schedules.credentials import encrypted
 from schedules.settings import SearchSite, Settings
 from schedules.sources import authenticator

@@ -15,7 +15,7 @@ from threading import Barrier, Thread
 import httpx
 import pytest
 
-from connectors.auth import BearerAuth
+from connectors.access.authenticators import BearerAuth
 from connectors.errors import (
     AuthenticationError,
     DeferredError,
@@ -28,9 +28,9 @@ from connectors.errors import (
     TooLargeError,
     UnavailableError,
 )
-from connectors.paging import parse_page
-from connectors.targets import Resolve, Targets, address_of, kind_of
-from connectors.transport import Timing, TransferLimits, Transport
+from connectors.search.paging import parse_page
+from connectors.wire.targets import Resolve, Targets, address_of, kind_of
+from connectors.wire.transport import Timing, TransferLimits, Transport
 from tests.certificates import make_certificates
 from tests.export_server import Clock
 from tests.raw_server import RawServer, Request, Wire, chunked, http, ndjson

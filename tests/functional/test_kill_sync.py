@@ -19,8 +19,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from connectors.lake import SCHEMA, Lake
-from connectors.quarantine import Quarantine
+from connectors.store.lake import SCHEMA, Lake
+from connectors.store.quarantine import Quarantine
 
 ROOT = Path(__file__).parents[2]
 PATIENTS = 600
@@ -33,8 +33,8 @@ import os
 import sys
 from pathlib import Path
 from connectors.folder import FolderSource
-from connectors.lake import Lake
-from connectors.quarantine import Quarantine
+from connectors.store.lake import Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
 import pandas  # pyarrow would import it within the sync, and that would be most of its time
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from connectors.lake import Lake
+from connectors.store.lake import Lake
 from mappers.errors import MappingError, ViewError
 from mappers.study import load_study
 from mappers.terminology import load_terminology

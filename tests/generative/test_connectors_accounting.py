@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from connectors.bundle import read_bundle
 from connectors.folder import gunzip, split_lines
-from connectors.intake import OUTCOMES, Intake, identity, updated, version
-from connectors.lake import Cursor, Lake
-from connectors.quarantine import Quarantine
 from connectors.received import Received
 from connectors.report import counts_by_type, total
 from connectors.resource import Reason, Rejected, Resource
+from connectors.store.intake import OUTCOMES, Intake, identity, updated, version
+from connectors.store.lake import Cursor, Lake
+from connectors.store.quarantine import Quarantine
+from connectors.store.versions import Seen, Versions
 from connectors.sync import sync_site
-from connectors.versions import Seen, Versions
 
 TIMES = (None, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00+00:00", "2024-01-03T00:00:00.5Z")
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.answers import gunzipped
-from connectors.bulk import earlier
-from connectors.bulk_job import Polling, progress
-from connectors.bulk_manifest import read_manifest
-from connectors.bulk_night import Members
+from connectors.bulk.job import Polling, progress
+from connectors.bulk.manifest import read_manifest
+from connectors.bulk.night import Members
+from connectors.bulk.source import earlier
 from connectors.errors import ProtocolError
-from connectors.retrying import CutError
+from connectors.wire.answers import gunzipped
+from connectors.wire.retrying import CutError
 
 LISTS = ("output", "error", "outcome", "deleted", "link")
 values = st.recursive(

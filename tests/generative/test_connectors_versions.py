@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors import partitions
 from connectors.errors import SpoolError
-from connectors.lake import SCHEMA
-from connectors.partitions import write_partitions
-from connectors.versions import Keys, Rows, Seen, Versions
+from connectors.store import partitions
+from connectors.store.lake import SCHEMA
+from connectors.store.partitions import write_partitions
+from connectors.store.versions import Keys, Rows, Seen, Versions
 
 keys = st.sampled_from([bytes([number]) * 16 for number in range(12)])
 seen = st.builds(Seen, st.sampled_from([b"", b"one", b"two"]), st.integers(-(1 << 62), 1 << 62), st.integers(0, 9))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mappers import decimals
-from mappers.collection import Scope
 from mappers.engine import DuckDBEngine
+from mappers.fhirpath import decimals
+from mappers.fhirpath.collection import Scope
 
 UNIT = Decimal(1).scaleb(-18)
 NUMBERS = st.one_of(

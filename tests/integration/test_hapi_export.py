@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from analytics.results import as_json
-from connectors.bulk import BulkSource
-from connectors.bulk_job import KickOff, Level
-from connectors.lake import Lake
-from connectors.quarantine import Quarantine
+from connectors.bulk.job import KickOff, Level
+from connectors.bulk.source import BulkSource
 from connectors.report import Counts, Progress, SyncReport
+from connectors.store.lake import Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
 from schedules.settings import BulkSite, SearchSite
 from schedules.sources import TYPES

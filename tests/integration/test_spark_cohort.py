@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.generate import SITE, append_night, fill, patients
-from connectors.lake import Lake
+from connectors.store.lake import Lake
 from mappers.engine import Engine
 from mappers.study import load_study
 from schedules.mapping import MapStage

@@ -15,16 +15,16 @@ import httpx
 import jwt
 import pytest
 
+from connectors.access.keys import Algorithm, SigningKey, new_key, public_jwks
+from connectors.access.smart import SmartAuth
+from connectors.access.token_endpoint import ASSERTION_TYPE, Client
 from connectors.errors import AuthenticationError
-from connectors.keys import Algorithm, SigningKey, new_key, public_jwks
-from connectors.lake import Lake
-from connectors.paging import SearchLimits
-from connectors.quarantine import Quarantine
 from connectors.report import SyncReport
-from connectors.search import CohortQuery, SearchSource
-from connectors.smart import SmartAuth
+from connectors.search.paging import SearchLimits
+from connectors.search.source import CohortQuery, SearchSource
+from connectors.store.lake import Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
-from connectors.token_endpoint import ASSERTION_TYPE, Client
 from schedules.cli import main
 from schedules.session import Session
 from tests.smart_servers import TYPES, Clock, FhirServer, Http, cohort, served, smart

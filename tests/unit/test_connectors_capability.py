@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connectors.capability import Capability, read_capability
+from connectors.check.capability import Capability, read_capability
 from connectors.errors import ProtocolError
 
 IG = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from connectors.access.keys import Algorithm, new_key, private_jwk, public_jwks, read_key, thumbprint
 from connectors.errors import SourceConfigError
-from connectors.keys import Algorithm, new_key, private_jwk, public_jwks, read_key, thumbprint
 
 # RFC 7638, 3.1
 EXAMPLE = {

@@ -11,9 +11,9 @@ import pytest
 from deltalake import DeltaTable
 
 from connectors.errors import LakeError
-from connectors.lake import SCHEMA, Cursor, Lake
 from connectors.resource import Resource
-from connectors.spool import SPOOL_SCHEMA, as_batch
+from connectors.store.lake import SCHEMA, Cursor, Lake
+from connectors.store.spool import SPOOL_SCHEMA, as_batch
 
 
 def batch(*ids: str) -> pa.RecordBatch:

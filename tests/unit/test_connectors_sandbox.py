@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connectors.auth import NoAuth
+from connectors.access.authenticators import NoAuth
 from connectors.errors import SandboxError
 from connectors.sandbox import Cleared, Loaded, Sandbox
 from connectors.sandbox_bundles import (
@@ -22,7 +22,7 @@ from connectors.sandbox_bundles import (
     tagged,
     with_references,
 )
-from connectors.transport import Transport
+from connectors.wire.transport import Transport
 from tests.fhir_stub import FhirStub, fhir_stub
 
 

@@ -15,8 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from connectors import windows
-from connectors.auth import BasicAuth, BearerAuth
+from connectors.access.authenticators import BasicAuth, BearerAuth
 from connectors.errors import (
     AuthenticationError,
     DeferredError,
@@ -27,11 +26,12 @@ from connectors.errors import (
     TooLargeError,
     UnavailableError,
 )
-from connectors.paging import Paging
 from connectors.received import Expected, Problem
 from connectors.resource import Reason, Rejected, Resource
-from connectors.search import CohortQuery, SearchLimits, SearchSource
-from connectors.transport import Timing, TransferLimits, Transport
+from connectors.search import windows
+from connectors.search.paging import Paging
+from connectors.search.source import CohortQuery, SearchLimits, SearchSource
+from connectors.wire.transport import Timing, TransferLimits, Transport
 
 JSON = {"Content-Type": "application/fhir+json"}
 ONE_STREAM = SearchLimits(streams=1)  # in order; several at a time are tested in test_connectors_incremental.py

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from connectors.streams import side_by_side
+from connectors.search.streams import side_by_side
 
 
 def numbers(start: int, count: int = 250) -> Iterator[int]:

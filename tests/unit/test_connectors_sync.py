@@ -12,11 +12,11 @@ import pytest
 
 from connectors.errors import AccountingError, ServerError, SourceConfigError
 from connectors.folder import FolderSource
-from connectors.lake import Cursor, Lake
-from connectors.quarantine import Quarantine
 from connectors.received import Expected, Problem, Received
 from connectors.report import Counts, Progress, SyncReport
 from connectors.resource import Reason, Rejected, Resource, read_resource
+from connectors.store.lake import Cursor, Lake
+from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mappers import elements, elements_source
-from mappers.fhirpath_syntax import Binary, Call, Indexer, Literal, Member, PathSyntaxError, Variable, parse
+from mappers.fhirpath.syntax import Binary, Call, Indexer, Literal, Member, PathSyntaxError, Variable, parse
 
 
 def test_the_table_is_that_of_the_models() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mappers.errors import UnsupportedError
-from mappers.fhirpath import COMPARISONS, LOGIC
-from mappers.fhirpath_functions import FUNCTIONS, UNSUPPORTED
-from mappers.fhirpath_math import DECIMAL_OPERATORS
+from mappers.fhirpath.compiler import COMPARISONS, LOGIC
+from mappers.fhirpath.functions import FUNCTIONS, UNSUPPORTED
+from mappers.fhirpath.math import DECIMAL_OPERATORS
 from mappers.viewdefinition import ViewDefinition, sql
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fhirpath.md").read_text("utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectors.bulk import BulkSource
+from connectors.bulk.source import BulkSource
 from schedules.settings import BulkSite, Limits, Settings
 from schedules.sources import TYPES, source
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from connectors.keys import private_jwk
+from connectors.access.keys import private_jwk
 from schedules.credentials import (
     KEY_FILE,
     PSEUDONYM_KEY,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from connectors.errors import LakeError, UnavailableError
-from connectors.lake import Lake
 from connectors.report import Counts, Progress, SyncReport
+from connectors.store.lake import Lake
 from schedules.errors import StopRequested
 from schedules.pipeline import Pipeline
 from schedules.settings import Settings

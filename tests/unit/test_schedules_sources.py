@@ -10,10 +10,10 @@ from pathlib import Path
 import certifi
 import pytest
 
-from connectors.auth import Authenticator, BasicAuth, BearerAuth, NoAuth
-from connectors.keys import private_jwk
-from connectors.search import SearchSource
-from connectors.smart import SmartAuth
+from connectors.access.authenticators import Authenticator, BasicAuth, BearerAuth, NoAuth
+from connectors.access.keys import private_jwk
+from connectors.access.smart import SmartAuth
+from connectors.search.source import SearchSource
 from schedules.errors import ConfigError
 from schedules.settings import SearchSite, Settings
 from schedules.sources import TYPES, authenticator, search_source

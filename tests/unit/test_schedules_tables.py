@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from connectors.lake import Cursor, Lake
 from connectors.resource import Resource
-from connectors.spool import as_batch
+from connectors.store.lake import Cursor, Lake
+from connectors.store.spool import as_batch
 from mappers.engine import DuckDBEngine
 from mappers.viewdefinition import ViewDefinition
 from schedules.tables import ViewReport, ViewStore

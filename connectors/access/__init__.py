@@ -1,0 +1,1 @@
+"""Who asks: credentials for one server, and how they are obtained."""

@@ -1,0 +1,1 @@
+"""Resources by Bulk Data export."""

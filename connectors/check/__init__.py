@@ -1,0 +1,1 @@
+"""What a site can do, before the first sync or when one fails."""

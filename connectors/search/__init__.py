@@ -1,0 +1,1 @@
+"""Resources by paged search."""

@@ -1,0 +1,1 @@
+"""What is kept of a sync: the lake, the quarantine, and the account between them."""

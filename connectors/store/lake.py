@@ -1,0 +1,248 @@
+"""The lake: one Delta table of raw resources, append-only, every version that was ever current.
+
+A sync is one commit. Its rows, its number (`sync`) and the cursor of the site are in that commit or not at
+all. A sync that found nothing new commits its cursor alone, under the number of the newest sync:
+
+- two app transactions (Delta protocol, "Transaction Identifiers"), which checkpoints carry on:
+  `periop.sync` holds the number of the newest sync, `periop.site.<name>` the Delta version of the newest
+  commit of that site;
+- the cursor itself, as commit metadata of that version. The log is never expired (`enableExpiredLogCleanup`
+  off and a retention of a century), because there is about one commit a night and site, and the cursor
+  lives there.
+
+Version 0 is the empty table, so data files without a log always mean damage and never a killed first sync.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from connectors.errors import LakeError
+from connectors.store.partitions import PARTITION, write_partitions
+
+SCHEMA = pa.schema(
+    [
+        ("site", pa.string()),
+        ("resource_type", pa.string()),
+        ("id", pa.string()),
+        ("version_id", pa.string()),
+        ("last_updated", pa.string()),
+        ("patient", pa.string()),
+        ("sync", pa.int64()),
+        ("deleted", pa.bool_()),
+        ("digest", pa.string()),
+        ("resource", pa.string()),
+    ]
+)
+CONFIGURATION = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.dataSkippingStatsColumns": "sync",  # no ids and no resources in the log
+}
+REPAIR = "restore it from the backup, or move it away and pull everything again with `periop sync --full`"
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the last committed sync of a site stood.
+
+    ordinal: number of that sync (set by `Lake.append`). fingerprint: what was asked for. complete: every
+    part of the source was read. server_time: the server's own clock (its Date header) when it began, None
+    for a folder; of the last *complete* sync, so a partial one does not move it. state: what the source wants
+    to know next time (received.Source.state); a cursor of an earlier version has none.
+    """
+
+    fingerprint: str
+    complete: bool
+    server_time: str | None = None
+    ordinal: int = 0
+    state: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LakeFile:
+    """One Parquet file of the current snapshot: all its rows are of this site and resource type."""
+
+    site: str
+    resource_type: str
+    path: str
+    rows: int
+
+
+class Lake:
+    """The Delta table at `path`. One writer at a time; every method reads the newest snapshot.
+
+    writing: held while a sync is committed. Threads that write to the same table share it (or this object); other
+    processes are kept out by the run lock, and noticed.
+    """
+
+    def __init__(self, path: Path, writing: AbstractContextManager[object] | None = None) -> None:
+        self.path = path
+        self._writing = Lock() if writing is None else writing
+
+    def exists(self) -> bool:
+        """True if there is a table. LakeError if there are data files but no log: damage, not absence."""
+        if any((self.path / "_delta_log").glob("*.json")) or any((self.path / "_delta_log").glob("*.parquet")):
+            return True
+        if self.path.is_dir() and any(self.path.rglob("*.parquet")):
+            raise LakeError(f"the lake at {self.path} has data files but no log: {REPAIR}")
+        return False
+
+    def version(self) -> int:
+        """The Delta version, -1 where there is no table."""
+        return self._table().version() if self.exists() else -1
+
+    def ordinal(self) -> int:
+        """The number of the newest sync, 0 for an empty lake."""
+        return (self._table().transaction_version("periop.sync") or 0) if self.exists() else 0
+
+    def cursor(self, site: str) -> Cursor | None:
+        """The cursor of the newest commit of this site, None if it has none yet."""
+        version = self._table().transaction_version(f"periop.site.{site}") if self.exists() else None
+        if version is None:
+            return None
+        try:
+            return Cursor(**self._commit_info(version)["periop.cursor"])
+        except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+            raise LakeError(
+                f"the lake at {self.path} has lost commit {version} with the cursor of site {site}: {REPAIR}"
+            ) from error
+
+    def _commit_info(self, version: int) -> dict[str, Any]:
+        with (self.path / "_delta_log" / f"{version:020d}.json").open(encoding="utf-8") as log:
+            actions = (json.loads(line) for line in log)
+            info: dict[str, Any] = next(action["commitInfo"] for action in actions if "commitInfo" in action)
+        return info
+
+    def append(self, site: str, batches: Iterable[pa.RecordBatch], cursor: Cursor) -> int:
+        """Store the rows and the cursor of one sync in ONE commit and return its number.
+
+        `batches` have the columns of SCHEMA without `site` and `sync`. They are streamed. Without any row there is
+        no new sync and nothing for the views to read: the number of the newest sync stays and is returned. The
+        cursor is committed alone then, if it says anything new and there is a lake.
+
+        Sites that are synchronised side by side wait for each other here: their rows are on disk by then.
+        """
+        with self._writing:
+            stream = iter(batches)
+            first = next((batch for batch in stream if batch.num_rows), None)
+            if first is None:
+                return self._move(site, cursor)
+            table = self._table() if self.exists() else self._create()
+            ordinal = (table.transaction_version("periop.sync") or 0) + 1
+            rows = (complete_rows(batch, site, ordinal) for batch in chain([first], stream))
+            self._commit(table, rows, site, replace(cursor, ordinal=ordinal))
+            return ordinal
+
+    def _move(self, site: str, cursor: Cursor) -> int:
+        """Commit a cursor without rows, unless it is the one that is there."""
+        ordinal, before = self.ordinal(), self.cursor(site)
+        moved = replace(cursor, ordinal=before.ordinal if before else ordinal)
+        if self.exists() and moved != before:
+            self._commit(self._table(), iter(()), site, moved, ordinal)
+        return ordinal
+
+    def patients(self, site: str) -> frozenset[str]:
+        """The ids of all patients whom anything of this site was ever about."""
+        found: set[str] = set()
+        for batch in self.rows(site, ["patient"]):
+            found.update(batch.column("patient").unique().to_pylist())
+        return frozenset(found - {None})
+
+    def _create(self) -> DeltaTable:
+        try:
+            return DeltaTable.create(self.path, SCHEMA, partition_by=list(PARTITION), configuration=CONFIGURATION)
+        except (DeltaError, OSError) as error:
+            raise LakeError(
+                f"no lake could be made at {self.path} ({type(error).__name__}): make it writable"
+            ) from error
+
+    def _commit(
+        self,
+        table: DeltaTable,
+        rows: Iterator[pa.RecordBatch],
+        site: str,
+        cursor: Cursor,
+        ordinal: int | None = None,
+    ) -> None:
+        properties = CommitProperties(
+            custom_metadata={"periop.cursor": asdict(cursor)},
+            app_transactions=[
+                Transaction("periop.sync", cursor.ordinal if ordinal is None else ordinal),
+                Transaction(f"periop.site.{site}", table.version() + 1),
+            ],
+            max_commit_retries=0,  # another writer would move the version that the transaction names
+        )
+        try:
+            table.create_write_transaction(
+                [*write_partitions(self.path, SCHEMA, rows)],
+                "append",
+                table.schema(),
+                list(PARTITION),
+                commit_properties=properties,
+            )
+        except CommitFailedError as error:
+            raise LakeError(
+                f"another process wrote to the lake at {self.path} meanwhile: run the sync again"
+            ) from error
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise LakeError(
+                f"nothing was stored in the lake at {self.path} ({type(error).__name__}): "
+                "check disk space and permissions"
+            ) from error
+
+    def files(self, resource_type: str | None = None) -> tuple[LakeFile, ...]:
+        """The Parquet files of the current snapshot, by site, type and path; () where there is no table."""
+        if not self.exists():
+            return ()
+        table = self._table()
+        found = pa.table(table.get_add_actions(flatten=True))
+        names = ("partition.site", "partition.resource_type", "path", "num_records")
+        rows = zip(*(found[name].to_pylist() for name in names), strict=True)
+        kept = (LakeFile(s, t, str(self.path.absolute() / p), n) for s, t, p, n in rows if resource_type in (None, t))
+        return tuple(sorted(kept, key=lambda file: (file.site, file.resource_type, file.path)))
+
+    def rows(self, site: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """These columns of all versions of one site, in bounded batches.
+
+        Columns of the partition come from the path.
+        """
+        stored = [name for name in columns if name not in ("site", "resource_type")]
+        own = [file for file in self.files() if file.site == site]  # now: a writer that pulls rows allows no look-up
+        return (batch for file in own for batch in self._read(file, stored))
+
+    def _read(self, file: LakeFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in pq.ParquetFile(file.path).iter_batches(columns=columns):
+                kind = pa.array([file.resource_type] * batch.num_rows, pa.string())
+                yield batch.append_column("resource_type", kind)
+        except (OSError, pa.ArrowException) as error:
+            raise LakeError(
+                f"a {file.resource_type} file of the lake at {self.path} cannot be read: {REPAIR}"
+            ) from error
+
+    def _table(self) -> DeltaTable:
+        try:
+            return DeltaTable(self.path)
+        except (DeltaError, OSError, ValueError) as error:
+            raise LakeError(f"the lake at {self.path} cannot be read ({type(error).__name__}): {REPAIR}") from error
+
+
+def complete_rows(batch: pa.RecordBatch, site: str, ordinal: int) -> pa.RecordBatch:
+    """Add the columns `site` and `sync`, in the order of SCHEMA."""
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    columns["site"] = pa.repeat(pa.scalar(site, pa.string()), batch.num_rows)
+    columns["sync"] = pa.repeat(pa.scalar(ordinal, pa.int64()), batch.num_rows)
+    return pa.record_batch([columns[field.name] for field in SCHEMA], schema=SCHEMA)

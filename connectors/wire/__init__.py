@@ -1,0 +1,1 @@
+"""Requests to one server: where they may go, how often, how long, how much."""

@@ -1,0 +1,1 @@
+"""FHIRPath -> Ibis expressions."""

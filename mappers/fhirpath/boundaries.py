@@ -1,0 +1,190 @@
+"""lowBoundary() and highBoundary(): the first and last value that a value of limited precision may stand for.
+
+Without an argument to the precision that the type has at most: a day, a millisecond, and for decimals as many digits
+as half a unit of the last one needs. With one, to so many digits: decimals downwards (upwards) to so many places, dates
+and times to so many digits of YYYYMMDDhhmmssfff or hhmmssfff. More digits than the type has give nothing.
+Source: FHIRPath,
+https://build.fhir.org/ig/HL7/FHIRPath/#lowboundaryprecision-integer-decimal--date--datetime--time
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from mappers.elements import DATES, INTEGERS, Element
+from mappers.fhirpath import decimals, quantities
+from mappers.fhirpath.collection import Collection, Scope, Values, bind, navigate, sql_type
+from mappers.fhirpath.syntax import Tree
+from mappers.shape import DECIMAL
+
+if TYPE_CHECKING:
+    from mappers.fhirpath.compiler import Compiler
+
+Args = tuple[Tree, ...]
+
+DAY = len("2024-01-31")
+EARLIEST, LATEST = "+14:00", "-12:00"  # the time zones in which a day begins first and ends last
+VALID_DATE = (
+    r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?$"
+)
+VALID_TIME = r"^[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)?$"
+PLAIN = r"^-?[0-9]+(\.[0-9]+)?$"
+# digits of a precision -> characters of the text
+DATE_DIGITS = {4: 4, 6: 7, 8: DAY}
+DATETIME_DIGITS = DATE_DIGITS | {10: 13, 12: 16, 14: 19, 17: 23}
+TIME_DIGITS = {2: 2, 4: 5, 6: 8, 9: 12}
+
+
+def low_boundary(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """The smallest value."""
+    return _boundary(compiler, base, _precision(compiler, args, focus, depth), depth, high=False)
+
+
+def high_boundary(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """The greatest value."""
+    return _boundary(compiler, base, _precision(compiler, args, focus, depth), depth, high=True)
+
+
+def _precision(compiler: Compiler, args: Args, focus: Collection, depth: int) -> int | None:
+    if not args:
+        return None
+    found = compiler.compile(args[0], focus, depth)
+    if found.type != "integer" or found.literal is None:
+        raise compiler.unsupported("a boundary to a precision that is no integer literal or constant")
+    return int(found.literal)
+
+
+def _boundary(compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool) -> Collection:
+    if base.type == "Period":
+        end = compiler.member(base, "end" if high else "start", depth)
+        return _boundary(compiler, end, precision, depth, high=high)
+    if quantities.is_quantity(base):
+        return _of_quantity(compiler, base, precision, depth, high=high)
+    if base.type == "decimal" or base.type in INTEGERS:
+        return _of_number(compiler, base, precision, depth, high=high)
+    if base.type not in DATES | {"time"}:
+        raise compiler.unsupported(f"a boundary of {base.type or 'the empty collection'}")
+    one = compiler.single(base, depth)
+
+    def make(values: Values) -> ir.Value:
+        text = one.make(values)
+        valid = text.re_search(VALID_TIME if base.type == "time" else VALID_DATE)
+        edge = {"date": _date, "time": _time}.get(base.type, _datetime)(text, high=high)
+        return ibis.cases((valid, edge))
+
+    found = Collection(base.type, False, make, navigates=one.navigates)
+    return found if precision is None else _cut(compiler, found, precision)
+
+
+def _cut(compiler: Compiler, found: Collection, precision: int) -> Collection:
+    """A date or time to so many digits; the zone stays where there is a time."""
+    known = {"date": DATE_DIGITS, "time": TIME_DIGITS}.get(found.type, DATETIME_DIGITS)
+    if precision > max(known) or precision < 0:
+        return _nothing(found.type)
+    if precision not in known:
+        digits = ", ".join(str(each) for each in known)
+        raise compiler.error(f"the precision of a {found.type} is one of {digits} digits, not {precision}")
+    size = known[precision]
+
+    def make(values: Values) -> ir.Value:
+        text = found.make(values)
+        zone = text.re_extract(r"(Z|[+-][0-9]{2}:[0-9]{2})$", 1) if size > DAY and found.type != "time" else ""
+        return text.substr(0, size).concat(zone)
+
+    return replace(found, make=make, navigates=False)
+
+
+def _nothing(type_name: str) -> Collection:
+    return Collection(type_name, False, lambda _values: ibis.null(sql_type(type_name)), navigates=True)
+
+
+def _of_quantity(compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool) -> Collection:
+    """The boundary of the value, in the same unit."""
+    one = compiler.single(base, depth)
+    value = compiler.member(one, "value", depth)
+    value = replace(value, literal=one.literal) if one.literal is not None else value
+    edge = _of_number(compiler, value, precision, depth, high=high)
+    unit = quantities.normal(compiler, one, depth)
+    return quantities.of_parts(edge, Collection("string", False, lambda values: _field(unit.make(values), "unit")))
+
+
+def _field(item: Any, name: str) -> ir.Value:
+    made: ir.Value = item[name]
+    return made
+
+
+def _of_number(compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool) -> Collection:
+    """Half a unit of the last digit. The digits are read as text, because 1.5 is less precise than 1.50."""
+    if precision is not None and not 0 <= precision <= DECIMAL.scale:
+        return _nothing("decimal")
+    digits = digits_of(compiler, base, depth)
+    if digits is None:
+        raise compiler.unsupported("a boundary of a decimal that is no element")
+
+    def make(values: Values) -> ir.Value:
+        exact = _half_away(digits.make(values), high=high)
+        if precision is None:
+            return exact
+        return bind(exact, Scope(depth, "boundary"), lambda value: _towards(value, precision, high=high))
+
+    return Collection("decimal", False, make, navigates=base.navigates)
+
+
+def digits_of(compiler: Compiler, base: Collection, depth: int) -> Collection | None:
+    """The digits of a number as they are written, as text; None of a decimal that is worked out."""
+    if base.literal is not None:
+        text = base.literal
+        return Collection("string", False, lambda _values: ibis.literal(text))
+    if base.type in INTEGERS:
+        one = compiler.single(base, depth)
+        return Collection("string", False, lambda values: one.make(values).cast(dt.string), navigates=one.navigates)
+    if base.home is None or base.home[0].shape is None:
+        return None
+    parent, element = base.home
+    assert parent.shape is not None  # noqa: S101
+    parent.shape.touch_digits(element.name, many=element.many)
+    return compiler.single(navigate(parent, Element(element.name, "string", element.many), None, depth), depth)
+
+
+def _half_away(text: Any, *, high: bool) -> ir.Value:
+    places = text.re_extract(r"^-?[0-9]+\.([0-9]+)$", 1).length()
+    half = ibis.literal("0.").concat(ibis.literal("0").repeat(places), "5").try_cast(DECIMAL)
+    value = text.try_cast(DECIMAL)
+    fits = value.abs() < decimals.decimal(decimals.RANGE)
+    return ibis.cases((text.re_search(PLAIN) & fits, (value + half if high else value - half).cast(DECIMAL)))
+
+
+def _towards(value: Any, places: int, *, high: bool) -> ir.Value:
+    """Downwards to so many places, or upwards."""
+    unit = decimals.decimal(f"{10**-places:.{places}f}" if places else "1")
+    cut = decimals.truncated_multiple(value, unit)
+    beyond = value > cut if high else value < cut
+    further = decimals.forced(cut + unit if high else cut - unit, DECIMAL)
+    return ibis.ifelse(beyond, further, cut)
+
+
+def _date(text: ir.Value, *, high: bool) -> ir.Value:
+    month = text.concat(ibis.cases((text.length() == len("2024"), "-12" if high else "-01"), else_=""))
+    if not high:
+        return ibis.cases((text.length() == DAY, text), else_=month.concat("-01"))
+    first = month.concat("-01").try_cast(dt.date)
+    last = (first + ibis.interval(months=1) - ibis.interval(days=1)).strftime("%Y-%m-%d")
+    return ibis.cases((text.length() == DAY, text), else_=last)
+
+
+def _datetime(text: ir.Value, *, high: bool) -> ir.Value:
+    zone = text.re_extract(r"(Z|[+-][0-9]{2}:[0-9]{2})$", 1).nullif("").fill_null(LATEST if high else EARLIEST)
+    clock = _time(text.re_extract(r"T([0-9:.]+)", 1), high=high)
+    day = _date(text, high=high).concat("T23:59:59.999" if high else "T00:00:00.000", LATEST if high else EARLIEST)
+    return ibis.cases((text.length() > DAY, text.substr(0, DAY).concat("T", clock, zone)), else_=day)
+
+
+def _time(text: ir.Value, *, high: bool) -> ir.Value:
+    """Digits that are missing from hh:mm:ss.fff are those of 23:59:59.999, or of 00:00:00.000."""
+    missing = ibis.literal("23:59:59.999" if high else "00:00:00.000")
+    return text.concat(missing.substr(text.length()))

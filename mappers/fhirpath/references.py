@@ -1,0 +1,28 @@
+"""Keys in references: what joins a resource to the one it refers to."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+from mappers.fhirpath.collection import negated
+
+REFERENCE = r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?{type}/([^/?#|]+)(?:/_history/[^/?#|]+)?$"
+ANY_TYPE = "[A-Z][A-Za-z]+"
+
+
+def reference_key(reference: ir.Value, type_name: str | None) -> ir.Value:
+    """The id in a literal reference to another resource: relative or absolute, with or without a version.
+
+    It equals the `id` of the resource, which is its key (getResourceKey). Other references have no key:
+    `#contained`, `urn:uuid:…`, by identifier or display only, conditional, or to another type than asked for.
+    """
+    pattern = REFERENCE.replace("{type}", type_name or ANY_TYPE)
+    key: ir.Value = reference.re_extract(pattern, 1).nullif("")
+    if type_name is None:
+        return key
+    # Nearly every reference is "Type/id": that needs no regular expression, and the rest of it only once.
+    rest = reference.substr(len(type_name) + 1)
+    marks = (rest.contains("/"), *(reference.contains(mark) for mark in "?#|"))
+    plain = reference.startswith(f"{type_name}/") & negated(ibis.or_(*marks))
+    return ibis.cases((plain, rest.nullif("")), else_=key)

@@ -1,0 +1,120 @@
+"""Types in FHIRPath: `ofType`, `is`, `as`, elements with a choice of types, resources inside a resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.types as ir
+
+from mappers.elements import Choice, is_subtype, is_type
+from mappers.fhirpath.collection import Collection, Scope, Values, densify, filter_items, length, map_items, negated
+from mappers.fhirpath.syntax import Literal, Member, Tree
+from mappers.shape import Shape, object_from_json
+
+if TYPE_CHECKING:
+    from mappers.fhirpath.compiler import Compiler
+
+SYSTEM_TYPES = {
+    name[0].upper() + name[1:]: name for name in ("boolean", "string", "integer", "decimal", "date", "dateTime", "time")
+}
+
+
+def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Collection:
+    """The items of `base` that are of the FHIR type `name`.
+
+    Raises:
+        ViewError: no such type, or one that the element never has.
+    """
+    name = _resolved(compiler, base, name)
+    if base.choice:
+        return _option(compiler, base, base.choice, name, depth)
+    if base.type == "Resource":
+        return _contained(base, name, depth)
+    if not base.type or is_subtype(base.type, name):
+        return base
+    if "|" in base.type or name == "BackboneElement":
+        raise compiler.unsupported(f"{name} as the type of one of {base.type.replace('|', ', ')}")
+    return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True)
+
+
+def _resolved(compiler: Compiler, base: Collection, name: str) -> str:
+    """The FHIR type of a name. A type of System is told of a literal only: an element has a FHIR type (N1, 5.5)."""
+    name = name.removeprefix("FHIR.")
+    system = name.removeprefix("System.")
+    if system in SYSTEM_TYPES and (system != name or not is_type(name)):
+        if base.literal is None and base.type:
+            raise compiler.unsupported(f"the type System.{system} of an element", "write the FHIR type")
+        return SYSTEM_TYPES[system]
+    if not is_type(name):
+        raise compiler.error(f"R4 has no type '{name}'")
+    return name
+
+
+def _option(compiler: Compiler, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
+    option = choice.options.get(name)
+    if option is None:
+        known = ", ".join(choice.options)
+        raise compiler.error(f"'{choice.name}' of {base.type} is never a {name}; it may be {known}")
+    return compiler.step(replace(base, choice=None), option, depth)
+
+
+def _contained(base: Collection, name: str, depth: int) -> Collection:
+    """Resources inside a resource are JSON text; those of the type are read with a shape of their own."""
+    shape = Shape()
+    shape.touch_primitive("resourceType", "code", many=False)
+    scope = Scope(depth)
+
+    def parsed(text: ir.Value) -> Any:
+        return object_from_json(text, shape)
+
+    def make(values: Values) -> ir.Value:
+        made = base.make(values)
+        if base.many:
+            return filter_items(map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name)
+        return ibis.cases((parsed(made)["resourceType"] == name, parsed(made)))
+
+    return Collection(name, base.many, make, shape, navigates=base.navigates)
+
+
+def is_empty(compiler: Compiler, base: Collection, depth: int) -> Callable[[Values], ir.Value]:
+    """Whether `base` has no item; of a choice, whether none of its options has one."""
+    if base.choice:
+        options = [is_empty(compiler, option, depth) for option in _options(compiler, base, depth)]
+        return lambda values: ibis.and_(*(option(values) for option in options))
+    dense = densify(base, depth)
+    if base.many:
+        return lambda values: length(dense.make(values)) == 0
+    return lambda values: dense.make(values).isnull()
+
+
+def _options(compiler: Compiler, base: Collection, depth: int) -> list[Collection]:
+    assert base.choice is not None  # noqa: S101
+    chosen = replace(base, choice=None)
+    return [compiler.step(chosen, option, depth) for option in base.choice.options.values()]
+
+
+def type_operator(compiler: Compiler, operator: str, base: Collection, name: str, depth: int) -> Collection:
+    """`base is name`, `base as name`"""
+    chosen = of_type(compiler, base, name, depth)
+    if operator == "as":
+        return chosen
+    nothing, something = is_empty(compiler, base, depth), is_empty(compiler, chosen, depth)
+    return Collection(
+        "boolean", False, lambda values: ibis.cases((negated(nothing(values)), negated(something(values))))
+    )
+
+
+def type_argument(compiler: Compiler, function: str, tree: Tree) -> str:
+    """The name of a type as a function's argument: `Quantity`, `FHIR.Quantity`, `'Quantity'`."""
+    match tree:
+        case Member(None, name):
+            return name
+        case Member(Member(None, namespace), name):
+            return f"{namespace}.{name}"
+        case Literal("string", name):
+            return name
+        case _:
+            raise compiler.error(f"{function}() takes the name of a type")
