@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from connectors.access.authenticators import Authenticator
     from connectors.check.findings import Diagnosis
     from connectors.wire.transport import Transport
-    from schedules.settings import BulkSite, SearchSite, Site
+    from schedules.site_settings import BulkSite, SearchSite, Site
 
 FROM_THE_COMMAND_LINE = Path("--url")
 ATTEMPTS = 2  # a person waits; a sync is more patient

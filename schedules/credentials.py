@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedules.errors import ConfigError
-from schedules.settings import ServerSite, Settings
+from schedules.settings import Settings
+from schedules.site_settings import ServerSite
 
 if TYPE_CHECKING:
     from connectors.access.keys import SigningKey

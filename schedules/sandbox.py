@@ -15,7 +15,8 @@ from rich.text import Text
 from schedules.check import settings_of
 from schedules.errors import ConfigError, Exit
 from schedules.session import Session
-from schedules.settings import BulkSite, SearchSite, Settings, load_settings
+from schedules.settings import Settings, load_settings
+from schedules.site_settings import BulkSite, SearchSite
 
 if TYPE_CHECKING:
     from connectors.sandbox import Sandbox

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from connectors.received import Source
     from connectors.search.source import CohortQuery, SearchSource
     from connectors.wire.transport import Timing, TransferLimits
-    from schedules.settings import BulkSite, FolderSite, Limits, SearchSite, ServerSite, Settings, Site
-    from schedules.settings import SmartAuth as SmartSettings
+    from schedules.settings import Limits, Settings
+    from schedules.site_settings import BulkSite, FolderSite, SearchSite, ServerSite, Site
+    from schedules.site_settings import SmartAuth as SmartSettings
 
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
 COHORT_VALUE_SET = "nsclc"

@@ -15,7 +15,8 @@ from schedules.errors import Exit, PeriopError
 from schedules.lock import holder_pid, is_held
 from schedules.publish import current_release
 from schedules.runs import Ledger, Run, read_ledger
-from schedules.settings import Settings, Site
+from schedules.settings import Settings
+from schedules.site_settings import Site
 
 STALE_AFTER = timedelta(hours=26)
 RUNS_SHOWN = 10

@@ -18,7 +18,8 @@ from connectors.wire.transport import Transport
 from mappers.study import Study, load_study
 from schedules.pipeline import Pipeline
 from schedules.sandbox import COHORT, read_cohort
-from schedules.settings import FolderSite, Settings, Site
+from schedules.settings import Settings
+from schedules.site_settings import FolderSite, Site
 
 ALNEO = Path(__file__).resolve().parents[1] / "fixtures" / "alneo"
 ANSWERS = ALNEO.parent / "alneo_answers.json"

@@ -17,7 +17,8 @@ from connectors.store.lake import Cursor, Lake
 from connectors.store.spool import as_batch
 from mappers.study import Study, load_study
 from schedules.pipeline import Pipeline
-from schedules.settings import FolderSite, Settings
+from schedules.settings import Settings
+from schedules.site_settings import FolderSite
 from schedules.stages import MapReport
 from tests.cohorts import KEY
 from tests.invented import Invented, eligible, operated

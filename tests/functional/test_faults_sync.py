@@ -20,7 +20,7 @@ from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
 from mappers.engine import DuckDBEngine
 from mappers.viewdefinition import ViewDefinition
-from schedules.settings import FolderSite
+from schedules.site_settings import FolderSite
 from schedules.tables import ViewStore
 from tests.cohorts import ALNEO, TABLES, run
 from tests.fhir_server import BASE, Features, ModelServer

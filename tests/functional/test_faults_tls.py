@@ -20,7 +20,8 @@ from connectors.wire.retrying import TransferLimits
 from connectors.wire.targets import address_of, pinned
 from connectors.wire.transport import Transport
 from schedules.credentials import encrypted
-from schedules.settings import SearchSite, Settings
+from schedules.settings import Settings
+from schedules.site_settings import SearchSite
 from schedules.sources import authenticator
 from tests.certificates import Certificates, make_certificates
 from tests.smart_servers import KEY, Answer, Clock, FhirServer, Http, TokenEndpoint, cohort, served

@@ -15,7 +15,8 @@ from mappers.errors import MappingError, ViewError
 from mappers.study import load_study
 from mappers.terminology import load_terminology
 from schedules.pipeline import Pipeline
-from schedules.settings import FolderSite, Settings
+from schedules.settings import Settings
+from schedules.site_settings import FolderSite
 from schedules.tables import SHIPPED_VIEWS, load_views
 from tests.cohorts import ALNEO, KEY, TABLES, Ran, run_folder
 

@@ -17,7 +17,7 @@ from connectors.report import Counts, Progress, SyncReport
 from connectors.store.lake import Lake
 from connectors.store.quarantine import Quarantine
 from connectors.sync import sync_site
-from schedules.settings import BulkSite, SearchSite
+from schedules.site_settings import BulkSite, SearchSite
 from schedules.sources import TYPES
 from tests.cohorts import ALNEO, TABLES, Ran, put_alneo, run
 from tests.integration.conftest import running_hapi

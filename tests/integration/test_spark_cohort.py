@@ -15,7 +15,8 @@ from mappers.engine import Engine
 from mappers.study import load_study
 from schedules.mapping import MapStage
 from schedules.pipeline import Pipeline
-from schedules.settings import FolderSite, Settings
+from schedules.settings import Settings
+from schedules.site_settings import FolderSite
 from schedules.stages import MapReport
 from tests.cohorts import ALNEO, KEY, TABLES
 from tests.engines import ENGINES, started

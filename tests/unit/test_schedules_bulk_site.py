@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.bulk.source import BulkSource
-from schedules.settings import BulkSite, Limits, Settings
+from schedules.settings import Limits, Settings
+from schedules.site_settings import BulkSite
 from schedules.sources import TYPES, source
 
 URL = "https://fhir.hospital.example/r4"

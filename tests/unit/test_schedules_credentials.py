@@ -23,7 +23,8 @@ from schedules.credentials import (
     trusted,
 )
 from schedules.errors import ConfigError
-from schedules.settings import SearchSite, Settings
+from schedules.settings import Settings
+from schedules.site_settings import SearchSite
 from tests.certificates import Certificates, make_certificates
 from tests.smart_servers import KEY
 

@@ -15,7 +15,8 @@ from connectors.access.keys import private_jwk
 from connectors.access.smart import SmartAuth
 from connectors.search.source import SearchSource
 from schedules.errors import ConfigError
-from schedules.settings import SearchSite, Settings
+from schedules.settings import Settings
+from schedules.site_settings import SearchSite
 from schedules.sources import TYPES, authenticator, search_source
 from tests.smart_servers import KEY
 
