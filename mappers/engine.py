@@ -19,6 +19,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from mappers import duckdb_sql  # noqa: F401  its writers are put into Ibis
 from mappers.errors import CardinalityError, MappingError
 from mappers.fhirpath.comparison import SEVERAL
 

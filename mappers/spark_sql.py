@@ -22,6 +22,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.base import NULL
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 
+from mappers.duckdb_sql import visit_is_null, visit_not_null
 from mappers.spark_json import read_json
 
 FHIR_TIME = (
@@ -66,6 +67,9 @@ class SparkCompiler(PySparkCompiler):  # type: ignore[misc]  # Ibis is untyped
         item = sg.to_identifier("flat_item", quoted=self.quoted)
         present = sge.Lambda(this=item.is_(sg.not_(NULL)), expressions=[item])
         return self.f.anon.flatten(self.f.anon.filter(arg, present))
+
+    visit_IsNull = visit_is_null
+    visit_NotNull = visit_not_null
 
     def visit_ArrayStringJoin(self, _op: Any, *, arg: Any, sep: Any) -> Any:
         return self.if_(self.f.anon.size(arg) > 0, self.f.anon.array_join(arg, sep), NULL)

@@ -22,6 +22,7 @@ from mappers.elements import PRIMITIVES, Choice, is_element, is_type
 from mappers.errors import UnsupportedError
 from mappers.fhirpath.collection import Collection, Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.compiler import Compiler
+from mappers.fhirpath.fold import fold
 from mappers.fhirpath.functions import call
 from mappers.fhirpath.syntax import (
     Binary,
@@ -34,7 +35,6 @@ from mappers.fhirpath.syntax import (
     Variable,
     parse,
 )
-from mappers.fold import fold
 from mappers.shape import Shape, object_from_json
 
 STRING = r'"(\\.|[^"\\])*"'  # in JSON

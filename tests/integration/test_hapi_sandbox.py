@@ -16,6 +16,7 @@ from schedules.cli import main
 from schedules.sandbox import COHORT
 from schedules.session import Session
 from tests.cohorts import ALNEO
+from tests.integration.conftest import running_hapi
 
 pytestmark = pytest.mark.hapi
 
@@ -31,6 +32,13 @@ sandbox = true
 [disclosure]
 min_cell = 0
 """
+
+
+@pytest.fixture(scope="module")
+def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this module's own: what other tests leave on theirs may refer to the cohort."""
+    with running_hapi(tmp_path_factory.mktemp("hapi")) as base:
+        yield base
 
 
 @pytest.fixture(scope="module")

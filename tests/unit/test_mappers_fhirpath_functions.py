@@ -51,6 +51,11 @@ Table = dict[str, list[Any]]
 
 EXISTENCE: Table = {  # 5.1
     "name.exists()": [True],
+    "active.not().empty()": [False],
+    "active.not().exists()": [True],
+    "multipleBirth.ofType(boolean).not().empty()": [True],
+    "multipleBirth.ofType(boolean).not().exists()": [False],
+    "name[1].empty().empty()": [False],
     "name.exists(use = 'old')": [False],
     "name.all(given.exists())": [True],
     "name.all(family.exists())": [False],

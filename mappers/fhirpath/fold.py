@@ -1,4 +1,4 @@
-"""A fold over an array, which Ibis 12 does not have: an operation of our own, and how the engine writes it.
+"""A fold over an array, which Ibis 12 does not have: an operation of our own, which each engine writes.
 
 Folds stay inside a row and inside a lambda, where DuckDB takes no subquery, so a recursive query cannot stand
 in for them. DuckDB's name for a fold is `list_reduce`, Spark's is `aggregate`.
@@ -13,8 +13,6 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.rules as rlz
 import ibis.expr.types as ir
-import sqlglot.expressions as sge
-from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from ibis.common.annotations import attribute
 
 from mappers.fhirpath.collection import Scope
@@ -46,10 +44,3 @@ def fold(array: ir.Value, start: ir.Value, scope: Scope, step: Callable[[Any, An
     item = ops.Argument(name=f"{scope.name}_item", shape=node.shape, dtype=array.type().value_type)
     body = step(accumulator.to_expr(), item.to_expr()).cast(start.type())
     return Fold(array, start=start, body=body, accumulator=accumulator, item=item).to_expr()
-
-
-def _visit_fold(compiler: Any, _op: Fold, *, arg: Any, start: Any, body: Any, accumulator: Any, item: Any) -> Any:
-    return compiler.f.list_reduce(arg, sge.Lambda(this=body, expressions=[accumulator, item]), start)
-
-
-DuckDBCompiler.visit_Fold = _visit_fold  # Ibis finds the writer of an operation by this name

@@ -1,0 +1,38 @@
+"""The SQL of DuckDB: what Ibis 12 does not write for it, or writes with another meaning.
+
+Ibis finds the writer of an operation by its name, `visit_<Operation>`. `mappers.spark_sql` does the same for Spark.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlglot.expressions as sge
+from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
+
+from mappers.fhirpath.fold import Fold
+
+
+def _visit_fold(compiler: Any, _op: Fold, *, arg: Any, start: Any, body: Any, accumulator: Any, item: Any) -> Any:
+    return compiler.f.list_reduce(arg, sge.Lambda(this=body, expressions=[accumulator, item]), start)
+
+
+def visit_is_null(_compiler: Any, _op: Any, *, arg: Any) -> Any:
+    """`x IS NULL` with brackets round what is no plain value: Ibis writes `NOT x IS NULL` for the null of `NOT x`."""
+    return bracketed(arg).is_(sge.Null())
+
+
+def visit_not_null(_compiler: Any, _op: Any, *, arg: Any) -> Any:
+    """As `visit_is_null`."""
+    return bracketed(arg).is_(sge.Not(this=sge.Null()))
+
+
+def bracketed(arg: Any) -> Any:
+    """An operator in brackets."""
+    operator = isinstance(arg, (sge.Unary, sge.Binary, sge.Predicate)) and not isinstance(arg, (sge.Paren, sge.Dot))
+    return sge.Paren(this=arg) if operator else arg
+
+
+DuckDBCompiler.visit_Fold = _visit_fold
+DuckDBCompiler.visit_IsNull = visit_is_null
+DuckDBCompiler.visit_NotNull = visit_not_null
