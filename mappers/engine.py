@@ -66,8 +66,11 @@ class Engine(Protocol):
     def compile(self, table: ir.Table) -> str:
         """The SQL of an expression."""
 
-    def fill(self, name: str, sql: str) -> ir.Table:
+    def fill(self, name: str, sql: str) -> None:
         """Run SQL once into a temporary table, replacing it; to read it is cheap."""
+
+    def table(self, name: str) -> ir.Table:
+        """What has this name: a temporary table, a named expression, or a small table."""
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
         """Stream the result of SQL in batches of about `rows` rows."""
@@ -178,9 +181,12 @@ class DuckDBEngine:
         """The SQL of an expression."""
         return str(self.con.compile(table))
 
-    def fill(self, name: str, sql: str) -> ir.Table:
+    def fill(self, name: str, sql: str) -> None:
         """Run SQL once into a temporary table, replacing it."""
         self.con.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {sql}')
+
+    def table(self, name: str) -> ir.Table:
+        """What has this name."""
         return self.con.table(name)
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:

@@ -146,7 +146,11 @@ class SparkEngine:
         """The SQL of an expression. Its columns have the types of the expression, which Spark may see otherwise."""
         return _with_types(str(self.con.compile(table)), table)
 
-    def fill(self, name: str, sql: str) -> ir.Table:
+    def table(self, name: str) -> ir.Table:
+        """What has this name."""
+        return self.con.table(name)
+
+    def fill(self, name: str, sql: str) -> None:
         """Run SQL once into Parquet files under this name, replacing what had it."""
         replaced = self._filled.get(name)
         self._filled[name] = self._written(sql)
@@ -154,7 +158,6 @@ class SparkEngine:
         table.createOrReplaceTempView(name)
         if replaced is not None:
             shutil.rmtree(replaced)
-        return self.con.table(name)
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
         """Run SQL into Parquet files, then stream them in batches of at most `rows` rows, in the order of the result.

@@ -102,10 +102,12 @@ def offer_everybody(engine: Engine, views: Views, terminology: Terminology) -> N
 def offer_patients(engine: Engine, views: Views, terminology: Terminology, patients: ir.Table) -> None:
     """Make the rows of some patients (site, patient) what a program reads, once in the life of an engine."""
     _offer(engine, views, terminology)
-    touched = engine.fill("touched", engine.compile(patients))
+    engine.fill("touched", engine.compile(patients))
+    touched = engine.table("touched")
     own: dict[str, ir.Table] = {}
     for name in VIEWS:
-        own[name] = engine.fill(f"current_{name}", engine.compile(of_patients(views, name, touched, own)))
+        engine.fill(f"current_{name}", engine.compile(of_patients(views, name, touched, own)))
+        own[name] = engine.table(f"current_{name}")
 
 
 def _offer(engine: Engine, views: Views, terminology: Terminology) -> None:

@@ -150,18 +150,18 @@ class ViewStore:
     def current(self, lake: Lake, sites: Sequence[str]) -> dict[str, ir.Table]:
         """The current rows of every view that came from `sites`, without the version columns. After `refresh`."""
         snapshot = self.seen(lake)
-        old = {
-            resource_type: self._engine.fill(
-                f"superseded_{resource_type}",
-                self._engine.compile(self._superseded(resource_type, snapshot).rows(self._engine)),
-            )
-            for resource_type in sorted({view.resource for view in self._views.values()})
-        }
+        types = sorted({view.resource for view in self._views.values()})
+        old = {resource_type: self._old_versions(resource_type, snapshot) for resource_type in types}
         tables = {}
         for name, view in self._views.items():
             rows = self._table(name, snapshot).rows(self._engine).filter(_["site"].isin(list(sites)))
             tables[name] = rows.anti_join(old[view.resource], list(VERSION)).drop("version_id", "sync")
         return tables
+
+    def _old_versions(self, resource_type: str, lake: Snapshot) -> ir.Table:
+        name = f"superseded_{resource_type}"
+        self._engine.fill(name, self._engine.compile(self._superseded(resource_type, lake).rows(self._engine)))
+        return self._engine.table(name)
 
     def touched(self, lake: Lake, since: int) -> ir.Table:
         """(site, patient) of everybody of whom a sync after `since` brought something. After `refresh`.

@@ -55,12 +55,13 @@ def test_a_filled_table_is_replaced_and_keeps_types(engine: Engine) -> None:
     rows = pa.table({"n": pa.array([2, 1, None], pa.int64()), "d": pa.array([Decimal("1.50"), None, None])})
     table = engine.register("given", rows)
     typed = table.mutate(length=ibis.literal("abc").length(), items=ibis.array([table["n"]]))
-    filled = engine.fill("filled", engine.compile(typed.order_by(typed["n"].desc())))
-    found = engine.arrow(engine.compile(filled.order_by("n")))
+    engine.fill("filled", engine.compile(typed.order_by(typed["n"].desc())))
+    found = engine.arrow(engine.compile(engine.table("filled").order_by("n")))
     assert found["n"].to_pylist() == [1, 2, None]
     assert found["d"].to_pylist() == [None, Decimal("1.50"), None]
     assert found.schema.field("length").type == pa.int32()  # what Ibis says of a length
-    assert engine.arrow(engine.compile(engine.fill("filled", "SELECT 'x' AS other")))["other"].to_pylist() == ["x"]
+    engine.fill("filled", "SELECT 'x' AS other")
+    assert engine.arrow(engine.compile(engine.table("filled")))["other"].to_pylist() == ["x"]
 
 
 def test_a_result_comes_in_its_order_and_in_batches(engine: Engine) -> None:
