@@ -137,20 +137,20 @@ BIG_PAGE = json.dumps(
 ).encode()
 ZIPPED = {"Content-Encoding": "gzip"}
 WIRES = {
-    "length": (http(BIG_PAGE), 1),
-    "no length": (http(BIG_PAGE, length=False), 5),
-    "chunked": (http(chunked(BIG_PAGE), headers={"Transfer-Encoding": "chunked"}), 5),
-    "gzip": (http(gzip.compress(BIG_PAGE), headers=ZIPPED), 1),
-    "gzip without length": (http(gzip.compress(BIG_PAGE), headers=ZIPPED, length=False), 1),
-    "gzip chunked": (http(chunked(gzip.compress(BIG_PAGE), 500), headers={"Transfer-Encoding": "chunked"} | ZIPPED), 1),
+    "length": http(BIG_PAGE),
+    "no length": http(BIG_PAGE, length=False),
+    "chunked": http(chunked(BIG_PAGE), headers={"Transfer-Encoding": "chunked"}),
+    "gzip": http(gzip.compress(BIG_PAGE), headers=ZIPPED),
+    "gzip without length": http(gzip.compress(BIG_PAGE), headers=ZIPPED, length=False),
+    "gzip chunked": http(chunked(gzip.compress(BIG_PAGE), 500), headers={"Transfer-Encoding": "chunked"} | ZIPPED),
 }
 
 
 @pytest.mark.parametrize("kind", WIRES)
 def test_fault_2_a_page_that_is_cut_at_any_byte_is_never_taken_for_whole(kind: str) -> None:
     assert 16_000 < len(BIG_PAGE) < 16_800
-    whole, step = WIRES[kind]
-    tried = range(0, len(whole), step)
+    whole = WIRES[kind]
+    tried = range(len(whole))
     cuts = iter(tried)
     with (
         RawServer(lambda _: whole[: next(cuts, len(whole))], threads=False) as server,
