@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).with_name("streaming_server.py")
 MEMORY_TARGET = 400e6
-FLAT = 1.15  # of the memory at the first tenth
+FLAT = 1.1  # of the memory at the first tenth
 NIGHT_TARGET = 2.0
 
 

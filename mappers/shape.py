@@ -112,7 +112,7 @@ def object_from_json(text: Any, shape: Shape) -> ir.Value:
 def is_structured(text: Any) -> ir.BooleanValue:
     """Whether the text of a primitive is JSON: DuckDB reads an object or array that stands in its place as its text."""
     valid = ibis.udf.scalar.builtin(name="json_valid", signature=((dt.string,), dt.boolean))(_json_valid)
-    made: ir.BooleanValue = (text.startswith("{") | text.startswith("[")) & valid(text)
+    made: ir.BooleanValue = text.ascii_str().isin([ord("{"), ord("[")]) & valid(text)
     return made
 
 

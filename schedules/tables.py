@@ -91,12 +91,12 @@ class ViewStore:
         self._views = views
         self._compiled = compiled or {name: compiled_view(engine, view) for name, view in views.items()}
         self._seen: Snapshot | None = None
+        self._modified: dict[tuple[str, int], bool] = {}
 
     def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
         self._seen = snapshot = Snapshot.of(lake)
-        for resource_type in sorted({view.resource for view in self._views.values()}):
-            self._refresh_superseded(resource_type, snapshot)
+        self._modified = {}
         reports = []
         for name in self._views:
             report = self._refresh_view(name, snapshot)
@@ -113,13 +113,19 @@ class ViewStore:
         built = table.built_to(lake.ordinal)
         written = 0
         if built is None or built < lake.ordinal:
-            rows = lake.rows(self._engine, self._views[name].resource)
-            self._engine.view(
-                RESOURCES, rows.filter(_["sync"] > (built or 0), ~_["deleted"], ~_["resource"].contains(MODIFIER))
-            )
+            self._engine.view(RESOURCES, self._usable(self._views[name].resource, built or 0, lake))
             written = table.append(self._engine.reader(self._compiled[name], BATCH), lake.ordinal)
         table.forget_others()
         return ViewReport(name, written, built is None)
+
+    def _usable(self, resource_type: str, since: int, lake: Snapshot) -> ir.Table:
+        """The rows of the syncs after `since` that a view may be made of."""
+        rows = lake.rows(self._engine, resource_type).filter(_["sync"] > since, ~_["deleted"])
+        modified = _["resource"].contains(MODIFIER)
+        if (resource_type, since) not in self._modified:  # to look is cheaper than to filter for every view
+            found = self._engine.arrow(self._engine.compile(rows.filter(modified).select("sync").limit(1)))
+            self._modified[resource_type, since] = found.num_rows > 0
+        return rows.filter(~modified) if self._modified[resource_type, since] else rows
 
     def _refresh_superseded(self, resource_type: str, lake: Snapshot) -> None:
         table = self._superseded(resource_type, lake)
@@ -151,6 +157,8 @@ class ViewStore:
         """The current rows of every view that came from `sites`, without the version columns. After `refresh`."""
         snapshot = self.seen(lake)
         types = sorted({view.resource for view in self._views.values()})
+        for resource_type in types:
+            self._refresh_superseded(resource_type, snapshot)
         old = {resource_type: self._old_versions(resource_type, snapshot) for resource_type in types}
         tables = {}
         for name, view in self._views.items():

@@ -7,11 +7,7 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."id", '{')
-        OR STARTS_WITH("t2"."_resource"."id", '[')
-      )
-      AND JSON_VALID("t2"."_resource"."id")
+      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
@@ -78,23 +74,15 @@ FROM (
       )
     END AS "patient",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."actuality", '{')
-        OR STARTS_WITH("t2"."_resource"."actuality", '[')
-      )
+      WHEN ASCII("t2"."_resource"."actuality") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."actuality")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."actuality"
     END AS "actuality",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."event"
-        )."text", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."event"
-        )."text", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."event"
+      )."text") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."event"
       )."text")
@@ -104,28 +92,19 @@ FROM (
       )."text"
     END AS "term",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."date", '{')
-        OR STARTS_WITH("t2"."_resource"."date", '[')
-      )
+      WHEN ASCII("t2"."_resource"."date") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."date")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."date"
     END AS "date",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."detected", '{')
-        OR STARTS_WITH("t2"."_resource"."detected", '[')
-      )
+      WHEN ASCII("t2"."_resource"."detected") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."detected")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."detected"
     END AS "detected",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."recordedDate", '{')
-        OR STARTS_WITH("t2"."_resource"."recordedDate", '[')
-      )
+      WHEN ASCII("t2"."_resource"."recordedDate") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."recordedDate")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."recordedDate"

@@ -22,11 +22,7 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN (
-          STARTS_WITH("t2"."_resource"."id", '{')
-          OR STARTS_WITH("t2"."_resource"."id", '[')
-        )
-        AND JSON_VALID("t2"."_resource"."id")
+        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
@@ -40,14 +36,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -56,14 +47,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -84,14 +70,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -100,14 +81,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -145,14 +121,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -161,14 +132,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -207,14 +173,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -223,14 +184,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -269,14 +225,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -285,14 +236,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -313,14 +259,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -329,14 +270,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -363,14 +299,9 @@ FROM (
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
                       LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': CASE
-                        WHEN (
-                          STARTS_WITH((
-                            __ibis_param_row0__
-                          )."system", '{')
-                          OR STARTS_WITH((
-                            __ibis_param_row0__
-                          )."system", '[')
-                        )
+                        WHEN ASCII((
+                          __ibis_param_row0__
+                        )."system") IN (123, 91)
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."system")
@@ -379,14 +310,9 @@ FROM (
                           __ibis_param_row0__
                         )."system"
                       END, 'code': CASE
-                        WHEN (
-                          STARTS_WITH((
-                            __ibis_param_row0__
-                          )."code", '{')
-                          OR STARTS_WITH((
-                            __ibis_param_row0__
-                          )."code", '[')
-                        )
+                        WHEN ASCII((
+                          __ibis_param_row0__
+                        )."code") IN (123, 91)
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."code")
@@ -407,14 +333,9 @@ FROM (
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
                       LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': CASE
-                        WHEN (
-                          STARTS_WITH((
-                            __ibis_param_row0__
-                          )."system", '{')
-                          OR STARTS_WITH((
-                            __ibis_param_row0__
-                          )."system", '[')
-                        )
+                        WHEN ASCII((
+                          __ibis_param_row0__
+                        )."system") IN (123, 91)
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."system")
@@ -423,14 +344,9 @@ FROM (
                           __ibis_param_row0__
                         )."system"
                       END, 'code': CASE
-                        WHEN (
-                          STARTS_WITH((
-                            __ibis_param_row0__
-                          )."code", '{')
-                          OR STARTS_WITH((
-                            __ibis_param_row0__
-                          )."code", '[')
-                        )
+                        WHEN ASCII((
+                          __ibis_param_row0__
+                        )."code") IN (123, 91)
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."code")
@@ -469,14 +385,9 @@ FROM (
                       LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                     ),
                     LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': CASE
-                      WHEN (
-                        STARTS_WITH((
-                          __ibis_param_row0__
-                        )."system", '{')
-                        OR STARTS_WITH((
-                          __ibis_param_row0__
-                        )."system", '[')
-                      )
+                      WHEN ASCII((
+                        __ibis_param_row0__
+                      )."system") IN (123, 91)
                       AND JSON_VALID((
                         __ibis_param_row0__
                       )."system")
@@ -485,14 +396,9 @@ FROM (
                         __ibis_param_row0__
                       )."system"
                     END, 'code': CASE
-                      WHEN (
-                        STARTS_WITH((
-                          __ibis_param_row0__
-                        )."code", '{')
-                        OR STARTS_WITH((
-                          __ibis_param_row0__
-                        )."code", '[')
-                      )
+                      WHEN ASCII((
+                        __ibis_param_row0__
+                      )."code") IN (123, 91)
                       AND JSON_VALID((
                         __ibis_param_row0__
                       )."code")
@@ -532,14 +438,9 @@ FROM (
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
                   LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-                    WHEN (
-                      STARTS_WITH((
-                        __ibis_param_row0__
-                      )."system", '{')
-                      OR STARTS_WITH((
-                        __ibis_param_row0__
-                      )."system", '[')
-                    )
+                    WHEN ASCII((
+                      __ibis_param_row0__
+                    )."system") IN (123, 91)
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."system")
@@ -548,14 +449,9 @@ FROM (
                       __ibis_param_row0__
                     )."system"
                   END, 'code': CASE
-                    WHEN (
-                      STARTS_WITH((
-                        __ibis_param_row0__
-                      )."code", '{')
-                      OR STARTS_WITH((
-                        __ibis_param_row0__
-                      )."code", '[')
-                    )
+                    WHEN ASCII((
+                      __ibis_param_row0__
+                    )."code") IN (123, 91)
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."code")
@@ -595,14 +491,9 @@ FROM (
                   LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                 ),
                 LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-                  WHEN (
-                    STARTS_WITH((
-                      __ibis_param_row0__
-                    )."system", '{')
-                    OR STARTS_WITH((
-                      __ibis_param_row0__
-                    )."system", '[')
-                  )
+                  WHEN ASCII((
+                    __ibis_param_row0__
+                  )."system") IN (123, 91)
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."system")
@@ -611,14 +502,9 @@ FROM (
                     __ibis_param_row0__
                   )."system"
                 END, 'code': CASE
-                  WHEN (
-                    STARTS_WITH((
-                      __ibis_param_row0__
-                    )."code", '{')
-                    OR STARTS_WITH((
-                      __ibis_param_row0__
-                    )."code", '[')
-                  )
+                  WHEN ASCII((
+                    __ibis_param_row0__
+                  )."code") IN (123, 91)
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."code")
@@ -640,14 +526,9 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."system") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -656,14 +537,9 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."code") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")

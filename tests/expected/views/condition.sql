@@ -7,11 +7,7 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."id", '{')
-        OR STARTS_WITH("t2"."_resource"."id", '[')
-      )
-      AND JSON_VALID("t2"."_resource"."id")
+      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
@@ -106,23 +102,15 @@ FROM (
       1
     ) AS "verification_status",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."onsetDateTime", '{')
-        OR STARTS_WITH("t2"."_resource"."onsetDateTime", '[')
-      )
+      WHEN ASCII("t2"."_resource"."onsetDateTime") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."onsetDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."onsetDateTime"
     END AS "onset",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."onsetPeriod"
-        )."start", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."onsetPeriod"
-        )."start", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."onsetPeriod"
+      )."start") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."onsetPeriod"
       )."start")
@@ -132,10 +120,7 @@ FROM (
       )."start"
     END AS "onset_start",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."recordedDate", '{')
-        OR STARTS_WITH("t2"."_resource"."recordedDate", '[')
-      )
+      WHEN ASCII("t2"."_resource"."recordedDate") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."recordedDate")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."recordedDate"

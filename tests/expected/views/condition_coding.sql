@@ -22,11 +22,7 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN (
-          STARTS_WITH("t2"."_resource"."id", '{')
-          OR STARTS_WITH("t2"."_resource"."id", '[')
-        )
-        AND JSON_VALID("t2"."_resource"."id")
+        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
@@ -40,14 +36,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -56,14 +47,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -94,14 +80,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'stage', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -110,14 +91,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -140,14 +116,9 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."system") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -156,14 +127,9 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."code") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")
@@ -194,14 +160,9 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'stage', 'system': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."system") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -210,14 +171,9 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."code") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")

@@ -7,11 +7,7 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."id", '{')
-        OR STARTS_WITH("t2"."_resource"."id", '[')
-      )
-      AND JSON_VALID("t2"."_resource"."id")
+      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
@@ -78,32 +74,21 @@ FROM (
       )
     END AS "patient",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."status", '{')
-        OR STARTS_WITH("t2"."_resource"."status", '[')
-      )
+      WHEN ASCII("t2"."_resource"."status") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."status")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."status"
     END AS "status",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."effectiveDateTime", '{')
-        OR STARTS_WITH("t2"."_resource"."effectiveDateTime", '[')
-      )
+      WHEN ASCII("t2"."_resource"."effectiveDateTime") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."effectiveDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."effectiveDateTime"
     END AS "effective",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."effectivePeriod"
-        )."start", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."effectivePeriod"
-        )."start", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."effectivePeriod"
+      )."start") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."effectivePeriod"
       )."start")
@@ -113,14 +98,9 @@ FROM (
       )."start"
     END AS "start",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."effectivePeriod"
-        )."end", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."effectivePeriod"
-        )."end", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."effectivePeriod"
+      )."end") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."effectivePeriod"
       )."end")

@@ -7,11 +7,7 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."id", '{')
-        OR STARTS_WITH("t2"."_resource"."id", '[')
-      )
-      AND JSON_VALID("t2"."_resource"."id")
+      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
@@ -78,32 +74,21 @@ FROM (
       )
     END AS "patient",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."status", '{')
-        OR STARTS_WITH("t2"."_resource"."status", '[')
-      )
+      WHEN ASCII("t2"."_resource"."status") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."status")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."status"
     END AS "status",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."effectiveDateTime", '{')
-        OR STARTS_WITH("t2"."_resource"."effectiveDateTime", '[')
-      )
+      WHEN ASCII("t2"."_resource"."effectiveDateTime") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."effectiveDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."effectiveDateTime"
     END AS "effective",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."effectivePeriod"
-        )."start", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."effectivePeriod"
-        )."start", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."effectivePeriod"
+      )."start") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."effectivePeriod"
       )."start")
@@ -113,10 +98,7 @@ FROM (
       )."start"
     END AS "effective_start",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."effectiveInstant", '{')
-        OR STARTS_WITH("t2"."_resource"."effectiveInstant", '[')
-      )
+      WHEN ASCII("t2"."_resource"."effectiveInstant") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."effectiveInstant")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."effectiveInstant"
@@ -125,14 +107,9 @@ FROM (
       "t2"."_resource"."valueQuantity"
     )."value" AS DECIMAL(38, 18)) AS "value_quantity",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."valueQuantity"
-        )."comparator", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."valueQuantity"
-        )."comparator", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."valueQuantity"
+      )."comparator") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."valueQuantity"
       )."comparator")
@@ -142,14 +119,9 @@ FROM (
       )."comparator"
     END AS "value_comparator",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."valueQuantity"
-        )."code", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."valueQuantity"
-        )."code", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."valueQuantity"
+      )."code") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."valueQuantity"
       )."code")
@@ -164,10 +136,7 @@ FROM (
       ELSE NULL
     END AS "value_integer",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."valueString", '{')
-        OR STARTS_WITH("t2"."_resource"."valueString", '[')
-      )
+      WHEN ASCII("t2"."_resource"."valueString") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."valueString")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."valueString"

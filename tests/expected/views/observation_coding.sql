@@ -22,11 +22,7 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN (
-          STARTS_WITH("t2"."_resource"."id", '{')
-          OR STARTS_WITH("t2"."_resource"."id", '[')
-        )
-        AND JSON_VALID("t2"."_resource"."id")
+        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
@@ -40,14 +36,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -56,14 +47,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -84,14 +70,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -100,14 +81,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -128,14 +104,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -144,14 +115,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -182,14 +148,9 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."system", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."system") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -198,14 +159,9 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN (
-                STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '{')
-                OR STARTS_WITH((
-                  __ibis_param_row0__
-                )."code", '[')
-              )
+              WHEN ASCII((
+                __ibis_param_row0__
+              )."code") IN (123, 91)
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -230,14 +186,9 @@ FROM (
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
                   LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-                    WHEN (
-                      STARTS_WITH((
-                        __ibis_param_row0__
-                      )."system", '{')
-                      OR STARTS_WITH((
-                        __ibis_param_row0__
-                      )."system", '[')
-                    )
+                    WHEN ASCII((
+                      __ibis_param_row0__
+                    )."system") IN (123, 91)
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."system")
@@ -246,14 +197,9 @@ FROM (
                       __ibis_param_row0__
                     )."system"
                   END, 'code': CASE
-                    WHEN (
-                      STARTS_WITH((
-                        __ibis_param_row0__
-                      )."code", '{')
-                      OR STARTS_WITH((
-                        __ibis_param_row0__
-                      )."code", '[')
-                    )
+                    WHEN ASCII((
+                      __ibis_param_row0__
+                    )."code") IN (123, 91)
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."code")
@@ -274,14 +220,9 @@ FROM (
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
                   LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
-                    WHEN (
-                      STARTS_WITH((
-                        __ibis_param_row0__
-                      )."system", '{')
-                      OR STARTS_WITH((
-                        __ibis_param_row0__
-                      )."system", '[')
-                    )
+                    WHEN ASCII((
+                      __ibis_param_row0__
+                    )."system") IN (123, 91)
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."system")
@@ -290,14 +231,9 @@ FROM (
                       __ibis_param_row0__
                     )."system"
                   END, 'code': CASE
-                    WHEN (
-                      STARTS_WITH((
-                        __ibis_param_row0__
-                      )."code", '{')
-                      OR STARTS_WITH((
-                        __ibis_param_row0__
-                      )."code", '[')
-                    )
+                    WHEN ASCII((
+                      __ibis_param_row0__
+                    )."code") IN (123, 91)
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."code")
@@ -319,14 +255,9 @@ FROM (
                   LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                 ),
                 LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
-                  WHEN (
-                    STARTS_WITH((
-                      __ibis_param_row0__
-                    )."system", '{')
-                    OR STARTS_WITH((
-                      __ibis_param_row0__
-                    )."system", '[')
-                  )
+                  WHEN ASCII((
+                    __ibis_param_row0__
+                  )."system") IN (123, 91)
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."system")
@@ -335,14 +266,9 @@ FROM (
                     __ibis_param_row0__
                   )."system"
                 END, 'code': CASE
-                  WHEN (
-                    STARTS_WITH((
-                      __ibis_param_row0__
-                    )."code", '{')
-                    OR STARTS_WITH((
-                      __ibis_param_row0__
-                    )."code", '[')
-                  )
+                  WHEN ASCII((
+                    __ibis_param_row0__
+                  )."code") IN (123, 91)
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."code")
@@ -374,14 +300,9 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."system", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."system") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -390,14 +311,9 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN (
-                  STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '{')
-                  OR STARTS_WITH((
-                    __ibis_param_row0__
-                  )."code", '[')
-                )
+                WHEN ASCII((
+                  __ibis_param_row0__
+                )."code") IN (123, 91)
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")

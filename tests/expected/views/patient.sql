@@ -7,28 +7,18 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."id", '{')
-        OR STARTS_WITH("t2"."_resource"."id", '[')
-      )
-      AND JSON_VALID("t2"."_resource"."id")
+      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."gender", '{')
-        OR STARTS_WITH("t2"."_resource"."gender", '[')
-      )
+      WHEN ASCII("t2"."_resource"."gender") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."gender")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."gender"
     END AS "gender",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."birthDate", '{')
-        OR STARTS_WITH("t2"."_resource"."birthDate", '[')
-      )
+      WHEN ASCII("t2"."_resource"."birthDate") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."birthDate")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."birthDate"
@@ -41,10 +31,7 @@ FROM (
       ELSE NULL
     END AS "deceased",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."deceasedDateTime", '{')
-        OR STARTS_WITH("t2"."_resource"."deceasedDateTime", '[')
-      )
+      WHEN ASCII("t2"."_resource"."deceasedDateTime") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."deceasedDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."deceasedDateTime"

@@ -7,11 +7,7 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."id", '{')
-        OR STARTS_WITH("t2"."_resource"."id", '[')
-      )
-      AND JSON_VALID("t2"."_resource"."id")
+      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
@@ -78,32 +74,21 @@ FROM (
       )
     END AS "patient",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."status", '{')
-        OR STARTS_WITH("t2"."_resource"."status", '[')
-      )
+      WHEN ASCII("t2"."_resource"."status") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."status")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."status"
     END AS "status",
     CASE
-      WHEN (
-        STARTS_WITH("t2"."_resource"."performedDateTime", '{')
-        OR STARTS_WITH("t2"."_resource"."performedDateTime", '[')
-      )
+      WHEN ASCII("t2"."_resource"."performedDateTime") IN (123, 91)
       AND JSON_VALID("t2"."_resource"."performedDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."performedDateTime"
     END AS "performed",
     CASE
-      WHEN (
-        STARTS_WITH((
-          "t2"."_resource"."performedPeriod"
-        )."start", '{')
-        OR STARTS_WITH((
-          "t2"."_resource"."performedPeriod"
-        )."start", '[')
-      )
+      WHEN ASCII((
+        "t2"."_resource"."performedPeriod"
+      )."start") IN (123, 91)
       AND JSON_VALID((
         "t2"."_resource"."performedPeriod"
       )."start")
