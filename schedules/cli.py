@@ -78,7 +78,7 @@ def init(session: Session, force: bool) -> Exit:
 
 @cli.command()
 @click.argument("sites", nargs=-1, metavar="[SITE]...")
-@click.option("--full", is_flag=True, help="Pull everything, not only what is new (this version always does).")
+@click.option("--full", is_flag=True, help="Ask for everything, not only for what has changed.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be asked of whom; store nothing.")
 @as_json
 @pass_session
@@ -141,7 +141,7 @@ def publish(session: Session, dry_run: bool, json_wanted: bool) -> Exit:
 
 
 @cli.command()
-@click.option("--full", is_flag=True, help="Pull everything, not only what is new (this version always does).")
+@click.option("--full", is_flag=True, help="Ask for everything, not only for what has changed.")
 @as_json
 @pass_session
 def run(session: Session, full: bool, json_wanted: bool) -> Exit:

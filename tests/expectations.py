@@ -5,6 +5,7 @@ They are committed below tests/expected; `make expected` writes them anew, and t
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from analytics.results import dumps
 from mappers.viewdefinition import sql
 from schedules.cli import cli
+from schedules.session import Session
 from schedules.tables import load_views
 from tests.cohorts import ALNEO, run_folder
 
@@ -38,8 +40,13 @@ def command_words(group: click.Group) -> Iterator[list[str]]:
 
 def help_texts() -> Iterator[tuple[str, str]]:
     """What `--help` prints, of the program and of each command."""
+    session = Session(io.StringIO(), io.StringIO(), {})
     for words in ([], *command_words(cli)):
-        result = CliRunner().invoke(cli, [*words, "--help"], prog_name="periop", terminal_width=100)
+        arguments = [*words, "--help"]
+        result = CliRunner().invoke(
+            cli, arguments, obj=session, prog_name="periop", terminal_width=100, catch_exceptions=False
+        )
+        assert (result.exit_code, bool(result.output)) == (0, True), f"no help of {' '.join(['periop', *words])}"
         yield f"help/{'-'.join(['periop', *words])}.txt", result.output
 
 
