@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +22,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from mappers import duckdb_sql  # noqa: F401  its writers are put into Ibis
-from mappers.errors import CardinalityError, MappingError
+from mappers.errors import CardinalityError
 from mappers.fhirpath.comparison import SEVERAL
 
 if TYPE_CHECKING:
@@ -28,7 +30,16 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 RESOURCE = "resource"  # the column that holds the JSON of a resource
+LOOKED_UP = 10_000  # keys of a join, up to which DuckDB passes over Parquet row groups that have none of them
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
+
+
+@dataclass(frozen=True)
+class Files:
+    """Parquet files of one schema. `constants` are text columns that all their rows have beside those in the files."""
+
+    paths: tuple[str, ...]
+    constants: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -48,8 +59,11 @@ class Engine(Protocol):
     ) -> None:
         """Free the engine."""
 
-    def read_parquet(self, paths: Sequence[str | Path]) -> ir.Table:
-        """The rows of Parquet files of one schema, lazily."""
+    def scan(self, name: str, parts: Sequence[Files], schema: pa.Schema) -> None:
+        """Name the rows of Parquet files, read whenever they are asked for; no rows of `schema` for no files.
+
+        What had the name before is forgotten.
+        """
 
     def read_ndjson(self, path: str | Path) -> ir.Table:
         """The resources of an NDJSON file as a table with the string column `resource`, lazily."""
@@ -60,8 +74,8 @@ class Engine(Protocol):
     def register(self, name: str, rows: pa.Table) -> ir.Table:
         """A small table under this name, which it may have had before."""
 
-    def view(self, name: str, table: ir.Table) -> None:
-        """Name an expression; what had the name before is forgotten."""
+    def view(self, name: str, sql: str) -> None:
+        """Name a query; what had the name before is forgotten."""
 
     def compile(self, table: ir.Table) -> str:
         """The SQL of an expression."""
@@ -121,6 +135,7 @@ class DuckDBEngine:
         given = {name: value for name, value in settings.items() if value is not None}
         self.con: Backend = ibis.duckdb.connect(**given)
         self.con.raw_sql("SET TimeZone = 'UTC'")
+        self.con.raw_sql(f"SET dynamic_or_filter_threshold = {LOOKED_UP}")
         self._tables = 0
         if hmac_key is not None:
             self.con.raw_sql(hmac_macro(hmac_key))
@@ -137,15 +152,12 @@ class DuckDBEngine:
         """Free the database."""
         self.con.disconnect()
 
-    def read_parquet(self, paths: Sequence[str | Path]) -> ir.Table:
-        """The rows of Parquet files of one schema, lazily.
-
-        Raises:
-            MappingError: no file is given.
-        """
-        if not paths:
-            raise MappingError("no Parquet file to read; give at least one path")
-        return self.con.read_parquet([str(path) for path in paths], table_name=self._name("parquet"))
+    def scan(self, name: str, parts: Sequence[Files], schema: pa.Schema) -> None:
+        """Name the rows of Parquet files, read whenever they are asked for; no rows of `schema` for no files."""
+        if not parts:
+            self.con.con.register(f"no_{name}", schema.empty_table())
+        rows = " UNION ALL ".join(map(_rows_of, parts)) or f'FROM "no_{name}"'
+        self.view(name, rows)
 
     def read_ndjson(self, path: str | Path) -> ir.Table:
         """The resources of an NDJSON file as a table with the string column `resource`."""
@@ -173,9 +185,9 @@ class DuckDBEngine:
         self.con.con.register(name, rows)
         return self.con.table(name)
 
-    def view(self, name: str, table: ir.Table) -> None:
-        """Name an expression; what had the name before is forgotten."""
-        self.con.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {self.compile(table)}')
+    def view(self, name: str, sql: str) -> None:
+        """Name a query; what had the name before is forgotten."""
+        self.con.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
 
     def compile(self, table: ir.Table) -> str:
         """The SQL of an expression."""
@@ -218,6 +230,19 @@ class DuckDBEngine:
     def _name(self, prefix: str) -> str:
         self._tables += 1
         return f"{prefix}_{self._tables}"
+
+
+def _rows_of(files: Files) -> str:
+    # The largest first: from the rows of the first file DuckDB estimates those of all, and of two tables it keeps the
+    # one with fewer rows in memory.
+    largest_first = sorted(files.paths, key=os.path.getsize, reverse=True)
+    paths = ", ".join(_quoted(glob.escape(path)) for path in largest_first)  # it takes a name for a pattern
+    constants = "".join(f', {_quoted(value)} AS "{name}"' for name, value in files.constants.items())
+    return f"SELECT *{constants} FROM read_parquet([{paths}], hive_partitioning = false)"  # noqa: S608
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def nullable_frame(rows: pa.Table) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import reduce
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engine import RESOURCE, error_of, hmac_pads, nullable_frame
+from mappers.engine import RESOURCE, Files, error_of, hmac_pads, nullable_frame
 from mappers.errors import MappingError
 from mappers.spark_json import whole_json
 from mappers.spark_sql import SparkCompiler
@@ -108,15 +109,16 @@ class SparkEngine:
             _stop(self._session)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def read_parquet(self, paths: Sequence[str | Path]) -> ir.Table:
-        """The rows of Parquet files of one schema, lazily.
+    def scan(self, name: str, parts: Sequence[Files], schema: pa.Schema) -> None:
+        """Name the rows of Parquet files, read whenever they are asked for; no rows of `schema` for no files."""
+        rows = [self._rows_of(part) for part in parts] or [self._session.createDataFrame(schema.empty_table())]
+        reduce(lambda some, more: some.union(more), rows).createOrReplaceTempView(name)
 
-        Raises:
-            MappingError: no file is given.
-        """
-        if not paths:
-            raise MappingError("no Parquet file to read; give at least one path")
-        return self._named("parquet", self._session.read.parquet(*(_literal_path(path) for path in paths)))
+    def _rows_of(self, files: Files) -> DataFrame:
+        from pyspark.sql.functions import lit
+
+        rows = self._session.read.parquet(*map(_literal_path, files.paths))
+        return rows.withColumns({name: lit(value) for name, value in files.constants.items()})
 
     def read_ndjson(self, path: str | Path) -> ir.Table:
         """The resources of an NDJSON file as a table with the string column `resource`; blank lines are none.
@@ -138,9 +140,9 @@ class SparkEngine:
         self._session.createDataFrame(rows).createOrReplaceTempView(name)
         return self.con.table(name)
 
-    def view(self, name: str, table: ir.Table) -> None:
-        """Name an expression; what had the name before is forgotten."""
-        self._session.sql(self.compile(table)).createOrReplaceTempView(name)
+    def view(self, name: str, sql: str) -> None:
+        """Name a query; what had the name before is forgotten."""
+        self._session.sql(sql).createOrReplaceTempView(name)
 
     def compile(self, table: ir.Table) -> str:
         """The SQL of an expression. Its columns have the types of the expression, which Spark may see otherwise."""

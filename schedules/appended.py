@@ -10,44 +10,45 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-import ibis.expr.types as ir
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 
-from mappers.engine import Engine
+from mappers.engine import Engine, Files
 from schedules.batches import Counted
 
 BUILT = "periop.view"
 BATCH = 100_000
-ROW_GROUP = 122_880  # rows: small enough to be skipped by their statistics, and a unit of work of DuckDB
+ROW_GROUP = 20_480  # rows: a night reads those in which its patients lie, by their statistics
 
 
-@dataclass(frozen=True)
 class Appended:
-    """The table in `folder`. `name` is what an engine calls it while it is empty."""
+    """The table in `folder`."""
 
-    folder: Path
-    name: str
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._opened: DeltaTable | None = None
 
     @classmethod
     def of(cls, parent: Path, name: str, *content: str) -> Appended:
         """The table of `name` below `parent` with the digest of `content`."""
         digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
-        return cls(parent / name / digest[:16], name)
+        return cls(parent / name / digest[:16])
 
     def built_to(self, ordinal: int) -> int | None:
         """The sync up to which the table was built; None where it is to be built from the first sync on.
 
         That is also so where the lake's newest sync, `ordinal`, is an older one: a copy of the lake was put back.
         """
-        if not DeltaTable.is_deltatable(str(self.folder)):
-            return None
-        built = DeltaTable(str(self.folder)).transaction_version(BUILT)
+        if self._opened is None:
+            if not DeltaTable.is_deltatable(str(self.folder)):
+                return None
+            self._opened = DeltaTable(str(self.folder))
+        built = self._opened.transaction_version(BUILT)
         if built is not None and built > ordinal:
             shutil.rmtree(self.folder)
+            self._opened = None
             return None
         return built
 
@@ -56,12 +57,13 @@ class Appended:
         counted = Counted(batches)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_deltalake(
-            str(self.folder),
+            self._opened or str(self.folder),
             pa.RecordBatchReader.from_batches(batches.schema, counted),
             mode="append",
             commit_properties=CommitProperties(app_transactions=[Transaction(BUILT, ordinal, None)]),
             writer_properties=WriterProperties(compression="SNAPPY", max_row_group_size=ROW_GROUP),
         )
+        self._opened = None
         return counted.rows
 
     def forget_others(self) -> None:
@@ -70,9 +72,8 @@ class Appended:
             if stale != self.folder:
                 shutil.rmtree(stale)
 
-    def rows(self, engine: Engine) -> ir.Table:
-        """All rows; a table to which none has come yet has no file."""
-        table = DeltaTable(str(self.folder))
-        if files := table.file_uris():
-            return engine.read_parquet(files)
-        return engine.register(f"no_{self.name}", pa.schema(table.schema().to_arrow()).empty_table())
+    def scan(self, engine: Engine, name: str) -> None:
+        """Name all rows for `engine`."""
+        table = self._opened = self._opened or DeltaTable(str(self.folder))
+        files = table.file_uris()
+        engine.scan(name, [Files(tuple(files))] if files else [], pa.schema(table.schema().to_arrow()))

@@ -26,6 +26,7 @@ from mappers.cohort.quality import COLUMNS
 from mappers.errors import MappingError
 
 STATE = "map.json"
+SUBJECT = "USUBJID"
 PATIENTS = {"quality": "quality_patients"}  # the file of a table of patients, where it is not the table's name
 SetAside = Mapping[str, Mapping[tuple[str, str], int]]
 
@@ -70,7 +71,9 @@ class CohortFolder:
                 writer.write_batch(batch)
 
     def replace(self, cut: str | None, table: str, rows: pa.Table, subjects: pa.Array) -> None:
-        """The rows of the table in place, with `rows` instead of those of `subjects` (USUBJID).
+        """The rows of the table in place, with `rows` instead of those of `subjects` (USUBJID), brought to the disk.
+
+        Several threads may do this at once, for different tables.
 
         Raises:
             MappingError: the table in place cannot be read.
@@ -78,17 +81,23 @@ class CohortFolder:
         merged = replaced(self._read(cut, table), rows, subjects)
         if merged is None:
             self.keep(cut, table)
-        else:
-            pq.write_table(merged, self._file(self._new, cut, table))
+            return
+        file = self._file(self._new, cut, table)
+        pq.write_table(merged, file, store_schema=False)
+        _to_disk(file)
 
     def keep(self, cut: str | None, table: str) -> None:
         """The table in place as it is."""
         shutil.copyfile(self._file(self.path, cut, table), self._file(self._new, cut, table))
 
     def _read(self, cut: str | None, table: str) -> pa.Table:
+        """The table in place. Texts that are often the same are numbers of a dictionary: these are copied faster."""
         file = self._file(self.path, cut, table)
         try:
-            return pq.read_table(file)
+            names = [
+                field.name for field in pq.read_schema(file) if field.type == pa.string() and field.name != SUBJECT
+            ]
+            return pq.read_table(file, read_dictionary=names)
         except (OSError, pa.ArrowException) as error:
             raise MappingError(f"{file}: cannot be read ({type(error).__name__}); run `periop map --full`") from error
 
@@ -103,7 +112,8 @@ class CohortFolder:
             str(path.relative_to(self._new)): pq.read_metadata(path).num_rows for path in self._new.rglob("*.parquet")
         }
         (self._new / STATE).write_text(json.dumps({**asdict(state), "tables": rows}), encoding="utf-8")
-        _to_disk(self._new)
+        for path in [*self._new.rglob("*.*"), self._new]:
+            _to_disk(path)
         if self.path.exists():
             self.path.replace(self._old)
         self._new.replace(self.path)
@@ -128,14 +138,13 @@ def replaced(old: pa.Table, new: pa.Table, subjects: pa.Array) -> pa.Table | Non
 
     Both are in the order of USUBJID; all rows of `new` are of `subjects`.
     """
-    new = new.cast(old.schema)
-    stale = pc.is_in(old["USUBJID"], value_set=subjects)
-    if old.filter(stale).equals(new):
+    stale = pc.is_in(old[SUBJECT], value_set=subjects)
+    if old.filter(stale).cast(new.schema).equals(new):
         return None
     kept = old.filter(pc.invert(stale))
-    places = np.searchsorted(*(rows["USUBJID"].to_numpy() for rows in (kept, new)))
+    places = np.searchsorted(*(rows[SUBJECT].to_numpy() for rows in (kept, new)))
     merged = np.insert(np.arange(len(kept)), places, len(kept) + np.arange(len(new)))
-    return pa.concat_tables([kept, new]).take(pa.array(merged))
+    return pa.concat_tables([kept, new.cast(old.schema)]).unify_dictionaries().take(pa.array(merged))
 
 
 def quality_list(patients: pa.Table, unowned: pa.Table, set_aside: SetAside) -> pa.Table:
@@ -150,12 +159,10 @@ def quality_list(patients: pa.Table, unowned: pa.Table, set_aside: SetAside) -> 
     return pa.Table.from_pylist(rows, schema=patients.schema)
 
 
-def _to_disk(folder: Path) -> None:
+def _to_disk(path: Path) -> None:
     """Files must be on disk before their folder gets its name, or a power cut leaves a name with no content."""
-    for path in [*folder.rglob("*.*"), folder]:
-        if path.is_file() or path == folder:
-            number = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(number)
-            finally:
-                os.close(number)
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,15 +1,15 @@
 """The cohort tables of a study at each of its data cuts: SQL compiled once, run once a cut.
 
 The data cut is a function of the engine, so the same SQL serves every cut, and what does not ask for the cut is run
-once. The SQL reads tables by name: ``current_<view>`` has the current rows of the patients that are derived,
-``everybody_<view>`` those of all, ``touched`` (site, patient) says who is derived.
+once. The SQL reads tables by name, beside those of `schedules.tables`: ``current_<view>`` has the current rows of the
+patients that are derived, ``everybody_<view>`` those of all, ``touched`` (site, patient) says who is derived.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
@@ -17,18 +17,21 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
+from ibis import _
 
 from mappers.cohort import Sources, build
-from mappers.cohort.facts import RESOURCE_TYPES, subject_identifier
-from mappers.cohort.patients import VIEWS, of_patients
+from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, subject_identifier
+from mappers.cohort.patients import OWNER, VIEWS, of_patients, owners
 from mappers.engine import Engine
 from mappers.study import Study
 from mappers.terminology import Terminology
+from schedules.tables import CompiledView, all_rows, brought
+from schedules.tables import current as current_rows
 
 PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
 QUERIES = (*PATIENT_TABLES, "unowned")
 QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
-Views = Mapping[str, ir.Table]
+Views = Mapping[str, CompiledView]
 
 
 @ibis.udf.scalar.builtin(name="periop_cut", signature=((), dt.date))  # type: ignore[untyped-decorator]
@@ -37,38 +40,57 @@ def _cut() -> date: ...  # type: ignore[empty-body]
 
 @dataclass(frozen=True)
 class CohortProgram:
-    """The compiled cohort: statements (temporary table, SQL) in order, and a query for each result."""
+    """The compiled cohort: statements (temporary table, SQL) in order, and a query for each result.
+
+    `everybody` and `touched` have the SQL of the current rows of each view: of all patients, and of those who are
+    derived again.
+    """
 
     statements: tuple[tuple[str, str], ...]
     queries: Mapping[str, str]
+    everybody: Mapping[str, str] = field(default_factory=dict)
+    touched: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def compile(cls, engine: Engine, views: Views, terminology: Terminology, study: Study) -> CohortProgram:
-        """Compile for views of these columns; runs nothing."""
+    def compile(
+        cls, engine: Engine, views: Views, sites: Sequence[str], terminology: Terminology, study: Study
+    ) -> CohortProgram:
+        """Compile for views of these columns, and what came from these sites; runs nothing."""
         statements: list[tuple[str, str]] = []
 
         def keep(name: str, table: ir.Table) -> ir.Table:
             statements.append((name, engine.compile(table)))
             return ibis.table(table.schema(), name=name)
 
-        current = {name: ibis.table(views[name].schema(), name=f"current_{name}") for name in VIEWS}
-        everybody = {name: ibis.table(views[name].schema(), name=f"everybody_{name}") for name in RESOURCE_TYPES}
-        rows = terminology.rows.schema
-        bound = terminology.bound(ibis.table(ibis.Schema.from_pyarrow(rows), name="terminology"))
-        tables = build(Sources(current, bound, study, _cut(), keep, everybody))
+        rows = {name: all_rows(name, views[name]).filter(_["site"].isin(list(sites))) for name in VIEWS}
+        everybody = {name: current_rows(rows[name], views[name]) for name in VIEWS}
+        current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
+        named = {name: ibis.table(everybody[name].schema(), name=f"everybody_{name}") for name in RESOURCE_TYPES}
+        known = terminology.rows.schema
+        bound = terminology.bound(ibis.table(ibis.Schema.from_pyarrow(known), name="terminology"))
+        tables = build(Sources(current, bound, study, _cut(), keep, named))
         touched = ibis.table({"site": "string", "patient": "string"}, name="touched")
-        subjects = touched.select(USUBJID=subject_identifier(study, touched["site"], touched["patient"]))
-        queries = {name: engine.compile(getattr(tables, name)) for name in QUERIES}
-        return cls(tuple(statements), queries | {"subjects": engine.compile(subjects)})
+        # First the few patients, then the versions: the other way round every row would be looked up.
+        theirs = {name: current_rows(of_patients(rows[name], name, touched, current), views[name]) for name in VIEWS}
+        results = {name: getattr(tables, name) for name in QUERIES}
+        results["touched"] = _touched(views)
+        results["subjects"] = touched.select(USUBJID=subject_identifier(study, touched["site"], touched["patient"]))
+        return cls(
+            tuple(statements),
+            {name: engine.compile(table) for name, table in results.items()},
+            {name: engine.compile(table) for name, table in everybody.items()},
+            {name: engine.compile(table) for name, table in theirs.items()},
+        )
 
     @classmethod
     def from_json(cls, value: Any) -> CohortProgram:
         """The program of which `as_json` gave this."""
-        return cls(tuple((name, text) for name, text in value["statements"]), value["queries"])
+        statements = tuple((name, text) for name, text in value["statements"])
+        return cls(statements, value["queries"], value["everybody"], value["touched"])
 
     def as_json(self) -> dict[str, Any]:
         """The program as a value of JSON."""
-        return {"statements": [list(statement) for statement in self.statements], "queries": dict(self.queries)}
+        return asdict(self)
 
     def fill(self, engine: Engine, cut: date, first: bool) -> None:
         """Fill the temporary tables for a data cut; after the `first`, those that ask for the cut."""
@@ -87,33 +109,46 @@ class CohortProgram:
         return frozenset(asking)
 
 
+def _touched(views: Views) -> ir.Table:
+    """(site, patient) of everybody of whom the syncs in question brought something.
+
+    These are the patients to whom any version of a resource belonged that has a new one, a deletion included: a
+    reference may have moved from one patient to another.
+    """
+    found = []
+    for name in OWNER:
+        rows = all_rows(name, views[name]).semi_join(brought(views[name].resource), list(RESOURCE))
+        found.append(owners(name, rows))
+    return ibis.union(*found, distinct=True)
+
+
 def columns_of(views: Views) -> str:
-    """Names and types of the columns that a program reads, as text."""
-    return "\n".join(f"{name} {dict(views[name].schema().items())}" for name in VIEWS)
+    """What a program depends on of the views, as text."""
+    return "\n".join(f"{name} {views[name].resource} {dict(views[name].columns)}" for name in VIEWS)
 
 
-def offer_everybody(engine: Engine, views: Views, terminology: Terminology) -> None:
-    """Make all rows of `views` what a program reads."""
-    _offer(engine, views, terminology)
+def offer_everybody(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
+    """Make the rows of all patients what a program reads."""
+    _offer(engine, program, terminology)
     for name in VIEWS:
-        engine.view(f"current_{name}", views[name])
+        engine.view(f"current_{name}", program.everybody[name])
 
 
-def offer_patients(engine: Engine, views: Views, terminology: Terminology, patients: ir.Table) -> None:
-    """Make the rows of some patients (site, patient) what a program reads, once in the life of an engine."""
-    _offer(engine, views, terminology)
-    engine.fill("touched", engine.compile(patients))
-    touched = engine.table("touched")
-    own: dict[str, ir.Table] = {}
+def offer_touched(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
+    """Make the rows of the patients of whom something came what a program reads, once in the life of an engine.
+
+    What came is what `schedules.tables.ViewStore.offer_brought` offered.
+    """
+    _offer(engine, program, terminology)
+    engine.fill("touched", program.queries["touched"])
     for name in VIEWS:
-        engine.fill(f"current_{name}", engine.compile(of_patients(views, name, touched, own)))
-        own[name] = engine.table(f"current_{name}")
+        engine.fill(f"current_{name}", program.touched[name])
 
 
-def _offer(engine: Engine, views: Views, terminology: Terminology) -> None:
+def _offer(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
     engine.register("terminology", terminology.rows)
     for name in RESOURCE_TYPES:
-        engine.view(f"everybody_{name}", views[name])
+        engine.view(f"everybody_{name}", program.everybody[name])
 
 
 def data_cuts(study: Study) -> Iterator[tuple[str | None, date]]:
@@ -133,5 +168,5 @@ def at_each_cut(
 
 
 def subjects(engine: Engine, program: CohortProgram) -> pa.Array:
-    """USUBJID of everybody who is derived again, after `offer_patients`."""
+    """USUBJID of everybody who is derived again, after `offer_touched`."""
     return engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +29,10 @@ from schedules.cohorts import PATIENT_TABLES, CohortProgram
 from schedules.compiled import CompiledTexts, compiler_digest
 from schedules.settings import Settings
 from schedules.stages import MapReport
-from schedules.tables import ViewStore, compiled_view, load_views
+from schedules.tables import CompiledView, ViewStore, load_views
 
 Progress = Callable[[str], None]
+WRITERS = 2  # threads that write cohort tables: each holds one of them
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ class MapStage:
             self.store.forget()
         self.progress("flattening new resources")
         reports = self.store.refresh(self.lake)
-        views = self.store.current(self.lake, self.settings.site_names)
         self._tell_of_other_sites()
-        program = self._program(views)
+        self.store.offer(self.lake)
+        program = self._program()
         self.texts.forget_others()
         state = State(self._digest(program), self.store.seen(self.lake).ordinal)
-        derived = self._derive(program, views, state, set_aside, full=full)
+        derived = self._derive(program, state, set_aside, full=full)
         flags = self.folder.column("adsl", "ITTFL").to_pylist()
         return MapReport(
             patients=len(flags),
@@ -94,18 +96,19 @@ class MapStage:
 
     @cached_property
     def store(self) -> ViewStore:
-        compiled = {
-            name: self.texts.get(repr(view), lambda view=view: compiled_view(self.engine, view))  # type: ignore[misc]
-            for name, view in self.views.items()
-        }
-        return ViewStore(self._views_dir, self.engine, self.views, compiled)
-
-    def _program(self, views: cohorts.Views) -> CohortProgram:
-        made_from = "\n".join(
-            [self.study.model_dump_json(), *sorted(self.terminology.names), cohorts.columns_of(views)]
+        return ViewStore(
+            self._views_dir, self.engine, self.views, {n: self._compiled(v) for n, v in self.views.items()}
         )
+
+    def _compiled(self, view: ViewDefinition) -> CompiledView:
+        return CompiledView(**self.texts.get(repr(view), lambda: CompiledView.of(self.engine, view).as_json()))
+
+    def _program(self) -> CohortProgram:
+        views, sites = self.store.views, sorted(self.settings.site_names)
+        names = [*sites, *sorted(self.terminology.names)]
+        made_from = "\n".join([self.study.model_dump_json(), *names, cohorts.columns_of(views)])
         compiled = self.texts.get(
-            made_from, lambda: CohortProgram.compile(self.engine, views, self.terminology, self.study).as_json()
+            made_from, lambda: CohortProgram.compile(self.engine, views, sites, self.terminology, self.study).as_json()
         )
         return CohortProgram.from_json(compiled)
 
@@ -117,7 +120,6 @@ class MapStage:
             self.study.hash,
             self.terminology.rows.to_pylist(),
             self.key_fingerprint,
-            sorted(self.settings.site_names),
             self.store.identity(self.lake),
         ]
         return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
@@ -126,17 +128,15 @@ class MapStage:
         for site in sorted({file.site for file in self.store.seen(self.lake).files} - set(self.settings.site_names)):
             self.progress(f"site {site} is in the lake but not in periop.toml: left out")
 
-    def _derive(
-        self, program: CohortProgram, views: cohorts.Views, state: State, set_aside: SetAside, *, full: bool
-    ) -> int:
+    def _derive(self, program: CohortProgram, state: State, set_aside: SetAside, *, full: bool) -> int:
         """Derive what is to be derived again and put the tables in place; returns of how many patients."""
         known = self.folder.state()
         if known is not None and not full and known.program == state.program and known.sync <= state.sync:
-            return self._derive_patients(program, views, known.sync, state, set_aside)
-        return self._derive_everybody(program, views, state, set_aside)
+            return self._derive_touched(program, known.sync, state, set_aside)
+        return self._derive_everybody(program, state, set_aside)
 
-    def _derive_everybody(self, program: CohortProgram, views: cohorts.Views, state: State, set_aside: SetAside) -> int:
-        cohorts.offer_everybody(self.engine, views, self.terminology)
+    def _derive_everybody(self, program: CohortProgram, state: State, set_aside: SetAside) -> int:
+        cohorts.offer_everybody(self.engine, program, self.terminology)
         self.folder.begin()
         for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
             for table in PATIENT_TABLES:
@@ -145,10 +145,9 @@ class MapStage:
         self.folder.put_in_place(state)
         return len(self.folder.column("adsl", "USUBJID"))
 
-    def _derive_patients(
-        self, program: CohortProgram, views: cohorts.Views, since: int, state: State, set_aside: SetAside
-    ) -> int:
-        cohorts.offer_patients(self.engine, views, self.terminology, self.store.touched(self.lake, since))
+    def _derive_touched(self, program: CohortProgram, since: int, state: State, set_aside: SetAside) -> int:
+        self.store.offer_brought(self.lake, since)
+        cohorts.offer_touched(self.engine, program, self.terminology)
         subjects = cohorts.subjects(self.engine, program)
         self.folder.begin()
         derived = self._replace(program, subjects, set_aside) if len(subjects) else self._keep(program, set_aside)
@@ -156,14 +155,20 @@ class MapStage:
         return derived
 
     def _replace(self, program: CohortProgram, subjects: pa.Array, set_aside: SetAside) -> int:
-        derived: list[int] = []
-        for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
-            for table in PATIENT_TABLES:
-                rows = self.engine.arrow(program.queries[table])
-                self.folder.replace(cut, table, rows, subjects)
-                derived.append(rows.num_rows)
-            self._sum_quality(program, cut, set_aside)
-        return derived[PATIENT_TABLES.index("adsl")]
+        """Replace the rows of some patients; files are written while the next rows are derived."""
+        derived: dict[tuple[str | None, str], pa.Table] = {}
+        with ThreadPoolExecutor(WRITERS) as pool:
+            written = []
+            for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
+                for table in (*PATIENT_TABLES, "unowned"):
+                    derived[cut, table] = self.engine.arrow(program.queries[table])
+                    if table in PATIENT_TABLES:
+                        written.append(pool.submit(self.folder.replace, cut, table, derived[cut, table], subjects))
+            for each in written:
+                each.result()
+        for cut, _ in cohorts.data_cuts(self.study):
+            self.folder.sum_quality(cut, derived[cut, "unowned"], set_aside)
+        return len(derived[None, "adsl"])
 
     def _keep(self, program: CohortProgram, set_aside: SetAside) -> int:
         for cut, _ in cohorts.data_cuts(self.study):

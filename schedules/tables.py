@@ -3,30 +3,46 @@
 View tables follow the lake as `schedules.appended` says, one for each view, by the hash of the compiled view and of
 the lake's identity: a changed view, or another lake in the same place, is a table of its own, built anew. Current rows
 are those whose version is not in the list of superseded ones, which follows the lake in the same way.
+
+SQL reads these by name: ``view_<view>`` has all rows of a view, ``superseded_<type>`` the versions of a resource type
+that are not current, ``brought_<type>`` the resources that some syncs brought.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from connectors.store.lake import Lake
-from mappers.cohort.patients import OWNER, owners
+from connectors.store.lake import SCHEMA, Lake, Snapshot
 from mappers.engine import RESOURCE, Engine
 from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql, view_table
 from schedules.appended import BATCH, Appended
-from schedules.versions import VERSION, Snapshot, resources_since, superseded
+from schedules.versions import RESOURCE as OF_RESOURCE
+from schedules.versions import (
+    VERSION,
+    VERSION_TYPES,
+    brought_since,
+    lake_parts,
+    lake_table,
+    several_versions,
+    superseded,
+    versions,
+)
 
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
 MODIFIER = '"modifierExtension"'  # may negate what a resource says (FHIR R4, 2.4.0.1): it is in the lake, and not used
 RESOURCES = "resources"  # the name of the table that a compiled view reads
+LAKE = "lake"  # the name of the lake's rows of one resource type, one type after the other
+VERSIONS = "versions"  # all versions of what a night brought, one type after the other
+SUPERSEDED = "superseded"  # those that are not current, one type after the other
 ORDER = "newest last_updated, then sync, then version_id"  # what makes a version current; another rule, another list
 
 
@@ -70,117 +86,179 @@ def _own_view(path: Path, replaced: ViewDefinition | None) -> ViewDefinition:
     return view
 
 
-def compiled_view(engine: Engine, view: ViewDefinition) -> str:
-    """The SQL of a view for `engine`, over the table `resources`, with the columns that name a version."""
-    columns = {name: "int64" if name == "sync" else "string" for name in (*VERSION, RESOURCE)}
-    return engine.compile(view_table(view, ibis.table(columns, name=RESOURCES), VERSION))
+@dataclass(frozen=True)
+class CompiledView:
+    """A view as SQL over the table `resources`; `columns` are names and Ibis types of what it gives, keys first."""
+
+    resource: str
+    sql: str
+    columns: Mapping[str, str]
+
+    @classmethod
+    def of(cls, engine: Engine, view: ViewDefinition) -> CompiledView:
+        """Compile `view` for `engine`, with the columns that name a version."""
+        table = view_table(view, ibis.table({**VERSION_TYPES, RESOURCE: "string"}, name=RESOURCES), VERSION)
+        columns = {name: str(dtype) for name, dtype in table.schema().items()}
+        return cls(view.resource, engine.compile(table), columns)
+
+    def as_json(self) -> dict[str, Any]:
+        """The view as a value of JSON."""
+        return asdict(self)
+
+
+def all_rows(name: str, view: CompiledView) -> ir.Table:
+    """The rows of the view `name` of every version, as `ViewStore.offer` offers them."""
+    return ibis.table(dict(view.columns), name=f"view_{name}")
+
+
+def current(rows: ir.Table, view: CompiledView) -> ir.Table:
+    """Those of `rows` (of a view) that are current, without the columns that name the version."""
+    old = ibis.table(VERSION_TYPES, name=f"superseded_{view.resource}")
+    return rows.anti_join(old, list(VERSION)).drop("version_id", "sync")
+
+
+def brought(resource_type: str) -> ir.Table:
+    """(site, id) of resources, as `ViewStore.offer_brought` offers them."""
+    return ibis.table({name: VERSION_TYPES[name] for name in OF_RESOURCE}, name=f"brought_{resource_type}")
 
 
 class ViewStore:
-    """The view tables of one data folder. `compiled` is the SQL of the views, where it is known already."""
+    """The view tables of one data folder. `compiled` are the views, where they are compiled already."""
 
     def __init__(
         self,
         path: Path,
         engine: Engine,
         views: Mapping[str, ViewDefinition],
-        compiled: Mapping[str, str] | None = None,
+        compiled: Mapping[str, CompiledView] | None = None,
     ) -> None:
         self._path = path
-        self._engine = engine
-        self._views = views
-        self._compiled = compiled or {name: compiled_view(engine, view) for name, view in views.items()}
+        self.engine = engine
+        self.views = compiled or {name: CompiledView.of(engine, view) for name, view in views.items()}
         self._seen: Snapshot | None = None
-        self._modified: dict[tuple[str, int], bool] = {}
+        self._tables: dict[str, Appended] = {}
+        self._asking: dict[tuple[str, int], str] = {}
 
     def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
-        self._seen = snapshot = Snapshot.of(lake)
-        self._modified = {}
+        self._seen = snapshot = lake.snapshot()
+        self._tables = {name: self._table(name, snapshot) for name in self.views}
         reports = []
-        for name in self._views:
-            report = self._refresh_view(name, snapshot)
-            done(report)
-            reports.append(report)
+        for resource_type in self._types():
+            modified: dict[int, bool] = {}
+            self._scan_lake(resource_type, snapshot)
+            for name in self._of_type(resource_type):
+                reports.append(self._refresh_view(name, snapshot.ordinal, modified))
+                done(reports[-1])
         return reports
 
     def seen(self, lake: Lake) -> Snapshot:
         """The lake as the last `refresh` saw it: a sync that came since is for the next one."""
-        return self._seen or Snapshot.of(lake)
+        return self._seen or lake.snapshot()
 
-    def _refresh_view(self, name: str, lake: Snapshot) -> ViewReport:
-        table = self._table(name, lake)
-        built = table.built_to(lake.ordinal)
+    def _types(self) -> list[str]:
+        return sorted({view.resource for view in self.views.values()})
+
+    def _of_type(self, resource_type: str) -> Iterable[str]:
+        return (name for name, view in self.views.items() if view.resource == resource_type)
+
+    def _scan_lake(self, resource_type: str, lake: Snapshot) -> None:
+        files = [file for file in lake.files if file.resource_type == resource_type]
+        self.engine.scan(LAKE, lake_parts(files), SCHEMA)
+
+    def _refresh_view(self, name: str, ordinal: int, modified: dict[int, bool]) -> ViewReport:
+        table = self._tables[name]
+        built = table.built_to(ordinal)
         written = 0
-        if built is None or built < lake.ordinal:
-            self._engine.view(RESOURCES, self._usable(self._views[name].resource, built or 0, lake))
-            written = table.append(self._engine.reader(self._compiled[name], BATCH), lake.ordinal)
+        if built is None or built < ordinal:
+            since = built or 0
+            if since not in modified:  # to look is cheaper than to filter for every view
+                modified[since] = self.engine.arrow(self._sql(_modified, since)).num_rows > 0
+            self.engine.view(RESOURCES, self._sql(_not_modified if modified[since] else _not_deleted, since))
+            written = table.append(self.engine.reader(self.views[name].sql, BATCH), ordinal)
         table.forget_others()
         return ViewReport(name, written, built is None)
 
-    def _usable(self, resource_type: str, since: int, lake: Snapshot) -> ir.Table:
-        """The rows of the syncs after `since` that a view may be made of."""
-        rows = lake.rows(self._engine, resource_type).filter(_["sync"] > since, ~_["deleted"])
-        modified = _["resource"].contains(MODIFIER)
-        if (resource_type, since) not in self._modified:  # to look is cheaper than to filter for every view
-            found = self._engine.arrow(self._engine.compile(rows.filter(modified).select("sync").limit(1)))
-            self._modified[resource_type, since] = found.num_rows > 0
-        return rows.filter(~modified) if self._modified[resource_type, since] else rows
-
-    def _refresh_superseded(self, resource_type: str, lake: Snapshot) -> None:
-        table = self._superseded(resource_type, lake)
-        built = table.built_to(lake.ordinal)
-        if built is None or built < lake.ordinal:
-            found = superseded(lake.rows(self._engine, resource_type), built or 0)
-            if built is not None:
-                found = found.anti_join(table.rows(self._engine), list(VERSION))
-            table.append(self._engine.reader(self._engine.compile(found), BATCH), lake.ordinal)
-        table.forget_others()
-
     def _table(self, name: str, lake: Snapshot) -> Appended:
-        return Appended.of(self._path, name, lake.identity, self._compiled[name], MODIFIER)
-
-    def _superseded(self, resource_type: str, lake: Snapshot) -> Appended:
-        return Appended.of(self._path / ".superseded", resource_type, lake.identity, ORDER)
+        return Appended.of(self._path, name, lake.identity, self.views[name].sql, MODIFIER)
 
     def forget(self) -> None:
         """Delete all view tables; `refresh` builds them from the first sync on."""
-        for name in (*self._views, ".superseded"):
+        for name in (*self.views, ".superseded"):
             shutil.rmtree(self._path / name, ignore_errors=True)
 
     def identity(self, lake: Lake) -> str:
         """What the view tables are made of: another lake, or another view, is another identity."""
         snapshot = self.seen(lake)
-        return "\n".join(f"{name} {self._table(name, snapshot).folder.name}" for name in sorted(self._views))
+        return "\n".join(f"{name} {self._table(name, snapshot).folder.name}" for name in sorted(self.views))
 
-    def current(self, lake: Lake, sites: Sequence[str]) -> dict[str, ir.Table]:
-        """The current rows of every view that came from `sites`, without the version columns. After `refresh`."""
+    def offer(self, lake: Lake) -> None:
+        """Make all rows, and the versions that are superseded, what SQL reads. After `refresh`."""
         snapshot = self.seen(lake)
-        types = sorted({view.resource for view in self._views.values()})
-        for resource_type in types:
-            self._refresh_superseded(resource_type, snapshot)
-        old = {resource_type: self._old_versions(resource_type, snapshot) for resource_type in types}
-        tables = {}
-        for name, view in self._views.items():
-            rows = self._table(name, snapshot).rows(self._engine).filter(_["site"].isin(list(sites)))
-            tables[name] = rows.anti_join(old[view.resource], list(VERSION)).drop("version_id", "sync")
-        return tables
+        for resource_type in self._types():
+            self._offer_superseded(resource_type, snapshot)
+        for name, table in self._tables.items():
+            table.scan(self.engine, f"view_{name}")
 
-    def _old_versions(self, resource_type: str, lake: Snapshot) -> ir.Table:
-        name = f"superseded_{resource_type}"
-        self._engine.fill(name, self._engine.compile(self._superseded(resource_type, lake).rows(self._engine)))
-        return self._engine.table(name)
+    def _offer_superseded(self, resource_type: str, lake: Snapshot) -> None:
+        table = Appended.of(self._path / ".superseded", resource_type, lake.identity, ORDER)
+        built = table.built_to(lake.ordinal)
+        if built is None or built < lake.ordinal:
+            self._scan_lake(resource_type, lake)
+            table.append(self.engine.reader(self._newly_superseded(table, built), BATCH), lake.ordinal)
+        table.forget_others()
+        table.scan(self.engine, SUPERSEDED)
+        self.engine.fill(f"superseded_{resource_type}", self._sql(_listed))
 
-    def touched(self, lake: Lake, since: int) -> ir.Table:
-        """(site, patient) of everybody of whom a sync after `since` brought something. After `refresh`.
+    def _newly_superseded(self, table: Appended, built: int | None) -> str:
+        if built is None:
+            return self._sql(_first_superseded)
+        self.engine.fill(VERSIONS, self._sql(_versions_of_brought, built))
+        table.scan(self.engine, SUPERSEDED)
+        return self._sql(_more_superseded)
 
-        These are the patients to whom any version of a resource belonged that has a new one, a deletion included: a
-        reference may have moved from one patient to another.
-        """
-        snapshot = self.seen(lake)
-        found = []
-        for name in OWNER:
-            brought = resources_since(snapshot.rows(self._engine, self._views[name].resource), since)
-            rows = self._table(name, snapshot).rows(self._engine)
-            found.append(owners(name, rows.semi_join(brought, ["site", "id"])))
-        return ibis.union(*found, distinct=True)
+    def offer_brought(self, lake: Lake, since: int) -> None:
+        """Make the resources that the syncs after `since` brought what SQL reads. After `refresh`."""
+        for resource_type in self._types():
+            self._scan_lake(resource_type, self.seen(lake))
+            self.engine.fill(f"brought_{resource_type}", self._sql(_brought, since))
+
+    def _sql(self, asked: Callable[[int], ir.Table], since: int = 0) -> str:
+        """The SQL of what is asked of the lake's rows of a type, compiled once for all types."""
+        key = (asked.__name__, since)
+        if key not in self._asking:
+            self._asking[key] = self.engine.compile(asked(since))
+        return self._asking[key]
+
+
+def _brought(since: int) -> ir.Table:
+    return brought_since(lake_table(LAKE), since)
+
+
+def _not_deleted(since: int) -> ir.Table:
+    return lake_table(LAKE).filter(_["sync"] > since, ~_["deleted"])
+
+
+def _not_modified(since: int) -> ir.Table:
+    return _not_deleted(since).filter(~_["resource"].contains(MODIFIER))
+
+
+def _modified(since: int) -> ir.Table:
+    return _not_deleted(since).filter(_["resource"].contains(MODIFIER)).select("sync").limit(1)
+
+
+def _versions_of_brought(since: int) -> ir.Table:
+    return versions(lake_table(LAKE)).semi_join(_brought(since), list(OF_RESOURCE))
+
+
+def _first_superseded(_since: int) -> ir.Table:
+    return superseded(several_versions(lake_table(LAKE)))
+
+
+def _more_superseded(_since: int) -> ir.Table:
+    every = ibis.table({**VERSION_TYPES, "last_updated": "string", "deleted": "boolean"}, name=VERSIONS)
+    return superseded(every).anti_join(_listed(0), list(VERSION))
+
+
+def _listed(_since: int) -> ir.Table:
+    return ibis.table(VERSION_TYPES, name=SUPERSEDED)

@@ -8,82 +8,64 @@ them is appended to: a night looks at the versions of the resources that it brou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import ibis
 import ibis.expr.types as ir
-from deltalake import DeltaTable
 from ibis import _
 
-from connectors.store.lake import SCHEMA, Lake, LakeFile
-from mappers.engine import Engine
+from connectors.store.lake import SCHEMA, LakeFile
+from mappers.engine import Files
 
 VERSION = ("site", "id", "version_id", "sync")
+VERSION_TYPES = {"site": "string", "id": "string", "version_id": "string", "sync": "int64"}
 RESOURCE = ("site", "id")
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The lake at one moment. `ordinal` is read first: a sync that comes meanwhile is for the next refresh."""
-
-    ordinal: int
-    identity: str
-    files: tuple[LakeFile, ...]
-
-    @classmethod
-    def of(cls, lake: Lake) -> Snapshot:
-        """The lake now."""
-        identity = str(DeltaTable(str(lake.path)).metadata().id) if lake.exists() else ""
-        return cls(lake.ordinal(), identity, lake.files())
-
-    def rows(self, engine: Engine, resource_type: str) -> ir.Table:
-        """All rows of one resource type up to `ordinal`."""
-        found = lake_rows(engine, [file for file in self.files if file.resource_type == resource_type])
-        rows = engine.register("no_resources", SCHEMA.empty_table()) if found is None else found
-        return rows.filter(_["sync"] <= self.ordinal)
-
-
-def lake_rows(engine: Engine, files: Sequence[LakeFile]) -> ir.Table | None:
-    """Rows of lake files, with the partition columns that are not in the files; None for no files."""
+def lake_parts(files: Sequence[LakeFile]) -> list[Files]:
+    """Files of the lake as an engine reads them, with the partition columns that are not in the files."""
     key = lambda file: (file.site, file.resource_type)  # noqa: E731
-    parts = [
-        engine.read_parquet([file.path for file in group]).mutate(
-            site=ibis.literal(site), resource_type=ibis.literal(kind)
-        )
+    return [
+        Files(tuple(file.path for file in group), {"site": site, "resource_type": kind})
         for (site, kind), group in groupby(sorted(files, key=key), key=key)
     ]
-    return ibis.union(*parts) if len(parts) > 1 else (parts[0] if parts else None)
 
 
-def resources_since(rows: ir.Table, ordinal: int) -> ir.Table:
+def lake_table(name: str) -> ir.Table:
+    """The rows of lake files, under the name that they are scanned by."""
+    return ibis.table(ibis.Schema.from_pyarrow(SCHEMA), name=name)
+
+
+def brought_since(rows: ir.Table, ordinal: int) -> ir.Table:
     """(site, id) of what the syncs after `ordinal` brought, deletions among it."""
     return rows.filter(_["sync"] > ordinal).select(*RESOURCE).distinct()
 
 
-def superseded(rows: ir.Table, since: int) -> ir.Table:
-    """(site, id, version_id, sync) of what is no longer current, of resources that a sync after `since` brought.
+def versions(rows: ir.Table) -> ir.Table:
+    """What tells versions apart, of rows of the lake: not the text of resources, which would be read."""
+    return rows.select(*VERSION, "last_updated", "deleted")
 
-    `rows` are those of the lake of one resource type. A deletion is a version of which no view has rows: after one,
-    every version with rows is superseded.
+
+def several_versions(rows: ir.Table) -> ir.Table:
+    """`versions` of the resources with more than one, and of the few others that share a hash with such a one.
+
+    Counting hashes takes a fraction of the memory of counting ids.
+    """
+    hashed = versions(rows).mutate(hashed=_["id"].hash())
+    counted = hashed.group_by("site", "hashed").agg(versions=_.count()).filter(_["versions"] > 1)
+    return hashed.semi_join(counted, ["site", "hashed"]).drop("hashed")
+
+
+def superseded(versions: ir.Table) -> ir.Table:
+    """(site, id, version_id, sync) of what is no longer current, where `versions` are all those of some resources.
+
+    A deletion is a version of which no view has rows: after one, every version with rows is superseded.
     """
     newest_first = [
         _["last_updated"].try_cast("timestamp('UTC')").desc(nulls_first=False),
         _["sync"].desc(),
         _["version_id"].desc(),
     ]
-    rows = rows.select(*VERSION, "last_updated", "deleted")  # not the text of resources: it would be read
-    versions = _several(rows) if since == 0 else rows.semi_join(resources_since(rows, since), list(RESOURCE))
     nth = ibis.row_number().over(ibis.window(group_by=list(RESOURCE), order_by=newest_first))
     current = versions.mutate(nth=nth).filter(_["nth"] == 0, ~_["deleted"])
     return versions.anti_join(current, list(VERSION)).select(*VERSION)
-
-
-def _several(rows: ir.Table) -> ir.Table:
-    """Rows of the resources with more than one version, and of the few others that share a hash with such a one.
-
-    Counting hashes takes a fraction of the memory of counting ids.
-    """
-    hashed = rows.mutate(hashed=_["id"].hash())
-    counted = hashed.group_by("site", "hashed").agg(versions=_.count()).filter(_["versions"] > 1)
-    return hashed.semi_join(counted, ["site", "hashed"]).drop("hashed")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mappers.engine import DuckDBEngine, Engine
+from mappers.engine import DuckDBEngine, Engine, Files
 from mappers.errors import MappingError
 from mappers.spark import SparkEngine
 
@@ -35,3 +38,17 @@ def started(name: str, key: bytes | None = None) -> Iterator[Engine]:
         pytest.skip(str(error))
     with spark:
         yield spark
+
+
+def assert_scans_files_of_any_name(engine: Engine, folder: Path) -> None:
+    """`Engine.scan` gives the rows of all parts with their constants, and none of a schema without files."""
+    paths = [folder / name for name in ("a b.parquet", "[c]{d}*é.parquet", "it's.parquet")]
+    for number, path in enumerate(paths):
+        pq.write_table(pa.table({"id": [number]}), path)
+    first, second, third = map(str, paths)
+    schema = pa.schema({"id": pa.int64(), "site": pa.string()})
+    engine.scan("found", [Files((first, second), {"site": "both"}), Files((third,), {"site": "o'clock"})], schema)
+    found = engine.arrow("SELECT id, site FROM found ORDER BY id")
+    assert found.to_pydict() == {"id": [0, 1, 2], "site": ["both", "both", "o'clock"]}
+    engine.scan("found", [], schema)
+    assert engine.arrow("SELECT id, site FROM found").num_rows == 0

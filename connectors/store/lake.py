@@ -81,6 +81,15 @@ class LakeFile:
     rows: int
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The lake at one moment: the number of its newest sync (`ordinal`), which lake it is, and its files."""
+
+    ordinal: int
+    identity: str
+    files: tuple[LakeFile, ...]
+
+
 class Lake:
     """The Delta table at `path`. One writer at a time; every method reads the newest snapshot.
 
@@ -203,16 +212,23 @@ class Lake:
                 "check disk space and permissions"
             ) from error
 
-    def files(self, resource_type: str | None = None) -> tuple[LakeFile, ...]:
-        """The Parquet files of the current snapshot, by site, type and path; () where there is no table."""
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot; of an empty lake one without files."""
         if not self.exists():
-            return ()
+            return Snapshot(0, "", ())
         table = self._table()
+        return Snapshot(table.transaction_version("periop.sync") or 0, str(table.metadata().id), self._files(table))
+
+    def files(self, resource_type: str | None = None) -> tuple[LakeFile, ...]:
+        """The Parquet files of the newest snapshot, by site, type and path; () where there is no table."""
+        return tuple(file for file in self.snapshot().files if resource_type in (None, file.resource_type))
+
+    def _files(self, table: DeltaTable) -> tuple[LakeFile, ...]:
         found = pa.table(table.get_add_actions(flatten=True))
         names = ("partition.site", "partition.resource_type", "path", "num_records")
         rows = zip(*(found[name].to_pylist() for name in names), strict=True)
-        kept = (LakeFile(s, t, str(self.path.absolute() / p), n) for s, t, p, n in rows if resource_type in (None, t))
-        return tuple(sorted(kept, key=lambda file: (file.site, file.resource_type, file.path)))
+        files = (LakeFile(s, t, str(self.path.absolute() / p), n) for s, t, p, n in rows)
+        return tuple(sorted(files, key=lambda file: (file.site, file.resource_type, file.path)))
 
     def rows(self, site: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """These columns of all versions of one site, in bounded batches.

@@ -24,12 +24,12 @@ def owners(view: str, rows: ir.Table) -> ir.Table:
     return rows.select("site", patient=rows[OWNER[view]]).filter(_["patient"].notnull()).distinct()
 
 
-def of_patients(views: Mapping[str, ir.Table], view: str, patients: ir.Table, own: Mapping[str, ir.Table]) -> ir.Table:
-    """The rows of `view` that belong to `patients` (site, patient).
+def of_patients(rows: ir.Table, view: str, patients: ir.Table, own: Mapping[str, ir.Table]) -> ir.Table:
+    """Those `rows` of `view` that belong to `patients` (site, patient).
 
     A coding belongs to the patient of its resource: `own` holds the entity views, already narrowed.
     """
     if view in OWNER:
-        return views[view].semi_join(patients.rename({OWNER[view]: "patient"}), ["site", OWNER[view]])
+        return rows.semi_join(patients.rename({OWNER[view]: "patient"}), ["site", OWNER[view]])
     resources = own[view.removesuffix("_coding")].select(*RESOURCE).distinct()
-    return views[view].semi_join(resources, list(RESOURCE))
+    return rows.semi_join(resources, list(RESOURCE))

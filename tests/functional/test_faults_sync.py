@@ -21,7 +21,7 @@ from connectors.sync import sync_site
 from mappers.engine import DuckDBEngine
 from mappers.viewdefinition import ViewDefinition
 from schedules.site_settings import FolderSite
-from schedules.tables import ViewStore
+from schedules.tables import ViewStore, all_rows, current
 from tests.cohorts import ALNEO, TABLES, run
 from tests.fhir_server import BASE, Features, ModelServer
 
@@ -119,7 +119,9 @@ def test_fault_20_a_modifier_extension_is_kept_told_and_not_used(site: Site, tmp
         with DuckDBEngine() as engine:
             store = ViewStore(tmp_path / "views", engine, {"observation": view})
             store.refresh(site.lake)
-            return sorted(store.current(site.lake, ["site"])["observation"].to_pyarrow()["value"].to_pylist())
+            store.offer(site.lake)
+            rows = current(all_rows("observation", store.views["observation"]), store.views["observation"])
+            return sorted(engine.frame(rows)["value"])
 
     assert seen() == [1, 2]
     extension = {"url": "http://example.org/not", "valueBoolean": True}

@@ -6,12 +6,10 @@ import hashlib
 import hmac
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from mappers.engine import DuckDBEngine
-from mappers.errors import MappingError
+from tests.engines import assert_scans_files_of_any_name
 
 
 @pytest.mark.parametrize("key", [b"", b"key", b"k" * 64, b"k" * 65, bytes(range(256))])
@@ -31,11 +29,6 @@ def test_settings_reach_duckdb(tmp_path: Path) -> None:
     assert [str(value) for value in found] == ["1", "512.0 MiB", str(tmp_path / "spill")]
 
 
-def test_parquet_files_are_read_as_one_table(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        pq.write_table(pa.table({"id": [name]}), tmp_path / f"{name}.parquet")
+def test_parquet_files_of_any_name_are_read_as_one_table(tmp_path: Path) -> None:
     with DuckDBEngine(threads=1) as engine:
-        table = engine.read_parquet([tmp_path / "a.parquet", tmp_path / "b.parquet"])
-        assert engine.frame(table.order_by("id"))["id"].tolist() == ["a", "b"]
-        with pytest.raises(MappingError, match="no Parquet file"):
-            engine.read_parquet([])
+        assert_scans_files_of_any_name(engine, tmp_path)

@@ -17,7 +17,7 @@ from connectors.store.lake import Cursor, Lake
 from connectors.store.spool import as_batch
 from mappers.engine import DuckDBEngine
 from mappers.viewdefinition import ViewDefinition
-from schedules.tables import ViewReport, ViewStore
+from schedules.tables import ViewReport, ViewStore, all_rows, current
 
 CURSOR = Cursor("test", complete=True)
 GENDER = ViewDefinition.load(
@@ -57,8 +57,10 @@ def store(tmp_path: Path) -> Iterator[ViewStore]:
         yield ViewStore(tmp_path / "views", engine, {"patient": GENDER})
 
 
-def current(store: ViewStore, lake: Lake) -> list[tuple[str, str, str]]:
-    rows = store.current(lake, ["a", "b"])["patient"].to_pyarrow().to_pylist()
+def current_rows(store: ViewStore, lake: Lake) -> list[tuple[str, str, str]]:
+    store.offer(lake)
+    view = store.views["patient"]
+    rows = store.engine.frame(current(all_rows("patient", view), view)).to_dict("records")
     return sorted((row["site"], row["id"], row["gender"]) for row in rows)
 
 
@@ -74,7 +76,7 @@ def test_a_night_appends_what_is_new(store: ViewStore, lake: Lake, tmp_path: Pat
     sync(lake, patient("p3", "other"))
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=False)]
     assert first < set(table(tmp_path).file_uris())
-    assert current(store, lake) == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "p3", "other")]
+    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "p3", "other")]
 
 
 def test_after_a_night_without_news_nothing_is_written(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
@@ -99,36 +101,36 @@ def test_the_newest_version_is_current(
     sync(lake, patient("p1", "unknown", *older), patient("p2", "male"))
     sync(lake, patient("p1", "female", *newer))
     store.refresh(lake)
-    assert current(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
+    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
 
 
 def test_an_older_version_that_comes_later_is_not_current(store: ViewStore, lake: Lake) -> None:
     sync(lake, patient("p1", "female", "2", "2024-01-02T00:00:00Z"))
     sync(lake, patient("p1", "unknown", "1", "2024-01-01T00:00:00Z"))
     store.refresh(lake)
-    assert current(store, lake) == [("a", "p1", "female")]
+    assert current_rows(store, lake) == [("a", "p1", "female")]
 
 
 def test_the_same_id_at_two_sites_is_two_resources(store: ViewStore, lake: Lake) -> None:
     sync(lake, patient("p1", "female"))
     sync(lake, patient("p1", "male"), site="b")
     store.refresh(lake)
-    assert current(store, lake) == [("a", "p1", "female"), ("b", "p1", "male")]
+    assert current_rows(store, lake) == [("a", "p1", "female"), ("b", "p1", "male")]
 
 
 def test_a_deleted_resource_is_gone_and_comes_back(store: ViewStore, lake: Lake) -> None:
     sync(lake, patient("p1", "female"), patient("p2", "male"))
     delete(lake, patient("p1", "", "2"))
     store.refresh(lake)
-    assert current(store, lake) == [("a", "p2", "male")]
+    assert current_rows(store, lake) == [("a", "p2", "male")]
     sync(lake, patient("p1", "female", "3"))
     store.refresh(lake)
-    assert current(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
+    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
 
 
 def test_a_view_of_which_no_resource_came_is_empty(store: ViewStore, lake: Lake) -> None:
     assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=True)]
-    assert current(store, lake) == []
+    assert current_rows(store, lake) == []
 
 
 def test_a_changed_view_is_built_anew_and_the_old_table_deleted(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_changed_view_is_built_anew_and_the_old_table_deleted(store: ViewStore
     with DuckDBEngine() as engine:
         other = ViewStore(tmp_path / "views", engine, {"patient": changed})
         assert other.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
-        assert current(other, lake) == [("a", "p1", "?")]
+        assert current_rows(other, lake) == [("a", "p1", "?")]
     assert len(list((tmp_path / "views" / "patient").iterdir())) == 1
 
 
@@ -149,7 +151,7 @@ def test_another_lake_in_the_same_place_is_read_from_its_start(store: ViewStore,
     shutil.rmtree(lake.path)
     sync(lake, patient("p2", "male"))
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
-    assert current(store, lake) == [("a", "p2", "male")]
+    assert current_rows(store, lake) == [("a", "p2", "male")]
 
 
 def test_an_older_copy_of_the_lake_is_read_from_its_start(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
@@ -160,4 +162,4 @@ def test_an_older_copy_of_the_lake_is_read_from_its_start(store: ViewStore, lake
     shutil.rmtree(lake.path)
     shutil.move(tmp_path / "backup", lake.path)
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
-    assert current(store, lake) == [("a", "p1", "female")]
+    assert current_rows(store, lake) == [("a", "p1", "female")]
