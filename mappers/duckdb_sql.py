@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ibis.expr.operations as ops
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 
@@ -33,6 +34,21 @@ def bracketed(arg: Any) -> Any:
     return sge.Paren(this=arg) if operator else arg
 
 
+def _visit_array_concat(compiler: Any, op: ops.ArrayConcat, *, arg: Any) -> Any:
+    """Arrays in one call where none can be null; Ibis writes each twice, to look for a null first."""
+    if any(not _never_null(each) for each in op.arg):
+        return INHERITED(compiler, op, arg=arg)
+    return compiler.f.anon.list_concat(*arg)
+
+
+def _never_null(array: ops.Value) -> bool:
+    if isinstance(array, ops.Coalesce):
+        return any(map(_never_null, array.arg))
+    return isinstance(array, ops.Array) or (isinstance(array, ops.Literal) and array.value is not None)
+
+
+INHERITED = DuckDBCompiler.visit_ArrayConcat
+DuckDBCompiler.visit_ArrayConcat = _visit_array_concat
 DuckDBCompiler.visit_Fold = _visit_fold
 DuckDBCompiler.visit_IsNull = visit_is_null
 DuckDBCompiler.visit_NotNull = visit_not_null

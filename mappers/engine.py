@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 RESOURCE = "resource"  # the column that holds the JSON of a resource
+ROW_GROUP = 20_480  # rows: few enough that those in which some patients lie are not everything
 LOOKED_UP = 10_000  # keys of a join, up to which DuckDB passes over Parquet row groups that have none of them
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 
@@ -85,6 +87,9 @@ class Engine(Protocol):
 
     def table(self, name: str) -> ir.Table:
         """What has this name: a temporary table, a named expression, or a small table."""
+
+    def write(self, sql: str, folder: Path) -> tuple[Path, ...]:
+        """Run SQL into new Parquet files in `folder`; without rows there are none."""
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
         """Stream the result of SQL in batches of about `rows` rows."""
@@ -200,6 +205,16 @@ class DuckDBEngine:
     def table(self, name: str) -> ir.Table:
         """What has this name."""
         return self.con.table(name)
+
+    def write(self, sql: str, folder: Path) -> tuple[Path, ...]:
+        """Run SQL into a new Parquet file in `folder`; without rows there is none."""
+        file = folder / f"part-{uuid.uuid4()}.parquet"
+        options = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {ROW_GROUP}"
+        (count,) = self.con.con.execute(f"COPY ({sql}) TO {_quoted(str(file))} ({options})").fetchall()[0]
+        if count:
+            return (file,)
+        file.unlink()
+        return ()
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
         """Stream the result of SQL in batches of `rows` rows. Its errors (`duckdb.Error`) come while it is read."""

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -160,6 +161,16 @@ class SparkEngine:
         table.createOrReplaceTempView(name)
         if replaced is not None:
             shutil.rmtree(replaced)
+
+    def write(self, sql: str, folder: Path) -> tuple[Path, ...]:
+        """Run SQL into new Parquet files in `folder`; without rows there are none."""
+        import pyarrow.parquet as pq
+
+        written = self._written(sql)
+        files = [file for file in sorted(written.glob("part-*.parquet")) if pq.read_metadata(file).num_rows]
+        moved = tuple(Path(shutil.move(file, folder / f"part-{uuid.uuid4()}.parquet")) for file in files)
+        shutil.rmtree(written)
+        return moved
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
         """Run SQL into Parquet files, then stream them in batches of at most `rows` rows, in the order of the result.

@@ -9,18 +9,19 @@ sync on, and the old one is deleted.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
+import ibis
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.transaction import AddAction
 
 from mappers.engine import Engine, Files
-from schedules.batches import Counted
 
 BUILT = "periop.view"
-BATCH = 100_000
-ROW_GROUP = 20_480  # rows: a night reads those in which its patients lie, by their statistics
 
 
 class Appended:
@@ -52,19 +53,20 @@ class Appended:
             return None
         return built
 
-    def append(self, batches: pa.RecordBatchReader, ordinal: int) -> int:
-        """Add rows and the number of the newest sync in one commit; returns how many rows."""
-        counted = Counted(batches)
+    def append(self, engine: Engine, sql: str, schema: ibis.Schema, ordinal: int) -> int:
+        """Add the rows of SQL and the number of the newest sync in one commit; returns how many rows."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_deltalake(
-            self._opened or str(self.folder),
-            pa.RecordBatchReader.from_batches(batches.schema, counted),
-            mode="append",
+        table = self._opened = self._opened or DeltaTable.create(str(self.folder), schema.to_pyarrow())
+        files = engine.write(sql, self.folder)
+        rows = [pq.read_metadata(file).num_rows for file in files]
+        table.create_write_transaction(
+            [_added(file, count) for file, count in zip(files, rows, strict=True)],
+            "append",
+            table.schema(),
             commit_properties=CommitProperties(app_transactions=[Transaction(BUILT, ordinal, None)]),
-            writer_properties=WriterProperties(compression="SNAPPY", max_row_group_size=ROW_GROUP),
         )
-        self._opened = None
-        return counted.rows
+        table.update_incremental()
+        return sum(rows)
 
     def forget_others(self) -> None:
         """Delete the tables of the same name with another digest."""
@@ -77,3 +79,8 @@ class Appended:
         table = self._opened = self._opened or DeltaTable(str(self.folder))
         files = table.file_uris()
         engine.scan(name, [Files(tuple(files))] if files else [], pa.schema(table.schema().to_arrow()))
+
+
+def _added(file: Path, rows: int) -> AddAction:
+    found = file.stat()
+    return AddAction(file.name, found.st_size, {}, int(found.st_mtime * 1000), True, json.dumps({"numRecords": rows}))

@@ -23,7 +23,6 @@ from mappers.study import Study
 from mappers.terminology import Terminology, load_terminology
 from mappers.viewdefinition import ViewDefinition
 from schedules import cohorts
-from schedules.appended import BATCH
 from schedules.cohort_folder import CohortFolder, SetAside, State
 from schedules.cohorts import PATIENT_TABLES, CohortProgram
 from schedules.compiled import CompiledTexts, compiler_digest
@@ -32,6 +31,7 @@ from schedules.stages import MapReport
 from schedules.tables import CompiledView, ViewStore, load_views
 
 Progress = Callable[[str], None]
+BATCH = 100_000  # rows
 WRITERS = 2  # threads that write cohort tables: each holds one of them
 
 

@@ -24,7 +24,7 @@ from connectors.store.lake import SCHEMA, Lake, Snapshot
 from mappers.engine import RESOURCE, Engine
 from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql, view_table
-from schedules.appended import BATCH, Appended
+from schedules.appended import Appended
 from schedules.versions import RESOURCE as OF_RESOURCE
 from schedules.versions import (
     VERSION,
@@ -146,9 +146,8 @@ class ViewStore:
         reports = []
         for resource_type in self._types():
             modified: dict[int, bool] = {}
-            self._scan_lake(resource_type, snapshot)
             for name in self._of_type(resource_type):
-                reports.append(self._refresh_view(name, snapshot.ordinal, modified))
+                reports.append(self._refresh_view(name, snapshot, modified))
                 done(reports[-1])
         return reports
 
@@ -162,20 +161,22 @@ class ViewStore:
     def _of_type(self, resource_type: str) -> Iterable[str]:
         return (name for name, view in self.views.items() if view.resource == resource_type)
 
-    def _scan_lake(self, resource_type: str, lake: Snapshot) -> None:
-        files = [file for file in lake.files if file.resource_type == resource_type]
+    def _scan_lake(self, resource_type: str, lake: Snapshot, since: int = 0) -> None:
+        files = [file for file in lake.files if file.resource_type == resource_type and file.sync > since]
         self.engine.scan(LAKE, lake_parts(files), SCHEMA)
 
-    def _refresh_view(self, name: str, ordinal: int, modified: dict[int, bool]) -> ViewReport:
+    def _refresh_view(self, name: str, lake: Snapshot, modified: dict[int, bool]) -> ViewReport:
         table = self._tables[name]
-        built = table.built_to(ordinal)
+        built = table.built_to(lake.ordinal)
         written = 0
-        if built is None or built < ordinal:
+        if built is None or built < lake.ordinal:
             since = built or 0
+            self._scan_lake(self.views[name].resource, lake, since)
             if since not in modified:  # to look is cheaper than to filter for every view
                 modified[since] = self.engine.arrow(self._sql(_modified, since)).num_rows > 0
             self.engine.view(RESOURCES, self._sql(_not_modified if modified[since] else _not_deleted, since))
-            written = table.append(self.engine.reader(self.views[name].sql, BATCH), ordinal)
+            view = self.views[name]
+            written = table.append(self.engine, view.sql, ibis.schema(dict(view.columns)), lake.ordinal)
         table.forget_others()
         return ViewReport(name, written, built is None)
 
@@ -205,7 +206,7 @@ class ViewStore:
         built = table.built_to(lake.ordinal)
         if built is None or built < lake.ordinal:
             self._scan_lake(resource_type, lake)
-            table.append(self.engine.reader(self._newly_superseded(table, built), BATCH), lake.ordinal)
+            table.append(self.engine, self._newly_superseded(table, built), ibis.schema(VERSION_TYPES), lake.ordinal)
         table.forget_others()
         table.scan(self.engine, SUPERSEDED)
         self.engine.fill(f"superseded_{resource_type}", self._sql(_listed))
@@ -220,7 +221,7 @@ class ViewStore:
     def offer_brought(self, lake: Lake, since: int) -> None:
         """Make the resources that the syncs after `since` brought what SQL reads. After `refresh`."""
         for resource_type in self._types():
-            self._scan_lake(resource_type, self.seen(lake))
+            self._scan_lake(resource_type, self.seen(lake), since)
             self.engine.fill(f"brought_{resource_type}", self._sql(_brought, since))
 
     def _sql(self, asked: Callable[[int], ir.Table], since: int = 0) -> str:

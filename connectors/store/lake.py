@@ -73,12 +73,13 @@ class Cursor:
 
 @dataclass(frozen=True)
 class LakeFile:
-    """One Parquet file of the current snapshot: all its rows are of this site and resource type."""
+    """One Parquet file of a snapshot: all its rows are of this site and resource type, the newest of sync `sync`."""
 
     site: str
     resource_type: str
     path: str
     rows: int
+    sync: int
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,9 @@ class Lake:
 
     def _files(self, table: DeltaTable) -> tuple[LakeFile, ...]:
         found = pa.table(table.get_add_actions(flatten=True))
-        names = ("partition.site", "partition.resource_type", "path", "num_records")
+        names = ("partition.site", "partition.resource_type", "path", "num_records", "max.sync")
         rows = zip(*(found[name].to_pylist() for name in names), strict=True)
-        files = (LakeFile(s, t, str(self.path.absolute() / p), n) for s, t, p, n in rows)
+        files = (LakeFile(s, t, str(self.path.absolute() / p), n, sync) for s, t, p, n, sync in rows)
         return tuple(sorted(files, key=lambda file: (file.site, file.resource_type, file.path)))
 
     def rows(self, site: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -82,8 +82,9 @@ def test_a_night_appends_what_is_new(store: ViewStore, lake: Lake, tmp_path: Pat
 def test_after_a_night_without_news_nothing_is_written(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
     sync(lake, patient("p1", "female"))
     store.refresh(lake)
+    version = table(tmp_path).version()
     assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=False)]
-    assert table(tmp_path).version() == 0
+    assert table(tmp_path).version() == version
 
 
 @pytest.mark.parametrize(
