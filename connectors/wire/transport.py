@@ -179,8 +179,9 @@ class Transport:
     ) -> Downloaded:
         """Stream one file to `target`, decompressed, readable by its owner only.
 
-        First to `.<name>.part` beside it, then fsync and rename: `target` is whole or not there. A failed download
-        starts again from the first byte. Only the configured origin gets credentials, and only where `credentials`.
+        First to `.<name>.part` beside it, then renamed: `target` is whole or not there. Not durable: what a power cut
+        leaves of it nobody may read, so nothing waits for the disk. A failed download starts again from the first byte.
+        Only the configured origin gets credentials, and only where `credentials`.
         Raises as `get` does, RefusedError(404 or 410) for a file that has expired, SpoolError where the disk is full.
         """
         request = _Request("GET", url, what, {"Accept": NDJSON, **(headers or {})}, None, credentials, True)
@@ -223,7 +224,6 @@ class Transport:
             stream.write(piece)
             self._within(self._retrying.end)
         stream.flush()
-        os.fsync(stream.fileno())
         return Downloaded(body.size, body.framed)
 
     @contextmanager
