@@ -102,7 +102,7 @@ class Transport:
         self._closed = Event()
         self._wire = wire
         self._verify_elsewhere = verify_elsewhere
-        self._client = self._connect(verify)
+        self._client = self._connect(_trusted(verify, self.base))
         self._client_elsewhere: httpx.Client | None = None
 
     def _connect(self, verify: ssl.SSLContext | bool) -> httpx.Client:
@@ -309,6 +309,12 @@ class Transport:
             raise UnavailableError(f"{self._server}: the run was stopped")
         if self._timing.monotonic() > end:
             raise httpx.ReadTimeout("the answer takes too long")
+
+
+def _trusted(verify: ssl.SSLContext | bool, base: str) -> ssl.SSLContext | bool:
+    """Whom to trust at `base`: nobody where it is reached without TLS, since reading all authorities takes longer than
+    many a request. The client goes to this origin only, and would refuse a certificate."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if verify is True and base.startswith("http://") else verify
 
 
 def _itself(answer: Answer) -> Answer:
