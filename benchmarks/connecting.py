@@ -1,6 +1,6 @@
 """What the connectors cost on top of the network: a sync against a bare loop of httpx that stores nothing.
 
-    .venv/bin/python benchmarks/connecting.py [--url URL] [--patients 500] [--rounds 5] [--streams 4]
+    .venv/bin/python benchmarks/connecting.py [--url URL] [--patients 500] [--exported 2000] [--rounds 5] [--streams 4]
 
 Without --url a HAPI server is started (fixtures/hapi/start.sh), filled, and stopped at the end; one that is given must
 be empty, and keeps the data. The bare loop and periop run alternately, with the same number of streams, after one round
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.measuring import Figures, Stopwatch, machine, middle, show, times  # noqa: E402
+from connectors.bulk.job import Polling  # noqa: E402
 from connectors.bulk.source import BulkLimits, BulkSource  # noqa: E402
 from connectors.received import Source  # noqa: E402
 from connectors.search.source import CohortQuery, SearchLimits, SearchSource  # noqa: E402
@@ -43,7 +45,8 @@ TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "Adver
 CODE = "urn:periop:benchmark|cohort"
 PER_PATIENT = 8
 PAGE, BATCH = 200, 50
-POLL = 0.5
+POLL = 0.1
+TICK = 0.5  # seconds between two moments at which HAPI moves an export on
 JSON = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip", "Cache-Control": "no-cache"}
 NDJSON = {"Accept": "application/fhir+ndjson", "Accept-Encoding": "gzip"}
 Json = dict[str, Any]
@@ -78,9 +81,9 @@ def about(number: int) -> list[Json]:
     ]
 
 
-def fill(base: str, patients: int) -> None:
-    """Put the resources of so many patients on the server, fifty patients in one transaction."""
-    numbers = iter(range(patients))
+def fill(base: str, patients: Iterable[int]) -> None:
+    """Put the resources of these patients on the server, fifty patients in one transaction."""
+    numbers = iter(patients)
     with httpx.Client(timeout=300, trust_env=False) as client:
         while batch := list(islice(numbers, 50)):
             entries = [
@@ -160,7 +163,8 @@ def own_search(base: str, streams: int, folder: Path) -> int:
 
 
 def own_export(base: str, streams: int, folder: Path) -> int:
-    return stored(BulkSource(base, TYPES, "bench", folder / "jobs", limits=BulkLimits(streams=streams)), folder)
+    limits, polling = BulkLimits(streams=streams), Polling(first=POLL, share=0)
+    return stored(BulkSource(base, TYPES, "bench", folder / "jobs", limits=limits, polling=polling), folder)
 
 
 Run = Callable[[str, int, Path], int]
@@ -179,12 +183,15 @@ def measured(run: Run, base: str, streams: int, folder: Path, expected: int) -> 
     return figures
 
 
-def compared(own: Run, bare: Run, arguments: argparse.Namespace, base: str, folder: Path) -> list[list[Figures]]:
-    """[own, bare], the runs of both in turn."""
+def compared(
+    own: Run, bare: Run, arguments: argparse.Namespace, base: str, folder: Path, expected: int
+) -> list[list[Figures]]:
+    """[own, bare], the runs of both in turn, none in step with the ticks of the server."""
     runs: list[list[Figures]] = [[], []]
-    expected = arguments.patients * PER_PATIENT
+    chance = random.Random(1)
     for number in range(arguments.rounds + 1):
         for mine, run in zip(runs, (own, bare), strict=True):
+            time.sleep(chance.uniform(0, TICK))
             figures = measured(run, base, arguments.streams, folder / run.__name__, expected)
             if number:  # the first round warms the server up
                 mine.append(figures)
@@ -228,25 +235,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url")
     parser.add_argument("--patients", type=int, default=500)
+    parser.add_argument("--exported", type=int, default=2000, help="patients on the server when it exports")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streams", type=int, default=4)
     arguments = parser.parse_args()
-    packages, count = machine(("httpx", "orjson", "deltalake")), arguments.patients * PER_PATIENT
+    packages, streams = machine(("httpx", "orjson", "deltalake")), arguments.streams
+    count, exported = arguments.patients * PER_PATIENT, arguments.exported * PER_PATIENT
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with server(arguments.url, folder) as base:
-            fill(base, arguments.patients)
-            search = compared(own_search, bare_search, arguments, base, folder)
-            night = [quiet_night(base, arguments.streams, folder / f"night{n}") for n in range(arguments.rounds)]
-            export = compared(own_export, bare_export, arguments, base, folder)
+            fill(base, range(arguments.patients))
+            search = compared(own_search, bare_search, arguments, base, folder, count)
+            night = [quiet_night(base, streams, folder / f"night{n}") for n in range(arguments.rounds)]
+            fill(base, range(arguments.patients, arguments.exported))
+            export = compared(own_export, bare_export, arguments, base, folder, exported)
     verdict = "met" if middle(night, "seconds") < NIGHT_TARGET else "MISSED"
     show(
         [
             *packages,
-            ("resources", f"{count:,} of {arguments.patients} patients, {arguments.streams} streams"),
+            ("resources searched", f"{count:,} of {arguments.patients} patients, {streams} streams"),
             *lines("search", *search, count, SEARCH_TARGET),
             ("search, a night without changes", f"{times(night)} (target below {NIGHT_TARGET:g} s: {verdict})"),
-            *lines("$export", *export, count, EXPORT_TARGET),
+            ("resources exported", f"{exported:,} of {arguments.exported} patients, {streams} streams"),
+            *lines("$export", *export, exported, EXPORT_TARGET),
         ]
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -191,6 +192,7 @@ def last_updated(meta: Mapping[str, Any]) -> str | None:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=64)  # each is asked for again as soon as its resource is compared with the known ones
 def instant(text: str | None) -> int | None:
     """A FHIR instant in microseconds since 1970, None for anything else.
 

@@ -116,22 +116,22 @@ class Intake:
             self.without_patient[kind] += 1
         key = identity(kind, resource.id)
         seen = Seen(version(resource.version_id, resource.digest), updated(resource.last_updated), row)
-        outcome = self._outcome(key, seen)
+        earlier = self.pulled.get(key)
+        outcome = self._outcome(key, seen, earlier)
         self.counts[kind, outcome] += 1
-        if outcome != "superseded":
-            self._retract(key, seen, kind)
+        if earlier is not None and outcome != "superseded":
+            self._retract(key, seen, kind, earlier)
         if outcome == "stored":
             self.pulled.put(key, seen)
             self.modified[kind] += resource.modified
         return outcome == "stored"
 
-    def _outcome(self, key: bytes, seen: Seen) -> str:
+    def _outcome(self, key: bytes, seen: Seen, pulled: Seen | None) -> str:
         current, told = self.known(key), key in self.told
         if self.missed:
             self.missed.pop(key, None)
         if current is not None and self.marks is not None:
             self.marks.add(key)
-        pulled = self.pulled.get(key)
         known = [version for version in (pulled, current) if version]
         if known and seen.updated < known[0].updated:
             return "superseded"
@@ -141,10 +141,9 @@ class Intake:
             return "identical"
         return "stored"
 
-    def _retract(self, key: bytes, seen: Seen, resource_type: str) -> None:
-        """A version of this pull that was to be stored is superseded by `seen`, newer or later than it."""
-        earlier = self.pulled.get(key)
-        if earlier is None or earlier.version == seen.version:
+    def _retract(self, key: bytes, seen: Seen, resource_type: str, earlier: Seen) -> None:
+        """A version of this pull that was to be stored, `earlier`, is superseded by `seen`, newer or later than it."""
+        if earlier.version == seen.version:
             return
         self.pulled.remove(key)
         if key in self.told:
@@ -170,7 +169,8 @@ class Intake:
         elif seen.updated < newest.updated:
             outcome = "superseded"
         else:
-            self._retract(key, seen, kind)
+            if pulled is not None:
+                self._retract(key, seen, kind, pulled)
             outcome = "identical" if current is None or current.version == GONE else "stored"
         self.counts[kind, outcome] += 1
         if outcome == "stored":

@@ -51,6 +51,7 @@ CONFIGURATION = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.dataSkippingStatsColumns": "sync",  # no ids and no resources in the log
 }
+BATCH = 8_192  # rows read at a time: as Python objects, ten times as many are some 100 MB
 REPAIR = "restore it from the backup, or move it away and pull everything again with `periop sync --full`"
 
 
@@ -242,7 +243,7 @@ class Lake:
 
     def _read(self, file: LakeFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
         try:
-            for batch in pq.ParquetFile(file.path).iter_batches(columns=columns):
+            for batch in pq.ParquetFile(file.path, pre_buffer=False).iter_batches(BATCH, columns=columns):
                 kind = pa.array([file.resource_type] * batch.num_rows, pa.string())
                 yield batch.append_column("resource_type", kind)
         except (OSError, pa.ArrowException) as error:

@@ -11,6 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ PARTITION = ("site", "resource_type")
 ROWS = 32_768  # of a row group
 BYTES = 8 << 20  # of a row group, uncompressed
 FILE_ROWS = 1 << 20
+SYNCED = 8  # files that wait for the disk at once
 REPEATED = ["version_id", "last_updated", "patient", "sync"]  # worth a dictionary
 
 
@@ -48,11 +50,19 @@ def write_partitions(folder: Path, schema: pa.Schema, batches: Iterable[pa.Recor
                 file.append(rows.select(columns.names))
                 if file.rows >= FILE_ROWS:
                     open_files.pop(key).close()
-        return [file.close() for file in files]
+        return _durable(files)
     except BaseException:
         for file in files:
             file.discard()
         raise
+
+
+def _durable(files: list[_File]) -> list[AddAction]:
+    """Bring the files to the disk, several at a time: it takes them in little more time than one."""
+    for file in files:
+        file.finish()
+    with ThreadPoolExecutor(SYNCED) as pool:
+        return list(pool.map(_File.close, files))
 
 
 def _by_type(batch: pa.RecordBatch) -> Iterable[tuple[tuple[str, str], pa.RecordBatch]]:
@@ -97,11 +107,15 @@ class _File:
             self._writer.write_table(pa.Table.from_batches(self._pending), row_group_size=ROWS)
             self._pending, self._size = [], 0
 
+    def finish(self) -> None:
+        """Write what is left. Harmless when it is written."""
+        self._flush()
+        self._writer.close()
+
     def close(self) -> AddAction:
         """Bring everything to the disk; once only, then the same again."""
         if self._added is None:
-            self._flush()
-            self._writer.close()
+            self.finish()
             with self._target.open("rb") as file:
                 os.fsync(file.fileno())
             self._added = self._action()

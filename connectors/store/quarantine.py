@@ -77,7 +77,8 @@ class OpenQuarantine:
                     for line in lines:
                         self._write(orjson.loads(line))
             self._stream.flush()
-            os.fsync(self._stream.fileno())
+            if not self._empty:
+                os.fsync(self._stream.fileno())
             self._stream.close()
             self._keys.close()
             if not self._empty:

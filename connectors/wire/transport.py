@@ -102,7 +102,7 @@ class Transport:
         self._closed = Event()
         self._wire = wire
         self._verify_elsewhere = verify_elsewhere
-        self._client = self._connect(verify)
+        self._client = self._connect(_trusted(verify, self.base))
         self._client_elsewhere: httpx.Client | None = None
 
     def _connect(self, verify: ssl.SSLContext | bool) -> httpx.Client:
@@ -179,8 +179,9 @@ class Transport:
     ) -> Downloaded:
         """Stream one file to `target`, decompressed, readable by its owner only.
 
-        First to `.<name>.part` beside it, then fsync and rename: `target` is whole or not there. A failed download
-        starts again from the first byte. Only the configured origin gets credentials, and only where `credentials`.
+        First to `.<name>.part` beside it, then renamed: `target` is whole or not there. Not durable: what a power cut
+        leaves of it nobody may read, so nothing waits for the disk. A failed download starts again from the first byte.
+        Only the configured origin gets credentials, and only where `credentials`.
         Raises as `get` does, RefusedError(404 or 410) for a file that has expired, SpoolError where the disk is full.
         """
         request = _Request("GET", url, what, {"Accept": NDJSON, **(headers or {})}, None, credentials, True)
@@ -223,7 +224,6 @@ class Transport:
             stream.write(piece)
             self._within(self._retrying.end)
         stream.flush()
-        os.fsync(stream.fileno())
         return Downloaded(body.size, body.framed)
 
     @contextmanager
@@ -309,6 +309,12 @@ class Transport:
             raise UnavailableError(f"{self._server}: the run was stopped")
         if self._timing.monotonic() > end:
             raise httpx.ReadTimeout("the answer takes too long")
+
+
+def _trusted(verify: ssl.SSLContext | bool, base: str) -> ssl.SSLContext | bool:
+    """Whom to trust at `base`: nobody where it is reached without TLS, since reading all authorities takes longer than
+    many a request. The client goes to this origin only, and would refuse a certificate."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if verify is True and base.startswith("http://") else verify
 
 
 def _itself(answer: Answer) -> Answer:

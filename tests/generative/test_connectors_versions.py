@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from connectors.errors import SpoolError
 from connectors.store import partitions
 from connectors.store.lake import SCHEMA
 from connectors.store.partitions import write_partitions
-from connectors.store.versions import Keys, Rows, Seen, Versions
+from connectors.store.versions import Filter, Keys, Rows, Seen, Versions
 
 keys = st.sampled_from([bytes([number]) * 16 for number in range(12)])
 seen = st.builds(Seen, st.sampled_from([b"", b"one", b"two"]), st.integers(-(1 << 62), 1 << 62), st.integers(0, 9))
@@ -49,6 +50,23 @@ def test_a_store_is_a_dict(loaded: list[tuple[bytes, Seen]], done: list[tuple[st
         assert list(store.items()) == sorted(known.items())
         assert {key: store.get(key) for key in known} == known
         assert list(Path(folder).iterdir()) == []  # the file has no name
+
+
+@given(st.lists(st.binary(max_size=16), max_size=30))
+def test_what_was_added_passes_the_filter(added: list[bytes]) -> None:
+    passing = Filter()
+    for key in added:
+        passing.add(key)
+    assert all(key in passing for key in added)
+
+
+def test_few_others_pass_the_filter() -> None:
+    """20,000 digests set at most 40,000 of 16.8 million bits: another one passes with (40,000 / 16.8 million)^2."""
+    passing = Filter()
+    digests = [hashlib.blake2b(bytes([n % 256, n // 256]), digest_size=16).digest() for n in range(40_000)]
+    for key in digests[:20_000]:
+        passing.add(key)
+    assert sum(key in passing for key in digests[20_000:]) <= 5  # 0.11 are to be expected
 
 
 @given(st.lists(keys), st.sampled_from([1, 1000]))
