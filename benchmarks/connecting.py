@@ -1,6 +1,6 @@
 """What the connectors cost on top of the network: a sync against a bare loop of httpx that stores nothing.
 
-    .venv/bin/python benchmarks/connecting.py [--url URL] [--patients 500] [--exported 2000] [--rounds 5] [--streams 4]
+    .venv/bin/python benchmarks/connecting.py [--url URL] [--patients 500] [--exported 500] [--rounds 5] [--streams 4]
 
 Without --url a HAPI server is started (fixtures/hapi/start.sh), filled, and stopped at the end; one that is given must
 be empty, and keeps the data. The bare loop and periop run alternately, with the same number of streams, after one round
@@ -235,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url")
     parser.add_argument("--patients", type=int, default=500)
-    parser.add_argument("--exported", type=int, default=2000, help="patients on the server when it exports")
+    parser.add_argument("--exported", type=int, default=500, help="patients on the server when it exports")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streams", type=int, default=4)
     arguments = parser.parse_args()
