@@ -1,7 +1,8 @@
 """The SQL of the cohort, compiled once in a process of tests: compiling takes longer than most maps of a test do.
 
 periop keeps compiled SQL in the data folder from night to night, under a hash of everything that it was made from. Here
-a new data folder begins with what was compiled in others, so each text is compiled once.
+a new data folder begins with what was compiled in others, so each text is compiled once. It needs a key that is given:
+periop refuses views whose `pseudonym.key` is missing.
 """
 
 from __future__ import annotations
