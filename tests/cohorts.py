@@ -20,6 +20,7 @@ from schedules.pipeline import Pipeline
 from schedules.sandbox import COHORT, read_cohort
 from schedules.settings import Settings
 from schedules.site_settings import FolderSite, Site
+from tests.compiled import compiled_once
 
 ALNEO = Path(__file__).resolve().parents[1] / "fixtures" / "alneo"
 ANSWERS = ALNEO.parent / "alneo_answers.json"
@@ -60,7 +61,8 @@ def run(data_dir: Path, site: Site, study: Study | None = None, min_cell: int = 
     pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
     study = study or load_study("alneo")
     (report,) = pipeline.sync(settings, [site.name], full=False, progress=lambda _: None)
-    pipeline.map_lake(settings, study, progress=lambda _: None)
+    with compiled_once(data_dir):
+        pipeline.map_lake(settings, study, progress=lambda _: None)
     return Ran(settings, report, pipeline.analyze(settings.cohort_dir, study, min_cell))
 
 

@@ -1,16 +1,72 @@
-"""Where every real component is required (CI), a test that was skipped is a failure of the run."""
+"""How the tests run: in what order, which of them together where several processes share them, and what a skip is."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.engines import Engines
+
+# The files that run first. Those of a line stay together in one process, for they share a server that is slow to start.
+FIRST = (
+    ("functional/test_cli_view_spark", "spec/", "generative/test_mappers_engines", "integration/test_spark",
+     "unit/test_mappers_fhirpath_functions", "unit/test_mappers_spark", "unit/test_mappers_wrong_types"),
+    ("integration/test_hapi_sandbox", "integration/test_hapi"),
+)  # fmt: skip
+
+# How long an example takes depends on what else the machine does, and says nothing of periop.
+settings.register_profile("periop", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("periop")
+
+
+def place(nodeid: str) -> tuple[int, int, str]:
+    """Where a test stands in the order: its line of FIRST, the place in it, and its file."""
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    for line, names in enumerate(FIRST):
+        for nth, name in enumerate(names):
+            if file.startswith(name):
+                return line, nth, file
+    return len(FIRST), 0, file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that several processes end at about the same time."""
+    items.sort(key=lambda item: place(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out files, or what stays together, in the order of the tests."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            line, _, file = place(nodeid)
+            return file if line == len(FIRST) else str(line)
+
+    config.option.loadscopereorder = False
+    return LoadTogether(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail a run that skipped something although PERIOP_REQUIRE_ALL=1."""
+    """Where every real component is required (CI, PERIOP_REQUIRE_ALL=1), fail a run that skipped something."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = len(reporter.stats.get("skipped", ())) if reporter else 0
     if os.environ.get("PERIOP_REQUIRE_ALL") == "1" and skipped and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Engines]:
+    """Engines that share one Spark."""
+    from tests.engines import Engines
+
+    engines = Engines()
+    yield engines
+    engines.stop()

@@ -1,4 +1,4 @@
-"""Engines for the tests that hold for each of them: one Spark a module, for it takes seconds to start."""
+"""Engines for the tests that hold for each of them: all share one Spark, for it takes seconds to start."""
 
 from __future__ import annotations
 
@@ -25,19 +25,31 @@ FEW_ROWS = {
 }
 
 
-@contextmanager
-def started(name: str, key: bytes | None = None) -> Iterator[Engine]:
-    """An engine with one worker; the test is skipped where Spark or Java is missing."""
-    if name == "duckdb":
-        with DuckDBEngine(threads=1, hmac_key=key) as engine:
-            yield engine
-        return
-    try:
-        spark = SparkEngine(threads=1, hmac_key=key, settings=FEW_ROWS)
-    except MappingError as error:
-        pytest.skip(str(error))
-    with spark:
-        yield spark
+class Engines:
+    """Starts engines; each has its own tables, functions and settings, also in the Spark that they share."""
+
+    def __init__(self) -> None:
+        self._spark: SparkEngine | None = None
+
+    @contextmanager
+    def started(self, name: str, key: bytes | None = None) -> Iterator[Engine]:
+        """An engine with one worker; the test is skipped where Spark or Java is missing."""
+        if name == "duckdb":
+            with DuckDBEngine(threads=1, hmac_key=key) as engine:
+                yield engine
+            return
+        try:
+            self._spark = self._spark or SparkEngine(threads=1, settings=FEW_ROWS)
+        except MappingError as error:
+            pytest.skip(str(error))
+        with SparkEngine(hmac_key=key, session=self._spark.con._session) as spark:
+            yield spark
+
+    def stop(self) -> None:
+        """End Spark: a process holds one, and what is tested now starts its own. The next engine starts it again."""
+        if self._spark is not None:
+            self._spark.close()
+            self._spark = None
 
 
 def assert_scans_files_of_any_name(engine: Engine, folder: Path) -> None:

@@ -21,6 +21,7 @@ from schedules.settings import Settings
 from schedules.site_settings import FolderSite
 from schedules.stages import MapReport
 from tests.cohorts import KEY
+from tests.compiled import compiled_once
 from tests.invented import Invented, eligible, operated
 
 FIRST = datetime(2024, 6, 1, tzinfo=UTC)
@@ -89,7 +90,8 @@ def settled(data: Path, sites: tuple[str, ...] = SITES, terminology: tuple[Path,
 def mapped(settings: Settings, study: Study | None = None, *, full: bool = False) -> MapReport:
     """One run of the stage `map`."""
     pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
-    return pipeline.map_lake(settings, study or load_study("alneo"), progress=lambda _: None, full=full)
+    with compiled_once(settings.data_dir):
+        return pipeline.map_lake(settings, study or load_study("alneo"), progress=lambda _: None, full=full)
 
 
 def fresh(settings: Settings, folder: Path) -> Settings:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.engines import started
+from tests.engines import Engines
 from tests.view_terminal import ANNA, BEN, COLUMNS, DOSE, Terminal, definition, sentence
 
 
@@ -18,11 +20,13 @@ def periop(tmp_path: Path) -> Terminal:
     return Terminal(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def _spark() -> None:
-    """Skips where Spark or Java is missing."""
-    with started("spark"):
-        pass
+@pytest.fixture
+def _spark(engines: Engines) -> None:
+    """Skips where Spark or Java is missing; ends the Spark of other tests, because a process holds one."""
+    pytest.importorskip("pyspark", reason="Spark is missing")
+    if shutil.which("java", path=f"{os.environ.get('JAVA_HOME', '')}/bin{os.pathsep}{os.environ['PATH']}") is None:
+        pytest.skip("Java is missing")
+    engines.stop()
 
 
 @pytest.mark.usefixtures("_spark")
@@ -63,11 +67,10 @@ def test_the_conformance_report(periop: Terminal) -> None:
     assert "2 of 3 cases passed." in periop.out
 
 
-@pytest.mark.usefixtures("_spark")
-def test_the_sql_runs_on_spark_alone(periop: Terminal) -> None:
+def test_the_sql_runs_on_spark_alone(periop: Terminal, engines: Engines) -> None:
     periop.put("view.json", definition(COLUMNS[0], COLUMNS[2]))
     assert periop("show", "view.json", "--engine", "spark") == 0
-    with started("spark") as spark:
+    with engines.started("spark") as spark:
         spark.view("resources", spark.resources([ANNA, BEN, DOSE]))
         found = spark.arrow(periop.out.rstrip().removesuffix(";"))
     assert sorted(map(tuple, (row.values() for row in found.to_pylist()))) == [("anna", None), ("ben", 2)]

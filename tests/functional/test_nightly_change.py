@@ -19,6 +19,7 @@ from schedules.settings import Settings
 from schedules.site_settings import FolderSite
 from schedules.tables import SHIPPED_VIEWS, load_views
 from tests.cohorts import ALNEO, KEY, TABLES, Ran, run_folder
+from tests.compiled import compiled_once
 
 
 def change(folder: Path, identifier: str, **elements: object) -> None:
@@ -82,7 +83,8 @@ def test_a_site_that_is_configured_no_more_is_left_out(tmp_path: Path) -> None:
     )
     pipeline, study = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY}), load_study("alneo")
     pipeline.sync(both, ["milan", "rome"], full=False, progress=lambda _: None)
-    assert pipeline.map_lake(both, study, progress=lambda _: None).enrolled == 66
+    with compiled_once(tmp_path):
+        assert pipeline.map_lake(both, study, progress=lambda _: None).enrolled == 66
     told: list[str] = []
     rome = both.model_copy(update={"sites": both.sites[1:]})
     assert pipeline.map_lake(rome, study, progress=told.append).enrolled == 33

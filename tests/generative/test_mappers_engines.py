@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mappers.engine import Engine
 from mappers.viewdefinition import ViewDefinition, view_table
-from tests.engines import started
+from tests.engines import Engines
 from tests.generative.test_mappers_fhirpath import PATHS, PATIENTS
 
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # it would take minutes on Spark
@@ -174,14 +174,14 @@ VIEWS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def duckdb_engine() -> Iterator[Engine]:
-    with started("duckdb") as engine:
+def duckdb_engine(engines: Engines) -> Iterator[Engine]:
+    with engines.started("duckdb") as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
-def spark_engine() -> Iterator[Engine]:
-    with started("spark") as engine:
+def spark_engine(engines: Engines) -> Iterator[Engine]:
+    with engines.started("spark") as engine:
         yield engine
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -92,35 +90,23 @@ def updated(body: dict[str, Any], how: int) -> dict[str, Any]:
     return body
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled SQL of every study that was used: compiling takes longer than everything else here."""
-    return tmp_path_factory.mktemp("compiled")
-
-
 @given(told=nights)
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-def test_night_by_night_gives_what_one_full_map_gives(
-    compiled: Path, told: list[tuple[str, str, list[tuple[str, int, int]]]]
-) -> None:
+def test_night_by_night_gives_what_one_full_map_gives(told: list[tuple[str, str, list[tuple[str, int, int]]]]) -> None:
     with TemporaryDirectory() as folder:
-        check(Path(folder), told, compiled)
+        check(Path(folder), told)
 
 
-def check(folder: Path, told: list[tuple[str, str, list[tuple[str, int, int]]]], compiled: Path) -> None:
+def check(folder: Path, told: list[tuple[str, str, list[tuple[str, int, int]]]]) -> None:
     hospital, study, sites, terminology = Hospital(folder / "data"), ALNEO, SITES, ()
     hospital.night("milan", {(body["resourceType"], body["id"]): body for body in CHARTS})
-    kept = hospital.data / "views" / ".compiled"
-    shutil.copytree(compiled, kept)
     mapped(settled(hospital.data), study)
     for night, (what, site, wanted) in enumerate(told):
         study, sites, terminology = ruled(what, study, sites, terminology, folder)
         if wanted:
             bring(hospital, site, wanted, late=what == "late")
         config = settled(hospital.data, sites, terminology)
-        shutil.copytree(compiled, kept, dirs_exist_ok=True)
         mapped(config, study)
-        shutil.copytree(kept, compiled, dirs_exist_ok=True)
         anew = fresh(config, folder / f"anew-{night}")
         mapped(anew, study)
         assert differing(config, anew) == []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 START = Path(__file__).parents[2] / "fixtures" / "hapi" / "start.sh"
 OIDC = Path(__file__).parents[2] / "fixtures" / "oidc"
@@ -33,6 +34,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def one_at_a_time(folder: Path, what: str) -> FileLock:
+    """Held while `what` is built; `folder` is one of pytest's. Processes that share the tests share its grandparent."""
+    return FileLock(folder.parents[1] / f"{what}.lock")
+
+
 @contextmanager
 def running_hapi(run: Path, **settings: str) -> Iterator[str]:
     """The base URL of a real HAPI FHIR R4 server, empty at first; `settings` are those of start.sh."""
@@ -42,7 +48,7 @@ def running_hapi(run: Path, **settings: str) -> Iterator[str]:
             missing(f"the real HAPI FHIR server needs {tool}")
     port = free_port()
     environment = {**os.environ, "RUN": str(run), "PORT": str(port), **settings}
-    with (run / "start.log").open("wb") as log:
+    with one_at_a_time(run, "hapi"), (run / "start.log").open("wb") as log:
         started = subprocess.run([START], env=environment, stdout=log, stderr=log, timeout=900, check=False)
     try:
         assert started.returncode == 0, f"{START} failed:\n{(run / 'start.log').read_text()[-2000:]}"
@@ -78,15 +84,16 @@ class TokenServer:
 
 
 @pytest.fixture(scope="session")
-def oidc_installed() -> None:
+def oidc_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The libraries of the token server, from the lock file, where they are not there yet."""
     for tool in ("node", "npm"):
         if shutil.which(tool) is None:
             missing(f"the real token server needs {tool}")
-    if not (OIDC / "node_modules" / "oidc-provider").is_dir():
-        npm = subprocess.run(["npm", "ci"], cwd=OIDC, timeout=300, capture_output=True, text=True, check=False)
-        if npm.returncode:
-            missing(f"npm could not install the real token server: {npm.stderr[-500:]}")
+    with one_at_a_time(tmp_path_factory.mktemp("oidc"), "oidc"):
+        if not (OIDC / "node_modules" / "oidc-provider").is_dir():
+            npm = subprocess.run(["npm", "ci"], cwd=OIDC, timeout=300, capture_output=True, text=True, check=False)
+            if npm.returncode:
+                missing(f"npm could not install the real token server: {npm.stderr[-500:]}")
 
 
 @pytest.fixture

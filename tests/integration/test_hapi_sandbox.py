@@ -16,7 +16,6 @@ from schedules.cli import main
 from schedules.sandbox import COHORT
 from schedules.session import Session
 from tests.cohorts import ALNEO
-from tests.integration.conftest import running_hapi
 
 pytestmark = pytest.mark.hapi
 
@@ -35,15 +34,11 @@ min_cell = 0
 
 
 @pytest.fixture(scope="module")
-def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of this module's own: what other tests leave on theirs may refer to the cohort."""
-    with running_hapi(tmp_path_factory.mktemp("hapi")) as base:
-        yield base
-
-
-@pytest.fixture(scope="module")
 def folder(hapi: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose periop.toml calls the server a sandbox, with nothing of the cohort on it at first."""
+    """A folder whose periop.toml calls the server a sandbox, with nothing of the cohort on it at first.
+
+    The other tests of this server come later (tests/conftest.py): what they leave on it may refer to the cohort.
+    """
     folder = tmp_path_factory.mktemp("sandbox")
     (folder / "periop.toml").write_text(CONFIG.format(url=hapi))
     periop(folder, "sandbox", "clear", "hapi")

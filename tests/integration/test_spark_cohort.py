@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.generate import SITE, append_night, fill, patients
 from connectors.store.lake import Lake
-from mappers.engine import Engine
+from mappers.engine import DuckDBEngine, Engine
 from mappers.study import load_study
 from schedules.mapping import MapStage
 from schedules.pipeline import Pipeline
@@ -19,7 +19,8 @@ from schedules.settings import Settings
 from schedules.site_settings import FolderSite
 from schedules.stages import MapReport
 from tests.cohorts import ALNEO, KEY, TABLES
-from tests.engines import ENGINES, started
+from tests.compiled import compiled_once
+from tests.engines import ENGINES, Engines
 
 STUDY = load_study("alneo")
 CUTS = (None, *(cut.id for cut in STUDY.cuts))
@@ -27,8 +28,8 @@ RESOURCES = 3_000  # generated
 
 
 @pytest.fixture(scope="module")
-def spark() -> Iterator[Engine]:
-    with started("spark", bytes.fromhex(KEY)) as engine:
+def spark(engines: Engines) -> Iterator[Engine]:
+    with engines.started("spark", bytes.fromhex(KEY)) as engine:
         yield engine
 
 
@@ -41,11 +42,12 @@ def settings_of(folder: Path, engine: str, site: str = SITE) -> Settings:
 
 
 def mapped(settings: Settings, engine: Engine) -> MapReport:
-    return MapStage(settings, STUDY, engine, "key", lambda _: None).run({}, full=False)
+    with compiled_once(settings.data_dir):
+        return MapStage(settings, STUDY, engine, "key", lambda _: None).run({}, full=False)
 
 
 def mapped_by_both(first: Settings, second: Settings, spark: Engine) -> tuple[MapReport, MapReport]:
-    with started("duckdb", bytes.fromhex(KEY)) as duckdb:
+    with DuckDBEngine(threads=1, hmac_key=bytes.fromhex(KEY)) as duckdb:
         return mapped(first, duckdb), mapped(second, spark)
 
 

@@ -19,7 +19,7 @@ import pytest
 from mappers.engine import Engine
 from mappers.errors import UnsupportedError, ViewError
 from mappers.viewdefinition import ViewDefinition, run_view
-from tests.engines import ENGINES, started
+from tests.engines import ENGINES, Engines
 
 SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared"))
 SUITE = SHARED / "conformance" / "sql-on-fhir-v2"
@@ -39,8 +39,8 @@ CASES = cases()
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with started(request.param) as engine:
+def engine(request: pytest.FixtureRequest, engines: Engines) -> Iterator[Engine]:
+    with engines.started(request.param) as engine:
         yield engine
 
 

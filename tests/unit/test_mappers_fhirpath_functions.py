@@ -14,7 +14,7 @@ import pytest
 from mappers.engine import Engine
 from mappers.errors import CardinalityError
 from mappers.viewdefinition import ViewDefinition, run_view
-from tests.engines import ENGINES, started
+from tests.engines import ENGINES, Engines
 
 UCUM = "http://unitsofmeasure.org"
 PATIENT = {
@@ -406,8 +406,8 @@ TABLES = {
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with started(request.param) as engine:
+def engine(request: pytest.FixtureRequest, engines: Engines) -> Iterator[Engine]:
+    with engines.started(request.param) as engine:
         yield engine
 
 

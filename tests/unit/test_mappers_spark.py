@@ -20,14 +20,14 @@ from mappers.engine import Engine
 from mappers.errors import CardinalityError, MappingError
 from mappers.spark import SparkEngine, _java_memory
 from mappers.viewdefinition import ViewDefinition, run_view
-from tests.engines import assert_scans_files_of_any_name, started
+from tests.engines import Engines, assert_scans_files_of_any_name
 
 KEY = b"k" * 65
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with started("spark", KEY) as engine:
+def engine(engines: Engines) -> Iterator[Engine]:
+    with engines.started("spark", KEY) as engine:
         yield engine
 
 

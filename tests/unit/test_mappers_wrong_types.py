@@ -12,7 +12,7 @@ import pytest
 
 from mappers.engine import Engine
 from mappers.viewdefinition import ViewDefinition, run_view
-from tests.engines import ENGINES, started
+from tests.engines import ENGINES, Engines
 
 COLUMNS = {
     "status": "status",
@@ -55,8 +55,8 @@ EXPECTED = [NOTHING | made for _, made in CASES]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with started(request.param) as engine:
+def engine(request: pytest.FixtureRequest, engines: Engines) -> Iterator[Engine]:
+    with engines.started(request.param) as engine:
         yield engine
 
 
