@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 RESOURCE = "resource"  # the column that holds the JSON of a resource
+STREAM_ERRORS = {"Invalid Input Error": duckdb.InvalidInputException, "IO Error": duckdb.IOException}
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 
 
@@ -156,10 +157,10 @@ class DuckDBEngine:
         )
         return self.con.table(name)
 
-    def table_of(self, sql: str) -> ir.Table:
-        """The result of SQL, lazily."""
-        name = self._name("table")
-        self.con.raw_sql(f"CREATE VIEW {name} AS {sql}")
+    def stream(self, rows: Any) -> ir.Table:
+        """What gives a new stream of Arrow batches each time that it is asked (`__arrow_c_stream__`), lazily."""
+        name = self._name("stream")
+        self.con.con.register(name, rows)
         return self.con.table(name)
 
     def resources(self, texts: Sequence[str]) -> ir.Table:
@@ -191,7 +192,8 @@ class DuckDBEngine:
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
         """Stream the result of SQL in batches of `rows` rows. Its errors (`duckdb.Error`) come while it is read."""
-        return self.con.con.sql(sql).to_arrow_reader(rows)
+        stream = self.con.con.sql(sql).to_arrow_reader(rows)
+        return pa.RecordBatchReader.from_batches(stream.schema, _with_its_errors(stream))
 
     def arrow(self, sql: str) -> pa.Table:
         """The result of SQL."""
@@ -218,6 +220,15 @@ class DuckDBEngine:
     def _name(self, prefix: str) -> str:
         self._tables += 1
         return f"{prefix}_{self._tables}"
+
+
+def _with_its_errors(stream: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The batches of a stream. Once it has begun, an error of DuckDB comes as an `OSError` with its text."""
+    try:
+        yield from stream
+    except OSError as error:
+        kind, _, _ = str(error).partition(":")
+        raise STREAM_ERRORS.get(kind, duckdb.Error)(str(error)) from error
 
 
 def nullable_frame(rows: pa.Table) -> pd.DataFrame:
