@@ -97,9 +97,9 @@ def _cut(memory: pa.Buffer, octets: Array, ends: Array) -> pa.Array:
     offsets = np.zeros(len(ends) + 1, np.int32)
     offsets[1:] = ends
     texts = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), memory)
-    starts, lengths = offsets[:-1], np.diff(offsets)
+    lengths = np.diff(offsets)
     if lengths.min() > len("\r\n"):
         return texts
-    first = octets[starts]
-    blank = (first == LINE_FEED) | ((first == CARRIAGE_RETURN) & (lengths <= len("\r\n")))
+    breaks = (octets == LINE_FEED) | (octets == CARRIAGE_RETURN)
+    blank = (lengths <= len("\r\n")) & breaks[offsets[:-1]] & breaks[ends - 1]
     return texts.filter(pa.array(~blank))

@@ -137,7 +137,7 @@ def test_every_digit_of_a_long_decimal_is_kept(digits: str, tmp_path: Path) -> N
 pieces = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r", b" ", b"{}", b"0123456789", b"\xff", b"x\ny\n"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(pieces, max_size=40).map(b"".join), st.integers(1, 40), st.booleans())
 def test_a_file_is_cut_at_its_line_feeds_whatever_the_blocks(content: bytes, block: int, compressed: bool) -> None:
     with TemporaryDirectory() as folder:
