@@ -22,7 +22,17 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+        WHEN (
+          "t2"."_resource"."id" >= '['
+        )
+        AND (
+          (
+            "t2"."_resource"."id" < ']'
+          ) OR (
+            "t2"."_resource"."id" >= '{'
+          )
+        )
+        AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
@@ -36,9 +46,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -47,9 +71,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -70,9 +108,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -81,9 +133,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -121,9 +187,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -132,9 +212,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -173,9 +267,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -184,9 +292,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -225,9 +347,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -236,9 +372,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -259,9 +409,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -270,9 +434,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -299,9 +477,23 @@ FROM (
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
                       LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': CASE
-                        WHEN ASCII((
-                          __ibis_param_row0__
-                        )."system") IN (123, 91)
+                        WHEN (
+                          (
+                            __ibis_param_row0__
+                          )."system" >= '['
+                        )
+                        AND (
+                          (
+                            (
+                              __ibis_param_row0__
+                            )."system" < ']'
+                          )
+                          OR (
+                            (
+                              __ibis_param_row0__
+                            )."system" >= '{'
+                          )
+                        )
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."system")
@@ -310,9 +502,23 @@ FROM (
                           __ibis_param_row0__
                         )."system"
                       END, 'code': CASE
-                        WHEN ASCII((
-                          __ibis_param_row0__
-                        )."code") IN (123, 91)
+                        WHEN (
+                          (
+                            __ibis_param_row0__
+                          )."code" >= '['
+                        )
+                        AND (
+                          (
+                            (
+                              __ibis_param_row0__
+                            )."code" < ']'
+                          )
+                          OR (
+                            (
+                              __ibis_param_row0__
+                            )."code" >= '{'
+                          )
+                        )
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."code")
@@ -333,9 +539,23 @@ FROM (
                         LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                       ),
                       LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': CASE
-                        WHEN ASCII((
-                          __ibis_param_row0__
-                        )."system") IN (123, 91)
+                        WHEN (
+                          (
+                            __ibis_param_row0__
+                          )."system" >= '['
+                        )
+                        AND (
+                          (
+                            (
+                              __ibis_param_row0__
+                            )."system" < ']'
+                          )
+                          OR (
+                            (
+                              __ibis_param_row0__
+                            )."system" >= '{'
+                          )
+                        )
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."system")
@@ -344,9 +564,23 @@ FROM (
                           __ibis_param_row0__
                         )."system"
                       END, 'code': CASE
-                        WHEN ASCII((
-                          __ibis_param_row0__
-                        )."code") IN (123, 91)
+                        WHEN (
+                          (
+                            __ibis_param_row0__
+                          )."code" >= '['
+                        )
+                        AND (
+                          (
+                            (
+                              __ibis_param_row0__
+                            )."code" < ']'
+                          )
+                          OR (
+                            (
+                              __ibis_param_row0__
+                            )."code" >= '{'
+                          )
+                        )
                         AND JSON_VALID((
                           __ibis_param_row0__
                         )."code")
@@ -385,9 +619,23 @@ FROM (
                       LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                     ),
                     LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': CASE
-                      WHEN ASCII((
-                        __ibis_param_row0__
-                      )."system") IN (123, 91)
+                      WHEN (
+                        (
+                          __ibis_param_row0__
+                        )."system" >= '['
+                      )
+                      AND (
+                        (
+                          (
+                            __ibis_param_row0__
+                          )."system" < ']'
+                        )
+                        OR (
+                          (
+                            __ibis_param_row0__
+                          )."system" >= '{'
+                        )
+                      )
                       AND JSON_VALID((
                         __ibis_param_row0__
                       )."system")
@@ -396,9 +644,23 @@ FROM (
                         __ibis_param_row0__
                       )."system"
                     END, 'code': CASE
-                      WHEN ASCII((
-                        __ibis_param_row0__
-                      )."code") IN (123, 91)
+                      WHEN (
+                        (
+                          __ibis_param_row0__
+                        )."code" >= '['
+                      )
+                      AND (
+                        (
+                          (
+                            __ibis_param_row0__
+                          )."code" < ']'
+                        )
+                        OR (
+                          (
+                            __ibis_param_row0__
+                          )."code" >= '{'
+                        )
+                      )
                       AND JSON_VALID((
                         __ibis_param_row0__
                       )."code")
@@ -438,9 +700,23 @@ FROM (
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
                   LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."system") IN (123, 91)
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."system" >= '{'
+                      )
+                    )
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."system")
@@ -449,9 +725,23 @@ FROM (
                       __ibis_param_row0__
                     )."system"
                   END, 'code': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."code") IN (123, 91)
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."code" >= '{'
+                      )
+                    )
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."code")
@@ -491,9 +781,23 @@ FROM (
                   LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                 ),
                 LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-                  WHEN ASCII((
-                    __ibis_param_row0__
-                  )."system") IN (123, 91)
+                  WHEN (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '['
+                  )
+                  AND (
+                    (
+                      (
+                        __ibis_param_row0__
+                      )."system" < ']'
+                    )
+                    OR (
+                      (
+                        __ibis_param_row0__
+                      )."system" >= '{'
+                    )
+                  )
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."system")
@@ -502,9 +806,23 @@ FROM (
                     __ibis_param_row0__
                   )."system"
                 END, 'code': CASE
-                  WHEN ASCII((
-                    __ibis_param_row0__
-                  )."code") IN (123, 91)
+                  WHEN (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '['
+                  )
+                  AND (
+                    (
+                      (
+                        __ibis_param_row0__
+                      )."code" < ']'
+                    )
+                    OR (
+                      (
+                        __ibis_param_row0__
+                      )."code" >= '{'
+                    )
+                  )
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."code")
@@ -526,9 +844,23 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."system") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."system" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -537,9 +869,23 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."code") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."code" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")

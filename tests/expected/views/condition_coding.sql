@@ -22,7 +22,17 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+        WHEN (
+          "t2"."_resource"."id" >= '['
+        )
+        AND (
+          (
+            "t2"."_resource"."id" < ']'
+          ) OR (
+            "t2"."_resource"."id" >= '{'
+          )
+        )
+        AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
@@ -36,9 +46,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -47,9 +71,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -80,9 +118,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'stage', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -91,9 +143,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -116,9 +182,23 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."system") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."system" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -127,9 +207,23 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."code") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."code" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")
@@ -160,9 +254,23 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'stage', 'system': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."system") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."system" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -171,9 +279,23 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."code") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."code" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")

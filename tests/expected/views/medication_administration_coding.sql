@@ -22,7 +22,17 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+        WHEN (
+          "t2"."_resource"."id" >= '['
+        )
+        AND (
+          (
+            "t2"."_resource"."id" < ']'
+          ) OR (
+            "t2"."_resource"."id" >= '{'
+          )
+        )
+        AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
@@ -36,9 +46,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -47,9 +71,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -95,9 +133,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -106,9 +158,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -131,9 +197,23 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."system") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."system" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -142,9 +222,23 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."code") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."code" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")
@@ -190,9 +284,23 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'medication', 'system': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."system") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."system" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -201,9 +309,23 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."code") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."code" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")

@@ -22,7 +22,17 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+        WHEN (
+          "t2"."_resource"."id" >= '['
+        )
+        AND (
+          (
+            "t2"."_resource"."id" < ']'
+          ) OR (
+            "t2"."_resource"."id" >= '{'
+          )
+        )
+        AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
@@ -36,9 +46,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -47,9 +71,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -70,9 +108,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -81,9 +133,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -104,9 +170,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -115,9 +195,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -148,9 +242,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -159,9 +267,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -186,9 +308,23 @@ FROM (
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
                   LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."system") IN (123, 91)
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."system" >= '{'
+                      )
+                    )
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."system")
@@ -197,9 +333,23 @@ FROM (
                       __ibis_param_row0__
                     )."system"
                   END, 'code': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."code") IN (123, 91)
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."code" >= '{'
+                      )
+                    )
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."code")
@@ -220,9 +370,23 @@ FROM (
                     LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                   ),
                   LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."system") IN (123, 91)
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."system" >= '{'
+                      )
+                    )
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."system")
@@ -231,9 +395,23 @@ FROM (
                       __ibis_param_row0__
                     )."system"
                   END, 'code': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."code") IN (123, 91)
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."code" >= '{'
+                      )
+                    )
                     AND JSON_VALID((
                       __ibis_param_row0__
                     )."code")
@@ -255,9 +433,23 @@ FROM (
                   LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
                 ),
                 LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
-                  WHEN ASCII((
-                    __ibis_param_row0__
-                  )."system") IN (123, 91)
+                  WHEN (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '['
+                  )
+                  AND (
+                    (
+                      (
+                        __ibis_param_row0__
+                      )."system" < ']'
+                    )
+                    OR (
+                      (
+                        __ibis_param_row0__
+                      )."system" >= '{'
+                    )
+                  )
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."system")
@@ -266,9 +458,23 @@ FROM (
                     __ibis_param_row0__
                   )."system"
                 END, 'code': CASE
-                  WHEN ASCII((
-                    __ibis_param_row0__
-                  )."code") IN (123, 91)
+                  WHEN (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '['
+                  )
+                  AND (
+                    (
+                      (
+                        __ibis_param_row0__
+                      )."code" < ']'
+                    )
+                    OR (
+                      (
+                        __ibis_param_row0__
+                      )."code" >= '{'
+                    )
+                  )
                   AND JSON_VALID((
                     __ibis_param_row0__
                   )."code")
@@ -300,9 +506,23 @@ FROM (
                 LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
               ),
               LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."system") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."system" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."system" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."system")
@@ -311,9 +531,23 @@ FROM (
                   __ibis_param_row0__
                 )."system"
               END, 'code': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."code") IN (123, 91)
+                WHEN (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '['
+                )
+                AND (
+                  (
+                    (
+                      __ibis_param_row0__
+                    )."code" < ']'
+                  )
+                  OR (
+                    (
+                      __ibis_param_row0__
+                    )."code" >= '{'
+                  )
+                )
                 AND JSON_VALID((
                   __ibis_param_row0__
                 )."code")
