@@ -10,7 +10,7 @@ import glob
 import hashlib
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 RESOURCE = "resource"  # the column that holds the JSON of a resource
 ROW_GROUP = 20_480  # rows: few enough that those in which some patients lie are not everything
 LOOKED_UP = 10_000  # keys of a join, up to which DuckDB passes over Parquet row groups that have none of them
+STREAM_ERRORS = {"Invalid Input Error": duckdb.InvalidInputException, "IO Error": duckdb.IOException}
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 
 
@@ -173,10 +174,10 @@ class DuckDBEngine:
         )
         return self.con.table(name)
 
-    def table_of(self, sql: str) -> ir.Table:
-        """The result of SQL, lazily."""
-        name = self._name("table")
-        self.con.raw_sql(f"CREATE VIEW {name} AS {sql}")
+    def stream(self, rows: Any) -> ir.Table:
+        """What gives a new stream of Arrow batches each time that it is asked (`__arrow_c_stream__`), lazily."""
+        name = self._name("stream")
+        self.con.con.register(name, rows)
         return self.con.table(name)
 
     def resources(self, texts: Sequence[str]) -> ir.Table:
@@ -218,7 +219,8 @@ class DuckDBEngine:
 
     def reader(self, sql: str, rows: int) -> pa.RecordBatchReader:
         """Stream the result of SQL in batches of `rows` rows. Its errors (`duckdb.Error`) come while it is read."""
-        return self.con.con.sql(sql).to_arrow_reader(rows)
+        stream = self.con.con.sql(sql).to_arrow_reader(rows)
+        return pa.RecordBatchReader.from_batches(stream.schema, _with_its_errors(stream))
 
     def arrow(self, sql: str) -> pa.Table:
         """The result of SQL."""
@@ -258,6 +260,15 @@ def _rows_of(files: Files) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _with_its_errors(stream: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The batches of a stream. Once it has begun, an error of DuckDB comes as an `OSError` with its text."""
+    try:
+        yield from stream
+    except OSError as error:
+        kind, _, _ = str(error).partition(":")
+        raise STREAM_ERRORS.get(kind, duckdb.Error)(str(error)) from error
 
 
 def nullable_frame(rows: pa.Table) -> pd.DataFrame:

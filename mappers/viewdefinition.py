@@ -24,7 +24,7 @@ from mappers.errors import ViewError
 from mappers.fhirpath.collection import Collection, Scope
 from mappers.fhirpath.comparison import stop
 from mappers.fhirpath.compiler import Anchor, Compiler, resource
-from mappers.ndjson import PARSED, is_unreadable, typed_ndjson
+from mappers.ndjson import Lines, is_unreadable
 from mappers.rows import Level, Place, compile_select
 from mappers.shape import Shape, from_json
 from mappers.spark_sql import to_sql as spark_sql
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["ViewDefinition", "run_view", "sql", "view_table"]
 
 T = TypeVar("T")
+PARSED = "_resource"
 Parsing = Callable[[Shape], ir.Table]  # gives the struct column PARSED of this shape
 
 
@@ -72,28 +73,26 @@ def parsed_texts(resources: ir.Table, shape: Shape, keep: Sequence[str] = ()) ->
     return resources.select(*keep, **{PARSED: from_json(_read_once(resources[RESOURCE]), shape)})
 
 
-def parse_typed(engine: Engine, path: str | Path) -> Parsing:
-    """How a file of NDJSON is parsed: the short way of `mappers.ndjson` where it is exact, else the plain way."""
-    return lambda shape: _or_plain(typed_ndjson(engine, path, shape), engine, path, shape)
+def parse_lines(engine: Engine, path: str | Path) -> Parsing:
+    """How a file of NDJSON is parsed: cut into lines by `mappers.ndjson`, a pipe or with Spark the plain way."""
+    if not (isinstance(engine, DuckDBEngine) and Path(path).is_file()):
+        return parse_plainly(engine, path)
+    return lambda shape: parsed_texts(engine.stream(Lines(Path(path), RESOURCE)), shape)
 
 
 def parse_plainly(engine: Engine, path: str | Path) -> Parsing:
-    """How a file of NDJSON is parsed: read its lines as text, then parse them."""
+    """How a file of NDJSON is parsed: by the engine's own reader of lines."""
     return lambda shape: parsed_texts(engine.read_ndjson(path), shape)
 
 
 def read_twice_if_needed(run: Callable[[Callable[[Engine, str | Path], Parsing]], T]) -> T:
-    """Run something on files the short way, and again the plain way if a line is no resource."""
+    """Run something on files the short way, and again the plain way if a line cannot be parsed."""
     try:
-        return run(parse_typed)
-    except duckdb.InvalidInputException as error:
+        return run(parse_lines)
+    except (duckdb.InvalidInputException, UnicodeDecodeError) as error:
         if not is_unreadable(error):
             raise
     return run(parse_plainly)
-
-
-def _or_plain(table: ir.Table | None, engine: Engine, path: str | Path, shape: Shape) -> ir.Table:
-    return parse_plainly(engine, path)(shape) if table is None else table
 
 
 def compile_select_list(view: ViewDefinition, focus: Collection, anchor: Anchor | None = None) -> Level:

@@ -18,7 +18,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import INTEGERS, TEXTS, Choice, Element
+from mappers.elements import INTEGERS, PRIMITIVES, TEXTS, Choice, Element
 from mappers.shape import DECIMAL, Shape, object_from_json
 
 
@@ -136,16 +136,74 @@ def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Va
     return array.filter(lambda_over(scope, body))
 
 
+@dataclass(frozen=True)
+class Sifted:
+    """A `Make` of the items of an array for which conditions hold, or of a primitive of each.
+
+    What is asked of the items one after the other is so asked in one lambda: that there is one, the criterion of a
+    `where`, and that the item has the element. Of two criteria the second may fail on items that the first leaves out,
+    so there is one at most.
+
+    `element` is the primitive, one that is read as it stands.
+    """
+
+    array: Make
+    scope: Scope
+    holds: tuple[Callable[[Values, ir.Value], ir.Value], ...] = ()
+    element: str | None = None
+    has_criterion: bool = False
+
+    @classmethod
+    def of(cls, make: Make, scope: Scope) -> Sifted:
+        return make if isinstance(make, Sifted) else cls(make, scope)
+
+    def __call__(self, values: Values) -> ir.Value:
+        kept = self._kept(values)
+        return map_items(kept, self.scope, self._read) if self.element else kept
+
+    def at(self, values: Values, position: int) -> ir.Value:
+        """One of the items, of which alone the element is read."""
+        kept: Any = self._kept(values)
+        return self._read(kept[position])
+
+    def present(self) -> Sifted:
+        """Those that are not null."""
+        return replace(self, holds=(*self.holds, lambda _values, item: self._read(item).notnull()))
+
+    def where(self, scope: Scope, criterion: Make) -> Sifted:
+        """Those for which the criterion is true; `scope` is that of an item in it."""
+        if self.has_criterion:
+            return Sifted(self, scope).where(scope, criterion)
+        asked = (*self.holds, lambda values, item: criterion({**values, scope: self._read(item)}))
+        return replace(self, scope=scope, holds=asked, has_criterion=True)
+
+    def step(self, name: str) -> Sifted:
+        """A primitive of each; null where it has none."""
+        return replace(self, element=name)
+
+    def _kept(self, values: Values) -> ir.Value:
+        array = self.array(values)
+        if not self.holds:
+            return array
+        return filter_items(array, self.scope, lambda item: ibis.and_(*(ask(values, item) for ask in self.holds)))
+
+    def _read(self, item: Any) -> ir.Value:
+        return item[self.element] if self.element else item
+
+
 def densify(found: Collection, depth: int) -> Collection:
     """The same collection, its array without nulls."""
     if found.dense or not found.many:
         return found
-    scope = Scope(depth)
-    return replace(
-        found,
-        dense=True,
-        make=lambda values: filter_items(found.make(values), scope, lambda item: item.notnull()),
-    )
+    return replace(found, dense=True, make=Sifted.of(found.make, Scope(depth)).present())
+
+
+def nth(make: Make, values: Values, position: int) -> ir.Value:
+    """The item of a dense array at a position from 0; null beyond its end."""
+    if isinstance(make, Sifted):
+        return make.at(values, position)
+    made: Any = make(values)
+    return made[position]
 
 
 def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int) -> Collection:
@@ -162,10 +220,12 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
         stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, parent, shape))
         return stepped.flatten() if chosen.many else stepped
 
+    as_it_stands = chosen.type in PRIMITIVES and sql_type(chosen.type) == dt.string
+    sifted = base.many and not chosen.many and as_it_stands
     return Collection(
         chosen.type,
         base.many or chosen.many,
-        make,
+        Sifted.of(base.make, scope).step(chosen.name) if sifted else make,
         shape,
         dense=False,
         navigates=base.navigates,

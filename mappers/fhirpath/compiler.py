@@ -38,6 +38,7 @@ from mappers.fhirpath.collection import (
     listed,
     navigate,
     negated,
+    nth,
     sql_type,
 )
 from mappers.fhirpath.syntax import (
@@ -194,7 +195,7 @@ class Compiler:
         if not found.many:
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
         dense = densify(found, depth)
-        return replace(found, many=False, home=None, make=lambda values: dense.make(values)[position])
+        return replace(found, many=False, home=None, make=lambda values: nth(dense.make, values, position))
 
     def _item_at(self, found: Collection, index: Collection, depth: int) -> Collection:
         """An index that is worked out; nothing where it is negative or too large."""

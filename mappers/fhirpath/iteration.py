@@ -9,7 +9,17 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhirpath.collection import Collection, Make, Numbering, Scope, Values, densify, filter_items, map_items
+from mappers.fhirpath.collection import (
+    Collection,
+    Make,
+    Numbering,
+    Scope,
+    Sifted,
+    Values,
+    densify,
+    filter_items,
+    map_items,
+)
 from mappers.fhirpath.syntax import Tree
 
 if TYPE_CHECKING:
@@ -42,13 +52,17 @@ class Iteration:
 
     def filtered(self, holds: Make) -> Collection:
         """The items for which a condition on the item is true."""
+        scope = self.numbering.scope
+        if self.base.many and not self.numbering.used:
+            sifted = Sifted.of(self.base.make, scope).where(scope, lambda values: _true(holds, values))
+            return replace(self.base, home=None, literal=None, make=sifted)
 
         def make(values: Values) -> ir.Value:
             if not self.base.many:
                 made = self.base.make(values)
-                return ibis.cases((_true(holds, {**values, self.numbering.scope: made}), made))
+                return ibis.cases((_true(holds, {**values, scope: made}), made))
             kept = self._array(values, lambda known: _true(holds, known))
-            return map_items(kept, self.numbering.scope, lambda item: item["item"]) if self.numbering.used else kept
+            return map_items(kept, scope, lambda item: item["item"])
 
         return replace(self.base, home=None, literal=None, make=make)
 

@@ -8,6 +8,7 @@ import ibis.expr.types as ir
 from mappers.fhirpath.collection import negated
 
 REFERENCE = r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?{type}/([^/?#|]+)(?:/_history/[^/?#|]+)?$"
+AFTER_SLASH = chr(ord("/") + 1)
 ANY_TYPE = "[A-Z][A-Za-z]+"
 
 
@@ -24,5 +25,7 @@ def reference_key(reference: ir.Value, type_name: str | None) -> ir.Value:
     # Nearly every reference is "Type/id": that needs no regular expression, and the rest of it only once.
     rest = reference.substr(len(type_name) + 1)
     marks = (rest.contains("/"), *(reference.contains(mark) for mark in "?#|"))
-    plain = reference.startswith(f"{type_name}/") & negated(ibis.or_(*marks))
-    return ibis.cases((plain, rest.nullif("")), else_=key)
+    within = (reference > f"{type_name}/") & (
+        reference < f"{type_name}{AFTER_SLASH}"
+    )  # begins with "Type/", and goes on
+    return ibis.cases((within & negated(ibis.or_(*marks)), rest), else_=key)

@@ -147,6 +147,17 @@ def test_a_line_that_is_not_json_is_named(periop: Terminal) -> None:
     assert "secret" not in periop.err
 
 
+@pytest.mark.parametrize("line", [b'{"id":"secret', b'{"id":"secret\xff"}'])
+def test_a_line_that_is_not_json_is_named_although_rows_were_made_before_it(periop: Terminal, line: bytes) -> None:
+    lines = [b'{"resourceType":"Patient","id":"%d"}' % number for number in range(150_000)]
+    (periop.folder / "late.ndjson").write_bytes(b"\n".join([*lines, line, b"{}"]))
+    for arguments in ((), ("--out", "rows.parquet")):
+        assert periop("run", "view.json", "late.ndjson", *arguments) == 1
+        assert sentence(periop).startswith("late.ndjson: not JSON in line 150001 (")
+        assert "secret" not in periop.err
+    assert periop.out == ""
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '"secret"', '{"resourceType": "Bundle", "entry": [{'])
 def test_a_document_that_is_no_resource(periop: Terminal, text: str) -> None:
     periop.put("bad.json", text)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mappers import numerals
 from mappers.engine import DuckDBEngine
-from mappers.ndjson import is_unreadable
-from mappers.numerals import has_long_number
-from mappers.viewdefinition import ViewDefinition, parse_plainly, parse_typed, run_view, view_table
+from mappers.ndjson import LONGEST, UNREADABLE, Lines, is_unreadable
+from mappers.viewdefinition import ViewDefinition, parse_lines, parse_plainly, run_view, view_table
 
 VIEW = ViewDefinition.load(
     {
@@ -73,7 +71,7 @@ def test_both_ways_give_the_same_rows(resources: list[dict[str, object]], spaces
         path.write_bytes(("\r\n" if returns else "\n").join(lines).encode())
         short, plain = (
             engine.con.to_pyarrow(view_table(VIEW, way(engine, path))).to_pylist()
-            for way in (parse_typed, parse_plainly)
+            for way in (parse_lines, parse_plainly)
         )
     assert repr(short) == repr(plain)  # repr tells 1.50 from 1.5 and -0 from 0
 
@@ -112,16 +110,18 @@ def test_a_line_that_is_no_json_is_an_error_wherever_it_stands(line: bytes, plac
     path.write_bytes(b"\n".join(lines) + b"\n")
     with pytest.raises(duckdb.InvalidInputException, match="Malformed JSON"):
         run_view(IDS, path)
+    with DuckDBEngine(threads=1) as engine, pytest.raises((duckdb.InvalidInputException, UnicodeDecodeError)) as caught:
+        engine.frame(view_table(IDS, parse_lines(engine, path)))
+    assert is_unreadable(caught.value)
 
 
 @pytest.mark.parametrize("line", [b"[]", b"null", b"5", b'"x"', b'{"id":"no type"}'])
 def test_json_that_is_no_resource_is_passed_over(line: bytes, tmp_path: Path) -> None:
     path = tmp_path / "others.ndjson"
     path.write_bytes(b'{"resourceType":"Observation","id":"a"}\n' + line + b'\n{"resourceType":"Observation","id":"b"}')
-    assert run_view(IDS, path)["id"].tolist() == ["a", "b"]
-    with DuckDBEngine(threads=1) as engine, pytest.raises(duckdb.InvalidInputException) as caught:
-        engine.frame(view_table(IDS, parse_typed(engine, path)))
-    assert is_unreadable(caught.value)
+    with DuckDBEngine(threads=1) as engine:
+        ways = [engine.frame(view_table(IDS, way(engine, path))) for way in (parse_lines, parse_plainly)]
+    assert [way["id"].tolist() for way in ways] == [["a", "b"], ["a", "b"]]
 
 
 @pytest.mark.parametrize(
@@ -134,43 +134,53 @@ def test_every_digit_of_a_long_decimal_is_kept(digits: str, tmp_path: Path) -> N
     assert run_view(VIEW, path)["value"].tolist() == [Decimal(digits)]
 
 
-# What a long number is, by a slow and obvious rule
-
-tokens = st.sampled_from(
-    ['"', '":', " ", "-", ".", "1234", "5", "0.", "[", ",", "\n", "e5", "é", "/", "12345678", "123456789012345", "a"]
-)
-A_NUMBER = re.compile(rb"(?:\A|(?<=[:,\[\s]))-?([0-9]+)(?:\.([0-9]+))?(?![0-9.])")
+pieces = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r", b" ", b"{}", b"0123456789", b"\xff", b"x\ny\n"])
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(tokens, max_size=80).map("".join))
-def test_no_long_number_is_missed(text: str) -> None:
-    content = text.encode()
-    long = any(len(found[1]) + len(found[2] or b"") > 15 for found in A_NUMBER.finditer(content))
+@settings(max_examples=500, deadline=None)
+@given(st.lists(pieces, max_size=40).map(b"".join), st.integers(1, 40), st.booleans())
+def test_a_file_is_cut_at_its_line_feeds_whatever_the_blocks(content: bytes, block: int, compressed: bool) -> None:
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "numbers"
-        path.write_bytes(content)
-        assert has_long_number(path) or not long
+        path = Path(folder) / ("lines.ndjson.gz" if compressed else "lines.ndjson")
+        path.write_bytes(gzip.compress(content) if compressed else content)
+        batches = list(pa.RecordBatchReader.from_stream(Lines(path, "line", block)))
+    found = [text for batch in batches for text in batch.column("line").cast(pa.binary()).to_pylist()]
+    wanted = [line.strip() for line in content.split(b"\n") if line.strip()]
+    assert [text.strip() for text in found if text.strip()] == wanted
+    assert b"\n" not in found
+    assert b"\r\n" not in found
 
 
-@pytest.mark.parametrize("offset", [*range(60, 70), *range(numerals.BLOCK - 20, numerals.BLOCK + 4)])
-def test_a_long_number_is_seen_across_the_edge_of_a_block(offset: int, tmp_path: Path) -> None:
-    path = tmp_path / "edge"
-    path.write_bytes(b" " * (offset - 1) + b":1234567.890123456,")
-    assert has_long_number(path)
+def test_lines_are_read_anew_by_every_scan(tmp_path: Path) -> None:
+    path = tmp_path / "lines.ndjson"
+    path.write_bytes(b'{"resourceType":"Observation","id":"a"}\n' * 3)
+    with DuckDBEngine(threads=1) as engine:
+        table = view_table(IDS, parse_lines(engine, path))
+        assert [len(engine.frame(table)) for _ in range(2)] == [3, 3]
+        assert len(engine.frame(table.union(table))) == 6
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"id":"1234567890123456789","value":123456789012345}',
-        '{"system":"urn:oid:1.2.840.114350.1.13.861.1.7.2.698288"}',
-        '{"when":"20250601030000.000000","issued":"2025-06-01T03:00:00.123456Z"}',
-        '{"value":12345.6789012345,"code":"x1234567890123456789"}',
-    ],
-)
-def test_ids_codes_and_times_are_no_long_numbers(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "short"
-    for before in range(8):
-        path.write_text(" " * before + text * 20)
-        assert not has_long_number(path)
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\r\n", b"\n\n\n\r", b" \t\n"])
+def test_a_file_of_nothing_gives_no_rows(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "nothing.ndjson"
+    path.write_bytes(content)
+    assert run_view(IDS, path)["id"].tolist() == []
+
+
+@pytest.mark.parametrize("content", [b"x" * (LONGEST + 1), b"no gzip"])
+def test_what_cannot_be_cut_into_lines_is_an_error(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / ("no.ndjson.gz" if content == b"no gzip" else "long.ndjson")
+    path.write_bytes(content)
+    with pytest.raises(pa.ArrowInvalid, match=UNREADABLE) as caught:
+        list(pa.RecordBatchReader.from_stream(Lines(path, "line")))
+    assert is_unreadable(caught.value)
+
+
+@pytest.mark.parametrize("cut", [10, 100, -9, -1])
+def test_a_gzip_file_that_ends_early_is_an_error(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "cut.ndjson.gz"
+    content = b"".join(b'{"resourceType":"Observation","id":"%d"}\n' % number for number in range(3000))
+    path.write_bytes(gzip.compress(content)[:cut])
+    with DuckDBEngine(threads=1) as engine, pytest.raises(duckdb.InvalidInputException) as caught:
+        engine.frame(view_table(IDS, parse_lines(engine, path)))
+    assert is_unreadable(caught.value)

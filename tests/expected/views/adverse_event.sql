@@ -7,14 +7,31 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+      WHEN (
+        "t2"."_resource"."id" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."id" < ']'
+        ) OR (
+          "t2"."_resource"."id" >= '{'
+        )
+      )
+      AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
     CASE
-      WHEN STARTS_WITH((
-        "t2"."_resource"."subject"
-      )."reference", 'Patient/')
+      WHEN (
+        (
+          "t2"."_resource"."subject"
+        )."reference" > 'Patient/'
+      )
+      AND (
+        (
+          "t2"."_resource"."subject"
+        )."reference" < 'Patient0'
+      )
       AND (
         (
           CONTAINS(
@@ -45,22 +62,19 @@ FROM (
           )."reference", '|')
         ) = FALSE
       )
-      THEN NULLIF(
-        SUBSTRING(
-          (
+      THEN SUBSTRING(
+        (
+          "t2"."_resource"."subject"
+        )."reference",
+        CASE
+          WHEN (
+            8 + 1
+          ) >= 1
+          THEN 8 + 1
+          ELSE 8 + 1 + LENGTH((
             "t2"."_resource"."subject"
-          )."reference",
-          CASE
-            WHEN (
-              8 + 1
-            ) >= 1
-            THEN 8 + 1
-            ELSE 8 + 1 + LENGTH((
-              "t2"."_resource"."subject"
-            )."reference")
-          END
-        ),
-        ''
+          )."reference")
+        END
       )
       ELSE NULLIF(
         REGEXP_EXTRACT(
@@ -74,15 +88,39 @@ FROM (
       )
     END AS "patient",
     CASE
-      WHEN ASCII("t2"."_resource"."actuality") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."actuality" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."actuality" < ']'
+        )
+        OR (
+          "t2"."_resource"."actuality" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."actuality")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."actuality"
     END AS "actuality",
     CASE
-      WHEN ASCII((
-        "t2"."_resource"."event"
-      )."text") IN (123, 91)
+      WHEN (
+        (
+          "t2"."_resource"."event"
+        )."text" >= '['
+      )
+      AND (
+        (
+          (
+            "t2"."_resource"."event"
+          )."text" < ']'
+        )
+        OR (
+          (
+            "t2"."_resource"."event"
+          )."text" >= '{'
+        )
+      )
       AND JSON_VALID((
         "t2"."_resource"."event"
       )."text")
@@ -92,19 +130,48 @@ FROM (
       )."text"
     END AS "term",
     CASE
-      WHEN ASCII("t2"."_resource"."date") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."date" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."date" < ']'
+        ) OR (
+          "t2"."_resource"."date" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."date")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."date"
     END AS "date",
     CASE
-      WHEN ASCII("t2"."_resource"."detected") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."detected" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."detected" < ']'
+        )
+        OR (
+          "t2"."_resource"."detected" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."detected")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."detected"
     END AS "detected",
     CASE
-      WHEN ASCII("t2"."_resource"."recordedDate") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."recordedDate" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."recordedDate" < ']'
+        )
+        OR (
+          "t2"."_resource"."recordedDate" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."recordedDate")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."recordedDate"
@@ -113,15 +180,17 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
+            (
+              "t2"."_resource"."meta"
+            )."security",
             LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
+              __ibis_param_x1__ IS NOT NULL
+            )
+            AND (
+              (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
           )
         ),
         0

@@ -7,14 +7,31 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+      WHEN (
+        "t2"."_resource"."id" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."id" < ']'
+        ) OR (
+          "t2"."_resource"."id" >= '{'
+        )
+      )
+      AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
     CASE
-      WHEN STARTS_WITH((
-        "t2"."_resource"."subject"
-      )."reference", 'Patient/')
+      WHEN (
+        (
+          "t2"."_resource"."subject"
+        )."reference" > 'Patient/'
+      )
+      AND (
+        (
+          "t2"."_resource"."subject"
+        )."reference" < 'Patient0'
+      )
       AND (
         (
           CONTAINS(
@@ -45,22 +62,19 @@ FROM (
           )."reference", '|')
         ) = FALSE
       )
-      THEN NULLIF(
-        SUBSTRING(
-          (
+      THEN SUBSTRING(
+        (
+          "t2"."_resource"."subject"
+        )."reference",
+        CASE
+          WHEN (
+            8 + 1
+          ) >= 1
+          THEN 8 + 1
+          ELSE 8 + 1 + LENGTH((
             "t2"."_resource"."subject"
-          )."reference",
-          CASE
-            WHEN (
-              8 + 1
-            ) >= 1
-            THEN 8 + 1
-            ELSE 8 + 1 + LENGTH((
-              "t2"."_resource"."subject"
-            )."reference")
-          END
-        ),
-        ''
+          )."reference")
+        END
       )
       ELSE NULLIF(
         REGEXP_EXTRACT(
@@ -73,44 +87,70 @@ FROM (
         ''
       )
     END AS "patient",
-    LIST_EXTRACT(
-      LIST_FILTER(
-        LIST_APPLY(
+    (
+      LIST_EXTRACT(
+        LIST_FILTER(
           (
             "t2"."_resource"."clinicalStatus"
           )."coding",
           LAMBDA __ibis_param_x0__ : (
-            __ibis_param_x0__
-          )."code"
+            (
+              __ibis_param_x0__
+            )."code"
+          ) IS NOT NULL
         ),
-        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-      ),
-      1
-    ) AS "clinical_status",
-    LIST_EXTRACT(
-      LIST_FILTER(
-        LIST_APPLY(
+        1
+      )
+    )."code" AS "clinical_status",
+    (
+      LIST_EXTRACT(
+        LIST_FILTER(
           (
             "t2"."_resource"."verificationStatus"
           )."coding",
           LAMBDA __ibis_param_x0__ : (
-            __ibis_param_x0__
-          )."code"
+            (
+              __ibis_param_x0__
+            )."code"
+          ) IS NOT NULL
         ),
-        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-      ),
-      1
-    ) AS "verification_status",
+        1
+      )
+    )."code" AS "verification_status",
     CASE
-      WHEN ASCII("t2"."_resource"."onsetDateTime") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."onsetDateTime" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."onsetDateTime" < ']'
+        )
+        OR (
+          "t2"."_resource"."onsetDateTime" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."onsetDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."onsetDateTime"
     END AS "onset",
     CASE
-      WHEN ASCII((
-        "t2"."_resource"."onsetPeriod"
-      )."start") IN (123, 91)
+      WHEN (
+        (
+          "t2"."_resource"."onsetPeriod"
+        )."start" >= '['
+      )
+      AND (
+        (
+          (
+            "t2"."_resource"."onsetPeriod"
+          )."start" < ']'
+        )
+        OR (
+          (
+            "t2"."_resource"."onsetPeriod"
+          )."start" >= '{'
+        )
+      )
       AND JSON_VALID((
         "t2"."_resource"."onsetPeriod"
       )."start")
@@ -120,7 +160,17 @@ FROM (
       )."start"
     END AS "onset_start",
     CASE
-      WHEN ASCII("t2"."_resource"."recordedDate") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."recordedDate" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."recordedDate" < ']'
+        )
+        OR (
+          "t2"."_resource"."recordedDate" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."recordedDate")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."recordedDate"
@@ -129,15 +179,17 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
+            (
+              "t2"."_resource"."meta"
+            )."security",
             LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
+              __ibis_param_x1__ IS NOT NULL
+            )
+            AND (
+              (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
           )
         ),
         0

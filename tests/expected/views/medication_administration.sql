@@ -7,14 +7,31 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+      WHEN (
+        "t2"."_resource"."id" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."id" < ']'
+        ) OR (
+          "t2"."_resource"."id" >= '{'
+        )
+      )
+      AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
     CASE
-      WHEN STARTS_WITH((
-        "t2"."_resource"."subject"
-      )."reference", 'Patient/')
+      WHEN (
+        (
+          "t2"."_resource"."subject"
+        )."reference" > 'Patient/'
+      )
+      AND (
+        (
+          "t2"."_resource"."subject"
+        )."reference" < 'Patient0'
+      )
       AND (
         (
           CONTAINS(
@@ -45,22 +62,19 @@ FROM (
           )."reference", '|')
         ) = FALSE
       )
-      THEN NULLIF(
-        SUBSTRING(
-          (
+      THEN SUBSTRING(
+        (
+          "t2"."_resource"."subject"
+        )."reference",
+        CASE
+          WHEN (
+            8 + 1
+          ) >= 1
+          THEN 8 + 1
+          ELSE 8 + 1 + LENGTH((
             "t2"."_resource"."subject"
-          )."reference",
-          CASE
-            WHEN (
-              8 + 1
-            ) >= 1
-            THEN 8 + 1
-            ELSE 8 + 1 + LENGTH((
-              "t2"."_resource"."subject"
-            )."reference")
-          END
-        ),
-        ''
+          )."reference")
+        END
       )
       ELSE NULLIF(
         REGEXP_EXTRACT(
@@ -74,21 +88,54 @@ FROM (
       )
     END AS "patient",
     CASE
-      WHEN ASCII("t2"."_resource"."status") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."status" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."status" < ']'
+        ) OR (
+          "t2"."_resource"."status" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."status")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."status"
     END AS "status",
     CASE
-      WHEN ASCII("t2"."_resource"."effectiveDateTime") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."effectiveDateTime" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."effectiveDateTime" < ']'
+        )
+        OR (
+          "t2"."_resource"."effectiveDateTime" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."effectiveDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."effectiveDateTime"
     END AS "effective",
     CASE
-      WHEN ASCII((
-        "t2"."_resource"."effectivePeriod"
-      )."start") IN (123, 91)
+      WHEN (
+        (
+          "t2"."_resource"."effectivePeriod"
+        )."start" >= '['
+      )
+      AND (
+        (
+          (
+            "t2"."_resource"."effectivePeriod"
+          )."start" < ']'
+        )
+        OR (
+          (
+            "t2"."_resource"."effectivePeriod"
+          )."start" >= '{'
+        )
+      )
       AND JSON_VALID((
         "t2"."_resource"."effectivePeriod"
       )."start")
@@ -98,9 +145,23 @@ FROM (
       )."start"
     END AS "start",
     CASE
-      WHEN ASCII((
-        "t2"."_resource"."effectivePeriod"
-      )."end") IN (123, 91)
+      WHEN (
+        (
+          "t2"."_resource"."effectivePeriod"
+        )."end" >= '['
+      )
+      AND (
+        (
+          (
+            "t2"."_resource"."effectivePeriod"
+          )."end" < ']'
+        )
+        OR (
+          (
+            "t2"."_resource"."effectivePeriod"
+          )."end" >= '{'
+        )
+      )
       AND JSON_VALID((
         "t2"."_resource"."effectivePeriod"
       )."end")
@@ -113,15 +174,17 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
+            (
+              "t2"."_resource"."meta"
+            )."security",
             LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
+              __ibis_param_x1__ IS NOT NULL
+            )
+            AND (
+              (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
           )
         ),
         0

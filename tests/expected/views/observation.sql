@@ -7,14 +7,31 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+      WHEN (
+        "t2"."_resource"."id" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."id" < ']'
+        ) OR (
+          "t2"."_resource"."id" >= '{'
+        )
+      )
+      AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
     CASE
-      WHEN STARTS_WITH((
-        "t2"."_resource"."subject"
-      )."reference", 'Patient/')
+      WHEN (
+        (
+          "t2"."_resource"."subject"
+        )."reference" > 'Patient/'
+      )
+      AND (
+        (
+          "t2"."_resource"."subject"
+        )."reference" < 'Patient0'
+      )
       AND (
         (
           CONTAINS(
@@ -45,22 +62,19 @@ FROM (
           )."reference", '|')
         ) = FALSE
       )
-      THEN NULLIF(
-        SUBSTRING(
-          (
+      THEN SUBSTRING(
+        (
+          "t2"."_resource"."subject"
+        )."reference",
+        CASE
+          WHEN (
+            8 + 1
+          ) >= 1
+          THEN 8 + 1
+          ELSE 8 + 1 + LENGTH((
             "t2"."_resource"."subject"
-          )."reference",
-          CASE
-            WHEN (
-              8 + 1
-            ) >= 1
-            THEN 8 + 1
-            ELSE 8 + 1 + LENGTH((
-              "t2"."_resource"."subject"
-            )."reference")
-          END
-        ),
-        ''
+          )."reference")
+        END
       )
       ELSE NULLIF(
         REGEXP_EXTRACT(
@@ -74,21 +88,54 @@ FROM (
       )
     END AS "patient",
     CASE
-      WHEN ASCII("t2"."_resource"."status") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."status" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."status" < ']'
+        ) OR (
+          "t2"."_resource"."status" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."status")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."status"
     END AS "status",
     CASE
-      WHEN ASCII("t2"."_resource"."effectiveDateTime") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."effectiveDateTime" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."effectiveDateTime" < ']'
+        )
+        OR (
+          "t2"."_resource"."effectiveDateTime" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."effectiveDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."effectiveDateTime"
     END AS "effective",
     CASE
-      WHEN ASCII((
-        "t2"."_resource"."effectivePeriod"
-      )."start") IN (123, 91)
+      WHEN (
+        (
+          "t2"."_resource"."effectivePeriod"
+        )."start" >= '['
+      )
+      AND (
+        (
+          (
+            "t2"."_resource"."effectivePeriod"
+          )."start" < ']'
+        )
+        OR (
+          (
+            "t2"."_resource"."effectivePeriod"
+          )."start" >= '{'
+        )
+      )
       AND JSON_VALID((
         "t2"."_resource"."effectivePeriod"
       )."start")
@@ -98,7 +145,17 @@ FROM (
       )."start"
     END AS "effective_start",
     CASE
-      WHEN ASCII("t2"."_resource"."effectiveInstant") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."effectiveInstant" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."effectiveInstant" < ']'
+        )
+        OR (
+          "t2"."_resource"."effectiveInstant" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."effectiveInstant")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."effectiveInstant"
@@ -107,9 +164,23 @@ FROM (
       "t2"."_resource"."valueQuantity"
     )."value" AS DECIMAL(38, 18)) AS "value_quantity",
     CASE
-      WHEN ASCII((
-        "t2"."_resource"."valueQuantity"
-      )."comparator") IN (123, 91)
+      WHEN (
+        (
+          "t2"."_resource"."valueQuantity"
+        )."comparator" >= '['
+      )
+      AND (
+        (
+          (
+            "t2"."_resource"."valueQuantity"
+          )."comparator" < ']'
+        )
+        OR (
+          (
+            "t2"."_resource"."valueQuantity"
+          )."comparator" >= '{'
+        )
+      )
       AND JSON_VALID((
         "t2"."_resource"."valueQuantity"
       )."comparator")
@@ -119,9 +190,23 @@ FROM (
       )."comparator"
     END AS "value_comparator",
     CASE
-      WHEN ASCII((
-        "t2"."_resource"."valueQuantity"
-      )."code") IN (123, 91)
+      WHEN (
+        (
+          "t2"."_resource"."valueQuantity"
+        )."code" >= '['
+      )
+      AND (
+        (
+          (
+            "t2"."_resource"."valueQuantity"
+          )."code" < ']'
+        )
+        OR (
+          (
+            "t2"."_resource"."valueQuantity"
+          )."code" >= '{'
+        )
+      )
       AND JSON_VALID((
         "t2"."_resource"."valueQuantity"
       )."code")
@@ -136,7 +221,17 @@ FROM (
       ELSE NULL
     END AS "value_integer",
     CASE
-      WHEN ASCII("t2"."_resource"."valueString") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."valueString" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."valueString" < ']'
+        )
+        OR (
+          "t2"."_resource"."valueString" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."valueString")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."valueString"
@@ -145,15 +240,17 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
+            (
+              "t2"."_resource"."meta"
+            )."security",
             LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
+              __ibis_param_x1__ IS NOT NULL
+            )
+            AND (
+              (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
           )
         ),
         0

@@ -22,12 +22,22 @@ FROM (
       "t2"."version_id",
       "t2"."sync",
       CASE
-        WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+        WHEN (
+          "t2"."_resource"."id" >= '['
+        )
+        AND (
+          (
+            "t2"."_resource"."id" < ']'
+          ) OR (
+            "t2"."_resource"."id" >= '{'
+          )
+        )
+        AND JSON_VALID("t2"."_resource"."id")
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
-      CASE
-        WHEN COALESCE(
+      LIST_CONCAT(
+        COALESCE(
           LIST_APPLY(
             LIST_FILTER(
               (
@@ -36,9 +46,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -47,9 +71,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -60,8 +98,8 @@ FROM (
             END}
           ),
           []
-        ) IS NULL
-        OR COALESCE(
+        ),
+        COALESCE(
           LIST_APPLY(
             LIST_FILTER(
               (
@@ -70,9 +108,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -81,9 +133,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -94,8 +160,8 @@ FROM (
             END}
           ),
           []
-        ) IS NULL
-        OR COALESCE(
+        ),
+        COALESCE(
           LIST_APPLY(
             LIST_FILTER(
               (
@@ -104,9 +170,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -115,9 +195,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -128,8 +222,8 @@ FROM (
             END}
           ),
           []
-        ) IS NULL
-        OR COALESCE(
+        ),
+        COALESCE(
           LIST_APPLY(
             LIST_FILTER(
               FLATTEN(
@@ -148,9 +242,23 @@ FROM (
               LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
             ),
             LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."system") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."system")
@@ -159,9 +267,23 @@ FROM (
                 __ibis_param_row0__
               )."system"
             END, 'code': CASE
-              WHEN ASCII((
-                __ibis_param_row0__
-              )."code") IN (123, 91)
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
               AND JSON_VALID((
                 __ibis_param_row0__
               )."code")
@@ -172,161 +294,8 @@ FROM (
             END}
           ),
           []
-        ) IS NULL
-        THEN NULL
-        ELSE LIST_CONCAT(
-          LIST_CONCAT(
-            LIST_CONCAT(
-              COALESCE(
-                LIST_APPLY(
-                  LIST_FILTER(
-                    (
-                      "t2"."_resource"."code"
-                    )."coding",
-                    LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-                  ),
-                  LAMBDA __ibis_param_row0__ : {'element': 'code', 'system': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."system") IN (123, 91)
-                    AND JSON_VALID((
-                      __ibis_param_row0__
-                    )."system")
-                    THEN CAST(NULL AS TEXT)
-                    ELSE (
-                      __ibis_param_row0__
-                    )."system"
-                  END, 'code': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."code") IN (123, 91)
-                    AND JSON_VALID((
-                      __ibis_param_row0__
-                    )."code")
-                    THEN CAST(NULL AS TEXT)
-                    ELSE (
-                      __ibis_param_row0__
-                    )."code"
-                  END}
-                ),
-                []
-              ),
-              COALESCE(
-                LIST_APPLY(
-                  LIST_FILTER(
-                    (
-                      "t2"."_resource"."valueCodeableConcept"
-                    )."coding",
-                    LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-                  ),
-                  LAMBDA __ibis_param_row0__ : {'element': 'value', 'system': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."system") IN (123, 91)
-                    AND JSON_VALID((
-                      __ibis_param_row0__
-                    )."system")
-                    THEN CAST(NULL AS TEXT)
-                    ELSE (
-                      __ibis_param_row0__
-                    )."system"
-                  END, 'code': CASE
-                    WHEN ASCII((
-                      __ibis_param_row0__
-                    )."code") IN (123, 91)
-                    AND JSON_VALID((
-                      __ibis_param_row0__
-                    )."code")
-                    THEN CAST(NULL AS TEXT)
-                    ELSE (
-                      __ibis_param_row0__
-                    )."code"
-                  END}
-                ),
-                []
-              )
-            ),
-            COALESCE(
-              LIST_APPLY(
-                LIST_FILTER(
-                  (
-                    "t2"."_resource"."method"
-                  )."coding",
-                  LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-                ),
-                LAMBDA __ibis_param_row0__ : {'element': 'method', 'system': CASE
-                  WHEN ASCII((
-                    __ibis_param_row0__
-                  )."system") IN (123, 91)
-                  AND JSON_VALID((
-                    __ibis_param_row0__
-                  )."system")
-                  THEN CAST(NULL AS TEXT)
-                  ELSE (
-                    __ibis_param_row0__
-                  )."system"
-                END, 'code': CASE
-                  WHEN ASCII((
-                    __ibis_param_row0__
-                  )."code") IN (123, 91)
-                  AND JSON_VALID((
-                    __ibis_param_row0__
-                  )."code")
-                  THEN CAST(NULL AS TEXT)
-                  ELSE (
-                    __ibis_param_row0__
-                  )."code"
-                END}
-              ),
-              []
-            )
-          ),
-          COALESCE(
-            LIST_APPLY(
-              LIST_FILTER(
-                FLATTEN(
-                  LIST_APPLY(
-                    LIST_APPLY(
-                      "t2"."_resource"."component",
-                      LAMBDA __ibis_param_x0__ : (
-                        __ibis_param_x0__
-                      )."valueCodeableConcept"
-                    ),
-                    LAMBDA __ibis_param_x0__ : (
-                      __ibis_param_x0__
-                    )."coding"
-                  )
-                ),
-                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-              ),
-              LAMBDA __ibis_param_row0__ : {'element': 'component', 'system': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."system") IN (123, 91)
-                AND JSON_VALID((
-                  __ibis_param_row0__
-                )."system")
-                THEN CAST(NULL AS TEXT)
-                ELSE (
-                  __ibis_param_row0__
-                )."system"
-              END, 'code': CASE
-                WHEN ASCII((
-                  __ibis_param_row0__
-                )."code") IN (123, 91)
-                AND JSON_VALID((
-                  __ibis_param_row0__
-                )."code")
-                THEN CAST(NULL AS TEXT)
-                ELSE (
-                  __ibis_param_row0__
-                )."code"
-              END}
-            ),
-            []
-          )
         )
-      END AS "_rows4_0"
+      ) AS "_rows4_0"
     FROM (
       SELECT
         *

@@ -7,18 +7,47 @@ FROM (
     "t2"."version_id",
     "t2"."sync",
     CASE
-      WHEN ASCII("t2"."_resource"."id") IN (123, 91) AND JSON_VALID("t2"."_resource"."id")
+      WHEN (
+        "t2"."_resource"."id" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."id" < ']'
+        ) OR (
+          "t2"."_resource"."id" >= '{'
+        )
+      )
+      AND JSON_VALID("t2"."_resource"."id")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."id"
     END AS "key",
     CASE
-      WHEN ASCII("t2"."_resource"."gender") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."gender" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."gender" < ']'
+        ) OR (
+          "t2"."_resource"."gender" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."gender")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."gender"
     END AS "gender",
     CASE
-      WHEN ASCII("t2"."_resource"."birthDate") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."birthDate" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."birthDate" < ']'
+        )
+        OR (
+          "t2"."_resource"."birthDate" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."birthDate")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."birthDate"
@@ -31,7 +60,17 @@ FROM (
       ELSE NULL
     END AS "deceased",
     CASE
-      WHEN ASCII("t2"."_resource"."deceasedDateTime") IN (123, 91)
+      WHEN (
+        "t2"."_resource"."deceasedDateTime" >= '['
+      )
+      AND (
+        (
+          "t2"."_resource"."deceasedDateTime" < ']'
+        )
+        OR (
+          "t2"."_resource"."deceasedDateTime" >= '{'
+        )
+      )
       AND JSON_VALID("t2"."_resource"."deceasedDateTime")
       THEN CAST(NULL AS TEXT)
       ELSE "t2"."_resource"."deceasedDateTime"
@@ -40,10 +79,15 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            LIST_FILTER("t2"."_resource"."link", LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL),
+            "t2"."_resource"."link",
             LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."type" = 'replaced-by'
+              __ibis_param_x1__ IS NOT NULL
+            )
+            AND (
+              (
+                __ibis_param_x1__
+              )."type" = 'replaced-by'
+            )
           )
         ),
         0
@@ -53,15 +97,17 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
+            (
+              "t2"."_resource"."meta"
+            )."security",
             LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
+              __ibis_param_x1__ IS NOT NULL
+            )
+            AND (
+              (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
           )
         ),
         0
