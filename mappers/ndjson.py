@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-BLOCK = 500_000  # bytes read at a time; below the cache of a core, so that they are still in it when they are parsed
+BLOCK = 700_000  # bytes read at a time; below the cache of a core, so that they are still in it when they are parsed
 LONGEST = 16 << 20  # bytes of a line; DuckDB's `maximum_object_size`
 WORD = 8  # bytes
 LINE_FEED, CARRIAGE_RETURN = b"\n\r"
