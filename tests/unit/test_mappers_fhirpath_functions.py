@@ -117,6 +117,7 @@ SUBSETTING: Table = {  # 5.3
 COMBINING: Table = {  # 5.4, 6.3
     "name.given | contact.name.given": ["Peter", "James", "Jim", "Bénédicte"],
     "name.given.union({})": ["Peter", "James", "Jim"],
+    "('x' | 'Jim').union(name.given)": ["x", "Jim", "Peter", "James"],
     "name.where(use = 'old').given.union(contact.name.given)": ["Bénédicte"],
     "name.where(use = 'old').given.combine(contact.name.given)": ["Bénédicte"],
     "name.given.combine(contact.name.given).count()": [6],
