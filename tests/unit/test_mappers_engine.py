@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mappers.engine import DuckDBEngine
+from mappers.engine import DuckDBEngine, Files
 from tests.engines import assert_scans_files_of_any_name
 
 
@@ -32,3 +35,14 @@ def test_settings_reach_duckdb(tmp_path: Path) -> None:
 def test_parquet_files_of_any_name_are_read_as_one_table(tmp_path: Path) -> None:
     with DuckDBEngine(threads=1) as engine:
         assert_scans_files_of_any_name(engine, tmp_path)
+
+
+def test_many_rows_are_not_taken_for_few_after_a_small_file(tmp_path: Path) -> None:
+    for name, rows in (("a", 1), ("b", 50_000)):
+        pq.write_table(pa.table({"id": range(rows)}), tmp_path / f"{name}.parquet")
+    with DuckDBEngine(threads=1) as engine:
+        engine.scan("found", [Files((str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")))], pa.schema([]))
+        plan = engine.con.con.execute("EXPLAIN SELECT id FROM found").fetchall()[0][1]
+    estimate = re.search(r"~([\d,]+) rows", plan)
+    assert estimate is not None
+    assert int(estimate[1].replace(",", "")) >= 50_000  # else the larger side of a join is kept in memory
