@@ -70,15 +70,12 @@ class CohortFolder:
             for batch in batches:
                 writer.write_batch(batch)
 
-    def replace(self, cut: str | None, table: str, rows: pa.Table, subjects: pa.Array) -> None:
-        """The rows of the table in place, with `rows` instead of those of `subjects` (USUBJID), brought to the disk.
+    def replace(self, cut: str | None, table: str, old: pa.Table, rows: pa.Table, subjects: pa.Array) -> None:
+        """The rows of `old`, the table in place, with `rows` instead of those of `subjects` (USUBJID), on the disk.
 
         Several threads may do this at once, for different tables.
-
-        Raises:
-            MappingError: the table in place cannot be read.
         """
-        merged = replaced(self._read(cut, table), rows, subjects)
+        merged = replaced(old, rows, subjects)
         if merged is None:
             self.keep(cut, table)
             return
@@ -90,8 +87,12 @@ class CohortFolder:
         """The table in place as it is."""
         shutil.copyfile(self._file(self.path, cut, table), self._file(self._new, cut, table))
 
-    def _read(self, cut: str | None, table: str) -> pa.Table:
-        """The table in place. Texts that are often the same are numbers of a dictionary: these are copied faster."""
+    def read(self, cut: str | None, table: str) -> pa.Table:
+        """The table in place. Texts are numbers of a dictionary, which is read and copied faster.
+
+        Raises:
+            MappingError: it cannot be read.
+        """
         file = self._file(self.path, cut, table)
         try:
             names = [

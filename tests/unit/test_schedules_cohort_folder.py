@@ -90,7 +90,7 @@ def folder(tmp_path: Path) -> CohortFolder:
 def test_new_tables_are_in_place_at_once_with_what_they_came_from(tmp_path: Path) -> None:
     made = folder(tmp_path)
     made.begin()
-    made.replace(None, "adsl", table(("b", 9)), pa.array(["b"]))
+    made.replace(None, "adsl", made.read(None, "adsl"), table(("b", 9)), pa.array(["b"]))
     made.keep("later", "adsl")
     assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 3), [1, 2, 3, 4])
     made.put_in_place(State("rules", 4))
@@ -126,7 +126,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (made.path / "adsl.parquet").write_bytes(b"PAR1")
     made.begin()
     with pytest.raises(MappingError, match=r"adsl\.parquet: cannot be read .*; run `periop map --full`"):
-        made.replace(None, "adsl", OLD, pa.array(["b"]))
+        made.replace(None, "adsl", made.read(None, "adsl"), OLD, pa.array(["b"]))
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
