@@ -56,6 +56,9 @@ class Reason(StrEnum):
 WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT})
 
 
+MODIFIER = '"modifierExtension"'  # in the text of a resource
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A readable resource. `last_updated` is a FHIR instant as received, `digest` the sha256 (hex) of its
@@ -73,7 +76,7 @@ class Resource:
     @property
     def modified(self) -> bool:
         """True if a modifierExtension is anywhere in it: what it says may be negated (FHIR R4, 2.4.0.1)."""
-        return '"modifierExtension"' in self.raw
+        return MODIFIER in self.raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from connectors.store.lake import SCHEMA, Lake, Snapshot
+from connectors.resource import MODIFIER
+from connectors.store.lake import SCHEMA, Lake, LakeFile, Snapshot
+from connectors.store.partitions import may_be_modified
 from mappers.engine import RESOURCE, Engine
 from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql, view_table
@@ -38,7 +40,6 @@ from schedules.versions import (
 )
 
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
-MODIFIER = '"modifierExtension"'  # may negate what a resource says (FHIR R4, 2.4.0.1): it is in the lake, and not used
 RESOURCES = "resources"  # the name of the table that a compiled view reads
 LAKE = "lake"  # the name of the lake's rows of one resource type, one type after the other
 VERSIONS = "versions"  # all versions of what a night brought, one type after the other
@@ -145,9 +146,8 @@ class ViewStore:
         self._tables = {name: self._table(name, snapshot) for name in self.views}
         reports = []
         for resource_type in self._types():
-            modified: dict[int, bool] = {}
             for name in self._of_type(resource_type):
-                reports.append(self._refresh_view(name, snapshot, modified))
+                reports.append(self._refresh_view(name, snapshot))
                 done(reports[-1])
         return reports
 
@@ -161,20 +161,20 @@ class ViewStore:
     def _of_type(self, resource_type: str) -> Iterable[str]:
         return (name for name, view in self.views.items() if view.resource == resource_type)
 
-    def _scan_lake(self, resource_type: str, lake: Snapshot, since: int = 0) -> None:
+    def _scan_lake(self, resource_type: str, lake: Snapshot, since: int = 0) -> list[LakeFile]:
         files = [file for file in lake.files if file.resource_type == resource_type and file.sync > since]
         self.engine.scan(LAKE, lake_parts(files), SCHEMA)
+        return files
 
-    def _refresh_view(self, name: str, lake: Snapshot, modified: dict[int, bool]) -> ViewReport:
+    def _refresh_view(self, name: str, lake: Snapshot) -> ViewReport:
         table = self._tables[name]
         built = table.built_to(lake.ordinal)
         written = 0
         if built is None or built < lake.ordinal:
             since = built or 0
-            self._scan_lake(self.views[name].resource, lake, since)
-            if since not in modified:  # to look is cheaper than to filter for every view
-                modified[since] = self.engine.arrow(self._sql(_modified, since)).num_rows > 0
-            self.engine.view(RESOURCES, self._sql(_not_modified if modified[since] else _not_deleted, since))
+            files = self._scan_lake(self.views[name].resource, lake, since)
+            modified = any(may_be_modified(file.path) for file in files)  # to ask is cheaper than to look
+            self.engine.view(RESOURCES, self._sql(_not_modified if modified else _not_deleted, since))
             view = self.views[name]
             written = table.append(self.engine, view.sql, ibis.schema(dict(view.columns)), lake.ordinal)
         table.forget_others()
@@ -241,11 +241,8 @@ def _not_deleted(since: int) -> ir.Table:
 
 
 def _not_modified(since: int) -> ir.Table:
+    """Without what a modifier may negate (FHIR R4, 2.4.0.1): it is in the lake, and not used."""
     return _not_deleted(since).filter(~_["resource"].contains(MODIFIER))
-
-
-def _modified(since: int) -> ir.Table:
-    return _not_deleted(since).filter(_["resource"].contains(MODIFIER)).select("sync").limit(1)
 
 
 def _versions_of_brought(since: int) -> ir.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -13,6 +14,7 @@ from deltalake import DeltaTable
 from connectors.errors import LakeError
 from connectors.resource import Resource
 from connectors.store.lake import SCHEMA, Cursor, Lake
+from connectors.store.partitions import may_be_modified
 from connectors.store.spool import SPOOL_SCHEMA, as_batch
 
 
@@ -136,6 +138,18 @@ def test_cursors_survive_a_compaction(tmp_path: Path) -> None:
     assert lake.cursor("a") == Cursor("2", True, "2024-01-01T00:00:00+00:00", 3)
     assert lake.append("a", [batch("3")], cursor("3")) == 4
     assert lake.cursor("a") == Cursor("3", True, "2024-01-01T00:00:00+00:00", 4)
+
+
+def test_a_file_says_whether_a_modifier_is_in_it(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    plain = Resource("Patient", "p", "1", None, "p", "d" * 64, '{"resourceType": "Patient"}')
+    negated = replace(plain, id="q", raw='{"resourceType": "Patient", "modifierExtension": [{"url": "urn:not"}]}')
+    lake.append("a", [as_batch([plain])], cursor("x"))
+    lake.append("b", [as_batch([plain, negated])], cursor("x"))
+    assert [(file.site, may_be_modified(file.path)) for file in lake.files()] == [("a", False), ("b", True)]
+    lake.append("a", [as_batch([plain])], cursor("x"))
+    DeltaTable(lake.path).optimize.compact()  # the two files of a as one, written by another program
+    assert [(file.site, may_be_modified(file.path)) for file in lake.files()] == [("a", True), ("b", True)]
 
 
 def test_rows_that_break_off_leave_nothing(tmp_path: Path) -> None:
