@@ -23,7 +23,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from mappers import duckdb_sql  # noqa: F401  its writers are put into Ibis
-from mappers.errors import CardinalityError
+from mappers.errors import CardinalityError, MappingError
 from mappers.fhirpath.comparison import SEVERAL
 
 if TYPE_CHECKING:
@@ -159,7 +159,11 @@ class DuckDBEngine:
         self.con.disconnect()
 
     def scan(self, name: str, parts: Sequence[Files], schema: pa.Schema) -> None:
-        """Name the rows of Parquet files, read whenever they are asked for; no rows of `schema` for no files."""
+        """Name the rows of Parquet files, read whenever they are asked for; no rows of `schema` for no files.
+
+        Raises:
+            MappingError: a file is not there.
+        """
         if not parts:
             self.con.con.register(f"no_{name}", schema.empty_table())
         rows = " UNION ALL ".join(map(_rows_of, parts)) or f'FROM "no_{name}"'
@@ -252,7 +256,13 @@ class DuckDBEngine:
 def _rows_of(files: Files) -> str:
     # The largest first: from the rows of the first file DuckDB estimates those of all, and of two tables it keeps the
     # one with fewer rows in memory.
-    largest_first = sorted(files.paths, key=os.path.getsize, reverse=True)
+    try:
+        largest_first = sorted(files.paths, key=os.path.getsize, reverse=True)
+    except OSError as error:
+        raise MappingError(
+            f"{error.filename}: cannot be read ({type(error).__name__}); put it back from a copy, "
+            "or if it lies in views/, run `periop map --full`"
+        ) from error
     paths = ", ".join(_quoted(glob.escape(path)) for path in largest_first)  # it takes a name for a pattern
     constants = "".join(f', {_quoted(value)} AS "{name}"' for name, value in files.constants.items())
     return f"SELECT *{constants} FROM read_parquet([{paths}], hive_partitioning = false)"  # noqa: S608

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mappers.engine import DuckDBEngine, Files
+from mappers.errors import MappingError
 from tests.engines import assert_scans_files_of_any_name
 
 
@@ -46,3 +47,8 @@ def test_many_rows_are_not_taken_for_few_after_a_small_file(tmp_path: Path) -> N
     estimate = re.search(r"~([\d,]+) rows", plan)
     assert estimate is not None
     assert int(estimate[1].replace(",", "")) >= 50_000  # else the larger side of a join is kept in memory
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    with DuckDBEngine(threads=1) as engine, pytest.raises(MappingError, match=r"gone\.parquet: cannot be read"):
+        engine.scan("found", [Files((str(tmp_path / "gone.parquet"),))], pa.schema([]))
