@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mappers.errors import MappingError
 
 STATE = "map.json"
 SUBJECT = "USUBJID"
+RUN = 64  # rows that stay together, on average: where they are fewer, to copy rows is faster than to keep track of runs
 PATIENTS = {"quality": "quality_patients"}  # the file of a table of patients, where it is not the table's name
 SetAside = Mapping[str, Mapping[tuple[str, str], int]]
 
@@ -66,41 +68,34 @@ class CohortFolder:
 
     def write(self, cut: str | None, table: str, batches: pa.RecordBatchReader) -> None:
         """All rows of a table of patients."""
-        with pq.ParquetWriter(self._file(self._new, cut, table), batches.schema) as writer:
+        with pq.ParquetWriter(self._file(self._new, cut, table), batches.schema, write_statistics=[SUBJECT]) as writer:
             for batch in batches:
                 writer.write_batch(batch)
 
-    def replace(self, cut: str | None, table: str, old: pa.Table, rows: pa.Table, subjects: pa.Array) -> None:
-        """The rows of `old`, the table in place, with `rows` instead of those of `subjects` (USUBJID), on the disk.
+    def replace(self, cut: str | None, table: str, rows: pa.Table, subjects: pa.Array) -> None:
+        """The table in place with `rows` instead of those of `subjects` (USUBJID), on the disk.
 
-        Several threads may do this at once, for different tables.
+        `rows` and `subjects` are in the order of USUBJID. Several threads may do this at once, for different tables.
+
+        Raises:
+            MappingError: the table in place cannot be read.
         """
-        merged = replaced(old, rows, subjects)
-        if merged is None:
+        place, file = (self._file(folder, cut, table) for folder in (self.path, self._new))
+        if not any(differ(old, new, subjects) for old, new in _parts(place, rows)):
             self.keep(cut, table)
             return
-        file = self._file(self._new, cut, table)
-        pq.write_table(merged, file, store_schema=False)
+        with ExitStack() as stack:
+            writer = None
+            for old, new in _parts(place, rows):
+                writer = writer or stack.enter_context(
+                    pq.ParquetWriter(file, old.schema, store_schema=False, write_statistics=[SUBJECT])
+                )
+                writer.write_table(replaced(old, new, subjects))
         _to_disk(file)
 
     def keep(self, cut: str | None, table: str) -> None:
         """The table in place as it is."""
         shutil.copyfile(self._file(self.path, cut, table), self._file(self._new, cut, table))
-
-    def read(self, cut: str | None, table: str) -> pa.Table:
-        """The table in place. Texts are numbers of a dictionary, which is read and copied faster.
-
-        Raises:
-            MappingError: it cannot be read.
-        """
-        file = self._file(self.path, cut, table)
-        try:
-            names = [
-                field.name for field in pq.read_schema(file) if field.type == pa.string() and field.name != SUBJECT
-            ]
-            return pq.read_table(file, read_dictionary=names)
-        except (OSError, pa.ArrowException) as error:
-            raise MappingError(f"{file}: cannot be read ({type(error).__name__}); run `periop map --full`") from error
 
     def sum_quality(self, cut: str | None, unowned: pa.Table, set_aside: SetAside) -> None:
         """The quality list by site: the sum over patients, what belongs to nobody, and what is in quarantine."""
@@ -134,18 +129,53 @@ class CohortFolder:
         return found
 
 
-def replaced(old: pa.Table, new: pa.Table, subjects: pa.Array) -> pa.Table | None:
-    """`old` with the rows `new` instead of those of `subjects`, by USUBJID; None where these are the same rows.
+def _parts(file: Path, rows: pa.Table) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The row groups of a table of patients, each with those of `rows` that belong there.
 
-    Both are in the order of USUBJID; all rows of `new` are of `subjects`.
+    Texts are numbers of a dictionary, which is read and written faster.
     """
-    stale = pc.is_in(old[SUBJECT], value_set=subjects)
-    if old.filter(stale).cast(new.schema).equals(new):
-        return None
-    kept = old.filter(pc.invert(stale))
-    places = np.searchsorted(*(rows[SUBJECT].to_numpy() for rows in (kept, new)))
-    merged = np.insert(np.arange(len(kept)), places, len(kept) + np.arange(len(new)))
-    return pa.concat_tables([kept, new.cast(old.schema)]).unify_dictionaries().take(pa.array(merged))
+    try:
+        texts = [field.name for field in pq.read_schema(file) if field.type == pa.string() and field.name != SUBJECT]
+        with pq.ParquetFile(file, read_dictionary=texts) as stored:
+            groups, begin = stored.num_row_groups, 0
+            for number in range(groups):
+                old = stored.read_row_group(number, use_threads=False)
+                last = number == groups - 1 or not len(old)
+                end = len(rows) if last else pc.search_sorted(rows[SUBJECT], old[SUBJECT][-1], side="right").as_py()
+                yield old, rows.slice(begin, end - begin)
+                begin = end
+            if not groups:
+                yield stored.schema_arrow.empty_table(), rows
+    except (OSError, pa.ArrowException) as error:
+        raise MappingError(f"{file}: cannot be read ({type(error).__name__}); run `periop map --full`") from error
+
+
+def differ(old: pa.Table, new: pa.Table, subjects: pa.Array) -> bool:
+    """Whether the rows of `subjects` in `old` are others than `new`."""
+    stale = [old.slice(begin, end - begin) for begin, end in _places(old, subjects)]
+    return not pa.concat_tables([old.slice(0, 0), *stale]).cast(new.schema).equals(new)
+
+
+def replaced(old: pa.Table, new: pa.Table, subjects: pa.Array) -> pa.Table:
+    """`old` with the rows `new` instead of those of `subjects`.
+
+    Rows and subjects are in the order of USUBJID; all rows of `new` are of `subjects`.
+    """
+    both = pa.concat_tables([old, new.cast(old.schema)]).unify_dictionaries()
+    runs, kept = [], 0
+    for (begin, end), (first, last) in zip(_places(old, subjects), _places(new, subjects), strict=True):
+        runs += [(kept, begin), (len(old) + first, len(old) + last)]
+        kept = end
+    runs = [run for run in (*runs, (kept, len(old))) if run[0] < run[1]]
+    if len(runs) * RUN > len(both):
+        return both.take(pa.array(np.concatenate([np.arange(0), *(np.arange(*run) for run in runs)])))
+    return pa.concat_tables([both.slice(0, 0), *(both.slice(begin, end - begin) for begin, end in runs)])
+
+
+def _places(rows: pa.Table, subjects: pa.Array) -> Iterator[tuple[int, int]]:
+    """Where the rows of each subject begin and end."""
+    found = (pc.search_sorted(rows[SUBJECT], subjects, side=side).to_numpy() for side in ("left", "right"))
+    return zip(*(side.tolist() for side in found), strict=True)
 
 
 def quality_list(patients: pa.Table, unowned: pa.Table, set_aside: SetAside) -> pa.Table:

@@ -168,5 +168,5 @@ def at_each_cut(
 
 
 def subjects(engine: Engine, program: CohortProgram) -> pa.Array:
-    """USUBJID of everybody who is derived again, after `offer_touched`."""
-    return engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks()
+    """USUBJID of everybody who is derived again, in order, after `offer_touched`."""
+    return engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks().sort()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -155,26 +155,20 @@ class MapStage:
         return derived
 
     def _replace(self, program: CohortProgram, subjects: pa.Array, set_aside: SetAside) -> int:
-        """Replace the rows of some patients; files are read and written while the rows are derived."""
+        """Replace the rows of some patients; files are written while the rows of the next are derived."""
         derived: dict[tuple[str | None, str], pa.Table] = {}
         with ThreadPoolExecutor(WRITERS) as pool:
-            places = [(cut, table) for cut, _ in cohorts.data_cuts(self.study) for table in PATIENT_TABLES]
-            old = {place: pool.submit(self.folder.read, *place) for place in places}
             written = []
             for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
                 for table in (*PATIENT_TABLES, "unowned"):
-                    place = cut, table
-                    derived[place] = self.engine.arrow(program.queries[table])
-                    if place in old:
-                        written.append(pool.submit(self._put, *place, old.pop(place), derived[place], subjects))
+                    derived[cut, table] = self.engine.arrow(program.queries[table])
+                    if table in PATIENT_TABLES:
+                        written.append(pool.submit(self.folder.replace, cut, table, derived[cut, table], subjects))
             for each in written:
                 each.result()
         for cut, _ in cohorts.data_cuts(self.study):
             self.folder.sum_quality(cut, derived[cut, "unowned"], set_aside)
         return len(derived[None, "adsl"])
-
-    def _put(self, cut: str | None, table: str, old: Future[pa.Table], rows: pa.Table, subjects: pa.Array) -> None:
-        self.folder.replace(cut, table, old.result(), rows, subjects)
 
     def _keep(self, program: CohortProgram, set_aside: SetAside) -> int:
         for cut, _ in cohorts.data_cuts(self.study):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mappers.errors import MappingError
-from schedules.cohort_folder import CohortFolder, State, quality_list, replaced
+from schedules import cohort_folder
+from schedules.cohort_folder import CohortFolder, State, differ, quality_list, replaced
 
 COUNTS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
 
@@ -40,7 +44,7 @@ OLD = table(("b", 1), ("b", 2), ("d", 3), ("f", 4))
             [("a", 5), ("g", 6), ("g", 7)],
             [("a", 5), ("b", 1), ("b", 2), ("d", 3), ("f", 4), ("g", 6), ("g", 7)],
         ),
-        (["b", "d", "f"], [("c", 1)], [("c", 1)]),
+        (["b", "c", "d", "f"], [("c", 1)], [("c", 1)]),
         (["b", "d", "f"], [], []),
     ],
 )
@@ -48,20 +52,51 @@ def test_rows_of_some_patients_are_replaced(
     subjects: list[str], new: list[tuple[str, int]], expected: list[tuple[str, int]]
 ) -> None:
     rows = table(*new) if new else OLD.schema.empty_table()
+    assert differ(OLD, rows, pa.array(subjects))
     found = replaced(OLD, rows, pa.array(subjects))
-    assert found is not None
     assert found.to_pylist() == [{"USUBJID": subject, "AVAL": value} for subject, value in expected]
 
 
 @pytest.mark.parametrize(("subjects", "new"), [(["b"], [("b", 1), ("b", 2)]), (["x"], [])])
 def test_the_same_rows_are_no_change(subjects: list[str], new: list[tuple[str, int]]) -> None:
-    assert replaced(OLD, table(*new) if new else OLD.schema.empty_table(), pa.array(subjects)) is None
+    assert not differ(OLD, table(*new) if new else OLD.schema.empty_table(), pa.array(subjects))
 
 
 def test_rows_into_an_empty_table() -> None:
     found = replaced(OLD.schema.empty_table(), table(("a", 1)), pa.array(["a"]))
-    assert found is not None
     assert found.to_pylist() == [{"USUBJID": "a", "AVAL": 1}]
+
+
+ROWS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 3)), max_size=40).map(
+    lambda rows: sorted(rows, key=lambda row: row[0])
+)
+
+
+@settings(deadline=None)
+@given(
+    old=ROWS, new=ROWS, subjects=st.sets(st.sampled_from("abcdefgh")), group=st.integers(1, 40), run=st.integers(0, 9)
+)
+def test_rows_are_replaced_whatever_the_row_groups(
+    old: list[tuple[str, int]], new: list[tuple[str, int]], subjects: set[str], group: int, run: int
+) -> None:
+    new = [row for row in new if row[0] in subjects]
+    expected = sorted([row for row in old if row[0] not in subjects] + new, key=lambda row: row[0])
+    with TemporaryDirectory() as path, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cohort_folder, "RUN", run)  # rows are copied, or kept together
+        made = CohortFolder(Path(path) / "cohort")
+        made.begin()
+        made.write(None, "adsl", as_table(old).to_reader(group))
+        made.put_in_place(State("rules", 3))
+        made.begin()
+        made.replace(None, "adsl", as_table(new), pa.array(sorted(subjects), pa.string()))
+        made.put_in_place(State("rules", 4))
+        found = pq.read_table(made.path / "adsl.parquet")
+    assert [(row["USUBJID"], row["AVAL"]) for row in found.to_pylist()] == expected
+    assert found.schema == OLD.schema
+
+
+def as_table(rows: list[tuple[str, int]]) -> pa.Table:
+    return table(*rows).cast(OLD.schema)
 
 
 def test_the_quality_list_is_the_sum_of_what_was_counted() -> None:
@@ -90,7 +125,7 @@ def folder(tmp_path: Path) -> CohortFolder:
 def test_new_tables_are_in_place_at_once_with_what_they_came_from(tmp_path: Path) -> None:
     made = folder(tmp_path)
     made.begin()
-    made.replace(None, "adsl", made.read(None, "adsl"), table(("b", 9)), pa.array(["b"]))
+    made.replace(None, "adsl", table(("b", 9)), pa.array(["b"]))
     made.keep("later", "adsl")
     assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 3), [1, 2, 3, 4])
     made.put_in_place(State("rules", 4))
@@ -126,7 +161,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (made.path / "adsl.parquet").write_bytes(b"PAR1")
     made.begin()
     with pytest.raises(MappingError, match=r"adsl\.parquet: cannot be read .*; run `periop map --full`"):
-        made.replace(None, "adsl", made.read(None, "adsl"), OLD, pa.array(["b"]))
+        made.replace(None, "adsl", OLD, pa.array(["b"]))
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
