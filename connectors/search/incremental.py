@@ -4,7 +4,7 @@ The state in the cursor, all by the server's clock, and without an id:
 
     since.<Type>    when the last sync began in which all of this type was read: changes are asked for from then
                     on, minus the overlap
-    changes.<Type>  yes: the server was seen to understand `_lastUpdated` here; no: everything is asked for
+    changes.<Type>  yes: the server may understand `_lastUpdated` here; no: it does not, everything is asked for
     history.<Type>  yes: the server was seen to answer `<Type>/_history`, where deletions show; no: it does not
     reconciled      when all ids were last compared
     asked           everything, if the last sync asked for all of every type
@@ -37,7 +37,8 @@ class Question:
 
     since: for each type that is asked for changes, from when on. known: patients of whom changes will do. fresh:
     those of whom everything is asked for. left: those who are no longer in the cohort query. history: types whose
-    deletions the server tells. reconcile: the ids of all that is asked for changes are compared. notes: why.
+    deletions the server tells. ignored: types for which the server was seen not to understand `_lastUpdated`.
+    reconcile: the ids of all that is asked for changes are compared. notes: why.
     """
 
     types: tuple[str, ...]
@@ -46,6 +47,7 @@ class Question:
     left: tuple[str, ...] = ()
     since: Mapping[str, str] = field(default_factory=dict)
     history: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
     reconcile: bool = False
     notes: tuple[str, ...] = ()
 
@@ -74,12 +76,13 @@ def ask(
     kept = {patient for patient in stored if mark(patient) not in behind}
     former = {patient for patient in stored if mark(patient) not in gone} - set(cohort)
     left = tuple(sorted(former)) if whole_cohort else ()
+    ignored = frozenset(kind for kind in types if state.get(f"changes.{kind}") == "no")
     if now is None or previous is None:
         notes = (NO_CLOCK,) if now is None else ()
-        return Question(types, (), tuple(sorted(cohort)), left, notes=notes)
+        return Question(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=notes)
     due = _due(state, now, limits.reconcile_days)
     if due and state.get("rejected"):
-        return Question(types, (), tuple(sorted(cohort)), left, notes=(POISON,))
+        return Question(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=(POISON,))
     since = dict(_since(state, types, limits.overlap))
     known = kept & set(cohort) if since else set()
     return Question(
@@ -89,8 +92,9 @@ def ask(
         left,
         since,
         frozenset(kind for kind in since if limits.history and state.get(f"history.{kind}") == "yes"),
+        ignored,
         due,
-        tuple(_notes(state, types, since)),
+        tuple(_notes(state, types, since, ignored)),
     )
 
 
@@ -106,10 +110,12 @@ def _due(state: Mapping[str, str], now: int, days: float) -> bool:
     return last is None or now - last >= days * DAY
 
 
-def _notes(state: Mapping[str, str], types: tuple[str, ...], since: Mapping[str, str]) -> Iterator[str]:
-    ignoring = [kind for kind in types if state.get(f"changes.{kind}") == "no"]
-    if ignoring:
-        yield f"the server does not search by _lastUpdated, so everything was asked for: {', '.join(ignoring)}"
+def _notes(
+    state: Mapping[str, str], types: tuple[str, ...], since: Mapping[str, str], ignored: Collection[str]
+) -> Iterator[str]:
+    if ignored:
+        told = ", ".join(kind for kind in types if kind in ignored)
+        yield f"the server does not search by _lastUpdated, so everything was asked for: {told}"
     silent = [kind for kind in since if state.get(f"history.{kind}") == "no"]
     if silent:
         yield f"the server tells no deletions (_history), they show when all ids are compared: {', '.join(silent)}"
@@ -120,8 +126,8 @@ class Found:
     """What a sync has found out, from which the state of the next one is made. Filled by several threads.
 
     failed: types of which not all was read. unread: patients asked for in full of whom not all was read. changes,
-    history: what the server was seen to do, by type. undated: types with resources that have no time. rejected:
-    something cannot be read. left: why former patients left was read; else they are asked about once more.
+    history: what the server does, by type, as far as it was seen. undated: types with resources that have no time.
+    rejected: something cannot be read. left: why former patients left was read; else they are asked about once more.
     """
 
     failed: set[str] = field(default_factory=set)

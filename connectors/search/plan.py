@@ -40,12 +40,12 @@ def planned(source: SearchSource, previous: Cursor | None) -> Iterator[PlannedRe
         for window in searches(question, transport.base, source.limits, source.cohort.resource_type):
             yield PlannedRequest("GET", shown(paging, window), _what(window, question), _expected(paging, window))
         for kind in question.types:
-            if kind not in question.since:
+            if kind in question.ignored:
                 probe = windows.changes_probe(kind)
                 yield PlannedRequest("GET", paging.count_url(probe), f"{probe.label}, if any of it came")
             if kind not in question.history:
                 history = windows.history_probe(kind)
-                yield PlannedRequest("GET", paging.url(history), f"{history.label}, if any of it came")
+                yield PlannedRequest("GET", paging.url(history), history.label)
 
 
 def searches(question: Question, base: str, limits: SearchLimits, cohort_type: str) -> Iterator[Window]:

@@ -15,6 +15,7 @@ from connectors.search.incremental import Found, Question, updated_at
 from connectors.search.paging import Paging, SearchLimits, Window
 from connectors.search.streams import side_by_side
 
+Task = Callable[[], Iterator[Received]]
 SECOND = 1_000_000  # microseconds: the precision of some servers' search index
 IGNORED = "{}: the server ignores _lastUpdated, so everything was asked for"
 LONG_HISTORY = "{}: the history has more than {} entries, so ids were compared in place of it"
@@ -56,7 +57,7 @@ class Reading:
 
     def everything(self, cohort_type: str) -> Iterator[Received]:
         """Histories first, because what they tell may be undone by what is read later; then ids, then content: what
-        comes into being meanwhile is in the content. At the end what the next sync must know of the server.
+        comes into being meanwhile is in the content. Beside it what the next sync must know of the server.
         """
         question = self.question
         yield from self._together([partial(self._history, kind) for kind in sorted(question.history)], ())
@@ -66,10 +67,14 @@ class Reading:
         yield from self._windows(trusted, question.known, self._changes)
         yield from self._windows([*question.since], question.fresh, self._all)
         full = [kind for kind in question.types if kind not in question.since]
-        yield from self._windows(full, question.patients, self._all)
+        history = [partial(self._learn_history, kind) for kind in full if self.limits.history]
+        yield from self._windows(full, question.patients, self._all, beside=history)
         if cohort_type in question.types:
             yield from self._left(cohort_type)
-        yield from self._together([partial(self._probe, kind) for kind in question.types], ())
+        untold = [kind for kind in question.since if kind not in question.history and self.limits.history]
+        history = [partial(self._learn_history, kind) for kind in untold if kind in self.brought]
+        changes = [partial(self._learn_changes, kind) for kind in full if kind in self.brought]
+        yield from self._together([*history, *changes], ())
 
     def _left(self, kind: str) -> Iterator[Received]:
         """Why they left the cohort: their resources of the type that makes it, once more in full."""
@@ -83,18 +88,19 @@ class Reading:
         patients: Sequence[str],
         read: Callable[[Window], Iterator[Received]],
         of: str = "patients",
+        beside: Sequence[Task] = (),
     ) -> Iterator[Received]:
         made = [w for kind in kinds for w in windows.everything(self.base, kind, patients, self.limits, of)]
-        yield from self._together([partial(read, window) for window in made], made)
+        yield from self._together(
+            [*(partial(read, window) for window in made), *beside], [*made, *(None for _ in beside)]
+        )
 
-    def _together(
-        self, tasks: Sequence[Callable[[], Iterator[Received]]], made: Sequence[Window]
-    ) -> Iterator[Received]:
-        of: Sequence[Window | None] = made or [None] * len(tasks)
+    def _together(self, tasks: Sequence[Task], made: Sequence[Window | None]) -> Iterator[Received]:
+        of = made or [None] * len(tasks)
         guarded = [partial(self._guarded, task, window) for task, window in zip(tasks, of, strict=True)]
         yield from side_by_side(guarded, self.limits.streams)
 
-    def _guarded(self, task: Callable[[], Iterator[Received]], window: Window | None) -> Iterator[Received]:
+    def _guarded(self, task: Task, window: Window | None) -> Iterator[Received]:
         """A window that cannot be read is a problem of its own. After UnavailableError nothing more is tried."""
         if self.gone:
             self._fail(window)
@@ -219,12 +225,18 @@ class Reading:
         if not entries:
             self.quiet.add(kind)
 
-    def _probe(self, kind: str) -> Iterator[Received]:
-        """Find out what a server that has something of this type can do. A server that cannot is no problem."""
-        if kind in self.brought and kind not in self.question.since:
-            self.found.changes[kind] = self._understands_changes(kind)
-        if kind in self.brought and kind not in self.question.history and self.limits.history:
-            self.found.history[kind] = self._tells_history(kind)
+    def _learn_changes(self, kind: str) -> Iterator[Received]:
+        """Whether the server may be asked for changes of a type that it has: unless it was seen not to understand,
+        which may have been mended. That it ignores the question shows when it is asked (`_changed`).
+        """
+        self.found.changes[kind] = kind not in self.question.ignored or self._understands_changes(kind)
+        yield from ()
+
+    def _learn_history(self, kind: str) -> Iterator[Received]:
+        """Whether the server tells what was done to a type that it has. One that does not is no problem."""
+        told = self._tells_history(kind)
+        if told or kind in self.brought:
+            self.found.history[kind] = told
         yield from ()
 
     def _understands_changes(self, kind: str) -> bool:

@@ -223,15 +223,32 @@ def test_a_patient_whose_condition_was_deleted_leaves_the_lake_s_cohort_too(tmp_
 @pytest.mark.parametrize("changes", ["ignored", "refused", "echoed"])
 def test_fault_15_a_server_that_ignores_last_updated_is_pulled_in_full(tmp_path: Path, changes: str) -> None:
     site = Site(tmp_path, changes=changes, history=False)
-    site.patient("a")
+    site.patient("a", observations=3)
     site.sync()
-    assert site.cursor().state["changes.Observation"] == "no"
     site.observe("a", 0, value=1)
     site.server.delete("Observation", "o-a-1")
     report = site.sync()
-    assert report.counts == Counts(received=3, stored=1, identical=2)
+    assert report.counts.stored == 1
+    assert report.counts.received == 1 + report.counts.identical  # what came until it was noticed, and everything
     assert (report.status, report.removed) == ("ok", {"Observation": 1})
+    assert any("Observation: the server ignores _lastUpdated" in note for note in report.notes)
+    assert site.cursor().state["changes.Observation"] == "no"
+    site.observe("a", 0, value=2)
+    report = site.sync()
+    assert report.counts == Counts(received=4, stored=1, identical=3)
     assert any("does not search by _lastUpdated" in note for note in report.notes)
+    assert not any("_lastUpdated=ge" in each for each in site.asked())
+
+
+def test_a_server_that_has_learned_to_search_by_last_updated_is_believed_again(tmp_path: Path) -> None:
+    site = Site(tmp_path, changes="ignored", history=False)
+    site.patient("a")
+    site.sync()
+    site.sync()
+    site.server.features.changes = "yes"
+    site.sync()  # in full, and at the end the question for changes after the year 2999
+    assert site.cursor().state["changes.Observation"] == "yes"
+    assert site.sync().counts == Counts()
 
 
 def test_fault_15_a_server_without_last_updated_is_known_by_content(tmp_path: Path) -> None:
