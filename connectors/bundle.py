@@ -12,8 +12,7 @@ import orjson
 from connectors.resource import ID
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):  # made many times faster than a frozen dataclass is
     """One entry: its resource as received (b'' if it has none), its fullUrl and its search mode ('' if not given).
 
     In a history (FHIR R4, RESTful API, 3.1.0.11): method and url of the request that made this version, and the
@@ -130,11 +129,14 @@ def _entry(entry: _Entry) -> Entry:
         b"" if resource == b"null" else resource,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
         _text(entry.search, "mode"),
-        _text(entry.request, "method"),
-        _text(entry.request, "url"),
-        _text(entry.response, "etag"),
-        _text(entry.response, "lastModified"),
+        *(_told(entry) if entry.request or entry.response else ()),
     )
+
+
+def _told(entry: _Entry) -> tuple[str, str, str, str]:
+    """What an entry of a history says of its version."""
+    request, response = entry.request, entry.response
+    return _text(request, "method"), _text(request, "url"), _text(response, "etag"), _text(response, "lastModified")
 
 
 def _text(element: object, name: str) -> str:

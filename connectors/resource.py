@@ -16,6 +16,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import orjson
 
 from connectors.resource_types import KNOWN
@@ -59,8 +60,7 @@ WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT})
 MODIFIER = '"modifierExtension"'  # in the text of a resource
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True):  # made many times faster than a frozen dataclass is
     """A readable resource. `last_updated` is a FHIR instant as received, `digest` the sha256 (hex) of its
     canonical JSON.
     """

@@ -82,7 +82,7 @@ def sync_site(
         intake = Intake(current, pulled, known_versions(lake, site), stack.enter_context(Keys(beside)))
         spool, aside = stack.enter_context(Spool(beside)), quarantine.open(site)
         stack.callback(aside.discard)  # harmless once committed, so that an error leaves no half file
-        pull = _Pull(intake, spool, aside, _Meter(site, progress), max_bytes, reached)
+        pull = _Pull(intake, spool, aside, _Meter(site, progress), max_bytes, reached, lake.prepare)
         with closing(_generator(source.pull(previous))) as items:
             pull.take_all(items)
         pull.meter.finish()
@@ -153,6 +153,7 @@ class _Pull:
     meter: _Meter
     max_bytes: int
     reached: Callable[[Point], None]
+    prepare: Callable[[], None]  # called when the first is to be stored, while the source works on the next
     bytes: int = 0
     stopped: bool = False
     anew: bool = False  # everything was asked for, so what is wrong is stated anew
@@ -174,8 +175,8 @@ class _Pull:
     def take(self, item: Received) -> None:
         match item:
             case Resource():
-                if self.intake.admit(item, self.spool.rows):
-                    self.spool.append(item)
+                if self.intake.admit(item, self.spool.rows) and not self.spool.append(item):
+                    self.prepare()
                 self._count(item.resource_type, len(item.raw))
             case Rejected():
                 self.intake.reject(item)

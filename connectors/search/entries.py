@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from connectors.bundle import Entry
-from connectors.received import Deleted, Present, Problem, Received
+from connectors.bundle import Bundle, Entry
+from connectors.received import Deleted, Expected, Present, Problem, Received
 from connectors.resource import ID, Reason, Rejected, Resource, read_resource
-from connectors.search.paging import Window
+from connectors.search.paging import Paging, Window
 
 OUTCOME_PROBLEM = (
     "the server reports an error within the result, which may not be whole: see the quarantine of the site"
@@ -52,6 +52,31 @@ class Entries:
         if len(entry.resource) > self.size:
             return Rejected(Reason.TOO_LARGE, where, entry.resource)
         return read_resource(entry.resource, where, wanted)
+
+
+def pages_of(paging: Paging, window: Window, entries: Entries) -> Iterator[Iterator[Received]]:
+    """What each page of a window holds, with the number that is expected; each is read before the next.
+
+    Raises ServerError.
+    """
+    expected = False
+    for number, page in enumerate(paging.pages(window), 1):
+        announced = None if expected else page.total
+        expected = expected or announced is not None
+        yield _items(page, announced, window, entries, number)
+
+
+def _items(page: Bundle, announced: int | None, window: Window, entries: Entries, number: int) -> Iterator[Received]:
+    if announced is not None:
+        yield Expected(window.resource_type, announced)
+    for place, entry in enumerate(page.entries):
+        yield from entries.items(entry, window, f"{window.label}, page {number}, entry {place}")
+
+
+def found_in(paging: Paging, window: Window, entries: Entries) -> Iterator[Received]:
+    """What all pages of a window hold, with the number that is expected. Raises ServerError."""
+    for page in pages_of(paging, window, entries):
+        yield from page
 
 
 def named(entry: Entry, kind: str) -> str | None:

@@ -42,8 +42,8 @@ class Question:
     """
 
     types: tuple[str, ...]
-    known: tuple[str, ...]
-    fresh: tuple[str, ...]
+    known: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     since: Mapping[str, str] = field(default_factory=dict)
     history: frozenset[str] = frozenset()

@@ -15,9 +15,9 @@ from connectors.errors import ServerError
 from connectors.plan import PlannedRequest
 from connectors.resource import Resource
 from connectors.search import windows
+from connectors.search.entries import found_in
 from connectors.search.incremental import Question
 from connectors.search.paging import Paging, SearchLimits, Window
-from connectors.search.reading import found_in
 from connectors.store.lake import Cursor
 from connectors.wire.transport import Transport
 

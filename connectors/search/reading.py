@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from connectors.errors import ProtocolError, RefusedError, ServerError, UnavailableError
-from connectors.received import Covered, Expected, Note, Present, Problem, Received
+from connectors.received import Covered, Note, Present, Problem, Received
 from connectors.resource import Reason, Rejected, Resource
 from connectors.search import windows
-from connectors.search.entries import Entries, deletion, named, stated
+from connectors.search.cohort import Cohort
+from connectors.search.entries import Entries, deletion, found_in, named, stated
 from connectors.search.incremental import Found, Question, updated_at
 from connectors.search.paging import Paging, SearchLimits, Window
-from connectors.search.streams import side_by_side
+from connectors.search.streams import growing, side_by_side
 
 Task = Callable[[], Iterator[Received]]
 SECOND = 1_000_000  # microseconds: the precision of some servers' search index
@@ -23,24 +24,13 @@ NO_HISTORY = "{}: the server did not tell its history, so ids were compared in p
 NOT_OFFERED = (400, 404, 405, 501)
 
 
-def found_in(paging: Paging, window: Window, entries: Entries) -> Iterator[Received]:
-    """What the pages of a window hold, with the number that is expected. Raises ServerError."""
-    expected = False
-    for number, page in enumerate(paging.pages(window), 1):
-        if page.total is not None and not expected:
-            expected = True
-            yield Expected(window.resource_type, page.total)
-        for place, entry in enumerate(page.entries):
-            yield from entries.items(entry, window, f"{window.label}, page {number}, entry {place}")
-
-
 @dataclass
 class Reading:
     """Reads what a Question asks, and fills Found with what came of it.
 
     gone: the server does not answer any more. leaving: former patients are being read. quiet: types to which nothing
     was done since the last sync. compared: types whose ids are compared although it is not their day. brought: types
-    of which something came.
+    of which something came. ahead: patients of whom everything was asked for before the question was known.
     """
 
     paging: Paging
@@ -54,10 +44,40 @@ class Reading:
     quiet: set[str] = field(default_factory=set)
     compared: set[str] = field(default_factory=set)
     brought: set[str] = field(default_factory=set)
+    ahead: set[str] = field(default_factory=set)
 
-    def everything(self, cohort_type: str) -> Iterator[Received]:
+    def with_cohort(self, cohort: Cohort) -> Iterator[Received]:
+        """Everything of the patients, while the cohort query still brings further ones. Raises what that raises."""
+        yield from growing(partial(self._cohort, cohort), self.limits.streams)
+
+    def _cohort(self, cohort: Cohort, add: Callable[[Task], None]) -> Iterator[Received]:
+        """The cohort query; adds the searches for its patients, in whole batches, as soon as they are known."""
+        waiting: list[str] = []
+        for patients, told in cohort.pages():
+            waiting += patients
+            whole = len(waiting) // self.limits.batch * self.limits.batch
+            self._add(waiting[:whole], add)
+            waiting = waiting[whole:]
+            yield from told
+        self._add(waiting, add)
+        for task in self._histories(self.question.types):
+            add(partial(self._guarded, task, None))
+
+    def _add(self, patients: Sequence[str], add: Callable[[Task], None]) -> None:
+        done = len(self.ahead)
+        self.ahead.update(patients)
+        for kind in self.question.types:
+            for window in windows.everything(self.base, kind, patients, self.limits, done=done):
+                add(partial(self._guarded, partial(self._all, window), window))
+
+    def _histories(self, kinds: Iterable[str]) -> list[Task]:
+        return [partial(self._learn_history, kind) for kind in kinds if self.limits.history]
+
+    def everything(self, cohort_type: str, *, asked: bool = False) -> Iterator[Received]:
         """Histories first, because what they tell may be undone by what is read later; then ids, then content: what
         comes into being meanwhile is in the content. Beside it what the next sync must know of the server.
+
+        asked: everything of everybody was asked for `with_cohort`.
         """
         question = self.question
         yield from self._together([partial(self._history, kind) for kind in sorted(question.history)], ())
@@ -67,14 +87,13 @@ class Reading:
         yield from self._windows(trusted, question.known, self._changes)
         yield from self._windows([*question.since], question.fresh, self._all)
         full = [kind for kind in question.types if kind not in question.since]
-        history = [partial(self._learn_history, kind) for kind in full if self.limits.history]
-        yield from self._windows(full, question.patients, self._all, beside=history)
+        if not asked:
+            yield from self._windows(full, question.patients, self._all, beside=self._histories(full))
         if cohort_type in question.types:
             yield from self._left(cohort_type)
-        untold = [kind for kind in question.since if kind not in question.history and self.limits.history]
-        history = [partial(self._learn_history, kind) for kind in untold if kind in self.brought]
+        untold = [kind for kind in question.since if kind not in question.history and kind in self.brought]
         changes = [partial(self._learn_changes, kind) for kind in full if kind in self.brought]
-        yield from self._together([*history, *changes], ())
+        yield from self._together([*self._histories(untold), *changes], ())
 
     def _left(self, kind: str) -> Iterator[Received]:
         """Why they left the cohort: their resources of the type that makes it, once more in full."""
@@ -125,7 +144,7 @@ class Reading:
             self.found.failed.update(self.question.types)
         else:
             self.found.failed.add(window.resource_type)
-            self.found.unread.update((window.patients or frozenset()) & set(self.question.fresh))
+            self.found.unread.update((window.patients or frozenset()) & {*self.question.fresh, *self.ahead})
 
     def _all(self, window: Window) -> Iterator[Received]:
         """Everything of a window; what the lake has beyond it is gone, if all that came could be told apart."""

@@ -2,6 +2,7 @@
 
 The cohort query first, in full, then every type for those patients, in batches and several at a time. Patients who are
 new are asked for in full, of the others only what has changed (connectors.search.incremental says how that is decided).
+Where everybody is new, those whom the cohort query has brought are asked for while it brings the next.
 
 One window is one search (a type and a batch of patients) with all its pages. A window that cannot be read whole makes
 the sync partial and holds the time of its type, and the others go on.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -19,14 +20,13 @@ import httpx
 
 from connectors.access.authenticators import Authenticator, NoAuth
 from connectors.access.scopes import scope_problems
-from connectors.errors import IncompleteError
 from connectors.plan import PlannedRequest
-from connectors.received import Expected, Note, Problem, Received
-from connectors.resource import Resource
+from connectors.received import Note, Received
+from connectors.search.cohort import Cohort
 from connectors.search.entries import Entries
 from connectors.search.incremental import Found, Question, ask, earliest
 from connectors.search.paging import Paging, SearchLimits, Window
-from connectors.search.reading import Reading, found_in
+from connectors.search.reading import Reading
 from connectors.store.lake import Cursor
 from connectors.wire.transport import Timing, TransferLimits, Transport
 
@@ -86,16 +86,18 @@ class SearchSource:
         with Transport(self.url, self.auth, self.transfer, self.timing, self.wire, self.verify) as transport:
             paging = Paging(transport, self.limits)
             yield from scope_problems(self.auth, self.cohort.resource_type)
-            patients, whole = yield from self._cohort(paging)
+            cohort = Cohort(paging, self.cohort_window(), self.entries)
+            reading = Reading(paging, self.limits, Question(self.types), found, self.entries, transport.base)
+            everything = previous is None  # of everybody, whoever they are
+            yield from reading.with_cohort(cohort) if everything else cohort.alone()
             self.server_time = earliest(transport.server_time, paging.began)
-            question = self.question(previous, patients, whole_cohort=whole)
+            question = self.question(previous, cohort.patients, whole_cohort=cohort.whole)
             yield from map(Note, question.notes)
             if question.left:
                 yield Note(LEFT.format(len(question.left), self.cohort.resource_type))
-            yield from Reading(paging, self.limits, question, found, self.entries, transport.base).everything(
-                self.cohort.resource_type
-            )
-        self.state = found.state(question, previous, self.server_time, whole_cohort=whole)
+            reading.question = question
+            yield from reading.everything(self.cohort.resource_type, asked=everything)
+        self.state = found.state(question, previous, self.server_time, whole_cohort=cohort.whole)
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
         """What `pull` would ask. Asks for the cohort and for numbers only, and stores nothing."""
@@ -117,24 +119,3 @@ class SearchSource:
         """The search that gives the patients."""
         kind = self.cohort.resource_type
         return Window(kind, self.cohort.params, None, f"cohort query of {kind}", counted=True)
-
-    def _cohort(self, paging: Paging) -> Generator[Received, None, tuple[set[str], bool]]:
-        """The patients, and whether they are all. What the later windows bring again is not yielded; what they cannot
-        bring is.
-        """
-        kind, window, entries = self.cohort.resource_type, self.cohort_window(), self.entries
-        patients: set[str] = set()
-        whole = True
-        try:
-            for item in found_in(paging, window, entries):
-                if isinstance(item, Resource) and item.patient:
-                    patients.add(item.patient)
-                    if kind in self.types:
-                        continue
-                whole = whole and not isinstance(item, Problem)
-                if not isinstance(item, Expected):
-                    yield item
-        except IncompleteError as error:
-            whole = False
-            yield Problem(str(error))
-        return patients, whole

@@ -7,9 +7,10 @@ the others were told to stop. They are daemons: one that still waits for a serve
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from queue import Empty, Full, Queue
-from threading import Event, Lock, Thread
+from queue import Empty, Full, Queue, SimpleQueue
+from threading import Event, Thread
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -28,24 +29,58 @@ def side_by_side(tasks: Sequence[Task[Item]], width: int) -> Iterator[Item]:
         for task in tasks:
             yield from task()
         return
-    streams = _Streams(tasks, width)
-    try:
-        yield from streams.read()
-    finally:
-        streams.stop()
+    streams = _Streams[Item](min(width, len(tasks)))
+    for task in tasks:
+        streams.add(task)
+    streams.close()
+    yield from streams.read()
+
+
+def growing(first: Callable[[Callable[[Task[Item]], None]], Iterator[Item]], width: int) -> Iterator[Item]:
+    """What the task `first` yields, and what the tasks yield that it adds meanwhile, by what it is given."""
+    if width <= 1:
+        tasks: deque[Task[Item]] = deque()
+        yield from first(tasks.append)
+        for task in tasks:
+            yield from task()
+        return
+    streams = _Streams[Item](width)
+
+    def run() -> Iterator[Item]:
+        try:
+            yield from first(streams.add)
+        finally:
+            streams.close()
+
+    streams.add(run)
+    yield from streams.read()
 
 
 class _Streams(Generic[T]):
-    def __init__(self, tasks: Sequence[Task[T]], width: int) -> None:
-        self._tasks = iter(tasks)
-        self._taking = Lock()
+    """Threads that take tasks from a queue: add tasks, close it, and read."""
+
+    def __init__(self, width: int) -> None:
+        self._tasks: SimpleQueue[Task[T] | None] = SimpleQueue()  # None: no task comes any more
         self._stopping = Event()
         self._parcels: Queue[list[T] | BaseException | None] = Queue(maxsize=width)
-        self._threads = [Thread(target=self._work, daemon=True) for _ in range(min(width, len(tasks)))]
-        for thread in self._threads:
-            thread.start()
+        self._threads = [Thread(target=self._work, daemon=True) for _ in range(width)]
+
+    def add(self, task: Task[T]) -> None:
+        self._tasks.put(task)
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)
 
     def read(self) -> Iterator[T]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield from self._read()
+        finally:
+            self._stop()
+
+    def _read(self) -> Iterator[T]:
         running = len(self._threads)
         while running:
             parcel = self._parcels.get()
@@ -56,7 +91,7 @@ class _Streams(Generic[T]):
             else:
                 yield from parcel
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         self._stopping.set()
         for _ in range(LOOKS):
             self._empty()
@@ -74,15 +109,19 @@ class _Streams(Generic[T]):
 
     def _work(self) -> None:
         try:
-            while (task := self._next()) is not None and not self._stopping.is_set():
+            while (task := self._next()) is not None:
                 self._run(task)
             self._hand_over(None)
         except BaseException as error:  # raised again where it is read
             self._hand_over(error)
 
     def _next(self) -> Task[T] | None:
-        with self._taking:
-            return next(self._tasks, None)
+        while not self._stopping.is_set():
+            try:
+                return self._tasks.get(timeout=POLL)
+            except Empty:
+                continue
+        return None
 
     def _run(self, task: Task[T]) -> None:
         parcel: list[T] = []

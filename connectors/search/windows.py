@@ -11,11 +11,12 @@ from connectors.search.paging import SearchLimits, Window
 ROOM = 240  # characters for type, `_count`, `_total`, `_elements` and `_lastUpdated`
 
 
-def everything(base: str, kind: str, patients: Sequence[str], limits: SearchLimits, of: str) -> Iterator[Window]:
-    """All resources of this type about these patients. `of` names the patients in messages."""
+def everything(
+    base: str, kind: str, patients: Sequence[str], limits: SearchLimits, of: str = "patients", done: int = 0
+) -> Iterator[Window]:
+    """All resources of this type about these patients. `of` names the patients in messages, `done` were before them."""
     prefix = "" if kind == "Patient" else "Patient/"
     name = "_id" if kind == "Patient" else "subject"  # R4 AdverseEvent has no `patient`; all have `subject`
-    done = 0
     for batch in batches(patients, prefix, limits.batch, limits.url - len(base) - ROOM):
         label = f"{kind} of {of} {done + 1} to {done + len(batch)}"
         done += len(batch)
@@ -54,9 +55,9 @@ def batches(patients: Sequence[str], prefix: str, size: int, room: int) -> Itera
     least one).
     """
     batch: list[str] = []
-    length = 0
+    length, around = 0, len(quote(f"{prefix},", safe=""))
     for patient in patients:
-        added = len(quote(f"{prefix}{patient},", safe=""))
+        added = around + len(patient)  # a FHIR id has no character that is encoded
         if batch and (len(batch) >= size or length + added > room):
             yield batch
             batch, length = [], 0

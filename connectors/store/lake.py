@@ -137,6 +137,12 @@ class Lake:
             info: dict[str, Any] = next(action["commitInfo"] for action in actions if "commitInfo" in action)
         return info
 
+    def prepare(self) -> None:
+        """Make the empty table where there is none, while there is time: `append` would have to."""
+        with self._writing:
+            if not self.exists():
+                self._create()
+
     def append(self, site: str, batches: Iterable[pa.RecordBatch], cursor: Cursor) -> int:
         """Store the rows and the cursor of one sync in ONE commit and return its number.
 

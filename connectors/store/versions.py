@@ -23,10 +23,11 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from connectors.errors import SpoolError
 
@@ -44,8 +45,7 @@ PUT_NEWEST = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):  # made many times faster than a frozen dataclass is
     """A version in 16 + 8 bytes: digest of (version id, digest), and its last update in us since 1970.
 
     order: the number of its sync if it is in the lake, of its row in the spool if it is of this pull.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
+import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
@@ -143,7 +143,8 @@ def test_cursors_survive_a_compaction(tmp_path: Path) -> None:
 def test_a_file_says_whether_a_modifier_is_in_it(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     plain = Resource("Patient", "p", "1", None, "p", "d" * 64, '{"resourceType": "Patient"}')
-    negated = replace(plain, id="q", raw='{"resourceType": "Patient", "modifierExtension": [{"url": "urn:not"}]}')
+    text = '{"resourceType": "Patient", "modifierExtension": [{"url": "urn:not"}]}'
+    negated = msgspec.structs.replace(plain, id="q", raw=text)
     lake.append("a", [as_batch([plain])], cursor("x"))
     lake.append("b", [as_batch([plain, negated])], cursor("x"))
     assert [(file.site, may_be_modified(file.path)) for file in lake.files()] == [("a", False), ("b", True)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
-from connectors.search.streams import side_by_side
+from connectors.search.streams import Task, growing, side_by_side
 
 
 def numbers(start: int, count: int = 250) -> Iterator[int]:
@@ -40,6 +40,44 @@ def test_no_more_than_so_many_at_a_time() -> None:
 
     assert len(list(side_by_side([task] * 9, 3))) == 2_700
     assert 1 <= most[0] <= 3
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_tasks_that_come_to_be_known_run_too(width: int) -> None:
+    def first(add: Callable[[Task[int]], None]) -> Iterator[int]:
+        for start in range(1_000, 5_000, 1_000):
+            add(partial(numbers, start))
+            yield start // 1_000
+
+    found = list(growing(first, width))
+    assert sorted(found) == sorted([*range(1, 5), *(n for start in range(1_000, 5_000, 1_000) for n in numbers(start))])
+
+
+def test_what_was_added_runs_beside_the_first_task() -> None:
+    run = threading.Event()
+
+    def added() -> Iterator[str]:
+        run.set()
+        yield "added"
+
+    def first(add: Callable[[Task[str]], None]) -> Iterator[str]:
+        add(added)
+        yield "first" if run.wait(30) else "alone"
+
+    assert sorted(growing(first, 2)) == ["added", "first"]
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_an_error_of_the_first_task_ends_all(width: int) -> None:
+    def first(add: Callable[[Task[int]], None]) -> Iterator[int]:
+        add(partial(numbers, 0))
+        yield 1
+        raise ValueError("no")
+
+    before = ours()
+    with pytest.raises(ValueError, match="no"):
+        list(growing(first, width))
+    assert ours() == before
 
 
 def test_who_is_not_read_waits() -> None:
