@@ -1,6 +1,7 @@
 """The files of an export: downloaded several at a time, each checked to be whole, and read line by line.
 
-At most `streams` files are on disk at once; each is deleted when it has been read, whatever happens.
+While `streams` files are downloaded, as many may lie on disk until they are read. Each is deleted when it has been
+read, whatever happens.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def side_by_side(
     try:
         for file in files:
             waiting.append((file, pool.submit(fetch, file)))
-            if len(waiting) >= streams:
+            if len(waiting) >= 2 * streams:
                 yield from _result(*waiting.popleft(), patience)
         while waiting:
             yield from _result(*waiting.popleft(), patience)

@@ -39,13 +39,18 @@ def planned(source: SearchSource, previous: Cursor | None) -> Iterator[PlannedRe
         question = source.question(previous, patients)
         for window in searches(question, transport.base, source.limits, source.cohort.resource_type):
             yield PlannedRequest("GET", shown(paging, window), _what(window, question), _expected(paging, window))
-        for kind in question.types:
-            if kind in question.ignored:
-                probe = windows.changes_probe(kind)
-                yield PlannedRequest("GET", paging.count_url(probe), f"{probe.label}, if any of it came")
-            if kind not in question.history:
-                history = windows.history_probe(kind)
-                yield PlannedRequest("GET", paging.url(history), history.label)
+        yield from _probes(question, paging)
+
+
+def _probes(question: Question, paging: Paging) -> Iterator[PlannedRequest]:
+    for kind in question.types:
+        if kind in question.ignored:
+            probe = windows.changes_probe(kind)
+            yield PlannedRequest("GET", paging.count_url(probe), f"{probe.label}, if any of it came")
+        if kind not in question.history:
+            history = windows.history_probe(kind)
+            label = f"{history.label}, if any of it came" if kind in question.since else history.label
+            yield PlannedRequest("GET", paging.url(history), label)
 
 
 def searches(question: Question, base: str, limits: SearchLimits, cohort_type: str) -> Iterator[Window]:
