@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -69,7 +70,8 @@ class Hospital:
         meta = {"versionId": str(self.written), "lastUpdated": moment.isoformat().replace("+00:00", "Z")}
         if body is None:
             self.held.pop((site, kind, name), None)
-            return replace(_read({"resourceType": kind, "id": name, "meta": meta}), raw="", patient=None)
+            gone = _read({"resourceType": kind, "id": name, "meta": meta})
+            return msgspec.structs.replace(gone, raw="", patient=None)
         if not late or (site, kind, name) not in self.held:
             self.held[site, kind, name] = body
         return _read({**body, "meta": {**body.get("meta", {}), **meta}})

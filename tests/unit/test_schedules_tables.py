@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
@@ -41,7 +41,7 @@ def sync(lake: Lake, *resources: Resource, site: str = "a") -> None:
 
 
 def delete(lake: Lake, resource: Resource) -> None:
-    batch = as_batch([replace(resource, raw="")])
+    batch = as_batch([msgspec.structs.replace(resource, raw="")])
     deleted = batch.schema.get_field_index("deleted")
     lake.append("a", [batch.set_column(deleted, "deleted", pa.array([True]))], CURSOR)
 
