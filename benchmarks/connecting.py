@@ -186,12 +186,14 @@ def measured(run: Run, base: str, streams: int, folder: Path, expected: int) -> 
 def compared(
     own: Run, bare: Run, arguments: argparse.Namespace, base: str, folder: Path, expected: int
 ) -> list[list[Figures]]:
-    """[own, bare], the runs of both in turn, none in step with the ticks of the server."""
+    """[own, bare], the runs of both in turn, none in step with the ticks of the server: after a pause by chance, the
+    same for both in each round."""
     runs: list[list[Figures]] = [[], []]
     chance = random.Random(1)
     for number in range(arguments.rounds + 1):
+        pause = chance.uniform(0, TICK)
         for mine, run in zip(runs, (own, bare), strict=True):
-            time.sleep(chance.uniform(0, TICK))
+            time.sleep(pause)
             figures = measured(run, base, arguments.streams, folder / run.__name__, expected)
             if number:  # the first round warms the server up
                 mine.append(figures)
