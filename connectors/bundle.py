@@ -12,7 +12,7 @@ import orjson
 from connectors.resource import ID
 
 
-class Entry(msgspec.Struct, frozen=True):  # made many times faster than a frozen dataclass is
+class Entry(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
     """One entry: its resource as received (b'' if it has none), its fullUrl and its search mode ('' if not given).
 
     In a history (FHIR R4, RESTful API, 3.1.0.11): method and url of the request that made this version, and the

@@ -60,7 +60,7 @@ WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT})
 MODIFIER = '"modifierExtension"'  # in the text of a resource
 
 
-class Resource(msgspec.Struct, frozen=True):  # made many times faster than a frozen dataclass is
+class Resource(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
     """A readable resource. `last_updated` is a FHIR instant as received, `digest` the sha256 (hex) of its
     canonical JSON.
     """

@@ -175,8 +175,8 @@ class _Pull:
     def take(self, item: Received) -> None:
         match item:
             case Resource():
-                if self.intake.admit(item, self.spool.rows) and not self.spool.append(item):
-                    self.prepare()
+                if self.intake.admit(item, self.spool.rows):
+                    self._store(item)
                 self._count(item.resource_type, len(item.raw))
             case Rejected():
                 self.intake.reject(item)
@@ -187,6 +187,11 @@ class _Pull:
                 self.problems.append(item.message)
             case _:
                 self._note(item)
+
+    def _store(self, resource: Resource) -> None:
+        first = self.spool.append(resource) == 0
+        if first:
+            self.prepare()
 
     def _note(self, item: Note | Notice | Expected | Deleted | Present | Covered | Unseen) -> None:
         match item:

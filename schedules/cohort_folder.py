@@ -13,8 +13,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,13 @@ class CohortFolder:
         if not any(differ(old, new, subjects) for old, new in _parts(place, rows)):
             self.keep(cut, table)
             return
-        with ExitStack() as stack:
-            writer = None
-            for old, new in _parts(place, rows):
-                writer = writer or stack.enter_context(
-                    pq.ParquetWriter(file, old.schema, store_schema=False, write_statistics=[SUBJECT])
-                )
-                writer.write_table(replaced(old, new, subjects))
+        parts = _parts(place, rows)
+        first = next(parts)
+        with pq.ParquetWriter(file, first[0].schema, store_schema=False, write_statistics=[SUBJECT]) as writer:
+            for old, new in chain([first], parts):
+                merged = replaced(old, new, subjects)
+                if len(merged):
+                    writer.write_table(merged)
         _to_disk(file)
 
     def keep(self, cut: str | None, table: str) -> None:
@@ -130,22 +130,22 @@ class CohortFolder:
 
 
 def _parts(file: Path, rows: pa.Table) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """The row groups of a table of patients, each with those of `rows` that belong there.
+    """The row groups of a table of patients, each with those of `rows` that belong there; at least one, perhaps empty.
 
     Texts are numbers of a dictionary, which is read and written faster.
     """
     try:
         texts = [field.name for field in pq.read_schema(file) if field.type == pa.string() and field.name != SUBJECT]
         with pq.ParquetFile(file, read_dictionary=texts) as stored:
-            groups, begin = stored.num_row_groups, 0
-            for number in range(groups):
+            found = stored.metadata
+            groups = [number for number in range(found.num_row_groups) if found.row_group(number).num_rows]
+            begin = 0
+            for number in groups[:-1]:
                 old = stored.read_row_group(number, use_threads=False)
-                last = number == groups - 1 or not len(old)
-                end = len(rows) if last else pc.search_sorted(rows[SUBJECT], old[SUBJECT][-1], side="right").as_py()
+                end = pc.search_sorted(rows[SUBJECT], old[SUBJECT][-1], side="right").as_py()
                 yield old, rows.slice(begin, end - begin)
                 begin = end
-            if not groups:
-                yield stored.schema_arrow.empty_table(), rows
+            yield stored.read_row_groups(groups[-1:], use_threads=False), rows.slice(begin)
     except (OSError, pa.ArrowException) as error:
         raise MappingError(f"{file}: cannot be read ({type(error).__name__}); run `periop map --full`") from error
 

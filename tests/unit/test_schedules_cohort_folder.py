@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mappers.errors import MappingError
@@ -72,24 +72,28 @@ ROWS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 3)), max_s
 )
 
 
+NIGHTS = st.lists(st.tuples(ROWS, st.sets(st.sampled_from("abcdefgh"))), min_size=1, max_size=3)
+
+
 @settings(deadline=None)
-@given(
-    old=ROWS, new=ROWS, subjects=st.sets(st.sampled_from("abcdefgh")), group=st.integers(1, 40), run=st.integers(0, 9)
-)
-def test_rows_are_replaced_whatever_the_row_groups(
-    old: list[tuple[str, int]], new: list[tuple[str, int]], subjects: set[str], group: int, run: int
+@given(old=ROWS, nights=NIGHTS, group=st.integers(1, 40), run=st.integers(0, 9))
+@example(old=[("a", 0), ("b", 0), ("c", 0)], nights=[([], {"b"}), ([("d", 0)], {"d"})], group=1, run=0)  # b's is empty
+def test_rows_are_replaced_night_by_night_whatever_the_row_groups(
+    old: list[tuple[str, int]], nights: list[tuple[list[tuple[str, int]], set[str]]], group: int, run: int
 ) -> None:
-    new = [row for row in new if row[0] in subjects]
-    expected = sorted([row for row in old if row[0] not in subjects] + new, key=lambda row: row[0])
+    expected = old
     with TemporaryDirectory() as path, pytest.MonkeyPatch.context() as patched:
         patched.setattr(cohort_folder, "RUN", run)  # rows are copied, or kept together
         made = CohortFolder(Path(path) / "cohort")
         made.begin()
         made.write(None, "adsl", as_table(old).to_reader(group))
         made.put_in_place(State("rules", 3))
-        made.begin()
-        made.replace(None, "adsl", as_table(new), pa.array(sorted(subjects), pa.string()))
-        made.put_in_place(State("rules", 4))
+        for told, subjects in nights:
+            new = [row for row in told if row[0] in subjects]
+            expected = sorted([row for row in expected if row[0] not in subjects] + new, key=lambda row: row[0])
+            made.begin()
+            made.replace(None, "adsl", as_table(new), pa.array(sorted(subjects), pa.string()))
+            made.put_in_place(State("rules", 4))
         found = pq.read_table(made.path / "adsl.parquet")
     assert [(row["USUBJID"], row["AVAL"]) for row in found.to_pylist()] == expected
     assert found.schema == OLD.schema
