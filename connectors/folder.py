@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from connectors.bundle import (
     CutBundleError,
     NotABundleError,
@@ -40,8 +42,7 @@ class DamagedGzipError(ValueError):
     """The gzip stream ends early or is corrupt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
     """One line without its end.
 
     `ended`: it had one. `cut`: it was over the limit and only its beginning is here.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -24,8 +25,9 @@ from connectors.resource_types import KNOWN
 # FHIR R4 datatypes, `id` and `instant` (https://hl7.org/fhir/R4/datatypes.html#primitive)
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-PATIENT_REFERENCE = re.compile(r"(?:.*/)?Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+PATIENT_REFERENCE = re.compile(r"(?:Patient/|.*/Patient/)([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 BOM = b"\xef\xbb\xbf"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Reason(StrEnum):
@@ -76,7 +78,7 @@ class Resource(msgspec.Struct, frozen=True):  # made faster than a frozen datacl
     @property
     def modified(self) -> bool:
         """True if a modifierExtension is anywhere in it: what it says may be negated (FHIR R4, 2.4.0.1)."""
-        return MODIFIER in self.raw
+        return "modifierE" in self.raw and MODIFIER in self.raw  # the first search is three times as fast, and fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Rejected:
 
 
 def read_resource(
-    raw: bytes, where: str, wanted: frozenset[str] | None = None, patients: Mapping[str, str] | None = None
+    raw: bytes, where: str, wanted: frozenset[str] | None = None, patients: Mapping[str, str] = NOTHING
 ) -> Resource | Rejected:
     """Read the head of one resource.
 
@@ -112,33 +114,21 @@ def read_resource(
     reason = why_rejected(body, wanted)
     if reason is None:
         try:
-            return _resource(body, text, has_duplicate_keys(body, raw), patients or {})
+            if not has_duplicate_keys(body, raw):
+                return _resource(body, text, patients)
+            reason = Reason.DUPLICATE_KEY
         except (TypeError, RecursionError):  # orjson and json stop at their depth limits
             reason = Reason.TOO_DEEP
-        except DuplicateKeyError:
-            reason = Reason.DUPLICATE_KEY
     return Rejected(reason, where, raw, stated_type(body), is_severe_outcome(body))
 
 
-class DuplicateKeyError(ValueError):
-    """A JSON object names the same key twice: two readers may understand two different things."""
-
-
-def _resource(body: dict[str, Any], text: str, duplicate: bool, patients: Mapping[str, str]) -> Resource:
-    if duplicate:
-        raise DuplicateKeyError
+def _resource(body: dict[str, Any], text: str, patients: Mapping[str, str]) -> Resource:
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     meta = body.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    return Resource(
-        body["resourceType"],
-        body["id"],
-        version_id(meta, digest),
-        last_updated(meta),
-        patient_of(body, patients),
-        digest,
-        text,
-    )
+    meta = meta if isinstance(meta, dict) else NOTHING
+    kind, id_ = body["resourceType"], body["id"]
+    patient = id_ if kind == "Patient" else patient_of(body, patients)
+    return Resource(kind, id_, version_id(meta, digest), last_updated(meta), patient, digest, text)
 
 
 def why_rejected(body: object, wanted: frozenset[str] | None) -> Reason | None:
@@ -154,11 +144,10 @@ def why_rejected(body: object, wanted: frozenset[str] | None) -> Reason | None:
         return Reason.OPERATION_OUTCOME
     if wanted is not None and kind not in wanted:
         return Reason.UNREQUESTED_TYPE
-    if body.get("id") is None:
+    id_ = body.get("id")
+    if id_ is None:
         return Reason.NO_ID
-    if not isinstance(body["id"], str) or not ID.fullmatch(body["id"]):
-        return Reason.INVALID_ID
-    return None
+    return None if isinstance(id_, str) and ID.fullmatch(id_) else Reason.INVALID_ID
 
 
 def stated_type(body: object) -> str:
@@ -211,16 +200,11 @@ def instant(text: str | None) -> int | None:
 
 
 def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | None:
-    """The id of the Patient that the resource is, or is about (`subject`, else `patient`);
-
-    None if it does not say.
-    """
-    if body["resourceType"] == "Patient":
-        return str(body["id"])
+    """The id of the Patient that the resource is about (`subject`, else `patient`), None if it does not say."""
     for element in ("subject", "patient"):
         reference = body.get(element)
-        if isinstance(reference, dict) and isinstance(reference.get("reference"), str):
-            return patient_id(reference["reference"], patients)
+        if isinstance(reference, dict) and isinstance(target := reference.get("reference"), str):
+            return patient_id(target, patients)
     return None
 
 
@@ -241,15 +225,19 @@ def has_duplicate_keys(body: object, raw: bytes) -> bool:
         return False
     try:
         json.loads(raw, object_pairs_hook=_distinct, parse_int=len, parse_float=len)
-    except DuplicateKeyError:
+    except _DuplicateKeyError:
         return True
     return False
+
+
+class _DuplicateKeyError(ValueError):
+    """A JSON object names the same key twice: two readers may understand two different things."""
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise DuplicateKeyError
+        raise _DuplicateKeyError
     return members
 
 

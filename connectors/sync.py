@@ -99,7 +99,8 @@ def _store(source: Source, lake: Lake, site: str, pull: _Pull, before: Cursor | 
     intake = pull.intake
     by_type = counts_by_type(intake)
     counts = total(by_type)
-    pull.unseen &= {file.resource_type for file in lake.files() if file.site == site}
+    if pull.unseen:
+        pull.unseen &= {file.resource_type for file in lake.files() if file.site == site}
     pull.conclude(source)
     complete = not pull.problems
     pull.reached("pulled")
@@ -153,8 +154,9 @@ class _Pull:
     meter: _Meter
     max_bytes: int
     reached: Callable[[Point], None]
-    prepare: Callable[[], None]  # called when the first is to be stored, while the source works on the next
+    prepare: Callable[[], None]  # called once, while the source or its server works
     bytes: int = 0
+    prepared: bool = False
     stopped: bool = False
     anew: bool = False  # everything was asked for, so what is wrong is stated anew
     problems: list[str] = field(default_factory=list)
@@ -176,7 +178,9 @@ class _Pull:
         match item:
             case Resource():
                 if self.intake.admit(item, self.spool.rows):
-                    self._store(item)
+                    self.spool.append(item)
+                    if not self.prepared:
+                        self._prepare()
                 self._count(item.resource_type, len(item.raw))
             case Rejected():
                 self.intake.reject(item)
@@ -188,9 +192,9 @@ class _Pull:
             case _:
                 self._note(item)
 
-    def _store(self, resource: Resource) -> None:
-        first = self.spool.append(resource) == 0
-        if first:
+    def _prepare(self) -> None:
+        if not self.prepared:
+            self.prepared = True
             self.prepare()
 
     def _note(self, item: Note | Notice | Expected | Deleted | Present | Covered | Unseen) -> None:
@@ -199,6 +203,7 @@ class _Pull:
                 self.notes.append(item.message)
             case Notice():
                 self.meter.notice(item)
+                self._prepare()
             case Expected():
                 self.meter.expect(item)
             case Deleted():

@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +123,14 @@ def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -
     """The resources of one output file, and what is wrong with it. Memory: one line, at most `limit` bytes."""
     kinds = frozenset({arrived.file.resource_type}) if arrived.file.resource_type else wanted
     strange = False
-    for line, where in _lines(arrived, name, limit):
+    for line in _lines(arrived, limit):
         if line.cut:
-            yield Rejected(Reason.TOO_LARGE, where, line.content, arrived.file.resource_type)
+            yield Rejected(Reason.TOO_LARGE, _where(name, line), line.content, arrived.file.resource_type)
             continue
-        item = read_resource(line.content, where, kinds)
+        item = read_resource(line.content, name, kinds)
         if isinstance(item, Rejected):
             strange = strange or item.reason is Reason.UNREQUESTED_TYPE
-            item = item if line.ended else as_truncated(item)
+            item = replace(item if line.ended else as_truncated(item), where=_where(name, line))
         yield item
     if strange and arrived.file.resource_type:
         yield Problem(f"{name} holds resources of other types than the manifest says: report it to the server's admin")
@@ -138,16 +138,18 @@ def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -
         yield Problem(f"{name} {doubt}: what arrived was read, report it to the server's admin")
 
 
-def _lines(arrived: Arrived, name: str, limit: int) -> Iterator[tuple[Line, str]]:
-    for line in split_lines(pieces(arrived.path), limit):
-        if line.cut or line.content.strip():
-            yield line, f"{name}, line {line.number}"
+def _lines(arrived: Arrived, limit: int) -> Iterator[Line]:
+    return (line for line in split_lines(pieces(arrived.path), limit) if line.cut or line.content.strip())
+
+
+def _where(name: str, line: Line) -> str:
+    return f"{name}, line {line.number}"
 
 
 def outcomes(arrived: Arrived, name: str, limit: int) -> Iterator[Rejected]:
     """The errors among the OperationOutcomes of a file; warnings and notes are no loss."""
-    for line, where in _lines(arrived, name, limit):
-        item = read_resource(line.content, where, frozenset())
+    for line in _lines(arrived, limit):
+        item = read_resource(line.content, where := _where(name, line), frozenset())
         if line.cut or not isinstance(item, Rejected) or item.reason is not Reason.OPERATION_OUTCOME:
             yield Rejected(Reason.NOT_JSON, where, line.content)
         elif is_severe_outcome(orjson.loads(line.content.removeprefix(BOM))):
@@ -163,8 +165,8 @@ def types_named(rejected: Rejected, wanted: Iterable[str]) -> frozenset[str]:
 
 def deletions(arrived: Arrived, name: str, wanted: frozenset[str], time: str | None, limit: int) -> Iterator[Received]:
     """What Bundles of DELETE entries say is gone, at the time of the Bundle, else at `time`."""
-    for line, where in _lines(arrived, name, limit):
-        bundle = _bundle(line)
+    for line in _lines(arrived, limit):
+        where, bundle = _where(name, line), _bundle(line)
         if bundle is None:
             yield Rejected(Reason.MALFORMED_BUNDLE, where, line.content, "Bundle")
             yield Problem(f"{name} holds something else than a Bundle of deletions: report it to the server's admin")

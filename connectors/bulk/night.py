@@ -286,23 +286,28 @@ class Night:
         return arrive(file, path, download, self._source.limits.resource)
 
     def _taken(self, arrived: Arrived, name: str, reading: _Reading, read: Read) -> Iterator[Received]:
+        counted = self._source.level == "group"
         try:
             for item in read(arrived, name):
-                self._notice(item, arrived.file.resource_type, reading)
+                if not isinstance(item, Resource):
+                    yield from self._told(item, arrived.file.resource_type, reading)
+                    continue
+                if counted and item.resource_type == "Patient":
+                    self._members.add(item.id)
                 yield item
-                if isinstance(item, Rejected) and item.severe:
-                    named = ", ".join(sorted(types_named(item, reading.question.types)))
-                    yield Problem(f"the server could not export all of {named}: see the quarantine of the site")
         finally:
             with suppress(OSError):
                 arrived.path.unlink()
 
-    def _notice(self, item: Received, kind: str, reading: _Reading) -> None:
+    def _told(self, item: Received, kind: str, reading: _Reading) -> Iterator[Received]:
+        """What is no resource, and what follows from it."""
         match item:
-            case Resource():
-                if self._source.level == "group" and item.resource_type == "Patient":
-                    self._members.add(item.id)
-            case Rejected(severe=True):
-                reading.failed |= types_named(item, reading.question.types)
             case Problem():
                 reading.fail(kind)
+            case Rejected(severe=True):
+                named = types_named(item, reading.question.types)
+                reading.failed |= named
+                yield Problem(
+                    f"the server could not export all of {', '.join(sorted(named))}: see the quarantine of the site"
+                )
+        yield item

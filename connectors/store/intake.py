@@ -23,7 +23,6 @@ patients). What is missing where everything was asked for is for `connectors.sto
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -35,17 +34,17 @@ from connectors.store.versions import Keys, Rows, Seen, Versions
 
 NEVER = -(1 << 62)  # before every instant: no lastUpdated
 OUTCOMES = ("stored", "identical", "superseded", "quarantined")
-GONE = b""  # the version of a resource that is deleted
+GONE = ""  # the version of a resource that is deleted
 
 
-def identity(resource_type: str, id_: str) -> bytes:
-    """16 bytes for (type, id)."""
-    return hashlib.blake2b(f"{resource_type}/{id_}".encode(), digest_size=16).digest()
+def identity(resource_type: str, id_: str) -> str:
+    """The key of a resource: `Patient/1`."""
+    return f"{resource_type}/{id_}"
 
 
-def version(version_id: str, digest: str) -> bytes:
-    """16 bytes for (version id, digest)."""
-    return hashlib.blake2b(f"{version_id}\n{digest}".encode(), digest_size=16).digest()
+def version(version_id: str, digest: str) -> str:
+    """Names (version id, digest): 128 bits of the digest, and the version id."""
+    return digest[:32] + version_id
 
 
 def updated(last_updated: str | None) -> int:
@@ -57,7 +56,7 @@ def updated(last_updated: str | None) -> int:
 KNOWN_COLUMNS = ["resource_type", "id", "version_id", "last_updated", "sync", "deleted", "digest"]
 
 
-def known_versions(lake: Lake, site: str) -> Iterator[tuple[bytes, Seen]]:
+def known_versions(lake: Lake, site: str) -> Iterator[tuple[str, Seen]]:
     """Every version of this site in the lake, for `Versions.load`: the newest by (last_updated, sync) is current.
 
     One sync stores one version of a resource, so there are no ties. A deleted resource is here too, without a
@@ -83,11 +82,11 @@ class Intake:
 
     current: Versions
     pulled: Versions
-    unread: Iterable[tuple[bytes, Seen]] | None = None
+    unread: Iterable[tuple[str, Seen]] | None = None
     marks: Keys | None = None
     dropped: Rows = field(default_factory=Rows)
-    told: dict[bytes, Deleted] = field(default_factory=dict)
-    missed: dict[bytes, str] = field(default_factory=dict)
+    told: dict[str, Deleted] = field(default_factory=dict)
+    missed: dict[str, str] = field(default_factory=dict)
     covered: dict[str, set[str]] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
@@ -95,7 +94,7 @@ class Intake:
     without_patient: Counter[str] = field(default_factory=Counter)
     modified: Counter[str] = field(default_factory=Counter)
 
-    def known(self, key: bytes) -> Seen | None:
+    def known(self, key: str) -> Seen | None:
         """The lake's current version."""
         if self.unread is not None:
             unread, self.unread = self.unread, None
@@ -126,22 +125,24 @@ class Intake:
             self.modified[kind] += resource.modified
         return outcome == "stored"
 
-    def _outcome(self, key: bytes, seen: Seen, pulled: Seen | None) -> str:
-        current, told = self.known(key), key in self.told
+    def _outcome(self, key: str, seen: Seen, pulled: Seen | None) -> str:
+        current = self.known(key)
         if self.missed:
             self.missed.pop(key, None)
+        if current is None and pulled is None:
+            return "stored"
         if current is not None and self.marks is not None:
             self.marks.add(key)
         known = [version for version in (pulled, current) if version]
         if known and seen.updated < known[0].updated:
             return "superseded"
-        if told and current is not None and seen.version == current.version:
+        if key in self.told and current is not None and seen.version == current.version:
             return "superseded"  # the very version whose deletion was told, from a page that is older than it
         if any(seen.version == version.version for version in known):
             return "identical"
         return "stored"
 
-    def _retract(self, key: bytes, seen: Seen, resource_type: str, earlier: Seen) -> None:
+    def _retract(self, key: str, seen: Seen, resource_type: str, earlier: Seen) -> None:
         """A version of this pull that was to be stored, `earlier`, is superseded by `seen`, newer or later than it."""
         if earlier.version == seen.version:
             return

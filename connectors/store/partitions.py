@@ -61,18 +61,29 @@ def write_partitions(folder: Path, schema: pa.Schema, batches: Iterable[pa.Recor
 
 
 def _durable(files: list[_File]) -> list[AddAction]:
-    """Bring the files to the disk, several at a time: it takes them in little more time than one."""
-    for file in files:
-        file.finish()
+    """Bring the files to the disk while the next are finished: it takes several in little more time than one."""
     with ThreadPoolExecutor(SYNCED) as pool:
-        return list(pool.map(_File.close, files))
+        closing = []
+        for file in files:
+            file.finish()
+            closing.append(pool.submit(file.close))
+        return [each.result() for each in closing]
 
 
 def _by_type(batch: pa.RecordBatch) -> Iterable[tuple[tuple[str, str], pa.RecordBatch]]:
     """The rows of each resource type, in their order. All rows are of one site."""
     site, kinds = batch.column("site")[0].as_py() if batch.num_rows else "", batch.column("resource_type")
-    for kind in kinds.unique().to_pylist():
-        yield (site, kind), batch.filter(pc.equal(kinds, kind))
+    found = kinds.unique().to_pylist()
+    for kind in found:
+        yield (site, kind), batch.filter(pc.equal(kinds, kind)) if len(found) > 1 else batch
+
+
+def _modified(resources: pa.StringArray) -> int:
+    """How many have a modifierExtension: hardly ever one, and a search through all of the text at once says so."""
+    text = resources.buffers()[2]
+    if text is None or MODIFIER.encode() not in text.to_pybytes():
+        return 0
+    return pc.sum(pc.match_substring(resources, MODIFIER)).as_py() or 0
 
 
 def may_be_modified(path: str) -> bool:
@@ -107,7 +118,7 @@ class _File:
         self._pending.append(batch)
         self._size += batch.get_total_buffer_size()
         self.rows += batch.num_rows
-        self._modified += pc.sum(pc.match_substring(batch.column("resource"), MODIFIER)).as_py() or 0
+        self._modified += _modified(batch.column("resource"))
         self._syncs.update(batch.column("sync").unique().to_pylist())
         if self._size >= BYTES or sum(each.num_rows for each in self._pending) >= ROWS:
             self._flush()

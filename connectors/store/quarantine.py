@@ -96,8 +96,7 @@ class OpenQuarantine:
         self._part.unlink(missing_ok=True)
 
     def _write(self, line: dict[str, Any]) -> None:
-        key = bytes.fromhex(line["key"])
-        if self._keys.add(key):
+        if self._keys.add(line["key"]):
             self._empty = False
             try:
                 self._stream.write(orjson.dumps(line) + b"\n")

@@ -8,7 +8,7 @@ machines.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -60,14 +60,13 @@ class Spool:
     ) -> None:
         self._file.close()
 
-    def append(self, resource: Resource) -> int:
-        """Add one row; returns its number, counted from 0."""
+    def append(self, resource: Resource) -> None:
+        """Add one row; its number is what `rows` was before."""
         self._pending.append(resource)
         self._bytes += len(resource.raw)
         self.rows += 1
         if len(self._pending) >= ROWS or self._bytes >= BYTES:
             self._flush()
-        return self.rows - 1
 
     def batches(self, dropped: Container[int]) -> Iterator[pa.RecordBatch]:
         """All rows but those with a number in `dropped`, as batches of SPOOL_SCHEMA."""
@@ -76,9 +75,8 @@ class Spool:
         self._file.seek(0)
         start = 0
         for batch in pa.ipc.open_stream(self._file):
-            keep = [number not in dropped for number in range(start, start + batch.num_rows)]
+            kept = _without(batch, start, dropped) if dropped else batch
             start += batch.num_rows
-            kept = batch if all(keep) else batch.filter(pa.array(keep, pa.bool_()))
             if kept.num_rows:
                 yield kept
 
@@ -93,13 +91,23 @@ class Spool:
             self._pending, self._bytes = [], 0
 
 
+def _without(batch: pa.RecordBatch, start: int, dropped: Container[int]) -> pa.RecordBatch:
+    """The rows of a batch, numbered from `start`, but those that are dropped."""
+    numbers = range(start, start + batch.num_rows)
+    return batch.filter(pa.array([number not in dropped for number in numbers], pa.bool_()))
+
+
 def as_batch(resources: list[Resource]) -> pa.RecordBatch:
     """Resources as rows of SPOOL_SCHEMA."""
-    columns = [
-        [getattr(resource, name) for resource in resources] if name not in ("deleted", "resource") else None
-        for name in SPOOL_SCHEMA.names
+    columns: list[Sequence[str | bool | None]] = [
+        [resource.resource_type for resource in resources],
+        [resource.id for resource in resources],
+        [resource.version_id for resource in resources],
+        [resource.last_updated for resource in resources],
+        [resource.patient for resource in resources],
+        [False] * len(resources),
+        [resource.digest for resource in resources],
+        [resource.raw for resource in resources],
     ]
-    columns[SPOOL_SCHEMA.get_field_index("deleted")] = [False] * len(resources)
-    columns[SPOOL_SCHEMA.get_field_index("resource")] = [resource.raw for resource in resources]
     arrays = [pa.array(values, field.type) for values, field in zip(columns, SPOOL_SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SPOOL_SCHEMA)

@@ -67,7 +67,7 @@ class Tombstones:
         (self.deleted if told else self.removed)[known["resource_type"]] += 1
         return tombstone(known, told)
 
-    def _missing(self, key: bytes, known: dict[str, Any]) -> bool:
+    def _missing(self, key: str, known: dict[str, Any]) -> bool:
         kind = known["resource_type"]
         asked = known["patient"] in self.intake.covered.get(kind, ()) or (self.whole and kind not in self.spared)
         return asked and self.intake.marks is not None and key not in self.intake.marks

@@ -36,7 +36,7 @@ CACHE = 4_096  # KiB that SQLite may keep of a file: the keys come in no order, 
 FILTER = 1 << 24  # bits: of a million keys that are not there, it lets 14,000 pass
 ROWS = 1_000  # fetched at a time
 SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", f"cache_size = -{CACHE}")
-TABLE = "CREATE TABLE seen (key BLOB PRIMARY KEY, version BLOB, updated INTEGER, number INTEGER) WITHOUT ROWID"
+TABLE = "CREATE TABLE seen (key TEXT PRIMARY KEY, version TEXT, updated INTEGER, number INTEGER) WITHOUT ROWID"
 PUT = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)"
 PUT_NEWEST = (
     "INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE "
@@ -46,12 +46,12 @@ PUT_NEWEST = (
 
 
 class Seen(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
-    """A version in 16 + 8 bytes: digest of (version id, digest), and its last update in us since 1970.
+    """A version, as `connectors.store.intake.version` names it, and its last update in us since 1970.
 
     order: the number of its sync if it is in the lake, of its row in the spool if it is of this pull.
     """
 
-    version: bytes
+    version: str
     updated: int
     order: int
 
@@ -69,7 +69,7 @@ class Versions:
     def __init__(self, folder: Path, held: int = HELD) -> None:
         self._file = _File(folder)
         self._held = held
-        self._recent: dict[bytes, Seen | None] = {}  # None: removed
+        self._recent: dict[str, Seen | None] = {}  # None: removed
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +84,7 @@ class Versions:
         self._recent = {}
         self._file.close()
 
-    def get(self, key: bytes) -> Seen | None:
+    def get(self, key: str) -> Seen | None:
         """The version of this key, None if there is none."""
         if key in self._recent:
             return self._recent[key]
@@ -93,15 +93,15 @@ class Versions:
         row = self._file.row("SELECT version, updated, number FROM seen WHERE key = ?", (key,))
         return None if row is None else Seen(*row)
 
-    def put(self, key: bytes, seen: Seen) -> None:
+    def put(self, key: str, seen: Seen) -> None:
         """Remember the version of this key; it takes the place of another."""
         self._set(key, seen)
 
-    def remove(self, key: bytes) -> None:
+    def remove(self, key: str) -> None:
         """Forget this key. Harmless if it is not there."""
         self._set(key, None)
 
-    def load(self, versions: Iterable[tuple[bytes, Seen]]) -> None:
+    def load(self, versions: Iterable[tuple[str, Seen]]) -> None:
         """Remember the newest of each key, by (updated, order), of these and of what is there."""
         self._flush()
         for key, seen in versions:
@@ -113,7 +113,7 @@ class Versions:
         if self._file.exists:
             self._write(PUT_NEWEST)
 
-    def items(self) -> Iterator[tuple[bytes, Seen]]:
+    def items(self) -> Iterator[tuple[str, Seen]]:
         """All keys with their versions, sorted by key. Nothing may be put or removed meanwhile."""
         if not self._file.exists:
             yield from ((key, seen) for key, seen in sorted(self._recent.items()) if seen is not None)
@@ -122,7 +122,7 @@ class Versions:
         for key, version, updated, number in self._file.rows("SELECT * FROM seen ORDER BY key"):
             yield key, Seen(version, updated, number)
 
-    def _set(self, key: bytes, seen: Seen | None) -> None:
+    def _set(self, key: str, seen: Seen | None) -> None:
         self._recent[key] = seen
         if len(self._recent) >= self._held:
             self._write(PUT)
@@ -141,7 +141,7 @@ class Versions:
 
 
 class Keys:
-    """A set of keys of 16 bytes, in the memory of `Versions`. Close it, or use it in `with`."""
+    """A set of keys, in the memory of `Versions`. Close it, or use it in `with`."""
 
     def __init__(self, folder: Path, held: int = HELD) -> None:
         self._versions = Versions(folder, held)
@@ -158,14 +158,14 @@ class Keys:
         """Free the file and the memory."""
         self._versions.close()
 
-    def add(self, key: bytes) -> bool:
+    def add(self, key: str) -> bool:
         """True if the key was not there before."""
         if key in self:
             return False
-        self._versions.put(key, Seen(b"", 0, 0))
+        self._versions.put(key, Seen("", 0, 0))
         return True
 
-    def __contains__(self, key: bytes) -> bool:
+    def __contains__(self, key: str) -> bool:
         return self._versions.get(key) is not None
 
 
@@ -182,6 +182,9 @@ class Rows:
             self._bits.extend(bytes(place + 1 - len(self._bits)))
         self._bits[place] |= 1 << bit
 
+    def __bool__(self) -> bool:
+        return bool(self._bits)
+
     def __contains__(self, number: object) -> bool:
         assert isinstance(number, int)  # noqa: S101
         place, bit = divmod(number, 8)
@@ -191,20 +194,20 @@ class Rows:
 class Filter:
     """Whether a key may be among those that were added: a Bloom filter, two bits for each.
 
-    The bits are those of the key itself, which is a digest; of other keys more pass.
+    The bits are those of Python's hash of the key, which is another one in the next process.
     """
 
     def __init__(self) -> None:
         self._bits = bytearray(FILTER // 8)
 
-    def add(self, key: bytes) -> None:
+    def add(self, key: str) -> None:
         """Note a key; it cannot be taken out again."""
-        number = int.from_bytes(key[:8])
+        number = hash(key)
         for place in (number % FILTER, (number >> 32) % FILTER):
             self._bits[place >> 3] |= 1 << (place & 7)
 
-    def __contains__(self, key: bytes) -> bool:
-        number = int.from_bytes(key[:8])
+    def __contains__(self, key: str) -> bool:
+        number = hash(key)
         one, other = number % FILTER, (number >> 32) % FILTER
         return bool(self._bits[one >> 3] >> (one & 7) & self._bits[other >> 3] >> (other & 7) & 1)
 
@@ -222,28 +225,28 @@ class _File:
     def exists(self) -> bool:
         return self._connection is not None
 
-    def row(self, query: str, values: tuple[bytes, ...]) -> tuple[bytes, int, int] | None:
+    def row(self, query: str, values: tuple[str, ...]) -> tuple[str, int, int] | None:
         """The first row of a query, None if there is none."""
         if self._connection is None:
             return None
         try:  # as _explained does it, but at no cost for each of millions
-            found: tuple[bytes, int, int] | None = self._connection.execute(query, values).fetchone()
+            found: tuple[str, int, int] | None = self._connection.execute(query, values).fetchone()
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
         return found
 
-    def may_hold(self, key: bytes) -> bool:
+    def may_hold(self, key: str) -> bool:
         """False where this key was never put: most of the questions, answered without looking into the file."""
         return self._filter is not None and key in self._filter
 
-    def put(self, statement: str, rows: Sequence[tuple[bytes, bytes, int, int]]) -> None:
+    def put(self, statement: str, rows: Sequence[tuple[str, str, int, int]]) -> None:
         """Run a statement that puts these rows."""
         self._filter = self._filter or Filter()
         for key, *_ in rows:
             self._filter.add(key)
         self.write(statement, rows)
 
-    def rows(self, query: str) -> Iterator[tuple[bytes, bytes, int, int]]:
+    def rows(self, query: str) -> Iterator[tuple[str, str, int, int]]:
         """The rows of a query, a thousand in memory at a time."""
         assert self._connection is not None  # noqa: S101  asked for only where there is a file
         with self._explained():
@@ -251,7 +254,7 @@ class _File:
             while found := cursor.fetchmany(ROWS):
                 yield from found
 
-    def write(self, statement: str, rows: Sequence[tuple[bytes | int, ...]]) -> None:
+    def write(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
         """Run a statement for each row."""
         with self._explained():
             if self._connection is None:

@@ -60,7 +60,7 @@ def state(item: Resource) -> tuple[str, str]:
 @given(pulls)
 def test_every_pull_is_accounted_for_and_ends_at_the_newest(nights: list[list[Received]]) -> None:
     current: dict[tuple[str, str], Resource] = {}
-    seen: dict[bytes, Seen] = {}
+    seen: dict[str, Seen] = {}
     for number, pull in enumerate(nights, 1):
         nowhere = Path("no-folder-is-needed-for-so-few")
         known, fresh = Versions(nowhere), Versions(nowhere)
