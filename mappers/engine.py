@@ -6,16 +6,18 @@ The other engine is in `mappers.spark`. Expressions know no engine; what the two
 
 from __future__ import annotations
 
+import copy
 import glob
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import duckdb
 import ibis
@@ -33,8 +35,15 @@ if TYPE_CHECKING:
 RESOURCE = "resource"  # the column that holds the JSON of a resource
 ROW_GROUP = 20_480  # rows: few enough that those in which some patients lie are not everything
 LOOKED_UP = 10_000  # keys of a join, up to which DuckDB passes over Parquet row groups that have none of them
+GIVEN = "given_rows"  # the name of Arrow rows while they are copied
+NO = "no rows of "  # before a name: the empty table that is read where there are no files
 STREAM_ERRORS = {"Invalid Input Error": duckdb.InvalidInputException, "IO Error": duckdb.IOException}
+ABREAST = 2  # works at once: each holds rows of its own
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,13 @@ class Engine(Protocol):
     def define_cut(self, day: date) -> None:
         """The day that the SQL function `periop_cut()` gives from now on."""
 
+    def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:
+        """Do some work for each item, several at once where that is faster; the results in the order of the items.
+
+        Each work gets an engine on the same tables. What it puts under the names `own`, and its day of `periop_cut()`,
+        only it sees; everything else is there for all.
+        """
+
     def close(self) -> None:
         """Free the engine."""
 
@@ -140,9 +156,10 @@ class DuckDBEngine:
         }
         given = {name: value for name, value in settings.items() if value is not None}
         self.con: Backend = ibis.duckdb.connect(**given)
-        self.con.raw_sql("SET TimeZone = 'UTC'")
-        self.con.raw_sql(f"SET dynamic_or_filter_threshold = {LOOKED_UP}")
+        self.con.raw_sql("SET GLOBAL TimeZone = 'UTC'")
+        self.con.raw_sql(f"SET GLOBAL dynamic_or_filter_threshold = {LOOKED_UP}")
         self._tables = 0
+        self._own: frozenset[str] = frozenset()
         if hmac_key is not None:
             self.con.raw_sql(hmac_macro(hmac_key))
 
@@ -165,9 +182,8 @@ class DuckDBEngine:
             MappingError: a file is not there.
         """
         if not parts:
-            self.con.con.register(f"no_{name}", schema.empty_table())
-        rows = " UNION ALL ".join(map(_rows_of, parts)) or f'FROM "no_{name}"'
-        self.view(name, rows)
+            self._put(f"{NO}{name}", schema.empty_table())
+        self.view(name, " UNION ALL ".join(map(_rows_of, parts)) or f'FROM "{NO}{name}"')
 
     def read_ndjson(self, path: str | Path) -> ir.Table:
         """The resources of an NDJSON file as a table with the string column `resource`."""
@@ -192,12 +208,12 @@ class DuckDBEngine:
 
     def register(self, name: str, rows: pa.Table) -> ir.Table:
         """A small table under this name, which it may have had before."""
-        self.con.con.register(name, rows)
+        self._put(name, rows)
         return self.con.table(name)
 
     def view(self, name: str, sql: str) -> None:
         """Name a query; what had the name before is forgotten."""
-        self.con.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
+        self.con.raw_sql(f'CREATE OR REPLACE {self._kept(name)}VIEW "{name}" AS {sql}')
 
     def compile(self, table: ir.Table) -> str:
         """The SQL of an expression."""
@@ -205,7 +221,7 @@ class DuckDBEngine:
 
     def fill(self, name: str, sql: str) -> None:
         """Run SQL once into a temporary table, replacing it."""
-        self.con.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {sql}')
+        self.con.raw_sql(f'CREATE OR REPLACE {self._kept(name)}TABLE "{name}" AS {sql}')
 
     def table(self, name: str) -> ir.Table:
         """What has this name."""
@@ -232,7 +248,33 @@ class DuckDBEngine:
 
     def define_cut(self, day: date) -> None:
         """The day that the SQL function `periop_cut()` gives from now on."""
-        self.con.raw_sql(f"CREATE OR REPLACE MACRO periop_cut() AS DATE '{day.isoformat()}'")
+        self.con.raw_sql(f"CREATE OR REPLACE TEMP MACRO periop_cut() AS DATE '{day.isoformat()}'")
+
+    def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:
+        """Do some work for each item, two at once: queries on few rows leave all cores but one idle."""
+
+        def done(item: Item) -> Result:
+            with self._beside(own) as engine:
+                return work(engine, item)
+
+        with ThreadPoolExecutor(ABREAST) as pool:
+            return list(pool.map(done, items))
+
+    def _beside(self, own: Collection[str]) -> DuckDBEngine:
+        """Another connection to the same database. Its temporary tables, views and macros only it sees."""
+        beside = copy.copy(self)
+        beside.con = ibis.duckdb.from_connection(self.con.con.cursor())
+        beside._own = frozenset(own)
+        return beside
+
+    def _kept(self, name: str) -> str:
+        return "TEMP " if name.removeprefix(NO) in self._own else ""
+
+    def _put(self, name: str, rows: pa.Table) -> None:
+        """Copy rows into a table: what is only registered another connection does not see."""
+        self.con.con.register(GIVEN, rows)
+        self.fill(name, f"FROM {GIVEN}")
+        self.con.con.unregister(GIVEN)
 
     def frame(self, table: ir.Table) -> pd.DataFrame:
         """Run a table and fetch its rows; integers and booleans in the nullable types of pandas.

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import reduce
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engine import RESOURCE, Files, error_of, hmac_pads, nullable_frame
+from mappers.engine import RESOURCE, Engine, Files, Item, Result, error_of, hmac_pads, nullable_frame
 from mappers.errors import MappingError
 from mappers.spark_json import whole_json
 from mappers.spark_sql import SparkCompiler
@@ -211,6 +211,10 @@ class SparkEngine:
         self._session.sql(
             f"CREATE OR REPLACE TEMPORARY FUNCTION periop_cut() RETURNS DATE RETURN DATE'{day.isoformat()}'"
         )
+
+    def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:  # noqa: ARG002
+        """Do some work for each item, one after the other: Spark spreads every query over the cores itself."""
+        return [work(self, item) for item in items]
 
     def _named(self, prefix: str, rows: DataFrame) -> ir.Table:
         name = self._name(prefix)

@@ -8,7 +8,7 @@ patients that are derived, ``everybody_<view>`` those of all, ``touched`` (site,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -92,12 +92,13 @@ class CohortProgram:
         """The program as a value of JSON."""
         return asdict(self)
 
-    def fill(self, engine: Engine, cut: date, first: bool) -> None:
-        """Fill the temporary tables for a data cut; after the `first`, those that ask for the cut."""
-        engine.define_cut(cut)
+    def fill(self, engine: Engine, cut: date | None = None) -> None:
+        """Fill the temporary tables that ask for the data cut, or without one those that do not."""
+        if cut is not None:
+            engine.define_cut(cut)
         asking = self.of_the_cut()
         for name, text in self.statements:
-            if first or name in asking:
+            if (name in asking) == (cut is not None):
                 engine.fill(name, text)
 
     def of_the_cut(self) -> frozenset[str]:
@@ -141,8 +142,13 @@ def offer_touched(engine: Engine, program: CohortProgram, terminology: Terminolo
     """
     _offer(engine, program, terminology)
     engine.fill("touched", program.queries["touched"])
-    for name in VIEWS:
-        engine.fill(f"current_{name}", program.touched[name])
+
+    def fill(beside: Engine, entity: str) -> None:
+        for name in (entity, f"{entity}_coding"):  # in this order: a coding is of the patient of its resource
+            if name in VIEWS:
+                beside.fill(f"current_{name}", program.touched[name])
+
+    engine.each(fill, list(RESOURCE_TYPES), ())
 
 
 def _offer(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
@@ -157,14 +163,9 @@ def data_cuts(study: Study) -> Iterator[tuple[str | None, date]]:
     yield from ((cut.id, cut.date) for cut in study.cuts)
 
 
-def at_each_cut(
-    engine: Engine, program: CohortProgram, study: Study, progress: Callable[[str], None]
-) -> Iterator[str | None]:
-    """Fill the temporary tables for one data cut after the other; its queries are to be run before the next."""
-    for cut, day in data_cuts(study):
-        progress(f"building the cohort at {day.isoformat()}")
-        program.fill(engine, day, first=cut is None)
-        yield cut
+def say(day: date) -> str:
+    """What to show while the cohort is derived at a data cut."""
+    return f"building the cohort at {day.isoformat()}"
 
 
 def subjects(engine: Engine, program: CohortProgram) -> pa.Array:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from schedules.tables import CompiledView, ViewStore, load_views
 
 Progress = Callable[[str], None]
 BATCH = 100_000  # rows
-WRITERS = 2  # threads that write cohort tables: each holds one of them
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,14 @@ class MapStage:
     def _derive_everybody(self, program: CohortProgram, state: State, set_aside: SetAside) -> int:
         cohorts.offer_everybody(self.engine, program, self.terminology)
         self.folder.begin()
-        for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
+        program.fill(self.engine)
+        unowned = self.engine.arrow(program.queries["unowned"])
+        for cut, day in cohorts.data_cuts(self.study):
+            self.progress(cohorts.say(day))
+            program.fill(self.engine, day)
             for table in PATIENT_TABLES:
                 self.folder.write(cut, table, self.engine.reader(program.queries[table], BATCH))
-            self._sum_quality(program, cut, set_aside)
+            self.folder.sum_quality(cut, unowned, set_aside)
         self.folder.put_in_place(state)
         return len(self.folder.column("adsl", "USUBJID"))
 
@@ -150,32 +153,32 @@ class MapStage:
         cohorts.offer_touched(self.engine, program, self.terminology)
         subjects = cohorts.subjects(self.engine, program)
         self.folder.begin()
-        derived = self._replace(program, subjects, set_aside) if len(subjects) else self._keep(program, set_aside)
+        unowned = self.engine.arrow(program.queries["unowned"])
+        derived = (
+            self._replace(program, subjects, unowned, set_aside) if len(subjects) else self._keep(unowned, set_aside)
+        )
         self.folder.put_in_place(state)
         return derived
 
-    def _replace(self, program: CohortProgram, subjects: pa.Array, set_aside: SetAside) -> int:
-        """Replace the rows of some patients; files are written while the rows of the next are derived."""
-        derived: dict[tuple[str | None, str], pa.Table] = {}
-        with ThreadPoolExecutor(WRITERS) as pool:
-            written = []
-            for cut in cohorts.at_each_cut(self.engine, program, self.study, self.progress):
-                for table in (*PATIENT_TABLES, "unowned"):
-                    derived[cut, table] = self.engine.arrow(program.queries[table])
-                    if table in PATIENT_TABLES:
-                        written.append(pool.submit(self.folder.replace, cut, table, derived[cut, table], subjects))
-            for each in written:
-                each.result()
-        for cut, _ in cohorts.data_cuts(self.study):
-            self.folder.sum_quality(cut, derived[cut, "unowned"], set_aside)
-        return len(derived[None, "adsl"])
+    def _replace(self, program: CohortProgram, subjects: pa.Array, unowned: pa.Table, set_aside: SetAside) -> int:
+        """Replace the rows of some patients, at several data cuts at once."""
+        program.fill(self.engine)
 
-    def _keep(self, program: CohortProgram, set_aside: SetAside) -> int:
+        def at_cut(engine: Engine, asked: tuple[str | None, date]) -> int:
+            cut, day = asked
+            self.progress(cohorts.say(day))
+            program.fill(engine, day)
+            rows = {table: engine.arrow(program.queries[table]) for table in PATIENT_TABLES}
+            for table in PATIENT_TABLES:
+                self.folder.replace(cut, table, rows[table], subjects)
+            self.folder.sum_quality(cut, unowned, set_aside)
+            return len(rows["adsl"])
+
+        return self.engine.each(at_cut, list(cohorts.data_cuts(self.study)), program.of_the_cut())[0]
+
+    def _keep(self, unowned: pa.Table, set_aside: SetAside) -> int:
         for cut, _ in cohorts.data_cuts(self.study):
             for table in PATIENT_TABLES:
                 self.folder.keep(cut, table)
-            self._sum_quality(program, cut, set_aside)
+            self.folder.sum_quality(cut, unowned, set_aside)
         return 0
-
-    def _sum_quality(self, program: CohortProgram, cut: str | None, set_aside: SetAside) -> None:
-        self.folder.sum_quality(cut, self.engine.arrow(program.queries["unowned"]), set_aside)

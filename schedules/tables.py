@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import ibis
@@ -23,7 +24,7 @@ from ibis import _
 from connectors.resource import MODIFIER
 from connectors.store.lake import SCHEMA, Lake, LakeFile, Snapshot
 from connectors.store.partitions import may_be_modified
-from mappers.engine import RESOURCE, Engine
+from mappers.engine import RESOURCE, Engine, Result
 from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql, view_table
 from schedules.appended import Appended
@@ -44,6 +45,7 @@ RESOURCES = "resources"  # the name of the table that a compiled view reads
 LAKE = "lake"  # the name of the lake's rows of one resource type, one type after the other
 VERSIONS = "versions"  # all versions of what a night brought, one type after the other
 SUPERSEDED = "superseded"  # those that are not current, one type after the other
+OF_ONE_TYPE = (LAKE, RESOURCES, VERSIONS, SUPERSEDED)
 ORDER = "newest last_updated, then sync, then version_id"  # what makes a version current; another rule, another list
 
 
@@ -139,17 +141,27 @@ class ViewStore:
         self._seen: Snapshot | None = None
         self._tables: dict[str, Appended] = {}
         self._asking: dict[tuple[str, int], str] = {}
+        self._compiling = Lock()
 
-    def refresh(self, lake: Lake, done: Callable[[ViewReport], None] = lambda _report: None) -> list[ViewReport]:
+    def refresh(self, lake: Lake) -> list[ViewReport]:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
         self._seen = snapshot = lake.snapshot()
         self._tables = {name: self._table(name, snapshot) for name in self.views}
-        reports = []
-        for resource_type in self._types():
-            for name in self._of_type(resource_type):
-                reports.append(self._refresh_view(name, snapshot))
-                done(reports[-1])
-        return reports
+        reports = self._for_each_type(lambda engine, kind: self._refresh_type(engine, kind, snapshot))
+        return [report for some in reports for report in some]
+
+    def _for_each_type(self, work: Callable[[Engine, str], Result]) -> list[Result]:
+        """Work on the resource types: several at once, but one after the other where a table is built anew.
+
+        To build one keeps all cores busy, and takes the memory for it.
+        """
+        ordinal = self._seen.ordinal if self._seen else 0
+        if any(table.built_to(ordinal) is None for table in self._tables.values()):
+            return [work(self.engine, kind) for kind in self._types()]
+        return self.engine.each(work, self._types(), OF_ONE_TYPE)
+
+    def _refresh_type(self, engine: Engine, resource_type: str, lake: Snapshot) -> list[ViewReport]:
+        return [self._refresh_view(engine, name, lake) for name in self._of_type(resource_type)]
 
     def seen(self, lake: Lake) -> Snapshot:
         """The lake as the last `refresh` saw it: a sync that came since is for the next one."""
@@ -161,22 +173,22 @@ class ViewStore:
     def _of_type(self, resource_type: str) -> Iterable[str]:
         return (name for name, view in self.views.items() if view.resource == resource_type)
 
-    def _scan_lake(self, resource_type: str, lake: Snapshot, since: int = 0) -> list[LakeFile]:
+    def _scan_lake(self, engine: Engine, resource_type: str, lake: Snapshot, since: int = 0) -> list[LakeFile]:
         files = [file for file in lake.files if file.resource_type == resource_type and file.sync > since]
-        self.engine.scan(LAKE, lake_parts(files), SCHEMA)
+        engine.scan(LAKE, lake_parts(files), SCHEMA)
         return files
 
-    def _refresh_view(self, name: str, lake: Snapshot) -> ViewReport:
+    def _refresh_view(self, engine: Engine, name: str, lake: Snapshot) -> ViewReport:
         table = self._tables[name]
         built = table.built_to(lake.ordinal)
         written = 0
         if built is None or built < lake.ordinal:
             since = built or 0
-            files = self._scan_lake(self.views[name].resource, lake, since)
+            files = self._scan_lake(engine, self.views[name].resource, lake, since)
             modified = any(may_be_modified(file.path) for file in files)  # to ask is cheaper than to look
-            self.engine.view(RESOURCES, self._sql(_not_modified if modified else _not_deleted, since))
+            engine.view(RESOURCES, self._sql(_not_modified if modified else _not_deleted, since))
             view = self.views[name]
-            written = table.append(self.engine, view.sql, ibis.schema(dict(view.columns)), lake.ordinal)
+            written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake.ordinal)
         table.forget_others()
         return ViewReport(name, written, built is None)
 
@@ -196,40 +208,44 @@ class ViewStore:
     def offer(self, lake: Lake) -> None:
         """Make all rows, and the versions that are superseded, what SQL reads. After `refresh`."""
         snapshot = self.seen(lake)
-        for resource_type in self._types():
-            self._offer_superseded(resource_type, snapshot)
+        self._for_each_type(lambda engine, kind: self._offer_superseded(engine, kind, snapshot))
         for name, table in self._tables.items():
             table.scan(self.engine, f"view_{name}")
 
-    def _offer_superseded(self, resource_type: str, lake: Snapshot) -> None:
+    def _offer_superseded(self, engine: Engine, resource_type: str, lake: Snapshot) -> None:
         table = Appended.of(self._path / ".superseded", resource_type, lake.identity, ORDER)
         built = table.built_to(lake.ordinal)
         if built is None or built < lake.ordinal:
-            self._scan_lake(resource_type, lake)
-            table.append(self.engine, self._newly_superseded(table, built), ibis.schema(VERSION_TYPES), lake.ordinal)
+            self._scan_lake(engine, resource_type, lake)
+            table.append(engine, self._newly_superseded(engine, table, built), ibis.schema(VERSION_TYPES), lake.ordinal)
         table.forget_others()
-        table.scan(self.engine, SUPERSEDED)
-        self.engine.fill(f"superseded_{resource_type}", self._sql(_listed))
+        table.scan(engine, SUPERSEDED)
+        engine.fill(f"superseded_{resource_type}", self._sql(_listed))
 
-    def _newly_superseded(self, table: Appended, built: int | None) -> str:
+    def _newly_superseded(self, engine: Engine, table: Appended, built: int | None) -> str:
         if built is None:
             return self._sql(_first_superseded)
-        self.engine.fill(VERSIONS, self._sql(_versions_of_brought, built))
-        table.scan(self.engine, SUPERSEDED)
+        engine.fill(VERSIONS, self._sql(_versions_of_brought, built))
+        table.scan(engine, SUPERSEDED)
         return self._sql(_more_superseded)
 
     def offer_brought(self, lake: Lake, since: int) -> None:
         """Make the resources that the syncs after `since` brought what SQL reads. After `refresh`."""
-        for resource_type in self._types():
-            self._scan_lake(resource_type, self.seen(lake), since)
-            self.engine.fill(f"brought_{resource_type}", self._sql(_brought, since))
+        snapshot = self.seen(lake)
+
+        def offer(engine: Engine, resource_type: str) -> None:
+            self._scan_lake(engine, resource_type, snapshot, since)
+            engine.fill(f"brought_{resource_type}", self._sql(_brought, since))
+
+        self._for_each_type(offer)
 
     def _sql(self, asked: Callable[[int], ir.Table], since: int = 0) -> str:
         """The SQL of what is asked of the lake's rows of a type, compiled once for all types."""
         key = (asked.__name__, since)
-        if key not in self._asking:
-            self._asking[key] = self.engine.compile(asked(since))
-        return self._asking[key]
+        with self._compiling:
+            if key not in self._asking:
+                self._asking[key] = self.engine.compile(asked(since))
+            return self._asking[key]
 
 
 def _brought(since: int) -> ir.Table:

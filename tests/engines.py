@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,3 +65,32 @@ def assert_scans_files_of_any_name(engine: Engine, folder: Path) -> None:
     assert found.to_pydict() == {"id": [0, 1, 2], "site": ["both", "both", "o'clock"]}
     engine.scan("found", [], schema)
     assert engine.arrow("SELECT id, site FROM found").num_rows == 0
+
+
+def assert_each_has_its_own(engine: Engine) -> None:
+    """`Engine.each`: what is kept apart is kept apart, the rest is for all, and results are in order."""
+    engine.fill("for_all", "SELECT 1 AS one")
+
+    def work(beside: Engine, number: int) -> tuple[int, date]:
+        beside.define_cut(date(2024, 1, number))
+        for _ in range(3):
+            beside.fill("own", f"SELECT {number} AS n")
+            beside.scan("own_view", [], pa.schema({"n": pa.int64()}))
+            beside.fill(f"sum_{number}", "SELECT n + one AS n FROM own, for_all UNION ALL SELECT n FROM own_view")
+        found = beside.arrow(f"SELECT n, periop_cut() AS cut FROM sum_{number}").to_pylist()
+        return found[0]["n"], found[0]["cut"]
+
+    numbers = [3, 1, 8, 5, 2]
+    found = engine.each(work, numbers, {"own", "own_view"})
+    assert found == [(number + 1, date(2024, 1, number)) for number in numbers]
+    assert [engine.arrow(f"SELECT n FROM sum_{number}")["n"].to_pylist() for number in numbers] == [
+        [number + 1] for number in numbers
+    ]
+
+    def fail(beside: Engine, number: int) -> None:
+        if number == 2:
+            raise ValueError("the second")
+        beside.fill("own", "SELECT 1 AS n")
+
+    with pytest.raises(ValueError, match="the second"):
+        engine.each(fail, [1, 2, 3], {"own"})

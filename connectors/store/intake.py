@@ -97,9 +97,18 @@ class Intake:
     def known(self, key: str) -> Seen | None:
         """The lake's current version."""
         if self.unread is not None:
-            unread, self.unread = self.unread, None
-            self.current.load(unread)
+            self._read()
         return self.current.get(key)
+
+    def knows_nothing(self) -> bool:
+        """True where the lake has no version of the site."""
+        if self.unread is not None:
+            self._read()
+        return self.current.is_empty
+
+    def _read(self) -> None:
+        unread, self.unread = self.unread, None
+        self.current.load(unread or ())
 
     def reject(self, rejected: Rejected) -> None:
         """Count something that goes to quarantine."""

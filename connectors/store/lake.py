@@ -102,6 +102,7 @@ class Lake:
     def __init__(self, path: Path, writing: AbstractContextManager[object] | None = None) -> None:
         self.path = path
         self._writing = Lock() if writing is None else writing
+        self._made: DeltaTable | None = None  # by this object
 
     def exists(self) -> bool:
         """True if there is a table. LakeError if there are data files but no log: damage, not absence."""
@@ -157,7 +158,7 @@ class Lake:
             first = next((batch for batch in stream if batch.num_rows), None)
             if first is None:
                 return self._move(site, cursor)
-            table = self._table() if self.exists() else self._create()
+            table = self._newest()
             ordinal = (table.transaction_version("periop.sync") or 0) + 1
             rows = (complete_rows(batch, site, ordinal) for batch in chain([first], stream))
             self._commit(table, rows, site, replace(cursor, ordinal=ordinal))
@@ -178,9 +179,22 @@ class Lake:
             found.update(batch.column("patient").unique().to_pylist())
         return frozenset(found - {None})
 
+    def _newest(self) -> DeltaTable:
+        """The newest state of the table to write to, made where there is none."""
+        if not self.exists():
+            return self._create()
+        if self._made is None:
+            return self._table()
+        try:
+            self._made.update_incremental()
+        except (DeltaError, OSError) as error:
+            raise self._unreadable(error) from error
+        return self._made
+
     def _create(self) -> DeltaTable:
         try:
-            return DeltaTable.create(self.path, SCHEMA, partition_by=list(PARTITION), configuration=CONFIGURATION)
+            self._made = DeltaTable.create(self.path, SCHEMA, partition_by=list(PARTITION), configuration=CONFIGURATION)
+            return self._made
         except (DeltaError, OSError) as error:
             raise LakeError(
                 f"no lake could be made at {self.path} ({type(error).__name__}): make it writable"
@@ -261,7 +275,10 @@ class Lake:
         try:
             return DeltaTable(self.path)
         except (DeltaError, OSError, ValueError) as error:
-            raise LakeError(f"the lake at {self.path} cannot be read ({type(error).__name__}): {REPAIR}") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> LakeError:
+        return LakeError(f"the lake at {self.path} cannot be read ({type(error).__name__}): {REPAIR}")
 
 
 def complete_rows(batch: pa.RecordBatch, site: str, ordinal: int) -> pa.RecordBatch:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Container, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -30,14 +31,14 @@ SPOOL_SCHEMA = pa.schema(
         ("resource", pa.string()),
     ]
 )
-ROWS = 2_000
+ROWS = 8_192
 BYTES = 8 << 20
 
 
 class Spool:
-    """Append resources, then read them back as record batches.
+    """Append resources, then read them back as record batches; a few never touch the disk.
 
-    Memory: at most 2,000 rows or 8 MiB, and one resource.
+    Memory: at most 8,192 rows or 8 MiB, and one resource.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,25 +71,30 @@ class Spool:
 
     def batches(self, dropped: Container[int]) -> Iterator[pa.RecordBatch]:
         """All rows but those with a number in `dropped`, as batches of SPOOL_SCHEMA."""
-        self._flush()
-        self._writer.close()
-        self._file.seek(0)
         start = 0
-        for batch in pa.ipc.open_stream(self._file):
+        for batch in chain(self._written(), [as_batch(self._pending)]):
             kept = _without(batch, start, dropped) if dropped else batch
             start += batch.num_rows
             if kept.num_rows:
                 yield kept
 
+    def _written(self) -> Iterator[pa.RecordBatch]:
+        try:
+            self._writer.close()
+            self._file.seek(0)
+        except OSError as error:
+            raise self._failed(error) from error
+        yield from pa.ipc.open_stream(self._file)
+
     def _flush(self) -> None:
-        if self._pending:
-            try:
-                self._writer.write_batch(as_batch(self._pending))
-            except OSError as error:
-                raise SpoolError(
-                    f"the rows of this sync do not fit into {self._folder} ({error}): free disk space"
-                ) from error
-            self._pending, self._bytes = [], 0
+        try:
+            self._writer.write_batch(as_batch(self._pending))
+        except OSError as error:
+            raise self._failed(error) from error
+        self._pending, self._bytes = [], 0
+
+    def _failed(self, error: OSError) -> SpoolError:
+        return SpoolError(f"the rows of this sync do not fit into {self._folder} ({error}): free disk space")
 
 
 def _without(batch: pa.RecordBatch, start: int, dropped: Container[int]) -> pa.RecordBatch:

@@ -39,15 +39,12 @@ class Tombstones:
     deleted: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
-        self._known = self.lake.rows(self.site, COLUMNS)  # the files as they are before the rows are written
-
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, as batches of SPOOL_SCHEMA, by one walk over the lake; nothing is read where there are none."""
-        if not (self.intake.told or self.intake.covered or self.whole):
+        if not (self.intake.told or self.intake.covered or self.whole) or self.intake.knows_nothing():
             return
         rows: list[dict[str, Any]] = []
-        for batch in self._known:
+        for batch in self.lake.rows(self.site, COLUMNS):  # of the newest commit: what is written now is none yet
             rows += [row for known in batch.select(COLUMNS).to_pylist() if (row := self._row(known))]
             if len(rows) >= ROWS:
                 yield pa.RecordBatch.from_pylist(rows, SPOOL_SCHEMA)

@@ -84,6 +84,11 @@ class Versions:
         self._recent = {}
         self._file.close()
 
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing was ever put."""
+        return not (self._recent or self._file.exists)
+
     def get(self, key: str) -> Seen | None:
         """The version of this key, None if there is none."""
         if key in self._recent:

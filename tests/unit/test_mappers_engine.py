@@ -13,7 +13,7 @@ import pytest
 
 from mappers.engine import DuckDBEngine, Files
 from mappers.errors import MappingError
-from tests.engines import assert_scans_files_of_any_name
+from tests.engines import assert_each_has_its_own, assert_scans_files_of_any_name
 
 
 @pytest.mark.parametrize("key", [b"", b"key", b"k" * 64, b"k" * 65, bytes(range(256))])
@@ -36,6 +36,11 @@ def test_settings_reach_duckdb(tmp_path: Path) -> None:
 def test_parquet_files_of_any_name_are_read_as_one_table(tmp_path: Path) -> None:
     with DuckDBEngine(threads=1) as engine:
         assert_scans_files_of_any_name(engine, tmp_path)
+
+
+def test_works_beside_one_another_have_tables_of_their_own() -> None:
+    with DuckDBEngine(threads=2) as engine:
+        assert_each_has_its_own(engine)
 
 
 def test_many_rows_are_not_taken_for_few_after_a_small_file(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from mappers.engine import Engine
 from mappers.errors import CardinalityError, MappingError
 from mappers.spark import SparkEngine, _java_memory
 from mappers.viewdefinition import ViewDefinition, run_view
-from tests.engines import Engines, assert_scans_files_of_any_name
+from tests.engines import Engines, assert_each_has_its_own, assert_scans_files_of_any_name
 
 KEY = b"k" * 65
 
@@ -80,6 +80,10 @@ def test_a_view_is_replaced(engine: Engine) -> None:
 
 def test_parquet_files_of_any_name_are_read_as_one_table(engine: Engine, tmp_path: Path) -> None:
     assert_scans_files_of_any_name(engine, tmp_path)
+
+
+def test_works_for_each_item_follow_one_another(engine: Engine) -> None:
+    assert_each_has_its_own(engine)
 
 
 @pytest.mark.parametrize("name", ["it's [1].ndjson", "all.ndjson.gz"])

@@ -82,6 +82,7 @@ def test_what_does_not_ask_for_the_cut_is_run_once() -> None:
         {},
     )
     engine = Filled()
-    program.fill(engine, date(2024, 12, 1), first=True)  # type: ignore[arg-type]
-    program.fill(engine, date(2025, 5, 5), first=False)  # type: ignore[arg-type]
-    assert engine.asked == ["2024-12-01", "codes", "doses", "first", "people", "2025-05-05", "doses", "first"]
+    program.fill(engine)  # type: ignore[arg-type]
+    program.fill(engine, date(2024, 12, 1))  # type: ignore[arg-type]
+    program.fill(engine, date(2025, 5, 5))  # type: ignore[arg-type]
+    assert engine.asked == ["codes", "people", "2024-12-01", "doses", "first", "2025-05-05", "doses", "first"]
