@@ -81,11 +81,14 @@ class CohortFolder:
             MappingError: the table in place cannot be read.
         """
         place, file = (self._file(folder, cut, table) for folder in (self.path, self._new))
-        if not any(differ(old, new, subjects) for old, new in _parts(place, rows)):
-            self.keep(cut, table)
-            return
         parts = _parts(place, rows)
         first = next(parts)
+        if not differ(*first, subjects):  # hardly ever, where anything differs
+            if not any(differ(old, new, subjects) for old, new in parts):
+                self.keep(cut, table)
+                return
+            parts = _parts(place, rows)
+            first = next(parts)
         with pq.ParquetWriter(file, first[0].schema, store_schema=False, write_statistics=[SUBJECT]) as writer:
             for old, new in chain([first], parts):
                 merged = replaced(old, new, subjects)
@@ -99,7 +102,10 @@ class CohortFolder:
 
     def sum_quality(self, cut: str | None, unowned: pa.Table, set_aside: SetAside) -> None:
         """The quality list by site: the sum over patients, what belongs to nobody, and what is in quarantine."""
-        patients = pq.read_table(self._file(self._new, cut, "quality"), columns=list(COLUMNS))
+        texts = list(COLUMNS[:-1])  # as numbers of a dictionary: there are few of them
+        file = self._file(self._new, cut, "quality")
+        found = pq.read_table(file, columns=list(COLUMNS), read_dictionary=texts).unify_dictionaries()
+        patients = _summed(found).cast(pa.schema([pq.read_schema(file).field(name) for name in COLUMNS]))
         pq.write_table(quality_list(patients, unowned, set_aside), self._folder(self._new, cut) / "quality.parquet")
 
     def put_in_place(self, state: State) -> None:
@@ -180,14 +186,16 @@ def _places(rows: pa.Table, subjects: pa.Array) -> Iterator[tuple[int, int]]:
 
 def quality_list(patients: pa.Table, unowned: pa.Table, set_aside: SetAside) -> pa.Table:
     """SITEID, DOMAIN, ISSUE, COUNT in their order, from counts of patients, of sites, and of what is set aside."""
-    counts = pa.concat_tables([patients, unowned.cast(patients.schema)])
-    summed = counts.group_by(list(COLUMNS[:-1])).aggregate([("COUNT", "sum")]).rename_columns(list(COLUMNS))
-    rows = summed.to_pylist()
+    rows = _summed(pa.concat_tables([patients, unowned.cast(patients.schema)])).to_pylist()
     for site, reasons in set_aside.items():
         for (domain, issue), count in reasons.items():
             rows.append({"SITEID": site, "DOMAIN": domain, "ISSUE": issue, "COUNT": count})
     rows.sort(key=lambda row: (row["SITEID"], row["DOMAIN"], row["ISSUE"]))
     return pa.Table.from_pylist(rows, schema=patients.schema)
+
+
+def _summed(counts: pa.Table) -> pa.Table:
+    return counts.group_by(list(COLUMNS[:-1])).aggregate([("COUNT", "sum")]).rename_columns(list(COLUMNS))
 
 
 def _to_disk(path: Path) -> None:

@@ -246,7 +246,7 @@ class Lake:
         return tuple(file for file in self.snapshot().files if resource_type in (None, file.resource_type))
 
     def _files(self, table: DeltaTable) -> tuple[LakeFile, ...]:
-        found = pa.table(table.get_add_actions(flatten=True))
+        found = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()  # no need for pandas
         names = ("partition.site", "partition.resource_type", "path", "num_records", "max.sync")
         rows = zip(*(found[name].to_pylist() for name in names), strict=True)
         files = (LakeFile(s, t, str(self.path.absolute() / p), n, sync) for s, t, p, n, sync in rows)
