@@ -178,6 +178,8 @@ def views(folder: Path) -> Figures:
 def whole_map(folder: Path) -> Figures:
     """`periop map`: on fresh folders all views and the cohort tables at every data cut, after a night what changed."""
 
+    import pandas  # noqa: F401  pyarrow imports it when it makes its first array
+
     import schedules.mapping  # noqa: F401
     from schedules.pipeline import Pipeline
     from schedules.settings import load_settings, load_study
