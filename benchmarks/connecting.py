@@ -225,7 +225,7 @@ def server(url: str | None, folder: Path) -> Iterator[str]:
     if url:
         yield url
         return
-    settings = {"RUN": str(folder), "PORT": "8099", "TIER": "4", "OPTS": "-Dfhir.bulk.reuse=false"}
+    settings = {"RUN": str(folder), "PORT": "8099", "TIER": "4", "HEAP": "3g", "OPTS": "-Dfhir.bulk.reuse=false"}
     subprocess.run([ROOT / "fixtures/hapi/start.sh"], env={**os.environ, **settings}, stdout=sys.stderr, check=True)
     try:
         yield "http://127.0.0.1:8099/fhir"

@@ -158,11 +158,6 @@ def data_cuts(study: Study) -> Iterator[tuple[str | None, date]]:
     yield from ((cut.id, cut.date) for cut in study.cuts)
 
 
-def say(day: date) -> str:
-    """What to show while the cohort is derived at a data cut."""
-    return f"building the cohort at {day.isoformat()}"
-
-
 def subjects(engine: Engine, program: CohortProgram) -> pa.Array:
     """USUBJID of everybody who is derived again, in order, after `offer_touched`."""
     return engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks().sort()

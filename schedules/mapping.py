@@ -32,6 +32,7 @@ from schedules.tables import CompiledView, ViewStore, load_views
 
 Progress = Callable[[str], None]
 BATCH = 100_000  # rows
+BUILDING = "building the cohort at {}"
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,11 @@ class MapStage:
     def _derive_everybody(self, program: CohortProgram, state: State, set_aside: SetAside) -> int:
         cohorts.offer_everybody(self.engine, program, self.terminology)
         self.folder.begin()
-        program.fill(self.engine)
         unowned = self.engine.arrow(program.queries["unowned"])
         for cut, day in cohorts.data_cuts(self.study):
-            self.progress(cohorts.say(day))
+            self.progress(BUILDING.format(day.isoformat()))
+            if cut is None:  # the first
+                program.fill(self.engine)
             program.fill(self.engine, day)
             for table in PATIENT_TABLES:
                 self.folder.write(cut, table, self.engine.reader(program.queries[table], BATCH))
@@ -154,19 +156,21 @@ class MapStage:
         subjects = cohorts.subjects(self.engine, program)
         self.folder.begin()
         unowned = self.engine.arrow(program.queries["unowned"])
-        derived = (
-            self._replace(program, subjects, unowned, set_aside) if len(subjects) else self._keep(unowned, set_aside)
-        )
+        if len(subjects):
+            derived = self._replace(program, subjects, unowned, set_aside)
+        else:
+            derived = self._keep(unowned, set_aside)
         self.folder.put_in_place(state)
         return derived
 
     def _replace(self, program: CohortProgram, subjects: pa.Array, unowned: pa.Table, set_aside: SetAside) -> int:
         """Replace the rows of some patients, at several data cuts at once."""
+        cuts = list(cohorts.data_cuts(self.study))
+        self.progress(BUILDING.format(" and ".join(day.isoformat() for _, day in cuts)))
         program.fill(self.engine)
 
         def at_cut(engine: Engine, asked: tuple[str | None, date]) -> int:
             cut, day = asked
-            self.progress(cohorts.say(day))
             program.fill(engine, day)
             rows = {table: engine.arrow(program.queries[table]) for table in PATIENT_TABLES}
             for table in PATIENT_TABLES:
@@ -174,7 +178,7 @@ class MapStage:
             self.folder.sum_quality(cut, unowned, set_aside)
             return len(rows["adsl"])
 
-        return self.engine.each(at_cut, list(cohorts.data_cuts(self.study)), program.of_the_cut())[0]
+        return self.engine.each(at_cut, cuts, program.of_the_cut())[0]
 
     def _keep(self, unowned: pa.Table, set_aside: SetAside) -> int:
         for cut, _ in cohorts.data_cuts(self.study):

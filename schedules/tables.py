@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -147,16 +148,16 @@ class ViewStore:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
         self._seen = snapshot = lake.snapshot()
         self._tables = {name: self._table(name, snapshot) for name in self.views}
-        reports = self._for_each_type(lambda engine, kind: self._refresh_type(engine, kind, snapshot))
+        reports = self._for_each_type(partial(self._refresh_type, lake=snapshot), self._tables.values())
         return [report for some in reports for report in some]
 
-    def _for_each_type(self, work: Callable[[Engine, str], Result]) -> list[Result]:
-        """Work on the resource types: several at once, but one after the other where a table is built anew.
+    def _for_each_type(self, work: Callable[[Engine, str], Result], tables: Iterable[Appended]) -> list[Result]:
+        """Work on the resource types: several at once, but one after the other where one of `tables` is built anew.
 
         To build one keeps all cores busy, and takes the memory for it.
         """
         ordinal = self._seen.ordinal if self._seen else 0
-        if any(table.built_to(ordinal) is None for table in self._tables.values()):
+        if any(table.built_to(ordinal) is None for table in tables):
             return [work(self.engine, kind) for kind in self._types()]
         return self.engine.each(work, self._types(), OF_ONE_TYPE)
 
@@ -207,13 +208,16 @@ class ViewStore:
 
     def offer(self, lake: Lake) -> None:
         """Make all rows, and the versions that are superseded, what SQL reads. After `refresh`."""
-        snapshot = self.seen(lake)
-        self._for_each_type(lambda engine, kind: self._offer_superseded(engine, kind, snapshot))
+        snapshot, folder = self.seen(lake), self._path / ".superseded"
+        listed = {kind: Appended.of(folder, kind, snapshot.identity, ORDER) for kind in self._types()}
+        self._for_each_type(partial(self._offer_superseded, tables=listed, lake=snapshot), listed.values())
         for name, table in self._tables.items():
             table.scan(self.engine, f"view_{name}")
 
-    def _offer_superseded(self, engine: Engine, resource_type: str, lake: Snapshot) -> None:
-        table = Appended.of(self._path / ".superseded", resource_type, lake.identity, ORDER)
+    def _offer_superseded(
+        self, engine: Engine, resource_type: str, tables: Mapping[str, Appended], lake: Snapshot
+    ) -> None:
+        table = tables[resource_type]
         built = table.built_to(lake.ordinal)
         if built is None or built < lake.ordinal:
             self._scan_lake(engine, resource_type, lake)
@@ -237,7 +241,7 @@ class ViewStore:
             self._scan_lake(engine, resource_type, snapshot, since)
             engine.fill(f"brought_{resource_type}", self._sql(_brought, since))
 
-        self._for_each_type(offer)
+        self._for_each_type(offer, ())
 
     def _sql(self, asked: Callable[[int], ir.Table], since: int = 0) -> str:
         """The SQL of what is asked of the lake's rows of a type, compiled once for all types."""
