@@ -31,14 +31,14 @@ SPOOL_SCHEMA = pa.schema(
         ("resource", pa.string()),
     ]
 )
-ROWS = 8_192
+ROWS = 2_000
 BYTES = 8 << 20
 
 
 class Spool:
     """Append resources, then read them back as record batches; a few never touch the disk.
 
-    Memory: at most 8,192 rows or 8 MiB, and one resource.
+    Memory: at most 2,000 rows or 8 MiB, and one resource.
     """
 
     def __init__(self, folder: Path) -> None:
