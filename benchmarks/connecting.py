@@ -215,7 +215,7 @@ def lines(name: str, own: list[Figures], bare: list[Figures], count: int, target
     return [
         (f"{name}, bare httpx", f"{times(bare)}, {count / middle(bare, 'seconds'):,.0f} resources/s"),
         (f"{name}, periop", f"{times(own)}, {count / middle(own, 'seconds'):,.0f} resources/s"),
-        (f"{name}, share of the bare rate", f"{share:.2f} (target at least {target:g}: {verdict})"),
+        (f"{name}, share of the bare rate", f"{share:.3f} (target at least {target:g}: {verdict})"),
     ]
 
 
