@@ -121,11 +121,16 @@ class Engine(Protocol):
         """Do some work for each item, several at once where that is faster; the results in the order of the items.
 
         Each work gets an engine on the same tables. What it puts under the names `own`, and its day of `periop_cut()`,
-        only it sees; everything else is there for all.
+        only it sees; everything else is there for all. It is for few rows: those of several works are in memory.
         """
 
     def close(self) -> None:
         """Free the engine."""
+
+
+def in_turn(engine: Engine, work: Callable[[Engine, Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Do some work for each item, one after the other, with one engine."""
+    return [work(engine, item) for item in items]
 
 
 class DuckDBEngine:

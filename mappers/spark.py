@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engine import RESOURCE, Engine, Files, Item, Result, error_of, hmac_pads, nullable_frame
+from mappers.engine import RESOURCE, Engine, Files, Item, Result, error_of, hmac_pads, in_turn, nullable_frame
 from mappers.errors import MappingError
 from mappers.spark_json import whole_json
 from mappers.spark_sql import SparkCompiler
@@ -214,7 +214,7 @@ class SparkEngine:
 
     def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:  # noqa: ARG002
         """Do some work for each item, one after the other: Spark spreads every query over the cores itself."""
-        return [work(self, item) for item in items]
+        return in_turn(self, work, items)
 
     def _named(self, prefix: str, rows: DataFrame) -> ir.Table:
         name = self._name(prefix)

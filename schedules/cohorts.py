@@ -8,7 +8,7 @@ patients that are derived, ``everybody_<view>`` those of all, ``touched`` (site,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -22,13 +22,14 @@ from ibis import _
 from mappers.cohort import Sources, build
 from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, subject_identifier
 from mappers.cohort.patients import VIEWS, of_patients, owners
-from mappers.engine import Engine
+from mappers.engine import Engine, Item, Result, in_turn
 from mappers.study import Study
 from mappers.terminology import Terminology
 from schedules.tables import CompiledView, all_rows, brought
 from schedules.tables import current as current_rows
 
 PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
+FEW = 1_000  # patients
 QUERIES = (*PATIENT_TABLES, "unowned")
 QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
 Views = Mapping[str, CompiledView]
@@ -135,15 +136,27 @@ def offer_everybody(engine: Engine, program: CohortProgram, terminology: Termino
         engine.view(f"current_{name}", program.everybody[name])
 
 
-def offer_touched(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
+def offer_touched(engine: Engine, program: CohortProgram, terminology: Terminology) -> pa.Array:
     """Make the rows of the patients of whom something came what a program reads, once in the life of an engine.
 
-    What came is what `schedules.tables.ViewStore.offer_brought` offered.
+    What came is what `schedules.tables.ViewStore.offer_brought` offered. Returns USUBJID of these patients, in order.
     """
     _offer(engine, program, terminology)
     engine.fill("touched", program.queries["touched"])
+    subjects = engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks().sort()
+    each(engine, lambda beside, name: beside.fill(f"current_{name}", program.touched[name]), VIEWS, subjects)
+    return subjects
 
-    engine.each(lambda beside, name: beside.fill(f"current_{name}", program.touched[name]), list(VIEWS), ())
+
+def each(
+    engine: Engine,
+    work: Callable[[Engine, Item], Result],
+    items: Sequence[Item],
+    subjects: pa.Array,
+    own: Collection[str] = (),
+) -> list[Result]:
+    """`Engine.each` where the rows are those of a few patients; of many, one after the other: they take the memory."""
+    return engine.each(work, items, own) if len(subjects) <= FEW else in_turn(engine, work, items)
 
 
 def _offer(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
@@ -156,8 +169,3 @@ def data_cuts(study: Study) -> Iterator[tuple[str | None, date]]:
     """The data cuts of a study by id; the main one has none and is the first."""
     yield None, study.data_cut
     yield from ((cut.id, cut.date) for cut in study.cuts)
-
-
-def subjects(engine: Engine, program: CohortProgram) -> pa.Array:
-    """USUBJID of everybody who is derived again, in order, after `offer_touched`."""
-    return engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks().sort()

@@ -152,8 +152,7 @@ class MapStage:
 
     def _derive_touched(self, program: CohortProgram, since: int, state: State, set_aside: SetAside) -> int:
         self.store.offer_brought(self.lake, since)
-        cohorts.offer_touched(self.engine, program, self.terminology)
-        subjects = cohorts.subjects(self.engine, program)
+        subjects = cohorts.offer_touched(self.engine, program, self.terminology)
         self.folder.begin()
         unowned = self.engine.arrow(program.queries["unowned"])
         if len(subjects):
@@ -164,7 +163,7 @@ class MapStage:
         return derived
 
     def _replace(self, program: CohortProgram, subjects: pa.Array, unowned: pa.Table, set_aside: SetAside) -> int:
-        """Replace the rows of some patients, at several data cuts at once."""
+        """Replace the rows of some patients, of a few at several data cuts at once."""
         cuts = list(cohorts.data_cuts(self.study))
         self.progress(BUILDING.format(" and ".join(day.isoformat() for _, day in cuts)))
         program.fill(self.engine)
@@ -178,7 +177,7 @@ class MapStage:
             self.folder.sum_quality(cut, unowned, set_aside)
             return len(rows["adsl"])
 
-        return self.engine.each(at_cut, cuts, program.of_the_cut())[0]
+        return cohorts.each(self.engine, at_cut, cuts, subjects, program.of_the_cut())[0]
 
     def _keep(self, unowned: pa.Table, set_aside: SetAside) -> int:
         for cut, _ in cohorts.data_cuts(self.study):

@@ -25,7 +25,7 @@ from ibis import _
 from connectors.resource import MODIFIER
 from connectors.store.lake import SCHEMA, Lake, LakeFile, Snapshot
 from connectors.store.partitions import may_be_modified
-from mappers.engine import RESOURCE, Engine, Result
+from mappers.engine import RESOURCE, Engine, Result, in_turn
 from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql, view_table
 from schedules.appended import Appended
@@ -158,7 +158,7 @@ class ViewStore:
         """
         ordinal = self._seen.ordinal if self._seen else 0
         if any(table.built_to(ordinal) is None for table in tables):
-            return [work(self.engine, kind) for kind in self._types()]
+            return in_turn(self.engine, work, self._types())
         return self.engine.each(work, self._types(), OF_ONE_TYPE)
 
     def _refresh_type(self, engine: Engine, resource_type: str, lake: Snapshot) -> list[ViewReport]:

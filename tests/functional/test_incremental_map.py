@@ -13,6 +13,7 @@ import pytest
 
 from mappers.study import Study, load_study
 from mappers.terminology import SHIPPED
+from schedules import cohorts
 from schedules.pipeline import Pipeline
 from schedules.settings import Settings
 from schedules.tables import SHIPPED_VIEWS
@@ -64,7 +65,11 @@ def test_a_new_version_derives_its_patient_at_its_site(hospital: Hospital, tmp_p
     assert is_as_if_derived_at_once(hospital, tmp_path)
 
 
-def test_a_reference_that_moves_derives_both_patients(hospital: Hospital, tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [0, 2], ids=["one cut after the other", "both cuts at once"])
+def test_a_reference_that_moves_derives_both_patients(
+    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(cohorts, "FEW", few)
     hospital.night("milan", {KEY: resource(hospital, *KEY) | {"subject": {"reference": "Patient/plain"}}})
     assert mapped(settled(hospital.data)).derived == 2
     assert is_as_if_derived_at_once(hospital, tmp_path)
