@@ -21,7 +21,7 @@ from ibis import _
 
 from mappers.cohort import Sources, build
 from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, subject_identifier
-from mappers.cohort.patients import VIEWS, of_patients, owners
+from mappers.cohort.patients import OWNER, VIEWS, of_patients, owners
 from mappers.engine import Engine, Item, Result, in_turn
 from mappers.study import Study
 from mappers.terminology import Terminology
@@ -72,7 +72,7 @@ class CohortProgram:
         tables = build(Sources(current, bound, study, _cut(), keep, named))
         touched = ibis.table({"site": "string", "patient": "string"}, name="touched")
         # First the few patients, then the versions: the other way round every row would be looked up.
-        theirs = {name: current_rows(of_patients(rows[name], name, touched), views[name]) for name in VIEWS}
+        theirs = {name: current_rows(of_patients(rows[name], name, touched, current), views[name]) for name in VIEWS}
         results = {name: getattr(tables, name) for name in QUERIES}
         results["touched"] = _touched(views)
         results["subjects"] = touched.select(USUBJID=subject_identifier(study, touched["site"], touched["patient"]))
@@ -118,7 +118,7 @@ def _touched(views: Views) -> ir.Table:
     reference may have moved from one patient to another.
     """
     found = []
-    for name in RESOURCE_TYPES:
+    for name in OWNER:
         rows = all_rows(name, views[name]).semi_join(brought(views[name].resource), list(RESOURCE))
         found.append(owners(name, rows))
     return ibis.union(*found, distinct=True)
@@ -144,7 +144,13 @@ def offer_touched(engine: Engine, program: CohortProgram, terminology: Terminolo
     _offer(engine, program, terminology)
     engine.fill("touched", program.queries["touched"])
     subjects = engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks().sort()
-    each(engine, lambda beside, name: beside.fill(f"current_{name}", program.touched[name]), VIEWS, subjects)
+
+    def fill(beside: Engine, entity: str) -> None:
+        for name in (entity, f"{entity}_coding"):  # in this order: a coding is of the patient of its resource
+            if name in VIEWS:
+                beside.fill(f"current_{name}", program.touched[name])
+
+    each(engine, fill, tuple(RESOURCE_TYPES), subjects)
     return subjects
 
 

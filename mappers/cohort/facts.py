@@ -101,7 +101,7 @@ class Sources:
 
     def codings(self, view: str) -> ir.Table:
         """The codings of one kind of resource: site, id, element, system, code."""
-        return self.views[f"{view}_coding"].select(*RESOURCE, "element", "system", "code")
+        return self.views[f"{view}_coding"]
 
     def known_codings(self, view: str) -> ir.Table:
         """Those of the codings that any value set or concept map knows: in a hospital, few of them."""

@@ -7,25 +7,29 @@ the rows of these patients. Two records of one person (Patient.link) are two pat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import ibis.expr.types as ir
 from ibis import _
 
-from mappers.cohort.facts import RESOURCE_TYPES
+from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES
 from mappers.cohort.quality import CODED
 
+OWNER = {view: "id" if view == "patient" else "patient" for view in RESOURCE_TYPES}
 VIEWS = (*RESOURCE_TYPES, *(f"{view}_coding" for view in CODED))
-
-
-def owner(view: str) -> str:
-    """The column that names the patient of a row."""
-    return "id" if view == "patient" else "patient"
 
 
 def owners(view: str, rows: ir.Table) -> ir.Table:
     """(site, patient) of the rows of an entity view, without those of nobody."""
-    return rows.select("site", patient=rows[owner(view)]).filter(_["patient"].notnull()).distinct()
+    return rows.select("site", patient=rows[OWNER[view]]).filter(_["patient"].notnull()).distinct()
 
 
-def of_patients(rows: ir.Table, view: str, patients: ir.Table) -> ir.Table:
-    """Those `rows` of `view` that belong to `patients` (site, patient)."""
-    return rows.semi_join(patients.rename({owner(view): "patient"}), ["site", owner(view)])
+def of_patients(rows: ir.Table, view: str, patients: ir.Table, own: Mapping[str, ir.Table]) -> ir.Table:
+    """Those `rows` of `view` that belong to `patients` (site, patient).
+
+    A coding belongs to the patient of its resource: `own` holds the entity views, already narrowed.
+    """
+    if view in OWNER:
+        return rows.semi_join(patients.rename({OWNER[view]: "patient"}), ["site", OWNER[view]])
+    resources = own[view.removesuffix("_coding")].select(*RESOURCE).distinct()
+    return rows.semi_join(resources, list(RESOURCE))

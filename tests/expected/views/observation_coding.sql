@@ -4,7 +4,6 @@ SELECT
   "t4"."version_id",
   "t4"."sync",
   "t4"."key",
-  "t4"."patient",
   "t4"."_item4_0"."element" AS "element",
   "t4"."_item4_0"."system" AS "system",
   "t4"."_item4_0"."code" AS "code"
@@ -15,7 +14,6 @@ FROM (
     "t3"."version_id",
     "t3"."sync",
     "t3"."key",
-    "t3"."patient",
     UNNEST("t3"."_rows4_0") AS "_item4_0"
   FROM (
     SELECT
@@ -38,72 +36,6 @@ FROM (
         THEN CAST(NULL AS TEXT)
         ELSE "t2"."_resource"."id"
       END AS "key",
-      CASE
-        WHEN (
-          (
-            "t2"."_resource"."subject"
-          )."reference" > 'Patient/'
-        )
-        AND (
-          (
-            "t2"."_resource"."subject"
-          )."reference" < 'Patient0'
-        )
-        AND (
-          (
-            CONTAINS(
-              SUBSTRING(
-                (
-                  "t2"."_resource"."subject"
-                )."reference",
-                CASE
-                  WHEN (
-                    8 + 1
-                  ) >= 1
-                  THEN 8 + 1
-                  ELSE 8 + 1 + LENGTH((
-                    "t2"."_resource"."subject"
-                  )."reference")
-                END
-              ),
-              '/'
-            )
-            OR CONTAINS((
-              "t2"."_resource"."subject"
-            )."reference", '?')
-            OR CONTAINS((
-              "t2"."_resource"."subject"
-            )."reference", '#')
-            OR CONTAINS((
-              "t2"."_resource"."subject"
-            )."reference", '|')
-          ) = FALSE
-        )
-        THEN SUBSTRING(
-          (
-            "t2"."_resource"."subject"
-          )."reference",
-          CASE
-            WHEN (
-              8 + 1
-            ) >= 1
-            THEN 8 + 1
-            ELSE 8 + 1 + LENGTH((
-              "t2"."_resource"."subject"
-            )."reference")
-          END
-        )
-        ELSE NULLIF(
-          REGEXP_EXTRACT(
-            (
-              "t2"."_resource"."subject"
-            )."reference",
-            '^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?Patient/([^/?#|]+)(?:/_history/[^/?#|]+)?$',
-            1
-          ),
-          ''
-        )
-      END AS "patient",
       LIST_CONCAT(
         COALESCE(
           LIST_APPLY(
@@ -379,7 +311,7 @@ FROM (
               THEN ERROR('periop: the text of a resource is empty')
               ELSE "t0"."resource"
             END,
-            '{"resourceType":"VARCHAR","id":"VARCHAR","subject":{"reference":"VARCHAR"},"code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"method":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"component":[{"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}]}'
+            '{"resourceType":"VARCHAR","id":"VARCHAR","code":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"method":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"component":[{"valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}]}'
           ) AS "_resource"
         FROM "resources" AS "t0"
       ) AS "t1"
