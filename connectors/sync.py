@@ -179,8 +179,7 @@ class _Pull:
             case Resource():
                 if self.intake.admit(item, self.spool.rows):
                     self.spool.append(item)
-                    if not self.prepared:
-                        self._prepare()
+                    self._prepare()
                 self._count(item.resource_type, len(item.raw))
             case Rejected():
                 self.intake.reject(item)

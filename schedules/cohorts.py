@@ -29,7 +29,7 @@ from schedules.tables import CompiledView, all_rows, brought
 from schedules.tables import current as current_rows
 
 PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
-FEW = 1_000  # patients
+FEW = 1_000  # patients whose rows at several data cuts may be in memory at once
 QUERIES = (*PATIENT_TABLES, "unowned")
 QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
 Views = Mapping[str, CompiledView]

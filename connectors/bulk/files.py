@@ -127,7 +127,7 @@ def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -
         if line.cut:
             yield Rejected(Reason.TOO_LARGE, _where(name, line), line.content, arrived.file.resource_type)
             continue
-        item = read_resource(line.content, name, kinds)
+        item = read_resource(line.content, name, kinds)  # the line is told of what is rejected, not of all
         if isinstance(item, Rejected):
             strange = strange or item.reason is Reason.UNREQUESTED_TYPE
             item = replace(item if line.ended else as_truncated(item), where=_where(name, line))

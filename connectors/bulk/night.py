@@ -301,13 +301,11 @@ class Night:
 
     def _told(self, item: Received, kind: str, reading: _Reading) -> Iterator[Received]:
         """What is no resource, and what follows from it."""
-        match item:
-            case Problem():
-                reading.fail(kind)
-            case Rejected(severe=True):
-                named = types_named(item, reading.question.types)
-                reading.failed |= named
-                yield Problem(
-                    f"the server could not export all of {', '.join(sorted(named))}: see the quarantine of the site"
-                )
+        if isinstance(item, Problem):
+            reading.fail(kind)
         yield item
+        if isinstance(item, Rejected) and item.severe:
+            failed = types_named(item, reading.question.types)
+            reading.failed |= failed
+            named = ", ".join(sorted(failed))
+            yield Problem(f"the server could not export all of {named}: see the quarantine of the site")

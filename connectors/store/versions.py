@@ -32,7 +32,7 @@ import msgspec
 from connectors.errors import SpoolError
 
 HELD = 20_000  # entries in memory between two writes: some 5 MB
-CACHE = 4_096  # KiB that SQLite may keep of a file: the keys come in no order, so what more it kept would rarely help
+CACHE = 4_096  # KiB that SQLite may keep of a file: where ids come in no order, more would rarely help
 FILTER = 1 << 24  # bits: of a million keys that are not there, it lets 14,000 pass
 ROWS = 1_000  # fetched at a time
 SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", f"cache_size = -{CACHE}")
