@@ -36,6 +36,7 @@ RESOURCE = "resource"  # the column that holds the JSON of a resource
 ROW_GROUP = 20_480  # rows: few enough that those in which some patients lie are not everything
 LOOKED_UP = 10_000  # keys of a join, up to which DuckDB passes over Parquet row groups that have none of them
 GIVEN = "given_rows"  # the name of Arrow rows while they are copied
+FETCHED = "fetched_rows"  # the name of the result of a query while it is fetched
 NO = "no rows of "  # before a name: the empty table that is read where there are no files
 STREAM_ERRORS = {"Invalid Input Error": duckdb.InvalidInputException, "IO Error": duckdb.IOException}
 ABREAST = 2  # works at once: each holds rows of its own
@@ -162,6 +163,7 @@ class DuckDBEngine:
         given = {name: value for name, value in settings.items() if value is not None}
         self.con: Backend = ibis.duckdb.connect(**given)
         self.con.raw_sql("SET GLOBAL TimeZone = 'UTC'")
+        self.con.raw_sql("SET GLOBAL parquet_metadata_cache = true")  # else read whenever a query is planned
         self.con.raw_sql(f"SET GLOBAL dynamic_or_filter_threshold = {LOOKED_UP}")
         self._tables = 0
         self._own: frozenset[str] = frozenset()
@@ -248,8 +250,11 @@ class DuckDBEngine:
         return pa.RecordBatchReader.from_batches(stream.schema, _with_its_errors(stream))
 
     def arrow(self, sql: str) -> pa.Table:
-        """The result of SQL."""
-        return self.con.con.sql(sql).to_arrow_table()
+        """The result of SQL, which may be long: DuckDB plans what it fetches twice, so that is the table of the rows."""
+        self.con.raw_sql(f"CREATE OR REPLACE TEMP TABLE {FETCHED} AS {sql}")
+        rows = self.con.con.sql(f"FROM {FETCHED}").to_arrow_table()
+        self.con.raw_sql(f"DROP TABLE {FETCHED}")
+        return rows
 
     def define_cut(self, day: date) -> None:
         """The day that the SQL function `periop_cut()` gives from now on."""

@@ -29,6 +29,7 @@ from mappers.errors import MappingError
 STATE = "map.json"
 SUBJECT = "USUBJID"
 RUN = 64  # rows that stay together, on average: where they are fewer, to copy rows is faster than to keep track of runs
+COMPRESSION = "none"  # what repeats is in dictionaries, the rest is ids, of which compression takes a third for its time
 PATIENTS = {"quality": "quality_patients"}  # the file of a table of patients, where it is not the table's name
 SetAside = Mapping[str, Mapping[tuple[str, str], int]]
 
@@ -68,7 +69,7 @@ class CohortFolder:
 
     def write(self, cut: str | None, table: str, batches: pa.RecordBatchReader) -> None:
         """All rows of a table of patients."""
-        with pq.ParquetWriter(self._file(self._new, cut, table), batches.schema, write_statistics=[SUBJECT]) as writer:
+        with _writer(self._file(self._new, cut, table), batches.schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
 
@@ -89,7 +90,7 @@ class CohortFolder:
                 return
             parts = _parts(place, rows)
             first = next(parts)
-        with pq.ParquetWriter(file, first[0].schema, store_schema=False, write_statistics=[SUBJECT]) as writer:
+        with _writer(file, first[0].schema, store_schema=False) as writer:
             for old, new in chain([first], parts):
                 merged = replaced(old, new, subjects)
                 if len(merged):
@@ -135,39 +136,47 @@ class CohortFolder:
         return found
 
 
+def _writer(file: Path, schema: pa.Schema, *, store_schema: bool = True) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        file, schema, compression=COMPRESSION, store_schema=store_schema, write_statistics=[SUBJECT]
+    )
+
+
 def _parts(file: Path, rows: pa.Table) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The row groups of a table of patients, each with those of `rows` that belong there; at least one, perhaps empty.
 
     Texts are numbers of a dictionary, which is read and written faster.
     """
     try:
-        texts = [field.name for field in pq.read_schema(file) if field.type == pa.string() and field.name != SUBJECT]
+        texts = [field.name for field in pq.read_schema(file) if field.type == pa.string()]
         with pq.ParquetFile(file, read_dictionary=texts) as stored:
             found = stored.metadata
             groups = [number for number in range(found.num_row_groups) if found.row_group(number).num_rows]
             begin = 0
             for number in groups[:-1]:
                 old = stored.read_row_group(number, use_threads=False)
-                end = pc.search_sorted(rows[SUBJECT], old[SUBJECT][-1], side="right").as_py()
-                yield old, rows.slice(begin, end - begin)
+                last = pa.scalar(old[SUBJECT][-1].as_py(), pa.string())
+                end = pc.search_sorted(rows[SUBJECT], last, side="right").as_py()
+                yield old, rows.slice(begin, end - begin).cast(old.schema)
                 begin = end
-            yield stored.read_row_groups(groups[-1:], use_threads=False), rows.slice(begin)
+            old = stored.read_row_groups(groups[-1:], use_threads=False)
+            yield old, rows.slice(begin).cast(old.schema)
     except (OSError, pa.ArrowException) as error:
         raise MappingError(f"{file}: cannot be read ({type(error).__name__}); run `periop map --full`") from error
 
 
 def differ(old: pa.Table, new: pa.Table, subjects: pa.Array) -> bool:
-    """Whether the rows of `subjects` in `old` are others than `new`."""
+    """Whether the rows of `subjects` in `old` are others than `new`, of the same columns."""
     stale = [old.slice(begin, end - begin) for begin, end in _places(old, subjects)]
-    return not pa.concat_tables([old.slice(0, 0), *stale]).cast(new.schema).equals(new)
+    return not _plain(pa.concat_tables([old.slice(0, 0), *stale])).equals(_plain(new))
 
 
 def replaced(old: pa.Table, new: pa.Table, subjects: pa.Array) -> pa.Table:
-    """`old` with the rows `new` instead of those of `subjects`.
+    """`old` with the rows `new`, of the same columns, instead of those of `subjects`.
 
     Rows and subjects are in the order of USUBJID; all rows of `new` are of `subjects`.
     """
-    both = pa.concat_tables([old, new.cast(old.schema)]).unify_dictionaries()
+    both = pa.concat_tables([old, new]).unify_dictionaries()
     runs, kept = [], 0
     for (begin, end), (first, last) in zip(_places(old, subjects), _places(new, subjects), strict=True):
         runs += [(kept, begin), (len(old) + first, len(old) + last)]
@@ -178,9 +187,21 @@ def replaced(old: pa.Table, new: pa.Table, subjects: pa.Array) -> pa.Table:
     return pa.concat_tables([both.slice(0, 0), *(both.slice(begin, end - begin) for begin, end in runs)])
 
 
+def _plain(rows: pa.Table) -> pa.Table:
+    """Rows with texts instead of numbers of a dictionary: two dictionaries may have the same in another order."""
+    return rows.cast(pa.schema([(field.name, _value_type(field.type)) for field in rows.schema]))
+
+
+def _value_type(dtype: pa.DataType) -> pa.DataType:
+    return dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+
+
 def _places(rows: pa.Table, subjects: pa.Array) -> Iterator[tuple[int, int]]:
-    """Where the rows of each subject begin and end."""
-    found = (pc.search_sorted(rows[SUBJECT], subjects, side=side).to_numpy() for side in ("left", "right"))
+    """Where the rows of each subject begin and end: USUBJID is in its order, the dictionary in any."""
+    numbered = rows[SUBJECT].unify_dictionaries().combine_chunks()
+    changes = np.flatnonzero(np.diff(numbered.indices, prepend=-1))
+    names, begins = numbered.dictionary.take(numbered.indices.take(changes)), np.append(changes, len(rows))
+    found = (begins[pc.search_sorted(names, subjects, side=side)] for side in ("left", "right"))
     return zip(*(side.tolist() for side in found), strict=True)
 
 
