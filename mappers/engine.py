@@ -250,7 +250,7 @@ class DuckDBEngine:
         return pa.RecordBatchReader.from_batches(stream.schema, _with_its_errors(stream))
 
     def arrow(self, sql: str) -> pa.Table:
-        """The result of SQL, which may be long: DuckDB plans what it fetches twice, so that is the table of the rows."""
+        """The result of SQL. DuckDB plans what it fetches twice: here that is a table of the rows, not long SQL."""
         self.con.raw_sql(f"CREATE OR REPLACE TEMP TABLE {FETCHED} AS {sql}")
         rows = self.con.con.sql(f"FROM {FETCHED}").to_arrow_table()
         self.con.raw_sql(f"DROP TABLE {FETCHED}")

@@ -29,7 +29,9 @@ from mappers.errors import MappingError
 STATE = "map.json"
 SUBJECT = "USUBJID"
 RUN = 64  # rows that stay together, on average: where they are fewer, to copy rows is faster than to keep track of runs
-COMPRESSION = "none"  # what repeats is in dictionaries, the rest is ids, of which compression takes a third for its time
+COMPRESSION = (
+    "none"  # what repeats is in dictionaries, the rest is ids, of which compression takes a third for its time
+)
 PATIENTS = {"quality": "quality_patients"}  # the file of a table of patients, where it is not the table's name
 SetAside = Mapping[str, Mapping[tuple[str, str], int]]
 

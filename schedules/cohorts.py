@@ -8,7 +8,7 @@ patients that are derived, ``everybody_<view>`` those of all, ``touched`` (site,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -25,14 +25,17 @@ from mappers.cohort.patients import OWNER, VIEWS, of_patients, owners
 from mappers.engine import Engine, Item, Result, in_turn
 from mappers.study import Study
 from mappers.terminology import Terminology
-from schedules.tables import CompiledView, all_rows, brought
+from schedules.tables import CompiledView, all_rows, brought, old_versions
 from schedules.tables import current as current_rows
 
 PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
 FEW = 1_000  # patients whose rows at several data cuts may be in memory at once
 QUERIES = (*PATIENT_TABLES, "unowned")
 QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
+LARGEST = ("observation", "medication_administration")  # of most resources there are; what takes long is begun first
 Views = Mapping[str, CompiledView]
+Statement = tuple[str, str]  # the name of a temporary table, and SQL
+Each = Callable[[Engine, Callable[[Engine, Any], Any], Sequence[Any]], Any]
 
 
 @ibis.udf.scalar.builtin(name="periop_cut", signature=((), dt.date))  # type: ignore[untyped-decorator]
@@ -93,14 +96,17 @@ class CohortProgram:
         """The program as a value of JSON."""
         return asdict(self)
 
-    def fill(self, engine: Engine, cut: date | None = None) -> None:
-        """Fill the temporary tables that ask for the data cut, or without one those that do not."""
+    def fill(self, engine: Engine, cut: date | None = None, each: Each = in_turn) -> None:
+        """Fill the temporary tables that ask for the data cut, or without one those that do not.
+
+        `each` fills tables that do not read each other, as `Engine.each`.
+        """
         if cut is not None:
             engine.define_cut(cut)
         asking = self.of_the_cut()
-        for name, text in self.statements:
-            if (name in asking) == (cut is not None):
-                engine.fill(name, text)
+        wanted = [(name, text) for name, text in self.statements if (name in asking) == (cut is not None)]
+        for wave in _waves(wanted):
+            each(engine, _filled, [wave[::2], wave[1::2]])
 
     def of_the_cut(self) -> frozenset[str]:
         """The temporary tables that ask for the data cut, or read a table that does."""
@@ -111,16 +117,36 @@ class CohortProgram:
         return frozenset(asking)
 
 
+def _waves(statements: Sequence[Statement]) -> list[list[Statement]]:
+    """The statements in groups that can be run one after the other: each reads tables of earlier groups only."""
+    waves: list[list[Statement]] = []
+    wave_of: dict[str, int] = {}
+    for name, text in statements:
+        number = 1 + max((wave_of.get(read, -1) for read in QUOTED.findall(text)), default=-1)
+        wave_of[name] = number
+        waves += [[]] if number == len(waves) else []
+        waves[number].append((name, text))
+    return waves
+
+
+def _filled(engine: Engine, statements: Iterable[Statement]) -> None:
+    for name, text in statements:
+        engine.fill(name, text)
+
+
 def _touched(views: Views) -> ir.Table:
     """(site, patient) of everybody of whom the syncs in question brought something.
 
     These are the patients to whom any version of a resource belonged that has a new one, a deletion included: a
-    reference may have moved from one patient to another.
+    reference may have moved from one patient to another. Of a resource with an older version one is superseded.
     """
     found = []
     for name in OWNER:
-        rows = all_rows(name, views[name]).semi_join(brought(views[name].resource), list(RESOURCE))
-        found.append(owners(name, rows))
+        kind = views[name].resource
+        rows, new = all_rows(name, views[name]), brought(kind)
+        changed = new.semi_join(old_versions(kind), list(RESOURCE))
+        found.append(owners(name, rows.semi_join(new.select("sync").distinct(), "sync")))
+        found.append(owners(name, rows.semi_join(changed, list(RESOURCE))))
     return ibis.union(*found, distinct=True)
 
 
@@ -150,7 +176,7 @@ def offer_touched(engine: Engine, program: CohortProgram, terminology: Terminolo
             if name in VIEWS:
                 beside.fill(f"current_{name}", program.touched[name])
 
-    each(engine, fill, tuple(RESOURCE_TYPES), subjects)
+    each(engine, fill, sorted(RESOURCE_TYPES, key=lambda entity: entity not in LARGEST), subjects)
     return subjects
 
 

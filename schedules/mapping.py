@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -166,7 +166,7 @@ class MapStage:
         """Replace the rows of some patients, of a few at several data cuts at once."""
         cuts = list(cohorts.data_cuts(self.study))
         self.progress(BUILDING.format(" and ".join(day.isoformat() for _, day in cuts)))
-        program.fill(self.engine)
+        program.fill(self.engine, each=partial(cohorts.each, subjects=subjects))
 
         def at_cut(engine: Engine, asked: tuple[str | None, date]) -> int:
             cut, day = asked

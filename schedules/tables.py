@@ -29,16 +29,17 @@ from mappers.engine import RESOURCE, Engine, Result, in_turn
 from mappers.errors import ViewError
 from mappers.viewdefinition import ViewDefinition, sql, view_table
 from schedules.appended import Appended
-from schedules.versions import RESOURCE as OF_RESOURCE
 from schedules.versions import (
+    BROUGHT,
     VERSION,
     VERSION_TYPES,
+    VERSIONS_SCHEMA,
     brought_since,
     lake_parts,
     lake_table,
     several_versions,
     superseded,
-    versions,
+    versions_of,
 )
 
 SHIPPED_VIEWS = Path(__file__).parent.parent / "mappers" / "views"
@@ -115,15 +116,19 @@ def all_rows(name: str, view: CompiledView) -> ir.Table:
     return ibis.table(dict(view.columns), name=f"view_{name}")
 
 
+def old_versions(resource_type: str) -> ir.Table:
+    """What names each version that is not current, as `ViewStore.offer` offers it."""
+    return ibis.table(VERSION_TYPES, name=f"superseded_{resource_type}")
+
+
 def current(rows: ir.Table, view: CompiledView) -> ir.Table:
     """Those of `rows` (of a view) that are current, without the columns that name the version."""
-    old = ibis.table(VERSION_TYPES, name=f"superseded_{view.resource}")
-    return rows.anti_join(old, list(VERSION)).drop("version_id", "sync")
+    return rows.anti_join(old_versions(view.resource), list(VERSION)).drop("version_id", "sync")
 
 
 def brought(resource_type: str) -> ir.Table:
-    """(site, id) of resources, as `ViewStore.offer_brought` offers them."""
-    return ibis.table({name: VERSION_TYPES[name] for name in OF_RESOURCE}, name=f"brought_{resource_type}")
+    """(site, id, sync) of what some syncs brought, as `ViewStore.offer_brought` offers it."""
+    return ibis.table({name: VERSION_TYPES[name] for name in BROUGHT}, name=f"brought_{resource_type}")
 
 
 class ViewStore:
@@ -220,18 +225,24 @@ class ViewStore:
         table = tables[resource_type]
         built = table.built_to(lake.ordinal)
         if built is None or built < lake.ordinal:
-            self._scan_lake(engine, resource_type, lake)
-            table.append(engine, self._newly_superseded(engine, table, built), ibis.schema(VERSION_TYPES), lake.ordinal)
+            self._scan_lake(engine, resource_type, lake, built or 0)
+            if built is None:
+                found = self._sql(_first_superseded)
+            else:
+                self._offer_versions(engine, resource_type, lake, built)
+                table.scan(engine, SUPERSEDED)
+                found = self._sql(_more_superseded)
+            table.append(engine, found, ibis.schema(VERSION_TYPES), lake.ordinal)
         table.forget_others()
         table.scan(engine, SUPERSEDED)
         engine.fill(f"superseded_{resource_type}", self._sql(_listed))
 
-    def _newly_superseded(self, engine: Engine, table: Appended, built: int | None) -> str:
-        if built is None:
-            return self._sql(_first_superseded)
-        engine.fill(VERSIONS, self._sql(_versions_of_brought, built))
-        table.scan(engine, SUPERSEDED)
-        return self._sql(_more_superseded)
+    def _offer_versions(self, engine: Engine, resource_type: str, lake: Snapshot, since: int) -> None:
+        """Make all versions of the resources that the syncs after `since` brought what SQL reads."""
+        ids = engine.arrow(self._sql(_brought, since))["id"].combine_chunks()
+        engine.register(
+            VERSIONS, versions_of(ids, (file for file in lake.files if file.resource_type == resource_type))
+        )
 
     def offer_brought(self, lake: Lake, since: int) -> None:
         """Make the resources that the syncs after `since` brought what SQL reads. After `refresh`."""
@@ -265,16 +276,12 @@ def _not_modified(since: int) -> ir.Table:
     return _not_deleted(since).filter(~_["resource"].contains(MODIFIER))
 
 
-def _versions_of_brought(since: int) -> ir.Table:
-    return versions(lake_table(LAKE)).semi_join(_brought(since), list(OF_RESOURCE))
-
-
 def _first_superseded(_since: int) -> ir.Table:
     return superseded(several_versions(lake_table(LAKE)))
 
 
 def _more_superseded(_since: int) -> ir.Table:
-    every = ibis.table({**VERSION_TYPES, "last_updated": "string", "deleted": "boolean"}, name=VERSIONS)
+    every = ibis.table(ibis.Schema.from_pyarrow(VERSIONS_SCHEMA), name=VERSIONS)
     return superseded(every).anti_join(_listed(0), list(VERSION))
 
 

@@ -7,19 +7,27 @@ them is appended to: a night looks at the versions of the resources that it brou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from ibis import _
 
 from connectors.store.lake import SCHEMA, LakeFile
 from mappers.engine import Files
+from mappers.errors import MappingError
 
 VERSION = ("site", "id", "version_id", "sync")
 VERSION_TYPES = {"site": "string", "id": "string", "version_id": "string", "sync": "int64"}
 RESOURCE = ("site", "id")
+BROUGHT = (*RESOURCE, "sync")
+VERSIONS_SCHEMA = pa.schema([SCHEMA.field(name) for name in (*VERSION, "last_updated", "deleted")])
+STORED = [name for name in VERSIONS_SCHEMA.names if name != "site"]  # that is in the path of a file
 
 
 def lake_parts(files: Sequence[LakeFile]) -> list[Files]:
@@ -37,21 +45,73 @@ def lake_table(name: str) -> ir.Table:
 
 
 def brought_since(rows: ir.Table, ordinal: int) -> ir.Table:
-    """(site, id) of what the syncs after `ordinal` brought, deletions among it."""
-    return rows.filter(_["sync"] > ordinal).select(*RESOURCE).distinct()
+    """(site, id, sync) of what the syncs after `ordinal` brought, deletions among it."""
+    return rows.filter(_["sync"] > ordinal).select(*BROUGHT).distinct()
 
 
-def versions(rows: ir.Table) -> ir.Table:
-    """What tells versions apart, of rows of the lake: not the text of resources, which would be read."""
-    return rows.select(*VERSION, "last_updated", "deleted")
+def versions_of(ids: pa.Array, files: Iterable[LakeFile]) -> pa.Table:
+    """All versions in `files` of the resources that have one of `ids`, as rows of VERSIONS_SCHEMA.
+
+    Row groups between whose first and last id none of them lies are passed over. DuckDB would too, but compares each
+    id with each row group, thousands with hundreds: in their order one search will do.
+
+    Raises:
+        MappingError: a file cannot be read.
+    """
+    wanted = pc.unique(ids).sort()
+    found = [VERSIONS_SCHEMA.empty_table()]
+    for file in files:
+        for rows in _rows_of(wanted, file):
+            site = pa.repeat(pa.scalar(file.site, pa.string()), len(rows))
+            found.append(rows.append_column("site", site).select(VERSIONS_SCHEMA.names).cast(VERSIONS_SCHEMA))
+    return pa.concat_tables(found)
+
+
+def _rows_of(ids: pa.Array, file: LakeFile) -> Iterator[pa.Table]:
+    """The columns STORED of the rows with one of `ids` (sorted), in a table for at least as many rows as there are ids:
+    each has the ids made a set again."""
+    try:
+        with pq.ParquetFile(file.path, pre_buffer=False) as stored:
+            groups: list[int] = []
+            rows = 0
+            for group in _that_may_hold(ids, stored.metadata):
+                groups, rows = [*groups, group], rows + stored.metadata.row_group(group).num_rows
+                if rows >= len(ids):
+                    yield _picked(ids, stored, groups)
+                    groups, rows = [], 0
+            if groups:
+                yield _picked(ids, stored, groups)
+    except (OSError, pa.ArrowException) as error:
+        raise MappingError(f"{file.path}: cannot be read ({type(error).__name__}); put it back from a copy") from error
+
+
+def _picked(ids: pa.Array, stored: pq.ParquetFile, groups: list[int]) -> pa.Table:
+    rows = stored.read_row_groups(groups, columns=STORED, use_threads=False)
+    return rows.filter(pc.is_in(rows["id"], ids))
+
+
+def _that_may_hold(ids: pa.Array, file: pq.FileMetaData) -> list[int]:
+    """The numbers of the row groups whose range of ids has one of `ids` (sorted), and of those without a range."""
+    column = file.schema.names.index("id")
+    ranges = [file.row_group(number).column(column).statistics for number in range(file.num_row_groups)]
+    known = [found is not None and found.has_min_max for found in ranges]
+    first, last = (
+        pa.array(
+            [getattr(found, end) if there else None for found, there in zip(ranges, known, strict=True)], pa.string()
+        )
+        for end in ("min", "max")
+    )
+    between = pc.subtract(pc.search_sorted(ids, last, side="right"), pc.search_sorted(ids, first, side="left"))
+    return np.flatnonzero(pc.greater(between, 0).fill_null(True)).tolist()
 
 
 def several_versions(rows: ir.Table) -> ir.Table:
-    """`versions` of the resources with more than one, and of the few others that share a hash with such a one.
+    """Rows of VERSIONS_SCHEMA of the resources with more than one version.
 
-    Counting hashes takes a fraction of the memory of counting ids.
+    A few others are among them, which share a hash with such a one: counting hashes takes a fraction of the memory of
+    counting ids.
     """
-    hashed = versions(rows).mutate(hashed=_["id"].hash())
+    hashed = rows.select(*VERSIONS_SCHEMA.names).mutate(hashed=_["id"].hash())  # not the text, which would be read
     counted = hashed.group_by("site", "hashed").agg(versions=_.count()).filter(_["versions"] > 1)
     return hashed.semi_join(counted, ["site", "hashed"]).drop("hashed")
 
