@@ -29,9 +29,6 @@ from mappers.errors import MappingError
 STATE = "map.json"
 SUBJECT = "USUBJID"
 RUN = 64  # rows that stay together, on average: where they are fewer, to copy rows is faster than to keep track of runs
-COMPRESSION = (
-    "none"  # what repeats is in dictionaries, the rest is ids, of which compression takes a third for its time
-)
 PATIENTS = {"quality": "quality_patients"}  # the file of a table of patients, where it is not the table's name
 SetAside = Mapping[str, Mapping[tuple[str, str], int]]
 
@@ -139,8 +136,15 @@ class CohortFolder:
 
 
 def _writer(file: Path, schema: pa.Schema, *, store_schema: bool = True) -> pq.ParquetWriter:
+    """Without compression: what repeats is in dictionaries, and the rest is ids, which it makes little shorter."""
+    repeated = [field.name for field in schema if not pa.types.is_list(field.type)]
     return pq.ParquetWriter(
-        file, schema, compression=COMPRESSION, store_schema=store_schema, write_statistics=[SUBJECT]
+        file,
+        schema,
+        compression="none",
+        use_dictionary=repeated,
+        store_schema=store_schema,
+        write_statistics=[SUBJECT],
     )
 
 

@@ -215,13 +215,11 @@ class ViewStore:
         """Make all rows, and the versions that are superseded, what SQL reads. After `refresh`."""
         snapshot, folder = self.seen(lake), self._path / ".superseded"
         listed = {kind: Appended.of(folder, kind, snapshot.identity, ORDER) for kind in self._types()}
-        self._for_each_type(partial(self._offer_superseded, tables=listed, lake=snapshot), listed.values())
-        for name, table in self._tables.items():
-            table.scan(self.engine, f"view_{name}")
+        self._for_each_type(partial(self._offer_type, tables=listed, lake=snapshot), listed.values())
 
-    def _offer_superseded(
-        self, engine: Engine, resource_type: str, tables: Mapping[str, Appended], lake: Snapshot
-    ) -> None:
+    def _offer_type(self, engine: Engine, resource_type: str, tables: Mapping[str, Appended], lake: Snapshot) -> None:
+        for name in self._of_type(resource_type):
+            self._tables[name].scan(engine, f"view_{name}")
         table = tables[resource_type]
         built = table.built_to(lake.ordinal)
         if built is None or built < lake.ordinal:
