@@ -179,6 +179,7 @@ def whole_map(folder: Path) -> Figures:
     """`periop map`: on fresh folders all views and the cohort tables at every data cut, after a night what changed."""
 
     import pandas  # noqa: F401  pyarrow imports it when it makes its first array
+    import pyarrow.dataset  # noqa: F401  DuckDB imports it when it takes its first rows from Arrow
 
     import schedules.mapping  # noqa: F401
     from schedules.pipeline import Pipeline

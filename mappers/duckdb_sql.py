@@ -9,6 +9,7 @@ from typing import Any
 
 import ibis.expr.operations as ops
 import sqlglot.expressions as sge
+from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 
 from mappers.fhirpath.fold import Fold
@@ -34,6 +35,13 @@ def bracketed(arg: Any) -> Any:
     return sge.Paren(this=arg) if operator else arg
 
 
+def visit_substring(compiler: Any, op: ops.Substring, *, arg: Any, start: Any, length: Any) -> Any:
+    """A part from a known place: Ibis writes the text twice, to count from its end where the place is negative."""
+    if not (isinstance(op.start, ops.Literal) and op.start.value >= 0):
+        return SQLGlotCompiler.visit_Substring(compiler, op, arg=arg, start=start, length=length)
+    return compiler.f.substring(arg, op.start.value + 1, *([] if length is None else [length]))
+
+
 def _visit_array_concat(compiler: Any, op: ops.ArrayConcat, *, arg: Any) -> Any:
     """Arrays in one call where none can be null; Ibis writes each twice, to look for a null first."""
     if any(not _never_null(each) for each in op.arg):
@@ -50,5 +58,6 @@ def _never_null(array: ops.Value) -> bool:
 INHERITED = DuckDBCompiler.visit_ArrayConcat
 DuckDBCompiler.visit_ArrayConcat = _visit_array_concat
 DuckDBCompiler.visit_Fold = _visit_fold
+DuckDBCompiler.visit_Substring = visit_substring
 DuckDBCompiler.visit_IsNull = visit_is_null
 DuckDBCompiler.visit_NotNull = visit_not_null

@@ -22,7 +22,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.base import NULL
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 
-from mappers.duckdb_sql import visit_is_null, visit_not_null
+from mappers.duckdb_sql import visit_is_null, visit_not_null, visit_substring
 from mappers.spark_json import read_json
 
 FHIR_TIME = (
@@ -68,6 +68,7 @@ class SparkCompiler(PySparkCompiler):  # type: ignore[misc]  # Ibis is untyped
         present = sge.Lambda(this=item.is_(sg.not_(NULL)), expressions=[item])
         return self.f.anon.flatten(self.f.anon.filter(arg, present))
 
+    visit_Substring = visit_substring
     visit_IsNull = visit_is_null
     visit_NotNull = visit_not_null
 

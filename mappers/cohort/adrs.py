@@ -184,7 +184,8 @@ def _rows(table: ir.Table, paramcd: str, **columns: ir.Value) -> ir.Table:
         "CRIT1FL": text,
         "SRCREF": ibis.literal([], type="array<string>"),
     }
-    return table.mutate(**(defaults | columns)).select(*PUBLISHED)
+    given = defaults | columns
+    return table.select(**{name: given.get(name, _[name]) for name in PUBLISHED})
 
 
 def _yes_no_rows(table: ir.Table, paramcd: str, met: ir.Value, **columns: ir.Value) -> ir.Table:

@@ -93,7 +93,7 @@ class Sources:
     def resources(self, view: str) -> ir.Table:
         """Rows of one view that belong to a patient and are not labelled as test data."""
         rows = self.views[view]
-        return rows.filter(~rows["test_data"].fill_null(False)).drop("test_data", "key")
+        return rows.filter(~rows["test_data"].fill_null(False)).drop("test_data")
 
     def unowned(self, view: str) -> ir.Table:
         """Rows of one view without a usable reference to a patient."""

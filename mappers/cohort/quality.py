@@ -94,7 +94,8 @@ def _screened_rows(sources: Sources, view: str) -> ir.Table:
     rows = only(sources.resources(view), facts.candidates(sources))
     written = facts.written_date(view, rows)
     kept = [column for column in ("status", "actuality", "verification_status") if column in rows.columns]
-    return rows.select(*KEY, "id", *kept, day_=dates.day(written), flag_=dates.flag(written), written_=written)
+    rows = rows.select(*KEY, "id", *kept, written_=written)
+    return rows.mutate(day_=dates.day(_["written_"]), flag_=dates.flag(_["written_"]))
 
 
 def _counts(sources: Sources, view: str) -> ir.Table:
