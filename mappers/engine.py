@@ -261,14 +261,19 @@ class DuckDBEngine:
         self.con.raw_sql(f"CREATE OR REPLACE TEMP MACRO periop_cut() AS DATE '{day.isoformat()}'")
 
     def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:
-        """Do some work for each item, two at once: queries on few rows leave all cores but one idle."""
+        """Do some work for each item, two at once, on a thread of its own each: few rows are not worth several."""
 
         def done(item: Item) -> Result:
             with self._beside(own) as engine:
                 return work(engine, item)
 
-        with ThreadPoolExecutor(ABREAST) as pool:
-            return list(pool.map(done, items))
+        threads = self.con.con.execute("SELECT current_setting('threads')").fetchall()[0][0]
+        self.con.raw_sql("SET GLOBAL threads = 1")
+        try:
+            with ThreadPoolExecutor(ABREAST) as pool:
+                return list(pool.map(done, items))
+        finally:
+            self.con.raw_sql(f"SET GLOBAL threads = {threads}")
 
     def _beside(self, own: Collection[str]) -> DuckDBEngine:
         """Another connection to the same database. Its temporary tables, views and macros only it sees."""
