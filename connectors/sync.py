@@ -29,6 +29,8 @@ from connectors.store.spool import Spool
 from connectors.store.tombstones import Tombstones
 from connectors.store.versions import Keys, Versions
 
+Told = Note | Notice | Expected | Deleted | Present | Covered | Unseen  # neither a version nor something wrong
+
 __all__ = ["SITE", "Point", "Progress", "SyncReport", "sync_site"]
 
 SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # becomes the name of a folder and of a file
@@ -167,20 +169,25 @@ class _Pull:
     def take_all(self, items: Iterator[Received]) -> None:
         """Everything, up to the limit of bytes."""
         for item in items:
-            self.take(item)
+            if isinstance(item, Resource):
+                self._admit(item)
+            else:
+                self._take_other(item)
             self.reached("received")
             if self.bytes > self.max_bytes:
                 self.stopped = True
                 self.problems.append(FULL_BYTES.format(self.bytes))
                 return
 
-    def take(self, item: Received) -> None:
+    def _admit(self, resource: Resource) -> None:
+        if self.intake.admit(resource, self.spool.rows):
+            self.spool.append(resource)
+            if not self.prepared:
+                self._prepare()
+        self._count(resource.resource_type, len(resource.raw))
+
+    def _take_other(self, item: Rejected | Problem | Told) -> None:
         match item:
-            case Resource():
-                if self.intake.admit(item, self.spool.rows):
-                    self.spool.append(item)
-                    self._prepare()
-                self._count(item.resource_type, len(item.raw))
             case Rejected():
                 self.intake.reject(item)
                 self.aside.add(item)
@@ -196,7 +203,7 @@ class _Pull:
             self.prepared = True
             self.prepare()
 
-    def _note(self, item: Note | Notice | Expected | Deleted | Present | Covered | Unseen) -> None:
+    def _note(self, item: Told) -> None:
         match item:
             case Note():
                 self.notes.append(item.message)

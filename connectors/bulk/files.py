@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from connectors.resource_types import KNOWN
 from connectors.wire.transport import Downloaded
 
 PIECE = 1 << 18
+SOON = 0.1  # seconds
 ADDRESS = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 
 
@@ -94,6 +95,8 @@ def side_by_side(
     """Each file in order, or why it did not come, while the next ones are being fetched.
 
     While one takes its time, (file, None) every `patience` seconds: a sign of life, at which a stop can be heard.
+    Whoever has nothing to read is not given the first file while others come soon after one another: to read takes the
+    cores from the downloads, and from a server on the same machine.
     """
     pool = ThreadPoolExecutor(streams, thread_name_prefix="download")
     waiting: deque[tuple[ExportFile, Future[Arrived]]] = deque()
@@ -101,31 +104,45 @@ def side_by_side(
         for file in files:
             waiting.append((file, pool.submit(fetch, file)))
             if len(waiting) >= 2 * streams:
-                yield from _result(*waiting.popleft(), patience)
+                yield from _first(waiting, patience)
         while waiting:
-            yield from _result(*waiting.popleft(), patience)
+            yield from _first(waiting, patience)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _result(
-    file: ExportFile, future: Future[Arrived], patience: float
+def _first(
+    waiting: deque[tuple[ExportFile, Future[Arrived]]], patience: float
 ) -> Iterator[tuple[ExportFile, Arrived | ConnectorError | None]]:
-    while not wait([future], timeout=patience).done:
-        yield file, None
+    file, future = waiting.popleft()
+    if not future.done():
+        while not wait([future], timeout=patience).done:
+            yield file, None
+        if future.exception() is None:
+            _let_come([other for _, other in waiting])
     error = future.exception()
     if error is not None and not isinstance(error, ConnectorError):
         raise error
     yield file, error or future.result()
 
 
+def _let_come(futures: Iterable[Future[Arrived]]) -> None:
+    """Wait as long as one of them comes within SOON, and none fails."""
+    pending, well = set(futures), True
+    while pending and well:
+        done, pending = wait(pending, timeout=SOON, return_when=FIRST_COMPLETED)
+        well = bool(done) and all(each.exception() is None for each in done)
+
+
 def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -> Iterator[Received]:
     """The resources of one output file, and what is wrong with it. Memory: one line, at most `limit` bytes."""
     kinds = frozenset({arrived.file.resource_type}) if arrived.file.resource_type else wanted
     strange = False
-    for line in _lines(arrived, limit):
+    for line in split_lines(pieces(arrived.path), limit):
         if line.cut:
             yield Rejected(Reason.TOO_LARGE, _where(name, line), line.content, arrived.file.resource_type)
+            continue
+        if line.content.isspace() or not line.content:
             continue
         item = read_resource(line.content, name, kinds)  # the line is told of what is rejected, not of all
         if isinstance(item, Rejected):

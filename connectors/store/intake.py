@@ -124,22 +124,21 @@ class Intake:
             self.without_patient[kind] += 1
         key = identity(kind, resource.id)
         seen = Seen(version(resource.version_id, resource.digest), updated(resource.last_updated), row)
-        earlier = self.pulled.get(key)
-        outcome = self._outcome(key, seen, earlier)
+        earlier, current = self.pulled.get(key), self.known(key)
+        new = earlier is None and current is None
+        outcome = "stored" if new else self._outcome(key, seen, earlier, current)
         self.counts[kind, outcome] += 1
+        if self.missed:
+            self.missed.pop(key, None)
         if earlier is not None and outcome != "superseded":
             self._retract(key, seen, kind, earlier)
         if outcome == "stored":
             self.pulled.put(key, seen)
-            self.modified[kind] += resource.modified
+            if resource.modified:
+                self.modified[kind] += 1
         return outcome == "stored"
 
-    def _outcome(self, key: str, seen: Seen, pulled: Seen | None) -> str:
-        current = self.known(key)
-        if self.missed:
-            self.missed.pop(key, None)
-        if current is None and pulled is None:
-            return "stored"
+    def _outcome(self, key: str, seen: Seen, pulled: Seen | None, current: Seen | None) -> str:
         if current is not None and self.marks is not None:
             self.marks.add(key)
         known = [version for version in (pulled, current) if version]

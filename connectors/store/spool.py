@@ -63,11 +63,11 @@ class Spool:
 
     def append(self, resource: Resource) -> None:
         """Add one row; its number is what `rows` was before."""
+        if len(self._pending) >= ROWS or self._bytes >= BYTES:
+            self._flush()
         self._pending.append(resource)
         self._bytes += len(resource.raw)
         self.rows += 1
-        if len(self._pending) >= ROWS or self._bytes >= BYTES:
-            self._flush()
 
     def batches(self, dropped: Container[int]) -> Iterator[pa.RecordBatch]:
         """All rows but those with a number in `dropped`, as batches of SPOOL_SCHEMA."""

@@ -13,6 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
+from time import sleep
 from typing import Any
 
 import pytest
@@ -812,6 +813,21 @@ def test_a_long_download_gives_signs_of_life() -> None:
     assert next(results) == (file, None)
     go_on.set()
     assert isinstance(list(results)[-1][1], UnavailableError)
+
+
+def test_files_that_come_soon_after_one_another_are_let_come() -> None:
+    """So that nobody reads, and takes the cores, while a server on the same machine prepares the next."""
+    files, come = [ExportFile(str(number), "Patient") for number in range(3)], []
+
+    def fetch(file: ExportFile) -> Arrived:
+        sleep(0.02 * (1 + int(file.url)))
+        come.append(file.url)
+        return Arrived(file, Path(file.url), framed=True, complete=True, lines=1)
+
+    results = side_by_side(files, fetch, 3)
+    assert next(results)[0] == files[0]
+    assert come == ["0", "1", "2"]
+    assert [file for file, _ in results] == files[1:]
 
 
 def test_files_of_types_nobody_asked_for_are_not_fetched(server: ExportServer, tmp_path: Path) -> None:
