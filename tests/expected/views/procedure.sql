@@ -34,23 +34,9 @@ FROM (
       )
       AND (
         (
-          CONTAINS(
-            SUBSTRING(
-              (
-                "t2"."_resource"."subject"
-              )."reference",
-              CASE
-                WHEN (
-                  8 + 1
-                ) >= 1
-                THEN 8 + 1
-                ELSE 8 + 1 + LENGTH((
-                  "t2"."_resource"."subject"
-                )."reference")
-              END
-            ),
-            '/'
-          )
+          CONTAINS(SUBSTRING((
+            "t2"."_resource"."subject"
+          )."reference", 9), '/')
           OR CONTAINS((
             "t2"."_resource"."subject"
           )."reference", '?')
@@ -62,20 +48,9 @@ FROM (
           )."reference", '|')
         ) = FALSE
       )
-      THEN SUBSTRING(
-        (
-          "t2"."_resource"."subject"
-        )."reference",
-        CASE
-          WHEN (
-            8 + 1
-          ) >= 1
-          THEN 8 + 1
-          ELSE 8 + 1 + LENGTH((
-            "t2"."_resource"."subject"
-          )."reference")
-        END
-      )
+      THEN SUBSTRING((
+        "t2"."_resource"."subject"
+      )."reference", 9)
       ELSE NULLIF(
         REGEXP_EXTRACT(
           (
