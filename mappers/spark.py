@@ -138,7 +138,8 @@ class SparkEngine:
 
     def register(self, name: str, rows: pa.Table) -> ir.Table:
         """A small table under this name, which it may have had before."""
-        self._session.createDataFrame(rows).createOrReplaceTempView(name)
+        whole = rows.combine_chunks()  # Spark reads no chunk that comes after an empty one
+        self._session.createDataFrame(whole).createOrReplaceTempView(name)
         return self.con.table(name)
 
     def view(self, name: str, sql: str) -> None:

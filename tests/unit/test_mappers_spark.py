@@ -50,6 +50,12 @@ def test_the_cut_is_the_last_that_was_set(engine: Engine) -> None:
         assert engine.arrow("SELECT periop_cut() AS cut")["cut"].to_pylist() == [day]
 
 
+def test_rows_are_registered_whole_whatever_their_chunks(engine: Engine) -> None:
+    chunks = [pa.table({"n": pa.array(numbers, pa.int64())}) for numbers in ([], [1], [], [2, 3], [])]
+    table = engine.register("chunked", pa.concat_tables(chunks))
+    assert sorted(engine.frame(table)["n"]) == [1, 2, 3]
+
+
 def test_a_filled_table_is_replaced_and_keeps_types(engine: Engine) -> None:
     rows = pa.table({"n": pa.array([2, 1, None], pa.int64()), "d": pa.array([Decimal("1.50"), None, None])})
     table = engine.register("given", rows)
