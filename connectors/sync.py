@@ -182,8 +182,7 @@ class _Pull:
     def _admit(self, resource: Resource) -> None:
         if self.intake.admit(resource, self.spool.rows):
             self.spool.append(resource)
-            if not self.prepared:
-                self._prepare()
+            self._prepare()
         self._count(resource.resource_type, len(resource.raw))
 
     def _take_other(self, item: Rejected | Problem | Told) -> None:

@@ -66,7 +66,8 @@ class CohortProgram:
             statements.append((name, engine.compile(table)))
             return ibis.table(table.schema(), name=name)
 
-        rows = {name: all_rows(name, views[name]).filter(_["site"].isin(list(sites))).drop("key") for name in VIEWS}
+        rows = {name: all_rows(name, views[name]).filter(_["site"].isin(list(sites))) for name in VIEWS}
+        rows = {name: table.drop("key") for name, table in rows.items()}  # site and id name the resource
         everybody = {name: current_rows(rows[name], views[name]) for name in VIEWS}
         current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
         named = {name: ibis.table(everybody[name].schema(), name=f"everybody_{name}") for name in RESOURCE_TYPES}

@@ -25,7 +25,7 @@ from connectors.resource_types import KNOWN
 from connectors.wire.transport import Downloaded
 
 PIECE = 1 << 18
-SOON = 0.1  # seconds
+SOON = 0.1  # seconds in which another file may come before the first is read
 ADDRESS = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 
 
@@ -138,11 +138,9 @@ def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -
     """The resources of one output file, and what is wrong with it. Memory: one line, at most `limit` bytes."""
     kinds = frozenset({arrived.file.resource_type}) if arrived.file.resource_type else wanted
     strange = False
-    for line in split_lines(pieces(arrived.path), limit):
+    for line in _lines(arrived, limit):
         if line.cut:
             yield Rejected(Reason.TOO_LARGE, _where(name, line), line.content, arrived.file.resource_type)
-            continue
-        if line.content.isspace() or not line.content:
             continue
         item = read_resource(line.content, name, kinds)  # the line is told of what is rejected, not of all
         if isinstance(item, Rejected):

@@ -68,7 +68,7 @@ def references(*columns: ir.Value) -> ir.ArrayValue:
 class Sources:
     """What a cohort is made of.
 
-    `views` maps a view's name to its current rows (columns site, id and those of the view). `cut` is the data cut, a
+    `views` maps a view's name to its current rows (site, id and its columns but `key`). `cut` is the data cut, a
     date: a literal, or what an engine calls it, so that one compiled cohort serves several cuts. `keep` gives a table
     that is cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
 

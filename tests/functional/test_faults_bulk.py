@@ -13,7 +13,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from time import sleep
 from typing import Any
 
 import pytest
@@ -815,18 +814,22 @@ def test_a_long_download_gives_signs_of_life() -> None:
     assert isinstance(list(results)[-1][1], UnavailableError)
 
 
-def test_files_that_come_soon_after_one_another_are_let_come() -> None:
+def test_files_that_come_soon_after_one_another_are_let_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nobody reads, and takes the cores, while a server on the same machine prepares the next."""
-    files, come = [ExportFile(str(number), "Patient") for number in range(3)], []
+    monkeypatch.setattr("connectors.bulk.files.SOON", 60.0)
+    files = [ExportFile(str(number), "Patient") for number in range(3)]
+    may_come = [Event() for _ in range(4)]  # each file lets the next one come
 
     def fetch(file: ExportFile) -> Arrived:
-        sleep(0.02 * (1 + int(file.url)))
-        come.append(file.url)
+        assert may_come[int(file.url)].wait(30)
+        may_come[int(file.url) + 1].set()
         return Arrived(file, Path(file.url), framed=True, complete=True, lines=1)
 
-    results = side_by_side(files, fetch, 3)
-    assert next(results)[0] == files[0]
-    assert come == ["0", "1", "2"]
+    results = side_by_side(files, fetch, 3, patience=0.001)
+    assert next(results) == (files[0], None)  # there is nothing to read
+    may_come[0].set()
+    assert next(file for file, arrived in results if arrived) == files[0]
+    assert may_come[3].is_set()
     assert [file for file, _ in results] == files[1:]
 
 

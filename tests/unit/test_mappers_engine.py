@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mappers.engine import DuckDBEngine, Files
+from mappers.engine import DuckDBEngine, Engine, Files
 from mappers.errors import MappingError
 from tests.engines import assert_each_has_its_own, assert_scans_files_of_any_name
 
@@ -31,6 +31,21 @@ def test_settings_reach_duckdb(tmp_path: Path) -> None:
         found = engine.con.con.execute(query).fetchone()
     assert found is not None
     assert [str(value) for value in found] == ["1", "512.0 MiB", str(tmp_path / "spill")]
+
+
+def test_works_at_once_leave_the_engine_its_threads() -> None:
+    def work(engine: Engine, _: int) -> int:
+        return int(engine.arrow("SELECT current_setting('threads') AS n")["n"][0].as_py())
+
+    def fail(_: Engine, number: int) -> None:
+        raise ValueError(number)
+
+    with DuckDBEngine(threads=3) as engine:
+        assert engine.each(work, [1, 2, 3], ()) == [1, 1, 1]
+        assert work(engine, 0) == 3
+        with pytest.raises(ValueError, match="7"):
+            engine.each(fail, [7], ())
+        assert work(engine, 0) == 3
 
 
 def test_parquet_files_of_any_name_are_read_as_one_table(tmp_path: Path) -> None:
