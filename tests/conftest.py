@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 if TYPE_CHECKING:
     from tests.engines import Engines
@@ -17,10 +18,19 @@ FIRST = (
     ("functional/test_cli_view_spark", "spec/", "generative/test_mappers_engines", "integration/test_spark",
      "unit/test_mappers_fhirpath_functions", "unit/test_mappers_spark", "unit/test_mappers_wrong_types"),
     ("integration/test_hapi_sandbox", "integration/test_hapi"),
+    ("generative/test_schedules_incremental_map",),
+    ("functional/test_kill",),
 )  # fmt: skip
 
-# How long an example takes depends on what else the machine does, and says nothing of periop.
-settings.register_profile("periop", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes depends on what else the machine does, and says nothing of periop. To explain a failure
+# takes hundreds of further examples, which is hours where one is a night.
+settings.register_profile(
+    "periop",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
 settings.load_profile("periop")
 
 
@@ -53,6 +63,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return LoadTogether(config, log)
 
 
+class AtOnce:
+    """Tells of a failure when it happens, not at the end alone: a run may be ended before."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.terminal.ensure_newline()
+            self.terminal.write_line(f"{report.nodeid} failed in its {report.when}:\n{report.longreprtext}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(config, "workerinput"):  # a worker of pytest-xdist tells its controller
+        config.pluginmanager.register(AtOnce(terminal))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where every real component is required (CI, PERIOP_REQUIRE_ALL=1), fail a run that skipped something."""
@@ -60,6 +89,23 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     skipped = len(reporter.stats.get("skipped", ())) if reporter else 0
     if os.environ.get("PERIOP_REQUIRE_ALL") == "1" and skipped and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """What a command sets up for its process (handlers, levels) ends with the test that ran it."""
+    root = logging.getLogger()
+    handlers, levels = root.handlers[:], {logger: logger.level for logger in loggers()}
+    yield
+    root.handlers[:] = handlers
+    for logger in loggers():
+        logger.setLevel(levels.get(logger, logging.NOTSET))
+
+
+def loggers() -> list[logging.Logger]:
+    """Every logger of this process."""
+    root = logging.getLogger()
+    return [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]
 
 
 @pytest.fixture(scope="session")

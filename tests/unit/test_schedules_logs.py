@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ from schedules.errors import (
     is_for_people,
     sentence,
 )
-from schedules.logs import ROOMS, SILENT, configure, keep_whole_traceback, where_it_failed
+from schedules.logs import configure, keep_whole_traceback, where_it_failed
 
 CANARY = "Canary-Patient-4711"
 
@@ -83,16 +82,9 @@ def test_a_refused_file_is_named() -> None:
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """Where the logs go; the loggers are as before afterwards."""
-    root = logging.getLogger()
-    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in (*ROOMS, *SILENT)}
-    level, stream = root.level, io.StringIO()
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
+def stream() -> io.StringIO:
+    """Where the logs go."""
+    return io.StringIO()
 
 
 def failing() -> BaseException:
