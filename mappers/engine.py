@@ -263,9 +263,12 @@ class DuckDBEngine:
     def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:
         """Do some work for each item, two at once, on a thread of its own each: few rows are not worth several."""
 
+        opened: list[DuckDBEngine] = []
+
         def done(item: Item) -> Result:
-            with self._beside(own) as engine:
-                return work(engine, item)
+            engine = self._beside(own)
+            opened.append(engine)
+            return work(engine, item)
 
         threads = self.con.con.execute("SELECT current_setting('threads')").fetchall()[0][0]
         self.con.raw_sql("SET GLOBAL threads = 1")
@@ -273,6 +276,8 @@ class DuckDBEngine:
             with ThreadPoolExecutor(ABREAST) as pool:
                 return list(pool.map(done, items))
         finally:
+            for engine in opened:  # not while others work: DuckDB closes with the lock of the interpreter held
+                engine.close()
             self.con.raw_sql(f"SET GLOBAL threads = {threads}")
 
     def _beside(self, own: Collection[str]) -> DuckDBEngine:
