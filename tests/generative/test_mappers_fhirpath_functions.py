@@ -29,6 +29,7 @@ from typing import Any
 
 import pytest
 from fhirpathpy import evaluate
+from fhirpathpy.engine import make_param
 from fhirpathpy.models import models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,7 +75,7 @@ BRANCHES = {
         "{texts}.tail()",
         "{texts}.skip(1)",
         "{texts}.take(2)",
-        "{texts}.take({whole})",
+        "{texts}.take(iif({truth}, 2, 1))",
         "{texts}.intersect({texts})",
         "{texts}.exclude({texts})",
         "('x' | 'y').combine({texts})",
@@ -172,7 +173,25 @@ def engine() -> Iterator[DuckDBEngine]:
 
 
 def expected(resource: dict[str, Any], path: str) -> list[Any]:
-    return [getattr(item, "data", item) for item in evaluate(resource, path, model=models["r4"])]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fhirpathpy.engine.make_param", scoped)
+        return [getattr(item, "data", item) for item in evaluate(resource, path, model=models["r4"])]
+
+
+def scoped(context: dict[str, Any], *others: Any) -> Any:
+    """An argument of a function as the evaluator gives it, but $this means its item within it only.
+
+    The evaluator leaves $this as it was in the last argument, and so reads the next one from there.
+    """
+    before = dict(context)
+
+    def restored(found: Any) -> Any:
+        context.pop("$this", None)
+        context.update({name: value for name, value in before.items() if name == "$this"})
+        return found
+
+    found = restored(make_param(context, *others))
+    return (lambda data: restored(found(data))) if callable(found) else found
 
 
 def found(engine: DuckDBEngine, patients: list[dict[str, Any]], paths: list[str]) -> list[list[list[Any]]]:
