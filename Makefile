@@ -40,7 +40,7 @@ lint: setup-dev
 	$(BIN)/lint-imports
 
 unit: setup-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --max-worker-restart 0
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lock: | $(VENV)/.venv ## resolve the dependencies anew into the two lock files (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock --upgrade --quiet

@@ -260,7 +260,10 @@ def measure_large(folder: Path, count: int, seed: int, rounds: int, rate: float,
 
 
 def mapped_aside(folder: Path, *without: str) -> Figures:
-    """`map` in a copy of a folder, which leaves it as it is: `map` changes no file, but makes others."""
+    """`map` in a copy of a folder, `without` some of its folders, which leaves it as it is.
+
+    `map` changes no file, but makes others.
+    """
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder.parent) as beside:
         copy = Path(beside) / "copy"
         shutil.copytree(folder, copy, copy_function=os.link, ignore=shutil.ignore_patterns(*without))

@@ -262,7 +262,6 @@ class DuckDBEngine:
 
     def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:
         """Do some work for each item, two at once, on a thread of its own each: few rows are not worth several."""
-
         opened: list[DuckDBEngine] = []
 
         def done(item: Item) -> Result:
@@ -276,7 +275,7 @@ class DuckDBEngine:
             with ThreadPoolExecutor(ABREAST) as pool:
                 return list(pool.map(done, items))
         finally:
-            for engine in opened:  # not while others work: DuckDB closes with the lock of the interpreter held
+            for engine in opened:  # not while others work: duckdb-python holds the GIL to close (its pull request 462)
                 engine.close()
             self.con.raw_sql(f"SET GLOBAL threads = {threads}")
 

@@ -1,4 +1,6 @@
-"""How the tests run: in what order, which of them together where several processes share them, and what a skip is."""
+"""How the tests run: in what order, which of them together where several processes share them, what a skip is, when a
+failure is told, and what no test leaves to the next. Held by tests/architecture/test_runs.py.
+"""
 
 from __future__ import annotations
 

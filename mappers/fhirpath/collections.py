@@ -111,13 +111,13 @@ def tail(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection,
 
 
 def skip(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """All items but the first few; all where the number is not positive."""
+    """All items but the first few; all where the number is not positive, none where there is no number."""
     number = _number(compiler, "skip", args, focus, depth)
     return _positions(base, depth, lambda index, values: index >= number.make(values))
 
 
 def take(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The first few items; none where the number is not positive."""
+    """The first few items; none where the number is not positive, or there is none."""
     number = _number(compiler, "take", args, focus, depth)
     return _positions(base, depth, lambda index, values: index < number.make(values))
 
