@@ -11,7 +11,7 @@ import glob
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -40,6 +40,7 @@ FETCHED = "fetched_rows"  # the name of the result of a query while it is fetche
 NO = "no rows of "  # before a name: the empty table that is read where there are no files
 STREAM_ERRORS = {"Invalid Input Error": duckdb.InvalidInputException, "IO Error": duckdb.IOException}
 ABREAST = 2  # works at once: each holds rows of its own
+AT = "|"  # between a site and a data cut: in no name of a site
 BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 
 
@@ -115,21 +116,25 @@ class Engine(Protocol):
             CardinalityError: a resource has several values where a column takes one.
         """
 
-    def define_cut(self, day: date) -> None:
-        """The day that the SQL function `periop_cut()` gives from now on."""
+    def define_cut(self, day: date | None) -> None:
+        """Make the SQL functions `periop_cut(site)` and `periop_site(site)`: from now on `day`, and the site.
+
+        Without a day they give those of a site that is written ``<site>|<day>``: several data cuts at once.
+        """
 
     def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:
         """Do some work for each item, several at once where that is faster; the results in the order of the items.
 
-        Each work gets an engine on the same tables. What it puts under the names `own`, and its day of `periop_cut()`,
-        only it sees; everything else is there for all. It is for few rows: those of several works are in memory.
+        Each work gets an engine on the same tables. What it puts under the names `own` it does not share with works
+        that run at the same time; everything else is there for all. It is for few rows: those of several works are in
+        memory.
         """
 
     def close(self) -> None:
         """Free the engine."""
 
 
-def in_turn(engine: Engine, work: Callable[[Engine, Item], Result], items: Sequence[Item]) -> list[Result]:
+def in_turn(engine: Engine, work: Callable[[Engine, Item], Result], items: Iterable[Item]) -> list[Result]:
     """Do some work for each item, one after the other, with one engine."""
     return [work(engine, item) for item in items]
 
@@ -256,18 +261,22 @@ class DuckDBEngine:
         self.con.raw_sql(f"DROP TABLE {FETCHED}")
         return rows
 
-    def define_cut(self, day: date) -> None:
-        """The day that the SQL function `periop_cut()` gives from now on."""
-        self.con.raw_sql(f"CREATE OR REPLACE TEMP MACRO periop_cut() AS DATE '{day.isoformat()}'")
+    def define_cut(self, day: date | None) -> None:
+        """Make the SQL functions `periop_cut(site)` and `periop_site(site)`."""
+        for name, _, sql in cut_functions(day):
+            self.con.raw_sql(f"CREATE OR REPLACE MACRO {name}(site) AS {sql}")
 
     def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:
         """Do some work for each item, two at once, on a thread of its own each: few rows are not worth several."""
-        opened: list[DuckDBEngine] = []
+        engines = [self._beside(own) for _ in range(ABREAST)]
+        free = list(engines)
 
         def done(item: Item) -> Result:
-            engine = self._beside(own)
-            opened.append(engine)
-            return work(engine, item)
+            engine = free.pop()
+            try:
+                return work(engine, item)
+            finally:
+                free.append(engine)
 
         threads = self.con.con.execute("SELECT current_setting('threads')").fetchall()[0][0]
         self.con.raw_sql("SET GLOBAL threads = 1")
@@ -275,7 +284,7 @@ class DuckDBEngine:
             with ThreadPoolExecutor(ABREAST) as pool:
                 return list(pool.map(done, items))
         finally:
-            for engine in opened:  # not while others work: duckdb-python holds the GIL to close (its pull request 462)
+            for engine in engines:  # not while others work: duckdb-python holds the GIL to close (its pull request 462)
                 engine.close()
             self.con.raw_sql(f"SET GLOBAL threads = {threads}")
 
@@ -350,6 +359,12 @@ def nullable_frame(rows: pa.Table) -> pd.DataFrame:
     # To look every text up whether it came before takes longer than to make it again.
     frame: pd.DataFrame = rows.to_pandas(types_mapper=nullable.get, deduplicate_objects=False)
     return frame
+
+
+def cut_functions(day: date | None) -> Iterator[tuple[str, str, str]]:
+    """Name, type and SQL, for any engine, of the functions of `site` that `Engine.define_cut` makes."""
+    yield "periop_cut", "DATE", f"CAST(split_part(site, '{AT}', 2) AS DATE)" if day is None else f"DATE '{day}'"
+    yield "periop_site", "STRING", f"split_part(site, '{AT}', 1)" if day is None else "site"
 
 
 def hmac_macro(key: bytes) -> str:

@@ -22,7 +22,18 @@ from typing import TYPE_CHECKING, Any, Self
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engine import RESOURCE, Engine, Files, Item, Result, error_of, hmac_pads, in_turn, nullable_frame
+from mappers.engine import (
+    RESOURCE,
+    Engine,
+    Files,
+    Item,
+    Result,
+    cut_functions,
+    error_of,
+    hmac_pads,
+    in_turn,
+    nullable_frame,
+)
 from mappers.errors import MappingError
 from mappers.spark_json import whole_json
 from mappers.spark_sql import SparkCompiler
@@ -207,11 +218,10 @@ class SparkEngine:
         """
         return nullable_frame(self.arrow(self.compile(table)))
 
-    def define_cut(self, day: date) -> None:
-        """The day that the SQL function `periop_cut()` gives from now on."""
-        self._session.sql(
-            f"CREATE OR REPLACE TEMPORARY FUNCTION periop_cut() RETURNS DATE RETURN DATE'{day.isoformat()}'"
-        )
+    def define_cut(self, day: date | None) -> None:
+        """Make the SQL functions `periop_cut(site)` and `periop_site(site)`."""
+        for name, dtype, sql in cut_functions(day):
+            self._session.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {name}(site STRING) RETURNS {dtype} RETURN {sql}")
 
     def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:  # noqa: ARG002
         """Do some work for each item, one after the other: Spark spreads every query over the cores itself."""

@@ -1,45 +1,45 @@
 """The cohort tables of a study at each of its data cuts: SQL compiled once, run once a cut.
 
 The data cut is a function of the engine, so the same SQL serves every cut, and what does not ask for the cut is run
-once. The SQL reads tables by name, beside those of `schedules.tables`: ``current_<view>`` has the current rows of the
-patients that are derived, ``everybody_<view>`` those of all, ``touched`` (site, patient) says who is derived.
+once. Of a few patients all cuts are derived at once, as if a site at each cut were a site of its own.
+
+The SQL reads tables by name, beside those of `schedules.tables`: ``current_<view>`` has the current rows of the
+patients that are derived, ``everybody_<view>`` those of all, ``touched`` (site, patient) says who is derived,
+``cuts`` (at) what is put behind the name of their sites.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
 from ibis import _
 
 from mappers.cohort import Sources, build
-from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, subject_identifier
+from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, site_identifier, subject_identifier
 from mappers.cohort.patients import OWNER, VIEWS, of_patients, owners
-from mappers.engine import Engine, Item, Result, in_turn
+from mappers.engine import AT, Engine, in_turn
 from mappers.study import Study
 from mappers.terminology import Terminology
+from schedules.graph import Job
 from schedules.tables import CompiledView, all_rows, brought, old_versions
 from schedules.tables import current as current_rows
 
 PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
-FEW = 1_000  # patients whose rows at several data cuts may be in memory at once
+FEW = 1_000  # patients whose rows of several kinds, and at several data cuts, may be in memory at once
 QUERIES = (*PATIENT_TABLES, "unowned")
 QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
 LARGEST = ("observation", "medication_administration")  # have most of the rows: what takes long is begun first
 Views = Mapping[str, CompiledView]
-Statement = tuple[str, str]  # the name of a temporary table, and SQL
-Each = Callable[[Engine, Callable[[Engine, Any], Any], Sequence[Any]], Any]
-
-
-@ibis.udf.scalar.builtin(name="periop_cut", signature=((), dt.date))  # type: ignore[untyped-decorator]
-def _cut() -> date: ...  # type: ignore[empty-body]
+DataCut = tuple[str | None, date]  # its id, which the main one does not have
+Rows = dict[str, pa.Table]  # by table of patients
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,12 @@ class CohortProgram:
         named = {name: ibis.table(everybody[name].schema(), name=f"everybody_{name}") for name in RESOURCE_TYPES}
         known = terminology.rows.schema
         bound = terminology.bound(ibis.table(ibis.Schema.from_pyarrow(known), name="terminology"))
-        tables = build(Sources(current, bound, study, _cut(), keep, named))
+        tables = build(Sources(current, bound, study, keep, named))
         touched = ibis.table({"site": "string", "patient": "string"}, name="touched")
         # First the few patients, then the versions: the other way round every row would be looked up.
-        theirs = {name: current_rows(of_patients(rows[name], name, touched, current), views[name]) for name in VIEWS}
+        own = {name: current[name].mutate(site=site_identifier(_["site"])) for name in RESOURCE_TYPES}
+        theirs = {name: current_rows(of_patients(rows[name], name, touched, own), views[name]) for name in VIEWS}
+        cuts = ibis.table({"at": "string"}, name="cuts")
         results = {name: getattr(tables, name) for name in QUERIES}
         results["touched"] = _touched(views)
         results["subjects"] = touched.select(USUBJID=subject_identifier(study, touched["site"], touched["patient"]))
@@ -84,7 +86,7 @@ class CohortProgram:
             tuple(statements),
             {name: engine.compile(table) for name, table in results.items()},
             {name: engine.compile(table) for name, table in everybody.items()},
-            {name: engine.compile(table) for name, table in theirs.items()},
+            {name: engine.compile(_at_each(cuts, table)) for name, table in theirs.items()},
         )
 
     @classmethod
@@ -97,19 +99,32 @@ class CohortProgram:
         """The program as a value of JSON."""
         return asdict(self)
 
-    def fill(self, engine: Engine, cut: date | None = None, each: Each = in_turn) -> None:
-        """Fill the temporary tables that ask for the data cut, or without one those that do not.
-
-        `each` fills tables that do not read each other, as `Engine.each`.
-        """
+    def fill(self, engine: Engine, cut: date | None = None) -> None:
+        """Fill the temporary tables that ask for the data cut, or without one those that do not."""
         if cut is not None:
             engine.define_cut(cut)
-        asking = self.of_the_cut()
-        wanted = [(name, text) for name, text in self.statements if (name in asking) == (cut is not None)]
-        for wave in _waves(wanted):
-            each(engine, _filled, [wave[::2], wave[1::2]])
+        asking = self._of_the_cut()
+        for name, text in self.statements:
+            if (name in asking) == (cut is not None):
+                engine.fill(name, text)
 
-    def of_the_cut(self) -> frozenset[str]:
+    def jobs(self, rows: Rows) -> dict[str, Job]:
+        """A job for each temporary table, which fills it, and one for each table of patients, which fetches its rows.
+
+        The latter have the name of the table, in capitals.
+        """
+        names = {name for name, _ in self.statements}
+        jobs = {
+            name: Job(partial(_fill, name=name, text=text), (names & set(QUOTED.findall(text))) - {name})
+            for name, text in self.statements
+        }
+        for table in PATIENT_TABLES:
+            text = self.queries[table]
+            fetch = partial(_fetch, rows=rows, table=table, text=text)
+            jobs[table.upper()] = Job(fetch, names & set(QUOTED.findall(text)))
+        return jobs
+
+    def _of_the_cut(self) -> frozenset[str]:
         """The temporary tables that ask for the data cut, or read a table that does."""
         asking: set[str] = set()
         for name, text in self.statements:
@@ -118,21 +133,17 @@ class CohortProgram:
         return frozenset(asking)
 
 
-def _waves(statements: Sequence[Statement]) -> list[list[Statement]]:
-    """The statements in groups that can be run one after the other: each reads tables of earlier groups only."""
-    waves: list[list[Statement]] = []
-    wave_of: dict[str, int] = {}
-    for name, text in statements:
-        number = 1 + max((wave_of.get(read, -1) for read in QUOTED.findall(text)), default=-1)
-        wave_of[name] = number
-        waves += [[]] if number == len(waves) else []
-        waves[number].append((name, text))
-    return waves
+def _fill(engine: Engine, name: str, text: str) -> None:
+    engine.fill(name, text)
 
 
-def _filled(engine: Engine, statements: Iterable[Statement]) -> None:
-    for name, text in statements:
-        engine.fill(name, text)
+def _fetch(engine: Engine, rows: Rows, table: str, text: str) -> None:
+    rows[table] = engine.arrow(text)
+
+
+def _at_each(cuts: ir.Table, rows: ir.Table) -> ir.Table:
+    """`rows` for each of `cuts`, which becomes part of the site."""
+    return rows.cross_join(cuts).mutate(site=_["site"] + _["at"]).drop("at")
 
 
 def _touched(views: Views) -> ir.Table:
@@ -163,33 +174,36 @@ def offer_everybody(engine: Engine, program: CohortProgram, terminology: Termino
         engine.view(f"current_{name}", program.everybody[name])
 
 
-def offer_touched(engine: Engine, program: CohortProgram, terminology: Terminology) -> pa.Array:
+def offer_touched(
+    engine: Engine, program: CohortProgram, terminology: Terminology, cuts: Sequence[DataCut]
+) -> pa.Array:
     """Make the rows of the patients of whom something came what a program reads, once in the life of an engine.
 
     What came is what `schedules.tables.ViewStore.offer_brought` offered. Returns USUBJID of these patients, in order.
     """
     _offer(engine, program, terminology)
+    engine.define_cut(None)
     engine.fill("touched", program.queries["touched"])
     subjects = engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks().sort()
+    at = sorted({f"{AT}{day.isoformat()}" for _, day in cuts}) if few(subjects) else [""]
+    engine.register("cuts", pa.table({"at": at}))
 
     def fill(beside: Engine, entity: str) -> None:
         for name in (entity, f"{entity}_coding"):  # in this order: a coding is of the patient of its resource
             if name in VIEWS:
                 beside.fill(f"current_{name}", program.touched[name])
 
-    each(engine, fill, sorted(RESOURCE_TYPES, key=lambda entity: entity not in LARGEST), subjects)
+    largest_first = sorted(RESOURCE_TYPES, key=lambda entity: entity not in LARGEST)
+    if few(subjects):
+        engine.each(fill, largest_first, ())
+    else:  # one after the other: they take the memory
+        in_turn(engine, fill, largest_first)
     return subjects
 
 
-def each(
-    engine: Engine,
-    work: Callable[[Engine, Item], Result],
-    items: Sequence[Item],
-    subjects: pa.Array,
-    own: Collection[str] = (),
-) -> list[Result]:
-    """`Engine.each` where the rows are those of a few patients; of many, one after the other: they take the memory."""
-    return engine.each(work, items, own) if len(subjects) <= FEW else in_turn(engine, work, items)
+def few(subjects: pa.Array) -> bool:
+    """Whether the rows of so many patients may be in memory at all data cuts, and several works be done at once."""
+    return len(subjects) <= FEW
 
 
 def _offer(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
@@ -198,7 +212,7 @@ def _offer(engine: Engine, program: CohortProgram, terminology: Terminology) -> 
         engine.view(f"everybody_{name}", program.everybody[name])
 
 
-def data_cuts(study: Study) -> Iterator[tuple[str | None, date]]:
+def data_cuts(study: Study) -> Iterator[DataCut]:
     """The data cuts of a study by id; the main one has none and is the first."""
     yield None, study.data_cut
     yield from ((cut.id, cut.date) for cut in study.cuts)

@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from connectors.store.lake import Lake
 from mappers.engine import Engine
@@ -24,8 +25,9 @@ from mappers.terminology import Terminology, load_terminology
 from mappers.viewdefinition import ViewDefinition
 from schedules import cohorts
 from schedules.cohort_folder import CohortFolder, SetAside, State
-from schedules.cohorts import PATIENT_TABLES, CohortProgram
+from schedules.cohorts import PATIENT_TABLES, CohortProgram, DataCut, Rows
 from schedules.compiled import CompiledTexts, compiler_digest
+from schedules.graph import Job, run
 from schedules.settings import Settings
 from schedules.stages import MapReport
 from schedules.tables import CompiledView, ViewStore, load_views
@@ -77,6 +79,10 @@ class MapStage:
     @cached_property
     def folder(self) -> CohortFolder:
         return CohortFolder(self.settings.cohort_dir)
+
+    @cached_property
+    def cuts(self) -> tuple[DataCut, ...]:
+        return tuple(cohorts.data_cuts(self.study))
 
     @cached_property
     def terminology(self) -> Terminology:
@@ -139,7 +145,7 @@ class MapStage:
         cohorts.offer_everybody(self.engine, program, self.terminology)
         self.folder.begin()
         unowned = self.engine.arrow(program.queries["unowned"])
-        for cut, day in cohorts.data_cuts(self.study):
+        for cut, day in self.cuts:
             self.progress(BUILDING.format(day.isoformat()))
             if cut is None:  # the first
                 program.fill(self.engine)
@@ -152,7 +158,7 @@ class MapStage:
 
     def _derive_touched(self, program: CohortProgram, since: int, state: State, set_aside: SetAside) -> int:
         self.store.offer_brought(self.lake, since)
-        subjects = cohorts.offer_touched(self.engine, program, self.terminology)
+        subjects = cohorts.offer_touched(self.engine, program, self.terminology, self.cuts)
         self.folder.begin()
         unowned = self.engine.arrow(program.queries["unowned"])
         if len(subjects):
@@ -163,24 +169,40 @@ class MapStage:
         return derived
 
     def _replace(self, program: CohortProgram, subjects: pa.Array, unowned: pa.Table, set_aside: SetAside) -> int:
-        """Replace the rows of some patients, of a few at several data cuts at once."""
-        cuts = list(cohorts.data_cuts(self.study))
-        self.progress(BUILDING.format(" and ".join(day.isoformat() for _, day in cuts)))
-        program.fill(self.engine, each=partial(cohorts.each, subjects=subjects))
-
-        def at_cut(engine: Engine, asked: tuple[str | None, date]) -> int:
-            cut, day = asked
-            program.fill(engine, day)
-            rows = {table: engine.arrow(program.queries[table]) for table in PATIENT_TABLES}
+        """Replace the rows of some patients: of a few at all data cuts at once."""
+        if cohorts.few(subjects):
+            return self._replace_few(program, subjects, unowned, set_aside)
+        program.fill(self.engine)
+        for cut, day in self.cuts:
+            self.progress(BUILDING.format(day.isoformat()))
+            program.fill(self.engine, day)
+            rows = {table: self.engine.arrow(program.queries[table]) for table in PATIENT_TABLES}
             for table in PATIENT_TABLES:
                 self.folder.replace(cut, table, rows[table], subjects)
             self.folder.sum_quality(cut, unowned, set_aside)
-            return len(rows["adsl"])
+        return len(rows["adsl"])
 
-        return cohorts.each(self.engine, at_cut, cuts, subjects, program.of_the_cut())[0]
+    def _replace_few(self, program: CohortProgram, subjects: pa.Array, unowned: pa.Table, set_aside: SetAside) -> int:
+        self.progress(BUILDING.format(" and ".join(day.isoformat() for _, day in self.cuts)))
+        rows: Rows = {}
+        jobs = program.jobs(rows)
+
+        def replace(_engine: Engine, table: str, cut: str | None, day: date) -> None:
+            at_cut = rows[table].filter(pc.equal(rows[table]["DCUTDT"], pa.scalar(day)))
+            self.folder.replace(cut, table, at_cut, subjects)
+
+        def sum_quality(_engine: Engine, cut: str | None) -> None:
+            self.folder.sum_quality(cut, unowned, set_aside)
+
+        for cut, day in self.cuts:
+            for table in PATIENT_TABLES:
+                jobs[f"{table} at {cut}"] = Job(partial(replace, table=table, cut=cut, day=day), {table.upper()})
+            jobs[f"list at {cut}"] = Job(partial(sum_quality, cut=cut), {f"quality at {cut}"})
+        run(self.engine, jobs)
+        return len(pc.unique(rows["adsl"]["USUBJID"]))
 
     def _keep(self, unowned: pa.Table, set_aside: SetAside) -> int:
-        for cut, _ in cohorts.data_cuts(self.study):
+        for cut, _ in self.cuts:
             for table in PATIENT_TABLES:
                 self.folder.keep(cut, table)
             self.folder.sum_quality(cut, unowned, set_aside)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mappers.engine import DuckDBEngine, Engine, Files
+from mappers.engine import AT, DuckDBEngine, Engine, Files
 from mappers.errors import MappingError
 from mappers.spark import SparkEngine
 
@@ -67,22 +67,37 @@ def assert_scans_files_of_any_name(engine: Engine, folder: Path) -> None:
     assert engine.arrow("SELECT id, site FROM found").num_rows == 0
 
 
+def assert_the_cut_is_what_was_said(engine: Engine) -> None:
+    """`Engine.define_cut`: the day that was said last for all sites, or that of each site; also where others work."""
+    asked = (
+        "SELECT periop_cut(site) AS cut, periop_site(site) AS site "
+        "FROM (SELECT 'milan' AS site UNION ALL SELECT 'rome') AS sites ORDER BY 2"
+    )
+    for day in (date(2024, 12, 1), date(2025, 5, 5)):
+        engine.define_cut(day)
+        found = engine.arrow(asked).to_pylist()
+        assert found == [{"cut": day, "site": "milan"}, {"cut": day, "site": "rome"}]
+    engine.define_cut(None)
+    asked = asked.replace("'milan'", f"'milan{AT}2024-12-01'").replace("'rome'", f"'rome{AT}2025-05-05'")
+    (found,) = engine.each(lambda beside, _: beside.arrow(asked).to_pylist(), [0], ())
+    assert found == [{"cut": date(2024, 12, 1), "site": "milan"}, {"cut": date(2025, 5, 5), "site": "rome"}]
+
+
 def assert_each_has_its_own(engine: Engine) -> None:
     """`Engine.each`: what is kept apart is kept apart, the rest is for all, and results are in order."""
     engine.fill("for_all", "SELECT 1 AS one")
 
-    def work(beside: Engine, number: int) -> tuple[int, date]:
-        beside.define_cut(date(2024, 1, number))
+    def work(beside: Engine, number: int) -> int:
         for _ in range(3):
             beside.fill("own", f"SELECT {number} AS n")
             beside.scan("own_view", [], pa.schema({"n": pa.int64()}))
             beside.fill(f"sum_{number}", "SELECT n + one AS n FROM own, for_all UNION ALL SELECT n FROM own_view")
-        found = beside.arrow(f"SELECT n, periop_cut() AS cut FROM sum_{number}").to_pylist()
-        return found[0]["n"], found[0]["cut"]
+        (found,) = beside.arrow(f"SELECT n FROM sum_{number}")["n"].to_pylist()
+        return int(found)
 
     numbers = [3, 1, 8, 5, 2]
     found = engine.each(work, numbers, {"own", "own_view"})
-    assert found == [(number + 1, date(2024, 1, number)) for number in numbers]
+    assert found == [number + 1 for number in numbers]
     assert [engine.arrow(f"SELECT n FROM sum_{number}")["n"].to_pylist() for number in numbers] == [
         [number + 1] for number in numbers
     ]

@@ -282,7 +282,7 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
     return table.mutate(
         STUDYID=ibis.literal(study.id),
         SUBJID=subject,
-        SITEID=_["site"],
+        SITEID=facts.site_identifier(_["site"]),
         USUBJID=facts.subject_identifier(study, _["site"], _["patient"]),
         AGE=dates.years_between(_["birth"], ibis.coalesce(_["TRTSDT"], sources.cut)),
         AGEU=ibis.literal("YEARS"),

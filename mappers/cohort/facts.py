@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 import ibis
 import ibis.expr.types as ir
@@ -44,14 +45,27 @@ RESOURCE_TYPES = {
 def _hmac(message: str) -> str: ...  # type: ignore[empty-body]
 
 
+@ibis.udf.scalar.builtin(name="periop_cut")  # type: ignore[untyped-decorator]
+def _cut(site: str) -> date: ...  # type: ignore[empty-body]
+
+
+@ibis.udf.scalar.builtin(name="periop_site")  # type: ignore[untyped-decorator]
+def _site(site: str) -> str: ...  # type: ignore[empty-body]
+
+
 def pseudonym(value: ir.Value) -> ir.StringValue:
     """Keyed HMAC-SHA-256 of an id, 32 hex digits; the engine holds the key (`mappers.engine`)."""
     return _hmac(value).substr(0, 32)
 
 
+def site_identifier(site: ir.Value) -> ir.StringValue:
+    """SITEID: the name of a site, without the data cut that it may carry (`mappers.engine.Engine.define_cut`)."""
+    return _site(site)
+
+
 def subject_identifier(study: Study, site: ir.Value, patient: ir.Value) -> ir.StringValue:
     """USUBJID: unique across the sites of a study (ADaMIG 1.3, 3.2.1)."""
-    return f"{study.id}-" + site + "-" + pseudonym(patient)
+    return f"{study.id}-" + site_identifier(site) + "-" + pseudonym(patient)
 
 
 def reference(view: str, identifier: ir.Value) -> ir.StringValue:
@@ -68,21 +82,25 @@ def references(*columns: ir.Value) -> ir.ArrayValue:
 class Sources:
     """What a cohort is made of.
 
-    `views` maps a view's name to its current rows (site, id and its columns but `key`). `cut` is the data cut, a
-    date: a literal, or what an engine calls it, so that one compiled cohort serves several cuts. `keep` gives a table
-    that is cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
+    `views` maps a view's name to its current rows (site, id and its columns but `key`). `keep` gives a table that is
+    cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
 
     Everything is derived per (site, patient), so `views` may hold the rows of some patients only; `everybody` then
-    has the rows that belong to no patient, by view (without it they are looked for in `views`).
+    has the rows that belong to no patient, by view (without it they are looked for in `views`). For the same reason
+    the data cut may be one for all, or be part of `site`: the engine says which (`define_cut`).
     """
 
     views: Mapping[str, ir.Table]
     terminology: Terminology
     study: Study
-    cut: ir.DateValue
     keep: Callable[[str, ir.Table], ir.Table] = lambda _name, table: table
     everybody: Mapping[str, ir.Table] = field(default_factory=dict)
     kept: dict[str, ir.Table] = field(default_factory=dict)
+
+    @property
+    def cut(self) -> ir.DateValue:
+        """The data cut of a row of any table with the key."""
+        return _cut(_["site"])
 
     def once(self, name: str, make: Callable[[], ir.Table]) -> ir.Table:
         """The table that `make` gives, made and kept at the first call. Small expressions also compile fast."""

@@ -18,7 +18,7 @@ from mappers.cohort.adtte import FAILED
 from mappers.cohort.facts import KEY, RESOURCE, RESOURCE_TYPES, Sources, attach, only
 
 COLUMNS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
-PATIENT_COLUMNS = ("USUBJID", *COLUMNS)
+PATIENT_COLUMNS = ("USUBJID", *COLUMNS, "DCUTDT")
 
 # which codings of a resource must be known to some value set, and which value sets these are; DRUG is the study's
 DRUG = "the value set of the study drug"
@@ -256,7 +256,7 @@ def _worsened(assessed: ir.Table, subjects: ir.Table) -> ir.Table:
 
 
 def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table) -> ir.Table:
-    """Counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only)."""
+    """Counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only), DCUTDT."""
     issues = [issue for view in CODED for issue in _resource_issues(sources, view)]
     issues += _condition_issues(sources)
     issues += _value_issues(sources)
@@ -264,7 +264,7 @@ def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed:
     issues += _subject_issues(sources, subjects, pathology)
     issues.append(_undated_stage(sources, subjects))
     issues.append(_worsened(assessed, subjects))
-    named = ibis.union(*issues).join(subjects.select(*KEY, "USUBJID", "SITEID"), list(KEY))
+    named = ibis.union(*issues).join(subjects.select(*KEY, "USUBJID", "SITEID", "DCUTDT"), list(KEY))
     return named.select(*PATIENT_COLUMNS).order_by("USUBJID", "DOMAIN", "ISSUE")
 
 

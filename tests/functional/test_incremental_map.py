@@ -6,12 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mappers.study import Study, load_study
+from mappers.study import Cut, Study, load_study
 from mappers.terminology import SHIPPED
 from schedules import cohorts
 from schedules.pipeline import Pipeline
@@ -153,6 +154,17 @@ def test_a_damaged_cohort_table_derives_everybody(hospital: Hospital, damage: Ca
     damage(settled(hospital.data).cohort_dir / "cuts" / "later_cut" / "adtte.parquet")
     assert mapped(settled(hospital.data)).derived == 6
     assert tables(settled(hospital.data)) == before
+
+
+def test_several_cuts_of_a_night_some_of_one_day(hospital: Hospital, tmp_path: Path) -> None:
+    days = {"same": ALNEO.data_cut, "early": date(2023, 8, 1), "late": ALNEO.cuts[0].date, "again": ALNEO.cuts[0].date}
+    study = ALNEO.model_copy(update={"cuts": tuple(Cut(id=name, date=day) for name, day in days.items())})
+    mapped(settled(hospital.data), study)
+    hospital.night("milan", {KEY: resource(hospital, *KEY) | {"status": "entered-in-error"}})
+    assert mapped(settled(hospital.data), study).derived == 1
+    anew = fresh(settled(hospital.data), tmp_path / "anew")
+    mapped(anew, study)
+    assert differing(settled(hospital.data), anew) == []
 
 
 def test_a_cut_of_its_own_gives_what_it_gives_beside_another(hospital: Hospital) -> None:

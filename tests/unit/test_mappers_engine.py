@@ -13,7 +13,11 @@ import pytest
 
 from mappers.engine import DuckDBEngine, Engine, Files
 from mappers.errors import MappingError
-from tests.engines import assert_each_has_its_own, assert_scans_files_of_any_name
+from tests.engines import (
+    assert_each_has_its_own,
+    assert_scans_files_of_any_name,
+    assert_the_cut_is_what_was_said,
+)
 
 
 @pytest.mark.parametrize("key", [b"", b"key", b"k" * 64, b"k" * 65, bytes(range(256))])
@@ -51,6 +55,11 @@ def test_works_at_once_leave_the_engine_its_threads() -> None:
 def test_parquet_files_of_any_name_are_read_as_one_table(tmp_path: Path) -> None:
     with DuckDBEngine(threads=1) as engine:
         assert_scans_files_of_any_name(engine, tmp_path)
+
+
+def test_the_cut_is_the_last_that_was_set() -> None:
+    with DuckDBEngine() as engine:
+        assert_the_cut_is_what_was_said(engine)
 
 
 def test_works_beside_one_another_have_tables_of_their_own() -> None:

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import sys
 from collections.abc import Iterator
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,12 @@ from mappers.engine import Engine
 from mappers.errors import CardinalityError, MappingError
 from mappers.spark import SparkEngine, _java_memory
 from mappers.viewdefinition import ViewDefinition, run_view
-from tests.engines import Engines, assert_each_has_its_own, assert_scans_files_of_any_name
+from tests.engines import (
+    Engines,
+    assert_each_has_its_own,
+    assert_scans_files_of_any_name,
+    assert_the_cut_is_what_was_said,
+)
 
 KEY = b"k" * 65
 
@@ -45,9 +49,7 @@ def test_the_hmac_is_that_of_python(engine: Engine, message: str) -> None:
 
 
 def test_the_cut_is_the_last_that_was_set(engine: Engine) -> None:
-    for day in (date(2024, 12, 1), date(2025, 5, 5)):
-        engine.define_cut(day)
-        assert engine.arrow("SELECT periop_cut() AS cut")["cut"].to_pylist() == [day]
+    assert_the_cut_is_what_was_said(engine)
 
 
 def test_rows_are_registered_whole_whatever_their_chunks(engine: Engine) -> None:

@@ -64,8 +64,8 @@ class Filled:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def define_cut(self, day: date) -> None:
-        self.asked.append(day.isoformat())
+    def define_cut(self, day: date | None) -> None:
+        self.asked.append(str(day))
 
     def fill(self, name: str, sql: str) -> None:
         self.asked.append(name)
@@ -75,7 +75,7 @@ def test_what_does_not_ask_for_the_cut_is_run_once() -> None:
     program = CohortProgram(
         (
             ("codes", 'SELECT * FROM "terminology"'),
-            ("doses", 'SELECT * FROM "current_dose" WHERE "date" <= PERIOP_CUT()'),
+            ("doses", 'SELECT * FROM "current_dose" WHERE "date" <= PERIOP_CUT("site")'),
             ("first", "SELECT * FROM `doses` JOIN `codes`"),
             ("people", "SELECT 'doses' FROM \"current_patient\""),
         ),
