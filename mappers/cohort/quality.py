@@ -8,6 +8,8 @@ patient reference belong to nobody and are counted for the whole site.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import ibis
 import ibis.expr.types as ir
 from ibis import _
@@ -44,19 +46,28 @@ CODED = {
         ),
     ),
 }
-# observations that ask a known question: what it is, and the concept map that must understand the answer
+# observations that ask a known question: what it is, and the concept map that must understand a coded answer
+ECOG, VIABLE = "ECOG performance status", "residual viable tumour"
 VALUED = {
-    "ecog-code": ("ECOG performance status", "ecog"),
+    "ecog-code": (ECOG, "ecog"),
     "smoking-code": ("smoking status", "smoking-status"),
     "recist-code": ("RECIST response", "recist"),
     "disease-status-code": ("disease status", "disease-status"),
     "residual-tumour-code": ("residual tumour status", "residual-tumour"),
     "clinical-stage-code": ("clinical stage group", "stage-group"),
+    "residual-viable-tumour-code": (VIABLE, None),
 }
-STATUS = {
-    "medication_administration": facts.USABLE_DOSE,
-    "procedure": ("completed",),
-    "observation": facts.USABLE_OBSERVATION,
+# resources that say themselves that they are not to be used
+_DOSE, _OBSERVATION = _["status"].isin(facts.USABLE_DOSE), _["status"].isin(facts.USABLE_OBSERVATION)
+UNUSED = {
+    "medication_administration": (~_DOSE.fill_null(False), "status not usable"),
+    "procedure": ((_["status"] != "completed").fill_null(True), "status not usable"),
+    "observation": (~_OBSERVATION.fill_null(False), "status not usable"),
+    "condition": (
+        (_["verification_status"] != "confirmed").fill_null(False),
+        "not confirmed (refuted, unconfirmed or entered in error)",
+    ),
+    "adverse_event": ((_["actuality"] == "potential").fill_null(False), "potential, not actual"),
 }
 
 
@@ -65,54 +76,60 @@ def _count(rows: ir.Table, domain: str, issue: str, by: tuple[str, ...] = KEY) -
     return counted.select(*by, DOMAIN=ibis.literal(domain), ISSUE=ibis.literal(issue), COUNT=_["COUNT"])
 
 
-def _resource_issues(sources: Sources, view: str) -> list[ir.Table]:
-    """Date, status and code problems of one kind of resource."""
-    domain = RESOURCE_TYPES[view]
-    labelled = only(sources.views[view].filter(_["test_data"].fill_null(False)), facts.candidates(sources))
-    counts = _counts(sources, view)
+def _listed(patients: ir.Table, counts: Mapping[tuple[str, str], ir.Value]) -> ir.Table:
+    """What there is of `counts` (by domain and issue: a number, or whether it is so) in one row a patient.
+
+    One reading for all issues; a union of one for each takes longer to plan than to run.
+    """
     issues = [
-        _count(labelled, domain, "labelled as test data"),
-        _count(_screened_rows(sources, view).filter(_["day_"] > sources.cut), domain, "dated after the data cut"),
-        _counted(counts, "undated", domain, "no date"),
-        _counted(counts, "unreadable", domain, "date not readable"),
-        _counted(counts, "imputed", domain, "partial date, imputed"),
-        _counted(counts, "uncoded", domain, "no coded concept"),
-        _counted(counts, "unmapped", domain, "code in no value set"),
+        ibis.struct({"DOMAIN": domain, "ISSUE": issue, "COUNT": count.cast("int64").fill_null(0)})
+        for (domain, issue), count in counts.items()
     ]
-    if view in STATUS:
-        issues.append(_counted(counts, "unusable", domain, "status not usable"))
-    return issues
+    rows = patients.select(*KEY, found=ibis.array(issues).unnest())
+    rows = rows.select(*KEY, **{name: _["found"][name] for name in ("DOMAIN", "ISSUE", "COUNT")})
+    return rows.filter(_["COUNT"] > 0)
 
 
-def _counted(counts: ir.Table, column: str, domain: str, issue: str) -> ir.Table:
-    rows = counts.filter(_[column] > 0)
-    return rows.select(*KEY, DOMAIN=ibis.literal(domain), ISSUE=ibis.literal(issue), COUNT=_[column])
-
-
-def _screened_rows(sources: Sources, view: str) -> ir.Table:
-    """Resources of the screened patients with what the issues look at: status and date, as written and as read."""
-    rows = only(sources.resources(view), facts.candidates(sources))
-    written = facts.written_date(view, rows)
-    kept = [column for column in ("status", "actuality", "verification_status") if column in rows.columns]
-    rows = rows.select(*KEY, "id", *kept, written_=written)
-    return rows.mutate(day_=dates.day(_["written_"]), flag_=dates.flag(_["written_"]))
+def _resource_issues(sources: Sources, view: str) -> list[ir.Table]:
+    """Labels, dates, status and codes of one kind of resource."""
+    domain = RESOURCE_TYPES[view]
+    issues = {
+        "labelled": "labelled as test data",
+        "undated": "no date",
+        "unreadable": "date not readable",
+        "imputed": "partial date, imputed",
+        "uncoded": "no coded concept",
+        "unmapped": "code in no value set",
+        "unused": UNUSED[view][1],
+    }
+    counts = _counts(sources, view)
+    dated = only(sources.resources(view), facts.candidates(sources))
+    dated = dated.select(*KEY, day_=dates.day(facts.written_date(view, dated)))
+    return [
+        _count(dated.filter(_["day_"] > sources.cut), domain, "dated after the data cut"),
+        _listed(counts, {(domain, issue): counts[column] for column, issue in issues.items()}),
+    ]
 
 
 def _counts(sources: Sources, view: str) -> ir.Table:
     """What is counted at every data cut alike, per patient, in one reading of the resources."""
 
     def make() -> ir.Table:
-        usable = _["status"].isin(STATUS[view]) if view in STATUS else _["id"].notnull()
-        counted = (
-            _screened_rows(sources, view)
-            .group_by(*KEY)
-            .agg(
-                resources=_.count(),
-                undated=_.count(where=_["written_"].isnull()),
-                unreadable=_.count(where=_["written_"].notnull() & _["day_"].isnull()),
-                imputed=_.count(where=_["flag_"].notnull()),
-                unusable=_.count(where=~usable.fill_null(False)),
-            )
+        rows = only(sources.views[view], facts.candidates(sources))
+        rows = rows.select(
+            *KEY,
+            label_=_["test_data"].fill_null(False),
+            unused_=UNUSED[view][0],
+            written_=facts.written_date(view, rows),
+        )
+        rows = rows.mutate(day_=dates.day(_["written_"]), flag_=dates.flag(_["written_"]))
+        counted = rows.group_by(*KEY).agg(
+            labelled=_.count(where=_["label_"]),
+            resources=_.count(where=~_["label_"]),
+            undated=_.count(where=~_["label_"] & _["written_"].isnull()),
+            unreadable=_.count(where=~_["label_"] & _["written_"].notnull() & _["day_"].isnull()),
+            imputed=_.count(where=~_["label_"] & _["flag_"].notnull()),
+            unused=_.count(where=~_["label_"] & _["unused_"]),
         )
         counted = attach(attach(counted, _uncoded(sources, view)), _understood(sources, view))
         counted = counted.mutate(uncoded=_["uncoded"].fill_null(0), understood=_["understood"].fill_null(0))
@@ -138,12 +155,6 @@ def _understood(sources: Sources, view: str) -> ir.Table:
     return rows.group_by(*KEY).agg(understood=_.count())
 
 
-def _condition_issues(sources: Sources) -> list[ir.Table]:
-    rows = _screened_rows(sources, "condition")
-    confirmed = _["verification_status"].isnull() | (_["verification_status"] == "confirmed")
-    return [_count(rows.filter(~confirmed), "Condition", "not confirmed (refuted, unconfirmed or entered in error)")]
-
-
 def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
     """Conditions that carry a stage group (undated, so not used) of patients without a dated baseline stage."""
     staged = sources.coded("condition", "stage", "stage-group").select(*RESOURCE)
@@ -155,69 +166,65 @@ def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
     )
 
 
-def _value_issues(sources: Sources) -> list[ir.Table]:
+def _value_issues(sources: Sources) -> ir.Table:
     """Observations that ask a known question with an answer that is not understood."""
-    issues = []
+    asking = []
     for code, (what, concept_map) in VALUED.items():
-        rows = facts.asked(sources, facts.observations(sources), code)
-        rows = rows.anti_join(sources.coded("observation", "value", concept_map), list(RESOURCE))
-        if code == "ecog-code":
-            rows = rows.filter(_["value_integer"].isnull())
-        issues.append(_count(rows, "Observation", f"value not understood: {what}"))
-    tumour = facts.asked(sources, facts.observations(sources), "residual-viable-tumour-code")
-    readable = _["value_quantity"].notnull() & _["value_unit"].fill_null("%").isin(["%", "{percent}", "1"])
-    issues.append(_count(tumour.filter(~readable), "Observation", "value not understood: residual viable tumour"))
-    return issues
+        rows = sources.member("observation", "code", code)
+        if concept_map is not None:
+            rows = rows.anti_join(sources.coded("observation", "value", concept_map), list(RESOURCE))
+        asking.append(rows.select(*RESOURCE, ISSUE=ibis.literal(f"value not understood: {what}")))
+    rows = facts.observations(sources).select(*KEY, "id", "value_integer", "value_quantity", "value_unit")
+    rows = rows.join(ibis.union(*asking), list(RESOURCE))
+    percent = _["value_quantity"].notnull() & _["value_unit"].fill_null("%").isin(["%", "{percent}", "1"])
+    understood = ibis.cases(
+        (_["ISSUE"].endswith(ECOG), _["value_integer"].notnull()), (_["ISSUE"].endswith(VIABLE), percent), else_=False
+    )
+    counted = rows.filter(~understood).group_by(*KEY, "ISSUE").agg(COUNT=_.count())
+    return counted.select(*KEY, DOMAIN=ibis.literal("Observation"), ISSUE=_["ISSUE"], COUNT=_["COUNT"])
 
 
-def _event_issues(sources: Sources) -> list[ir.Table]:
-    rows = _screened_rows(sources, "adverse_event")
+def _ungraded(sources: Sources) -> ir.Table:
+    rows = only(sources.resources("adverse_event"), facts.candidates(sources))
     graded = sources.coded("adverse_event", "grade", "ctcae-grade")
-    return [
-        _count(rows.filter(_["actuality"] == "potential"), "AdverseEvent", "potential, not actual"),
-        _count(rows.anti_join(graded, list(RESOURCE)), "AdverseEvent", "no CTCAE grade"),
-    ]
+    return _count(rows.anti_join(graded, list(RESOURCE)), "AdverseEvent", "no CTCAE grade")
 
 
 def _subject_issues(sources: Sources, subjects: ir.Table, pathology: ir.Table) -> list[ir.Table]:
     """What is missing or conflicting for whole patients."""
-    enrolled = subjects.filter(_["ITTFL"] == "Y")
+    enrolled = subjects["ITTFL"] == "Y"
+    baseline = {
+        "ECOGBL": "ECOG",
+        "SMKSTAT": "smoking status",
+        "TSTGBL": "clinical T",
+        "NSTGBL": "clinical N",
+    }
+    screened = {
+        ("Patient", "record missing or labelled as test data"): subjects["patient_id"].isnull(),
+        ("Patient", "death without a date"): (subjects["DTHFL"] == "Y") & subjects["DTHDT"].isnull(),
+        ("ADSL", "conflict: ALK positive and negative"): subjects["ALKSTAT"] == "CONFLICT",
+        **{
+            ("ADSL", f"enrolled, no baseline {what}"): enrolled & subjects[variable].isnull()
+            for variable, what in baseline.items()
+        },
+    }
+    people = only(sources.resources("patient").rename(patient="id"), subjects)
+    recorded = {
+        ("Patient", "birth date partial, age imputed"): dates.flag(people["birth_date"]).notnull(),
+        ("Patient", "no birth date"): people["birth_date"].isnull(),
+        ("Patient", "merged into another record"): people["replaced"],
+    }
     resected = pathology.filter(_["SURGFL"] == "Y")
-    people = sources.resources("patient").rename(patient="id")
-    year_only = only(people, subjects).filter(dates.flag(_["birth_date"]).notnull())
-    issues = [
-        _count(subjects.filter(_["patient_id"].isnull()), "Patient", "record missing or labelled as test data"),
-        _count(year_only, "Patient", "birth date partial, age imputed"),
-        _count(only(people, subjects).filter(_["birth_date"].isnull()), "Patient", "no birth date"),
-        _count(
-            only(people, subjects).filter(_["replaced"].fill_null(False)),
-            "Patient",
-            "merged into another record",
-        ),
-        _count(subjects.filter(_["DTHFL"] == "Y", _["DTHDT"].isnull()), "Patient", "death without a date"),
-        _count(subjects.filter(_["ALKSTAT"] == "CONFLICT"), "ADSL", "conflict: ALK positive and negative"),
-        _count(resected.filter(_["high"].isnull()), "ADRS", "resected, no reading of residual viable tumour"),
-        _count(
-            resected.filter(_["mpr"].isnull(), _["high"].notnull()),
-            "ADRS",
-            "MPR not evaluable from the reading",
-        ),
-        _count(resected.filter(_["ypn"].isnull()), "ADRS", "resected, no ypN"),
-        _count(
-            resected.filter((_["high"] == 0) & (_["ypn"] != "N0")),
-            "ADRS",
-            "conflict: no viable tumour, but nodes with tumour",
-        ),
-        _count(resected.filter((_["high"] > 0) & (_["ypt"] == "T0")), "ADRS", "conflict: ypT0, but viable tumour"),
-    ]
-    for variable, what in (
-        ("ECOGBL", "ECOG"),
-        ("SMKSTAT", "smoking status"),
-        ("TSTGBL", "clinical T"),
-        ("NSTGBL", "clinical N"),
-    ):
-        issues.append(_count(enrolled.filter(_[variable].isnull()), "ADSL", f"enrolled, no baseline {what}"))
-    return [*issues, _stage_conflict(sources, enrolled)]
+    read = {
+        ("ADRS", "resected, no reading of residual viable tumour"): resected["high"].isnull(),
+        ("ADRS", "MPR not evaluable from the reading"): resected["mpr"].isnull() & resected["high"].notnull(),
+        ("ADRS", "resected, no ypN"): resected["ypn"].isnull(),
+        ("ADRS", "conflict: no viable tumour, but nodes with tumour"): (resected["high"] == 0)
+        & (resected["ypn"] != "N0"),
+        ("ADRS", "conflict: ypT0, but viable tumour"): (resected["high"] > 0) & (resected["ypt"] == "T0"),
+    }
+    listed = [_listed(subjects, screened), _listed(people, recorded), _listed(resected, read)]
+    return [*listed, _stage_conflict(sources, subjects.filter(enrolled))]
 
 
 def ajcc8_group(t: ir.Value, n: ir.Value) -> ir.StringValue:
@@ -240,6 +247,9 @@ def ajcc8_group(t: ir.Value, n: ir.Value) -> ir.StringValue:
 def _stage_conflict(sources: Sources, enrolled: ir.Table) -> ir.Table:
     """Patients whose stage group is not that of T and N, all three by AJCC 8: other editions group otherwise."""
     edition = sources.member("observation", "method", "ajcc-8-method")
+    enrolled = enrolled.select(
+        *KEY, *[f"{name}{end}" for name in ("STAGEBL", "TSTGBL", "NSTGBL") for end in ("", "_id")]
+    )
     for variable in ("STAGEBL", "TSTGBL", "NSTGBL"):
         enrolled = enrolled.semi_join(edition.rename(**{f"{variable}_id": "id"}), ["site", f"{variable}_id"])
     derived = ajcc8_group(_["TSTGBL"], _["NSTGBL"])
@@ -258,9 +268,8 @@ def _worsened(assessed: ir.Table, subjects: ir.Table) -> ir.Table:
 def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table) -> ir.Table:
     """Counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only), DCUTDT."""
     issues = [issue for view in CODED for issue in _resource_issues(sources, view)]
-    issues += _condition_issues(sources)
-    issues += _value_issues(sources)
-    issues += _event_issues(sources)
+    issues.append(_value_issues(sources))
+    issues.append(_ungraded(sources))
     issues += _subject_issues(sources, subjects, pathology)
     issues.append(_undated_stage(sources, subjects))
     issues.append(_worsened(assessed, subjects))
