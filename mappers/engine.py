@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 RESOURCE = "resource"  # the column that holds the JSON of a resource
-ROW_GROUP = 20_480  # rows: few enough that those in which some patients lie are not everything
+ROW_GROUP = 10_240  # rows: few enough that those in which some patients lie are not everything
 LOOKED_UP = 10_000  # keys of a join, up to which DuckDB passes over Parquet row groups that have none of them
 GIVEN = "given_rows"  # the name of Arrow rows while they are copied
 FETCHED = "fetched_rows"  # the name of the result of a query while it is fetched

@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import ibis
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
 from mappers.engine import Engine, Files
+from schedules.lookup import rows_by_id
 
 BUILT = "periop.view"
 
@@ -79,6 +82,21 @@ class Appended:
         table = self._opened = self._opened or DeltaTable(str(self.folder))
         files = table.file_uris()
         engine.scan(name, [Files(tuple(files))] if files else [], pa.schema(table.schema().to_arrow()))
+
+    def rows_by_id(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
+        """These columns of the rows that have one of `ids` in the column ``id``.
+
+        Raises:
+            MappingError: a file cannot be read.
+        """
+        table = self._opened = self._opened or DeltaTable(str(self.folder))
+        whole, wanted = pa.schema(table.schema().to_arrow()), pc.unique(ids).sort()
+        schema = pa.schema([whole.field(name) for name in columns])
+        repeated = [field.name for field in schema if field.type == pa.string() and field.name != "id"]
+        found = [schema.empty_table()]
+        for file in table.file_uris():
+            found += [rows.cast(schema) for rows in rows_by_id(file, wanted, schema.names, repeated)]
+        return pa.concat_tables(found)
 
 
 def _added(file: Path, rows: int) -> AddAction:

@@ -4,8 +4,9 @@ The data cut is a function of the engine, so the same SQL serves every cut, and 
 once. Of a few patients all cuts are derived at once, as if a site at each cut were a site of its own.
 
 The SQL reads tables by name, beside those of `schedules.tables`: ``current_<view>`` has the current rows of the
-patients that are derived, ``everybody_<view>`` those of all, ``touched`` (site, patient) says who is derived,
-``cuts`` (at) what is put behind the name of their sites.
+patients that are derived, ``near_<view>`` the rows of codings among which theirs are, ``everybody_<view>`` the current
+rows of all patients; ``touched`` (site, patient) says who is derived, ``cuts`` (at) what is put behind the name of
+their sites.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from ibis import _
 
 from mappers.cohort import Sources, build
 from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, site_identifier, subject_identifier
-from mappers.cohort.patients import OWNER, VIEWS, of_patients, owners
+from mappers.cohort.patients import CODINGS, OWNER, VIEWS, of_patients, owners
 from mappers.engine import AT, Engine, in_turn
 from mappers.study import Study
 from mappers.terminology import Terminology
 from schedules.graph import Job
-from schedules.tables import CompiledView, all_rows, brought, old_versions
+from schedules.tables import CompiledView, ViewStore, all_rows, brought, old_versions
 from schedules.tables import current as current_rows
 
 PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
@@ -37,6 +38,7 @@ FEW = 1_000  # patients whose rows of several kinds, and at several data cuts, m
 QUERIES = (*PATIENT_TABLES, "unowned")
 QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
 LARGEST = ("observation", "medication_administration")  # have most of the rows: what takes long is begun first
+KEY = "key"  # a column of every view that nothing here reads
 Views = Mapping[str, CompiledView]
 DataCut = tuple[str | None, date]  # its id, which the main one does not have
 Rows = dict[str, pa.Table]  # by table of patients
@@ -47,13 +49,14 @@ class CohortProgram:
     """The compiled cohort: statements (temporary table, SQL) in order, and a query for each result.
 
     `everybody` and `touched` have the SQL of the current rows of each view: of all patients, and of those who are
-    derived again.
+    derived again; `near` that of all rows of the codings, of every version.
     """
 
     statements: tuple[tuple[str, str], ...]
     queries: Mapping[str, str]
     everybody: Mapping[str, str] = field(default_factory=dict)
     touched: Mapping[str, str] = field(default_factory=dict)
+    near: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def compile(
@@ -67,7 +70,7 @@ class CohortProgram:
             return ibis.table(table.schema(), name=name)
 
         rows = {name: all_rows(name, views[name]).filter(_["site"].isin(list(sites))) for name in VIEWS}
-        rows = {name: table.drop("key") for name, table in rows.items()}  # site and id name the resource
+        rows = {name: table.drop(KEY) for name, table in rows.items()}  # site and id name the resource
         everybody = {name: current_rows(rows[name], views[name]) for name in VIEWS}
         current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
         named = {name: ibis.table(everybody[name].schema(), name=f"everybody_{name}") for name in RESOURCE_TYPES}
@@ -77,7 +80,8 @@ class CohortProgram:
         touched = ibis.table({"site": "string", "patient": "string"}, name="touched")
         # First the few patients, then the versions: the other way round every row would be looked up.
         own = {name: current[name].mutate(site=site_identifier(_["site"])) for name in RESOURCE_TYPES}
-        theirs = {name: current_rows(of_patients(rows[name], name, touched, own), views[name]) for name in VIEWS}
+        near = rows | {name: ibis.table(rows[name].schema(), name=f"near_{name}") for name in CODINGS}
+        theirs = {name: current_rows(of_patients(near[name], name, touched, own), views[name]) for name in VIEWS}
         cuts = ibis.table({"at": "string"}, name="cuts")
         results = {name: getattr(tables, name) for name in QUERIES}
         results["touched"] = _touched(views)
@@ -87,13 +91,14 @@ class CohortProgram:
             {name: engine.compile(table) for name, table in results.items()},
             {name: engine.compile(table) for name, table in everybody.items()},
             {name: engine.compile(_at_each(cuts, table)) for name, table in theirs.items()},
+            {name: engine.compile(rows[name]) for name in CODINGS},
         )
 
     @classmethod
     def from_json(cls, value: Any) -> CohortProgram:
         """The program of which `as_json` gave this."""
         statements = tuple((name, text) for name, text in value["statements"])
-        return cls(statements, value["queries"], value["everybody"], value["touched"])
+        return cls(statements, value["queries"], value["everybody"], value["touched"], value["near"])
 
     def as_json(self) -> dict[str, Any]:
         """The program as a value of JSON."""
@@ -175,11 +180,11 @@ def offer_everybody(engine: Engine, program: CohortProgram, terminology: Termino
 
 
 def offer_touched(
-    engine: Engine, program: CohortProgram, terminology: Terminology, cuts: Sequence[DataCut]
+    engine: Engine, program: CohortProgram, terminology: Terminology, cuts: Sequence[DataCut], store: ViewStore
 ) -> pa.Array:
     """Make the rows of the patients of whom something came what a program reads, once in the life of an engine.
 
-    What came is what `schedules.tables.ViewStore.offer_brought` offered. Returns USUBJID of these patients, in order.
+    What came is what `store.offer_brought` offered. Returns USUBJID of these patients, in order.
     """
     _offer(engine, program, terminology)
     engine.define_cut(None)
@@ -189,9 +194,16 @@ def offer_touched(
     engine.register("cuts", pa.table({"at": at}))
 
     def fill(beside: Engine, entity: str) -> None:
-        for name in (entity, f"{entity}_coding"):  # in this order: a coding is of the patient of its resource
-            if name in VIEWS:
-                beside.fill(f"current_{name}", program.touched[name])
+        beside.fill(f"current_{entity}", program.touched[entity])
+        coding = f"{entity}_coding"
+        if coding not in CODINGS:
+            return
+        if entity in LARGEST and few(subjects):
+            ids = beside.arrow(f"SELECT id FROM current_{entity}")["id"].combine_chunks()  # noqa: S608 a name of ours
+            beside.register(f"near_{coding}", store.rows_by_id(coding, ids, without=KEY))
+        else:
+            beside.view(f"near_{coding}", program.near[coding])
+        beside.fill(f"current_{coding}", program.touched[coding])
 
     largest_first = sorted(RESOURCE_TYPES, key=lambda entity: entity not in LARGEST)
     if few(subjects):

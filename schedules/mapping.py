@@ -158,7 +158,7 @@ class MapStage:
 
     def _derive_touched(self, program: CohortProgram, since: int, state: State, set_aside: SetAside) -> int:
         self.store.offer_brought(self.lake, since)
-        subjects = cohorts.offer_touched(self.engine, program, self.terminology, self.cuts)
+        subjects = cohorts.offer_touched(self.engine, program, self.terminology, self.cuts, self.store)
         self.folder.begin()
         unowned = self.engine.arrow(program.queries["unowned"])
         if len(subjects):

@@ -20,6 +20,7 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 from ibis import _
 
 from connectors.resource import MODIFIER
@@ -241,6 +242,13 @@ class ViewStore:
         engine.register(
             VERSIONS, versions_of(ids, (file for file in lake.files if file.resource_type == resource_type))
         )
+
+    def rows_by_id(self, name: str, ids: pa.Array, *, without: str) -> pa.Table:
+        """The rows of the view `name`, of every version of the resources that have one of `ids`. After `offer`.
+
+        They have all columns but one.
+        """
+        return self._tables[name].rows_by_id(ids, [column for column in self.views[name].columns if column != without])
 
     def offer_brought(self, lake: Lake, since: int) -> None:
         """Make the resources that the syncs after `since` brought what SQL reads. After `refresh`."""

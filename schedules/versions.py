@@ -7,27 +7,25 @@ them is appended to: a night looks at the versions of the resources that it brou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ibis import _
 
 from connectors.store.lake import SCHEMA, LakeFile
 from mappers.engine import Files
-from mappers.errors import MappingError
+from schedules.lookup import rows_by_id
 
 VERSION = ("site", "id", "version_id", "sync")
 VERSION_TYPES = {"site": "string", "id": "string", "version_id": "string", "sync": "int64"}
 RESOURCE = ("site", "id")
 BROUGHT = (*RESOURCE, "sync")
 VERSIONS_SCHEMA = pa.schema([SCHEMA.field(name) for name in (*VERSION, "last_updated", "deleted")])
-REPEATED = ["version_id", "last_updated"]  # texts that are read faster as numbers of a dictionary
+REPEATED = ("version_id", "last_updated")
 STORED = [name for name in VERSIONS_SCHEMA.names if name != "site"]  # that is in the path of a file
 
 
@@ -53,54 +51,16 @@ def brought_since(rows: ir.Table, ordinal: int) -> ir.Table:
 def versions_of(ids: pa.Array, files: Iterable[LakeFile]) -> pa.Table:
     """All versions in `files` of the resources that have one of `ids`, as rows of VERSIONS_SCHEMA.
 
-    Row groups between whose first and last id none of them lies are passed over. DuckDB would too, but compares each
-    id with each row group, thousands with hundreds: in their order one search will do.
-
     Raises:
         MappingError: a file cannot be read.
     """
     wanted = pc.unique(ids).sort()
     found = [VERSIONS_SCHEMA.empty_table()]
     for file in files:
-        for rows in _rows_of(file, wanted):
+        for rows in rows_by_id(file.path, wanted, STORED, REPEATED):
             site = pa.repeat(pa.scalar(file.site, pa.string()), len(rows))
             found.append(rows.append_column("site", site).select(VERSIONS_SCHEMA.names).cast(VERSIONS_SCHEMA))
     return pa.concat_tables(found)
-
-
-def _rows_of(file: LakeFile, ids: pa.Array) -> Iterator[pa.Table]:
-    """The rows of a file, each table out of at least as many as there are ids: to look some up, all are made a set."""
-    try:
-        with pq.ParquetFile(file.path, read_dictionary=REPEATED, pre_buffer=False) as stored:
-            for groups in _together(_that_may_hold(ids, stored.metadata), stored.metadata, len(ids)):
-                rows = stored.read_row_groups(groups, columns=STORED, use_threads=False)
-                yield rows.filter(pc.is_in(rows["id"], ids))
-    except (OSError, pa.ArrowException) as error:
-        raise MappingError(f"{file.path}: cannot be read ({type(error).__name__}); put it back from a copy") from error
-
-
-def _that_may_hold(ids: pa.Array, file: pq.FileMetaData) -> list[int]:
-    """The numbers of the row groups whose range of ids has one of `ids` (sorted), and of those without a range."""
-    column = file.schema.names.index("id")
-    ranges = [file.row_group(number).column(column).statistics for number in range(file.num_row_groups)]
-    known = np.array([found is not None and found.has_min_max for found in ranges], bool)
-    first = pa.array([found.min if there else "" for found, there in zip(ranges, known, strict=True)], pa.string())
-    last = pa.array([found.max if there else "" for found, there in zip(ranges, known, strict=True)], pa.string())
-    below = pc.search_sorted(ids, first, side="left").to_numpy()
-    up_to = pc.search_sorted(ids, last, side="right").to_numpy()
-    return np.flatnonzero((below < up_to) | ~known).tolist()
-
-
-def _together(numbers: Iterable[int], file: pq.FileMetaData, least: int) -> Iterator[list[int]]:
-    """Row groups that have at least so many rows together; the last ones may have fewer."""
-    some: list[int] = []
-    for number in numbers:
-        some.append(number)
-        if sum(file.row_group(each).num_rows for each in some) >= least:
-            yield some
-            some = []
-    if some:
-        yield some
 
 
 def several_versions(rows: ir.Table) -> ir.Table:

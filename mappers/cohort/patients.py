@@ -16,7 +16,8 @@ from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES
 from mappers.cohort.quality import CODED
 
 OWNER = {view: "id" if view == "patient" else "patient" for view in RESOURCE_TYPES}
-VIEWS = (*RESOURCE_TYPES, *(f"{view}_coding" for view in CODED))
+CODINGS = tuple(f"{view}_coding" for view in CODED)
+VIEWS = (*RESOURCE_TYPES, *CODINGS)
 
 
 def owners(view: str, rows: ir.Table) -> ir.Table:
