@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from connectors.resource_types import KNOWN
 from connectors.wire.transport import Downloaded
 
 PIECE = 1 << 18
-SOON = 0.1  # seconds in which another file may come before the first is read
 ADDRESS = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 
 
@@ -95,8 +94,6 @@ def side_by_side(
     """Each file in order, or why it did not come, while the next ones are being fetched.
 
     While one takes its time, (file, None) every `patience` seconds: a sign of life, at which a stop can be heard.
-    Whoever has nothing to read is not given the first file while others come soon after one another: to read takes the
-    cores from the downloads, and from a server on the same machine.
     """
     pool = ThreadPoolExecutor(streams, thread_name_prefix="download")
     waiting: deque[tuple[ExportFile, Future[Arrived]]] = deque()
@@ -115,23 +112,12 @@ def _first(
     waiting: deque[tuple[ExportFile, Future[Arrived]]], patience: float
 ) -> Iterator[tuple[ExportFile, Arrived | ConnectorError | None]]:
     file, future = waiting.popleft()
-    if not future.done():
-        while not wait([future], timeout=patience).done:
-            yield file, None
-        if future.exception() is None:
-            _let_come([other for _, other in waiting])
+    while not wait([future], timeout=patience).done:
+        yield file, None
     error = future.exception()
     if error is not None and not isinstance(error, ConnectorError):
         raise error
     yield file, error or future.result()
-
-
-def _let_come(futures: Iterable[Future[Arrived]]) -> None:
-    """Wait as long as one of them comes within SOON, and none fails."""
-    pending, well = set(futures), True
-    while pending and well:
-        done, pending = wait(pending, timeout=SOON, return_when=FIRST_COMPLETED)
-        well = bool(done) and all(each.exception() is None for each in done)
 
 
 def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -> Iterator[Received]:
