@@ -15,6 +15,7 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,13 +127,18 @@ class BulkSource:
 
 
 class _Folder:
-    """A folder for the files of one pull, for its owner only: empty at first, gone at the end."""
+    """A folder for the files of one pull, for its owner only: empty at first, gone at the end.
+
+    At the end it gets another name first, so that a download that still runs puts no further file into it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._gone = path.with_suffix(".gone")
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self.path, ignore_errors=True)  # what a killed run left there is patient data
+        for left in (self.path, self._gone):  # by a killed run: it is patient data
+            shutil.rmtree(left, ignore_errors=True)
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700)
@@ -143,7 +149,9 @@ class _Folder:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self.path.rename(self._gone)
+        shutil.rmtree(self._gone, ignore_errors=True)
 
 
 def earlier(time: str | None, seconds: float) -> str | None:

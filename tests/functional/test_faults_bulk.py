@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,7 +22,7 @@ from connectors.access.authenticators import BearerAuth
 from connectors.bulk.files import Arrived, arrive, resources, side_by_side
 from connectors.bulk.job import Polling
 from connectors.bulk.manifest import ExportFile
-from connectors.bulk.source import BulkLimits
+from connectors.bulk.source import BulkLimits, _Folder
 from connectors.errors import (
     AuthenticationError,
     DeferredError,
@@ -888,6 +889,27 @@ def test_fault_23_a_pull_that_is_given_up_leaves_no_file_and_keeps_its_job(
     assert (tmp_path / "jobs").stat().st_mode & 0o777 == 0o700
     assert pull(source(server, tmp_path)).ids == ALL
     assert (server.jobs, server.deleted_jobs) == (1, ["1"])
+
+
+def test_downloads_that_still_run_leave_no_file(tmp_path: Path) -> None:
+    for number in range(50):
+        folder = _Folder(tmp_path / f"{number}.files")
+        begun, end = Event(), Event()
+        with folder, ThreadPoolExecutor(2) as pool:
+            for thread in range(2):
+                pool.submit(write_on, folder.path, thread, begun, end)
+            assert begun.wait(30)
+            folder.__exit__(None, None, None)
+            end.set()
+        assert list(tmp_path.iterdir()) == []
+
+
+def write_on(folder: Path, thread: int, begun: Event, end: Event) -> None:
+    for number in range(10_000):  # or until it is told, or the folder is gone
+        (folder / f"{thread}-{number}").write_bytes(b"patient data")
+        begun.set()
+        if end.is_set():
+            return
 
 
 def test_fault_29_no_secret_is_kept_or_said(
