@@ -62,7 +62,7 @@ WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT})
 MODIFIER = '"modifierExtension"'  # in the text of a resource
 
 
-class Resource(msgspec.Struct, frozen=True, gc=False):  # made faster than a frozen dataclass, and holds only texts
+class Resource(msgspec.Struct, frozen=True, gc=False):  # made faster than a frozen dataclass, and in no cycle
     """A readable resource. `last_updated` is a FHIR instant as received, `digest` the sha256 (hex) of its
     canonical JSON.
     """

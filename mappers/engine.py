@@ -25,7 +25,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from mappers import duckdb_sql  # noqa: F401  its writers are put into Ibis
-from mappers.errors import CardinalityError, MappingError
+from mappers.errors import CardinalityError, unreadable
 from mappers.fhirpath.comparison import SEVERAL
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ class DuckDBEngine:
             self.con.raw_sql(f"SET GLOBAL threads = {threads}")
 
     def _beside(self, own: Collection[str]) -> DuckDBEngine:
-        """Another connection to the same database. Its temporary tables, views and macros only it sees."""
+        """Another connection to the same database. Its temporary tables and views only it sees."""
         beside = copy.copy(self)
         beside.con = ibis.duckdb.from_connection(self.con.con.cursor())
         beside._own = frozenset(own)
@@ -329,10 +329,7 @@ def _rows_of(files: Files) -> str:
     try:
         largest_first = sorted(files.paths, key=os.path.getsize, reverse=True)
     except OSError as error:
-        raise MappingError(
-            f"{error.filename}: cannot be read ({type(error).__name__}); put it back from a copy, "
-            "or if it lies in views/, run `periop map --full`"
-        ) from error
+        raise unreadable(error.filename, error) from error
     paths = ", ".join(_quoted(glob.escape(path)) for path in largest_first)  # it takes a name for a pattern
     constants = "".join(f', {_quoted(value)} AS "{name}"' for name, value in files.constants.items())
     return f"SELECT *{constants} FROM read_parquet([{paths}], hive_partitioning = false)"  # noqa: S608

@@ -14,6 +14,14 @@ class MappingError(Exception):
     """Root of the errors of this package."""
 
 
+def unreadable(file: object, error: Exception) -> MappingError:
+    """What to say of a Parquet file, of the lake or of a view, that `error` kept from being read."""
+    return MappingError(
+        f"{file}: cannot be read ({type(error).__name__}); put it back from a copy, "
+        "or if it lies in views/, run `periop map --full`"
+    )
+
+
 class TerminologyError(MappingError):
     """A value set or concept map that cannot be read, or a name that no file defines."""
 

@@ -22,7 +22,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
 from mappers.engine import Engine, Files
-from schedules.lookup import rows_by_id
+from schedules.lookup import ID, rows_by_id
 
 BUILT = "periop.view"
 
@@ -84,7 +84,7 @@ class Appended:
         engine.scan(name, [Files(tuple(files))] if files else [], pa.schema(table.schema().to_arrow()))
 
     def rows_by_id(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
-        """These columns of the rows that have one of `ids` in the column ``id``.
+        """These columns of the rows that have one of `ids` .
 
         Raises:
             MappingError: a file cannot be read.
@@ -92,7 +92,7 @@ class Appended:
         table = self._opened = self._opened or DeltaTable(str(self.folder))
         whole, wanted = pa.schema(table.schema().to_arrow()), pc.unique(ids).sort()
         schema = pa.schema([whole.field(name) for name in columns])
-        repeated = [field.name for field in schema if field.type == pa.string() and field.name != "id"]
+        repeated = [field.name for field in schema if field.type == pa.string() and field.name != ID]
         found = [schema.empty_table()]
         for file in table.file_uris():
             found += [rows.cast(schema) for rows in rows_by_id(file, wanted, schema.names, repeated)]

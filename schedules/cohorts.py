@@ -29,7 +29,7 @@ from mappers.cohort.patients import CODINGS, OWNER, VIEWS, of_patients, owners
 from mappers.engine import AT, Engine, in_turn
 from mappers.study import Study
 from mappers.terminology import Terminology
-from schedules.graph import Job
+from schedules.steps import Step
 from schedules.tables import CompiledView, ViewStore, all_rows, brought, old_versions
 from schedules.tables import current as current_rows
 
@@ -113,21 +113,21 @@ class CohortProgram:
             if (name in asking) == (cut is not None):
                 engine.fill(name, text)
 
-    def jobs(self, rows: Rows) -> dict[str, Job]:
-        """A job for each temporary table, which fills it, and one for each table of patients, which fetches its rows.
+    def steps(self, rows: Rows) -> dict[str, Step]:
+        """A step for each temporary table, which fills it, and one for each table of patients, which puts it in `rows`.
 
         The latter have the name of the table, in capitals.
         """
         names = {name for name, _ in self.statements}
-        jobs = {
-            name: Job(partial(_fill, name=name, text=text), (names & set(QUOTED.findall(text))) - {name})
+        steps = {
+            name: Step(partial(_fill, name=name, text=text), (names & set(QUOTED.findall(text))) - {name})
             for name, text in self.statements
         }
         for table in PATIENT_TABLES:
             text = self.queries[table]
             fetch = partial(_fetch, rows=rows, table=table, text=text)
-            jobs[table.upper()] = Job(fetch, names & set(QUOTED.findall(text)))
-        return jobs
+            steps[table.upper()] = Step(fetch, names & set(QUOTED.findall(text)))
+        return steps
 
     def _of_the_cut(self) -> frozenset[str]:
         """The temporary tables that ask for the data cut, or read a table that does."""
@@ -200,7 +200,8 @@ def offer_touched(
             return
         if entity in LARGEST and few(subjects):
             ids = beside.arrow(f"SELECT id FROM current_{entity}")["id"].combine_chunks()  # noqa: S608 a name of ours
-            beside.register(f"near_{coding}", store.rows_by_id(coding, ids, without=KEY))
+            columns = [column for column in store.views[coding].columns if column != KEY]
+            beside.register(f"near_{coding}", store.rows_by_id(coding, ids, columns))
         else:
             beside.view(f"near_{coding}", program.near[coding])
         beside.fill(f"current_{coding}", program.touched[coding])

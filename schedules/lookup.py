@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mappers.errors import MappingError
+from mappers.errors import unreadable
 
 ID = "id"
 
@@ -30,10 +30,7 @@ def rows_by_id(file: str, ids: pa.Array, columns: Sequence[str], repeated: Seque
                 rows = stored.read_row_groups(groups, columns=list(columns), use_threads=False)
                 yield rows.filter(pc.is_in(rows[ID], ids.slice(begin, end - begin)))
     except (OSError, pa.ArrowException) as error:
-        raise MappingError(
-            f"{file}: cannot be read ({type(error).__name__}); put it back from a copy, "
-            "or if it lies in views/, run `periop map --full`"
-        ) from error
+        raise unreadable(file, error) from error
 
 
 def _that_may_hold(ids: pa.Array, file: pq.FileMetaData) -> Iterator[tuple[int, int, int]]:

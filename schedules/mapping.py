@@ -27,9 +27,9 @@ from schedules import cohorts
 from schedules.cohort_folder import CohortFolder, SetAside, State
 from schedules.cohorts import PATIENT_TABLES, CohortProgram, DataCut, Rows
 from schedules.compiled import CompiledTexts, compiler_digest
-from schedules.graph import Job, run
 from schedules.settings import Settings
 from schedules.stages import MapReport
+from schedules.steps import Step, run
 from schedules.tables import CompiledView, ViewStore, load_views
 
 Progress = Callable[[str], None]
@@ -185,7 +185,7 @@ class MapStage:
     def _replace_few(self, program: CohortProgram, subjects: pa.Array, unowned: pa.Table, set_aside: SetAside) -> int:
         self.progress(BUILDING.format(" and ".join(day.isoformat() for _, day in self.cuts)))
         rows: Rows = {}
-        jobs = program.jobs(rows)
+        steps = program.steps(rows)
 
         def replace(_engine: Engine, table: str, cut: str | None, day: date) -> None:
             at_cut = rows[table].filter(pc.equal(rows[table]["DCUTDT"], pa.scalar(day)))
@@ -196,9 +196,9 @@ class MapStage:
 
         for cut, day in self.cuts:
             for table in PATIENT_TABLES:
-                jobs[f"{table} at {cut}"] = Job(partial(replace, table=table, cut=cut, day=day), {table.upper()})
-            jobs[f"list at {cut}"] = Job(partial(sum_quality, cut=cut), {f"quality at {cut}"})
-        run(self.engine, jobs)
+                steps[f"{table} at {cut}"] = Step(partial(replace, table=table, cut=cut, day=day), {table.upper()})
+            steps[f"list at {cut}"] = Step(partial(sum_quality, cut=cut), {f"quality at {cut}"})
+        run(self.engine, steps)
         return len(pc.unique(rows["adsl"]["USUBJID"]))
 
     def _keep(self, unowned: pa.Table, set_aside: SetAside) -> int:

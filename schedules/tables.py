@@ -11,7 +11,7 @@ that are not current, ``brought_<type>`` the resources that some syncs brought.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -243,12 +243,13 @@ class ViewStore:
             VERSIONS, versions_of(ids, (file for file in lake.files if file.resource_type == resource_type))
         )
 
-    def rows_by_id(self, name: str, ids: pa.Array, *, without: str) -> pa.Table:
-        """The rows of the view `name`, of every version of the resources that have one of `ids`. After `offer`.
+    def rows_by_id(self, name: str, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
+        """These columns of the view `name`, of every version of the resources that have one of `ids`. After `offer`.
 
-        They have all columns but one.
+        Raises:
+            MappingError: a file cannot be read.
         """
-        return self._tables[name].rows_by_id(ids, [column for column in self.views[name].columns if column != without])
+        return self._tables[name].rows_by_id(ids, columns)
 
     def offer_brought(self, lake: Lake, since: int) -> None:
         """Make the resources that the syncs after `since` brought what SQL reads. After `refresh`."""

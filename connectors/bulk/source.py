@@ -39,6 +39,8 @@ from connectors.wire.transport import Timing, TransferLimits, Transport
 
 __all__ = ["BulkLimits", "BulkSource"]
 
+EMPTIED = 8  # times at most: each download may still make one file
+
 
 @dataclass
 class BulkSource:
@@ -129,7 +131,8 @@ class BulkSource:
 class _Folder:
     """A folder for the files of one pull, for its owner only: empty at first, gone at the end.
 
-    At the end it gets another name first, so that a download that still runs puts no further file into it.
+    At the end it gets another name first, so that a download that still runs puts no further file into it but the one
+    that it is just making: for that it is emptied again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -151,7 +154,9 @@ class _Folder:
     ) -> None:
         with suppress(OSError):
             self.path.rename(self._gone)
-        shutil.rmtree(self._gone, ignore_errors=True)
+        for _ in range(EMPTIED):
+            if self._gone.exists():
+                shutil.rmtree(self._gone, ignore_errors=True)
 
 
 def earlier(time: str | None, seconds: float) -> str | None:

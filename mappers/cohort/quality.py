@@ -46,15 +46,16 @@ CODED = {
         ),
     ),
 }
-# observations that ask a known question: what it is, and the concept map that must understand a coded answer
-ECOG, VIABLE = "ECOG performance status", "residual viable tumour"
+# observations that ask a known question: the issue, and the concept map that must understand a coded answer
+NOT_UNDERSTOOD = "value not understood: {}"
+ECOG, VIABLE = (NOT_UNDERSTOOD.format(what) for what in ("ECOG performance status", "residual viable tumour"))
 VALUED = {
     "ecog-code": (ECOG, "ecog"),
-    "smoking-code": ("smoking status", "smoking-status"),
-    "recist-code": ("RECIST response", "recist"),
-    "disease-status-code": ("disease status", "disease-status"),
-    "residual-tumour-code": ("residual tumour status", "residual-tumour"),
-    "clinical-stage-code": ("clinical stage group", "stage-group"),
+    "smoking-code": (NOT_UNDERSTOOD.format("smoking status"), "smoking-status"),
+    "recist-code": (NOT_UNDERSTOOD.format("RECIST response"), "recist"),
+    "disease-status-code": (NOT_UNDERSTOOD.format("disease status"), "disease-status"),
+    "residual-tumour-code": (NOT_UNDERSTOOD.format("residual tumour status"), "residual-tumour"),
+    "clinical-stage-code": (NOT_UNDERSTOOD.format("clinical stage group"), "stage-group"),
     "residual-viable-tumour-code": (VIABLE, None),
 }
 # resources that say themselves that they are not to be used
@@ -169,16 +170,16 @@ def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
 def _value_issues(sources: Sources) -> ir.Table:
     """Observations that ask a known question with an answer that is not understood."""
     asking = []
-    for code, (what, concept_map) in VALUED.items():
+    for code, (issue, concept_map) in VALUED.items():
         rows = sources.member("observation", "code", code)
         if concept_map is not None:
             rows = rows.anti_join(sources.coded("observation", "value", concept_map), list(RESOURCE))
-        asking.append(rows.select(*RESOURCE, ISSUE=ibis.literal(f"value not understood: {what}")))
+        asking.append(rows.select(*RESOURCE, ISSUE=ibis.literal(issue)))
     rows = facts.observations(sources).select(*KEY, "id", "value_integer", "value_quantity", "value_unit")
     rows = rows.join(ibis.union(*asking), list(RESOURCE))
     percent = _["value_quantity"].notnull() & _["value_unit"].fill_null("%").isin(["%", "{percent}", "1"])
     understood = ibis.cases(
-        (_["ISSUE"].endswith(ECOG), _["value_integer"].notnull()), (_["ISSUE"].endswith(VIABLE), percent), else_=False
+        (_["ISSUE"] == ECOG, _["value_integer"].notnull()), (_["ISSUE"] == VIABLE, percent), else_=False
     )
     counted = rows.filter(~understood).group_by(*KEY, "ISSUE").agg(COUNT=_.count())
     return counted.select(*KEY, DOMAIN=ibis.literal("Observation"), ISSUE=_["ISSUE"], COUNT=_["COUNT"])

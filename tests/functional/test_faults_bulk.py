@@ -893,13 +893,12 @@ def test_fault_23_a_pull_that_is_given_up_leaves_no_file_and_keeps_its_job(
 
 def test_downloads_that_still_run_leave_no_file(tmp_path: Path) -> None:
     for number in range(50):
-        folder = _Folder(tmp_path / f"{number}.files")
         begun, end = Event(), Event()
-        with folder, ThreadPoolExecutor(2) as pool:
-            for thread in range(2):
-                pool.submit(write_on, folder.path, thread, begun, end)
-            assert begun.wait(30)
-            folder.__exit__(None, None, None)
+        with ThreadPoolExecutor(2) as pool:
+            with _Folder(tmp_path / f"{number}.files") as folder:
+                for thread in range(2):
+                    pool.submit(write_on, folder.path, thread, begun, end)
+                assert begun.wait(30)
             end.set()
         assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Jobs that need each other, done two at once where an engine does so: each as soon as what it needs is there."""
+"""Steps that need each other, done two at once where an engine does so: each as soon as what it needs is there."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from mappers.engine import ABREAST, Engine
 
 
 @dataclass(frozen=True)
-class Job:
-    """Something to do with an engine, after the jobs that it `needs` by name."""
+class Step:
+    """Something to do with an engine, after the steps that it `needs` by name."""
 
     work: Callable[[Engine], object]
     needs: Collection[str] = ()
 
 
-def run(engine: Engine, jobs: Mapping[str, Job]) -> None:
-    """Do all jobs by `Engine.each`. What holds up most is done first. After an error no further job is begun."""
-    queue = _Queue(jobs)
+def run(engine: Engine, steps: Mapping[str, Step]) -> None:
+    """Do all steps by `Engine.each`. What most wait for is done first. After an error no further step is begun."""
+    queue = _Queue(steps)
     engine.each(queue.work, range(ABREAST), ())
 
 
 class _Queue:
-    """The jobs that are left, for several threads."""
+    """The steps that are left, for several threads."""
 
-    def __init__(self, jobs: Mapping[str, Job]) -> None:
-        self._jobs = jobs
-        self._order = TopologicalSorter({name: job.needs for name, job in jobs.items()})
+    def __init__(self, steps: Mapping[str, Step]) -> None:
+        self._steps = steps
+        self._order = TopologicalSorter({name: step.needs for name, step in steps.items()})
         self._order.prepare()
-        self._after = _chains(jobs)
+        self._after = _chains(steps)
         self._ready: list[str] = []
         self._changed = Condition()
         self._failed = False
@@ -39,7 +39,7 @@ class _Queue:
     def work(self, engine: Engine, _number: int) -> None:
         while (name := self._next()) is not None:
             try:
-                self._jobs[name].work(engine)
+                self._steps[name].work(engine)
             except BaseException:
                 self._end(name, failed=True)
                 raise
@@ -63,10 +63,10 @@ class _Queue:
             self._changed.notify_all()
 
 
-def _chains(jobs: Mapping[str, Job]) -> dict[str, int]:
-    """Of each job, how many come one after the other from it to an end."""
-    chains = dict.fromkeys(jobs, 1)
-    for name in reversed(list(TopologicalSorter({name: job.needs for name, job in jobs.items()}).static_order())):
-        for needed in jobs[name].needs:
+def _chains(steps: Mapping[str, Step]) -> dict[str, int]:
+    """Of each step, how many come one after the other from it to an end."""
+    chains = dict.fromkeys(steps, 1)
+    for name in reversed(list(TopologicalSorter({name: step.needs for name, step in steps.items()}).static_order())):
+        for needed in steps[name].needs:
             chains[needed] = max(chains[needed], chains[name] + 1)
     return chains

@@ -1,4 +1,4 @@
-"""Jobs that need each other: each once, after what it needs, two at once, and none after an error."""
+"""Steps that need each other: each once, after what it needs, two at once, and none after an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappers.engine import DuckDBEngine, Engine, in_turn
-from schedules.graph import Job, run
+from schedules.steps import Step, run
 
 needed = st.lists(st.sets(st.integers(0, 10**6), max_size=4), max_size=20)
 
@@ -24,7 +24,7 @@ def engine() -> Iterator[Engine]:
 
 
 @given(needed=needed)
-def test_each_job_is_done_once_and_after_what_it_needs(needed: list[set[int]], engine: Engine) -> None:
+def test_each_step_is_done_once_and_after_what_it_needs(needed: list[set[int]], engine: Engine) -> None:
     done: list[str] = []
     needs = {
         str(number): {str(some % number) for some in asked} if number else set() for number, asked in enumerate(needed)
@@ -34,13 +34,13 @@ def test_each_job_is_done_once_and_after_what_it_needs(needed: list[set[int]], e
         assert needs[name] <= set(done)
         done.append(name)
 
-    run(engine, {name: Job(partial(work, name=name), needs[name]) for name in needs})
+    run(engine, {name: Step(partial(work, name=name), needs[name]) for name in needs})
     assert sorted(done) == sorted(needs)
 
 
 def test_two_that_do_not_need_each_other_are_done_at_once(engine: Engine) -> None:
     together = Barrier(2, timeout=60)
-    run(engine, {name: Job(lambda _: together.wait()) for name in ("one", "other")})
+    run(engine, {name: Step(lambda _: together.wait()) for name in ("one", "other")})
     assert together.n_waiting == 0
 
 
@@ -54,22 +54,22 @@ class OneAfterTheOther:
 def test_what_most_wait_for_is_done_first() -> None:
     done: list[str] = []
     needs = {"short": (), "first": (), "second": ("first",), "third": ("second",)}
-    jobs = {name: Job(lambda _, name=name: done.append(name), asked) for name, asked in needs.items()}  # type: ignore[misc]
-    run(OneAfterTheOther(), jobs)  # type: ignore[arg-type]
+    steps = {name: Step(lambda _, name=name: done.append(name), asked) for name, asked in needs.items()}  # type: ignore[misc]
+    run(OneAfterTheOther(), steps)  # type: ignore[arg-type]
     assert done[:2] == ["first", "second"]
 
 
-def test_after_an_error_no_job_is_begun_and_the_error_is_told(engine: Engine) -> None:
+def test_after_an_error_no_step_is_begun_and_the_error_is_told(engine: Engine) -> None:
     done: list[str] = []
 
     def fail(_engine: Engine) -> None:
         raise ValueError("the first")
 
-    jobs = {
-        "fails": Job(fail),
-        "needs it": Job(lambda _: done.append("needs it"), ("fails",)),
-        "needs that": Job(lambda _: done.append("needs that"), ("needs it",)),
+    steps = {
+        "fails": Step(fail),
+        "needs it": Step(lambda _: done.append("needs it"), ("fails",)),
+        "needs that": Step(lambda _: done.append("needs that"), ("needs it",)),
     }
     with pytest.raises(ValueError, match="the first"):
-        run(engine, jobs)
+        run(engine, steps)
     assert done == []
