@@ -5,6 +5,7 @@ What a command needs is imported inside it, so that `periop --help` answers at o
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from schedules.errors import Exit
 
 Command = Callable[..., Any]
+GARBAGE = 50_000  # objects made until Python looks for cycles: with 700 it looks through all again and again on import
 
 as_json = click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
 pass_session = click.make_pass_decorator(Session)
@@ -310,7 +312,9 @@ def view_conformance(session: Session, folder: Path, report: Path, engine: Engin
 
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Run `periop` with `arguments` (those of the process if none) and return the exit code."""
-    session = session or Session.of_the_process()
+    if session is None:
+        gc.set_threshold(GARBAGE)
+        session = Session.of_the_process()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with cli.make_context("periop", given, obj=session) as context:
