@@ -73,6 +73,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers searches."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits until the client has acknowledged the head: 0.04 s
     texts: Templates
     patients: int
 

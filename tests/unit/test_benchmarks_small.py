@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.flattening import VIEW, generate
+from benchmarks.measuring import likely_share
 from benchmarks.streaming_server import RESOURCES, everything, templates
 from benchmarks.syncing import generate as generate_folder
 from benchmarks.syncing import server, sync_folder, sync_server
@@ -44,3 +47,12 @@ def test_a_folder_and_a_server_are_read_whole(tmp_path: Path) -> None:
         first, second = (sync_server(tmp_path / "http", len(names), url) for _ in range(2))
     assert (first["status"], first["stored"]) == ("ok", len(names))
     assert (second["status"], second["stored"]) == ("ok", 0)
+
+
+def test_a_share_is_told_with_how_far_it_is_known() -> None:
+    def rounds(*seconds: float) -> list[dict[str, float]]:
+        return [{"seconds": each} for each in seconds]
+
+    assert likely_share(rounds(2.0, 2.0, 2.0), rounds(1.9, 1.9, 1.9)) == pytest.approx((0.95, 0.95))
+    low, high = likely_share(rounds(*[1.0] * 50), rounds(*[0.8] * 25, 0.9, *[1.0] * 25))
+    assert (low, high) == pytest.approx((0.8, 1.0))  # the median of a sample of these is one of the three
