@@ -1,9 +1,11 @@
 """Delta tables that follow the lake: each commit appends what some syncs brought, and says how far the table has come.
 
 The number of the newest sync that is in the table is an app transaction (Delta protocol, "Transaction Identifiers") of
-the same commit, so a kill leaves rows and number both or neither. A table lies at ``<name>/<digest>``, where the digest
-is of all that its rows depend on besides the lake's rows: with another one it is another table, built from the first
-sync on, and the old one is deleted.
+the same commit, so a kill leaves rows and number both or neither. So is the lake's mark of that sync: where the lake
+has another mark for it, or has no such sync, an older copy of it was put back, and the table is built anew.
+
+A table lies at ``<name>/<digest>``, where the digest is of all that its rows depend on besides the lake's rows: with
+another one it is another table, built from the first sync on, and the old one is deleted.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
+from connectors.store.lake import Snapshot
 from mappers.engine import Engine, Files
 from schedules.lookup import ID, rows_by_id
 
 BUILT = "periop.view"
+MARK = "periop.view.mark"
 
 
 class Appended:
@@ -40,24 +44,21 @@ class Appended:
         digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
         return cls(parent / name / digest[:16])
 
-    def built_to(self, ordinal: int) -> int | None:
-        """The sync up to which the table was built; None where it is to be built from the first sync on.
-
-        That is also so where the lake's newest sync, `ordinal`, is an older one: a copy of the lake was put back.
-        """
+    def built_to(self, lake: Snapshot) -> int | None:
+        """The sync up to which the table was built; None where it is to be built from the first sync on."""
         if self._opened is None:
             if not DeltaTable.is_deltatable(str(self.folder)):
                 return None
             self._opened = DeltaTable(str(self.folder))
         built = self._opened.transaction_version(BUILT)
-        if built is not None and built > ordinal:
+        if built is not None and self._opened.transaction_version(MARK) != lake.mark(built):
             shutil.rmtree(self.folder)
             self._opened = None
             return None
         return built
 
-    def append(self, engine: Engine, sql: str, schema: ibis.Schema, ordinal: int) -> int:
-        """Add the rows of SQL and the number of the newest sync in one commit; returns how many rows."""
+    def append(self, engine: Engine, sql: str, schema: ibis.Schema, lake: Snapshot) -> int:
+        """Add the rows of SQL and what the newest sync is in one commit; returns how many rows."""
         self.folder.mkdir(parents=True, exist_ok=True)
         table = self._opened = self._opened or DeltaTable.create(str(self.folder), schema.to_pyarrow())
         files = engine.write(sql, self.folder)
@@ -66,7 +67,9 @@ class Appended:
             [_added(file, count) for file, count in zip(files, rows, strict=True)],
             "append",
             table.schema(),
-            commit_properties=CommitProperties(app_transactions=[Transaction(BUILT, ordinal, None)]),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(BUILT, lake.ordinal), Transaction(MARK, lake.mark(lake.ordinal))]
+            ),
         )
         table.update_incremental()
         return sum(rows)

@@ -35,10 +35,12 @@ SetAside = Mapping[str, Mapping[tuple[str, str], int]]
 
 @dataclass(frozen=True)
 class State:
-    """What cohort tables were derived from: `program` is a hash of all rules, `sync` the newest sync in them."""
+    """What cohort tables were derived from: `program` is a hash of all rules, `sync` the newest sync in them, `mark`
+    what the lake said that it brought."""
 
     program: str
     sync: int
+    mark: int
 
 
 class CohortFolder:
@@ -56,7 +58,7 @@ class CohortFolder:
             for path, rows in found["tables"].items():
                 if pq.read_metadata(self.path / path).num_rows != rows:
                     return None
-            return State(str(found["program"]), int(found["sync"]))
+            return State(str(found["program"]), int(found["sync"]), int(found["mark"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
             return None
 

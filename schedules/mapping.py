@@ -57,7 +57,8 @@ class MapStage:
         self.store.offer(self.lake)
         program = self._program()
         self.texts.forget_others()
-        state = State(self._digest(program), self.store.seen(self.lake).ordinal)
+        lake = self.store.seen(self.lake)
+        state = State(self._digest(program), lake.ordinal, lake.mark(lake.ordinal))
         derived = self._derive(program, state, set_aside, full=full)
         flags = self.folder.column("adsl", "ITTFL").to_pylist()
         return MapReport(
@@ -137,9 +138,13 @@ class MapStage:
     def _derive(self, program: CohortProgram, state: State, set_aside: SetAside, *, full: bool) -> int:
         """Derive what is to be derived again and put the tables in place; returns of how many patients."""
         known = self.folder.state()
-        if known is not None and not full and known.program == state.program and known.sync <= state.sync:
-            return self._derive_touched(program, known.sync, state, set_aside)
-        return self._derive_everybody(program, state, set_aside)
+        if known is None or full or known.program != state.program or not self._goes_on(known):
+            return self._derive_everybody(program, state, set_aside)
+        return self._derive_touched(program, known.sync, state, set_aside)
+
+    def _goes_on(self, known: State) -> bool:
+        """Whether the lake goes on from what `known` was derived from: no older copy of it was put back."""
+        return known.mark == self.store.seen(self.lake).mark(known.sync)
 
     def _derive_everybody(self, program: CohortProgram, state: State, set_aside: SetAside) -> int:
         cohorts.offer_everybody(self.engine, program, self.terminology)

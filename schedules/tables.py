@@ -154,16 +154,17 @@ class ViewStore:
         """Append to each view table what the lake has had since it was built; returns one report a view."""
         self._seen = snapshot = lake.snapshot()
         self._tables = {name: self._table(name, snapshot) for name in self.views}
-        reports = self._for_each_type(partial(self._refresh_type, lake=snapshot), self._tables.values())
+        reports = self._for_each_type(partial(self._refresh_type, lake=snapshot), self._tables.values(), snapshot)
         return [report for some in reports for report in some]
 
-    def _for_each_type(self, work: Callable[[Engine, str], Result], tables: Iterable[Appended]) -> list[Result]:
+    def _for_each_type(
+        self, work: Callable[[Engine, str], Result], tables: Iterable[Appended], lake: Snapshot
+    ) -> list[Result]:
         """Work on the resource types: several at once, but one after the other where one of `tables` is built anew.
 
         To build one keeps all cores busy, and takes the memory for it.
         """
-        ordinal = self._seen.ordinal if self._seen else 0
-        if any(table.built_to(ordinal) is None for table in tables):
+        if any(table.built_to(lake) is None for table in tables):
             return in_turn(self.engine, work, self._types())
         return self.engine.each(work, self._types(), OF_ONE_TYPE)
 
@@ -187,7 +188,7 @@ class ViewStore:
 
     def _refresh_view(self, engine: Engine, name: str, lake: Snapshot) -> ViewReport:
         table = self._tables[name]
-        built = table.built_to(lake.ordinal)
+        built = table.built_to(lake)
         written = 0
         if built is None or built < lake.ordinal:
             since = built or 0
@@ -195,7 +196,7 @@ class ViewStore:
             modified = any(may_be_modified(file.path) for file in files)  # to ask is cheaper than to look
             engine.view(RESOURCES, self._sql(_not_modified if modified else _not_deleted, since))
             view = self.views[name]
-            written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake.ordinal)
+            written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake)
         table.forget_others()
         return ViewReport(name, written, built is None)
 
@@ -216,13 +217,13 @@ class ViewStore:
         """Make all rows, and the versions that are superseded, what SQL reads. After `refresh`."""
         snapshot, folder = self.seen(lake), self._path / ".superseded"
         listed = {kind: Appended.of(folder, kind, snapshot.identity, ORDER) for kind in self._types()}
-        self._for_each_type(partial(self._offer_type, tables=listed, lake=snapshot), listed.values())
+        self._for_each_type(partial(self._offer_type, tables=listed, lake=snapshot), listed.values(), snapshot)
 
     def _offer_type(self, engine: Engine, resource_type: str, tables: Mapping[str, Appended], lake: Snapshot) -> None:
         for name in self._of_type(resource_type):
             self._tables[name].scan(engine, f"view_{name}")
         table = tables[resource_type]
-        built = table.built_to(lake.ordinal)
+        built = table.built_to(lake)
         if built is None or built < lake.ordinal:
             self._scan_lake(engine, resource_type, lake, built or 0)
             if built is None:
@@ -231,7 +232,7 @@ class ViewStore:
                 self._offer_versions(engine, resource_type, lake, built)
                 table.scan(engine, SUPERSEDED)
                 found = self._sql(_more_superseded)
-            table.append(engine, found, ibis.schema(VERSION_TYPES), lake.ordinal)
+            table.append(engine, found, ibis.schema(VERSION_TYPES), lake)
         table.forget_others()
         table.scan(engine, SUPERSEDED)
         engine.fill(f"superseded_{resource_type}", self._sql(_listed))
@@ -259,7 +260,7 @@ class ViewStore:
             self._scan_lake(engine, resource_type, snapshot, since)
             engine.fill(f"brought_{resource_type}", self._sql(_brought, since))
 
-        self._for_each_type(offer, ())
+        self.engine.each(offer, self._types(), OF_ONE_TYPE)
 
     def _sql(self, asked: Callable[[int], ir.Table], since: int = 0) -> str:
         """The SQL of what is asked of the lake's rows of a type, compiled once for all types."""

@@ -15,10 +15,12 @@ Version 0 is the empty table, so data files without a log always mean damage and
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -90,6 +92,23 @@ class Snapshot:
     ordinal: int
     identity: str
     files: tuple[LakeFile, ...]
+
+    def mark(self, sync: int) -> int:
+        """A number for what this sync brought: another one where a copy of the lake was put back and went on."""
+        return self._marks.get(sync, 0)
+
+    @cached_property
+    def _marks(self) -> dict[int, int]:
+        """By their names, which no two files share, whatever lake they are of."""
+        names: dict[int, list[str]] = {}
+        for file in self.files:
+            names.setdefault(file.sync, []).append(Path(file.path).name)
+        return {sync: _number("\n".join(sorted(each))) for sync, each in names.items()}
+
+
+def _number(text: str) -> int:
+    """A digest of a text as a number that is the version of a Delta transaction: 63 bits."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
 class Lake:

@@ -96,6 +96,21 @@ def test_a_condition_that_goes_takes_its_patient_out(hospital: Hospital, tmp_pat
     assert is_as_if_derived_at_once(hospital, tmp_path)
 
 
+@pytest.mark.parametrize("nights", [1, 2], ids=["as far as before", "further than before"])
+def test_an_older_copy_of_the_lake_that_went_on_derives_everybody(
+    hospital: Hospital, tmp_path: Path, nights: int
+) -> None:
+    shutil.copytree(hospital.lake.path, tmp_path / "backup")
+    hospital.night("milan", {KEY: resource(hospital, *KEY) | {"status": "entered-in-error"}})
+    mapped(settled(hospital.data))
+    shutil.rmtree(hospital.lake.path)
+    shutil.move(tmp_path / "backup", hospital.lake.path)
+    for _ in range(nights):
+        hospital.night("rome", {("Condition", "odd-condition-0"): None})
+    assert mapped(settled(hospital.data)).derived == 5
+    assert is_as_if_derived_at_once(hospital, tmp_path)
+
+
 def test_a_resource_of_nobody_is_counted_and_derives_nobody(hospital: Hospital, tmp_path: Path) -> None:
     hospital.night("milan", {("Observation", "of-nobody"): {"resourceType": "Observation", "id": "of-nobody"}})
     assert mapped(settled(hospital.data)).derived == 0

@@ -164,3 +164,21 @@ def test_an_older_copy_of_the_lake_is_read_from_its_start(store: ViewStore, lake
     shutil.move(tmp_path / "backup", lake.path)
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
     assert current_rows(store, lake) == [("a", "p1", "female")]
+
+
+@pytest.mark.parametrize("more", [0, 1], ids=["as far as before", "further than before"])
+def test_an_older_copy_of_the_lake_that_went_on_is_read_from_its_start(
+    store: ViewStore, lake: Lake, tmp_path: Path, more: int
+) -> None:
+    sync(lake, patient("p1", "female"))
+    shutil.copytree(lake.path, tmp_path / "backup")
+    sync(lake, patient("p1", "unknown", "2"))
+    store.refresh(lake)
+    assert current_rows(store, lake) == [("a", "p1", "unknown")]
+    shutil.rmtree(lake.path)
+    shutil.move(tmp_path / "backup", lake.path)
+    sync(lake, patient("p2", "male"))
+    for number in range(more):
+        sync(lake, patient(f"q{number}", "other"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=2 + more, rebuilt=True)]
+    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "q0", "other")][: 2 + more]
