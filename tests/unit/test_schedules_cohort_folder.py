@@ -101,13 +101,13 @@ def test_rows_are_replaced_night_by_night_whatever_the_row_groups(
         made = CohortFolder(Path(path) / "cohort")
         made.begin()
         made.write(None, "adsl", as_table(old).to_reader(group))
-        made.put_in_place(State("rules", 3))
+        made.put_in_place(State("rules", 3, mark=30))
         for told, subjects in nights:
             new = [row for row in told if row[0] in subjects]
             expected = sorted([row for row in expected if row[0] not in subjects] + new, key=lambda row: row[0])
             made.begin()
             made.replace(None, "adsl", as_table(new), pa.array(sorted(subjects), pa.string()))
-            made.put_in_place(State("rules", 4))
+            made.put_in_place(State("rules", 4, mark=40))
         found = pq.read_table(made.path / "adsl.parquet")
     assert [(row["USUBJID"], row["AVAL"]) for row in found.to_pylist()] == expected
     assert found.schema == TEXT
@@ -136,7 +136,7 @@ def folder(tmp_path: Path) -> CohortFolder:
     made.begin()
     for cut in (None, "later"):
         made.write(cut, "adsl", pa.RecordBatchReader.from_batches(OLD.schema, OLD.to_batches()))
-    made.put_in_place(State("rules", 3))
+    made.put_in_place(State("rules", 3, mark=30))
     return made
 
 
@@ -145,15 +145,23 @@ def test_new_tables_are_in_place_at_once_with_what_they_came_from(tmp_path: Path
     made.begin()
     made.replace(None, "adsl", table(("b", 9)), pa.array(["b"]))
     made.keep("later", "adsl")
-    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 3), [1, 2, 3, 4])
-    made.put_in_place(State("rules", 4))
-    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 4), [9, 3, 4])
+    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 3, mark=30), [1, 2, 3, 4])
+    made.put_in_place(State("rules", 4, mark=40))
+    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 4, mark=40), [9, 3, 4])
     assert pq.read_table(made.path / "cuts" / "later" / "adsl.parquet").equals(OLD)
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"program": "rules"}', '{"program": "rules", "sync": "x", "tables": {}}']
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"program": "rules"}',
+        '{"program": "rules", "sync": 3, "tables": {}}',
+        '{"program": "rules", "sync": "x", "mark": 30, "tables": {}}',
+    ],
 )
 def test_a_damaged_state_is_none(tmp_path: Path, content: str) -> None:
     made = folder(tmp_path)
@@ -188,6 +196,6 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "cohort.new" / "adae.parquet").write_bytes(b"half")
     (tmp_path / "cohort.old").mkdir()
     made.begin()
-    made.put_in_place(State("rules", 4))
+    made.put_in_place(State("rules", 4, mark=40))
     assert [path.name for path in made.path.iterdir()] == ["map.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
