@@ -211,13 +211,12 @@ def quiet_night(base: str, streams: int, folder: Path) -> Figures:
 def lines(name: str, own: list[Figures], bare: list[Figures], count: int, target: float) -> list[tuple[str, str]]:
     """What one comparison says: how many of the resources a second of the bare loop periop gets."""
     share = middle(bare, "seconds") / middle(own, "seconds")
-    low, high = likely_share(own, bare) if len(own) > 1 else (share, share)
     verdict = "met" if share >= target else "MISSED"
     return [
         (f"{name}, bare httpx", f"{times(bare)}, {count / middle(bare, 'seconds'):,.0f} resources/s"),
         (f"{name}, periop", f"{times(own)}, {count / middle(own, 'seconds'):,.0f} resources/s"),
         (f"{name}, share of the bare rate", f"{share:.3f} (target at least {target:g}: {verdict})"),
-        (f"{name}, the share is likely", f"{low:.2f} to {high:.2f}, as the rounds scatter"),
+        (f"{name}, the share is likely", likely_share(own, bare)),
     ]
 
 

@@ -94,10 +94,12 @@ def ratios(own: list[Figures], other: list[Figures], target: float | None = None
     return f"{wall:.2f}{verdict}, processor {processor:.2f}"
 
 
-def likely_share(own: list[Figures], other: list[Figures]) -> tuple[float, float]:
+def likely_share(own: list[Figures], other: list[Figures]) -> str:
     """Between which two values the share of the other's rate, by the medians, lies in 95 of 100 cases, as the rounds
     scatter: a percentile bootstrap (Efron and Tibshirani 1993, 13.3), the same for the same rounds.
     """
+    if len(own) == 1:
+        return "not known from one round"
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -106,7 +108,7 @@ def likely_share(own: list[Figures], other: list[Figures]) -> tuple[float, float
 
     rounds = [[run["seconds"] for run in runs] for runs in (own, other)]
     low, high = bootstrap(rounds, share, method="percentile", rng=1).confidence_interval
-    return float(low), float(high)
+    return f"{low:.2f} to {high:.2f}, as the rounds scatter"
 
 
 def show(lines: list[tuple[str, str]]) -> None:

@@ -36,7 +36,8 @@ SetAside = Mapping[str, Mapping[tuple[str, str], int]]
 @dataclass(frozen=True)
 class State:
     """What cohort tables were derived from: `program` is a hash of all rules, `sync` the newest sync in them, `mark`
-    what the lake said that it brought."""
+    the lake's mark of that sync (`Snapshot.mark`).
+    """
 
     program: str
     sync: int

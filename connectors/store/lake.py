@@ -94,12 +94,14 @@ class Snapshot:
     files: tuple[LakeFile, ...]
 
     def mark(self, sync: int) -> int:
-        """A number for what this sync brought: another one where a copy of the lake was put back and went on."""
+        """A number for the files that this sync brought, 0 for none: another one in an older copy of the lake that was
+        put back and went on. From 0 to 2^63 - 1, as the version of a Delta transaction is.
+        """
         return self._marks.get(sync, 0)
 
     @cached_property
     def _marks(self) -> dict[int, int]:
-        """By their names, which no two files share, whatever lake they are of."""
+        """The mark of each sync: a digest of the names of its files, which no two files share."""
         names: dict[int, list[str]] = {}
         for file in self.files:
             names.setdefault(file.sync, []).append(Path(file.path).name)
@@ -107,7 +109,7 @@ class Snapshot:
 
 
 def _number(text: str) -> int:
-    """A digest of a text as a number that is the version of a Delta transaction: 63 bits."""
+    """The first 63 bits of the SHA-256 of a text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
