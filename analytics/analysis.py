@@ -2,7 +2,7 @@
 
 The results carry for each count the row numbers of the patients behind it (`Cell`), since disclosure control
 must know which counts can be subtracted from each other. Nothing here may be rendered: see
-`analytics.disclosure`.
+`analytics.disclosure.control`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics import baseline, proportions, safety
-from analytics.cohort import Cohort, check, load_cohort
-from analytics.differencing import group_of
-from analytics.estimates import Cell, Proportion, Quantiles, Results, Survival
-from analytics.flow import Box, flow
-from analytics.linkage import COURSE, UNKNOWN, Families, of_names, of_proportion, of_quantile
-from analytics.quality import quality
-from analytics.survival import Bools, Times, survival
+from analytics.disclosure.differencing import group_of
+from analytics.disclosure.linkage import COURSE, UNKNOWN, Families, of_names, of_proportion, of_quantile
+from analytics.estimates import baseline, proportions, safety
+from analytics.estimates.cohort import Cohort, check, load_cohort
+from analytics.estimates.flow import Box, flow
+from analytics.estimates.model import Cell, Proportion, Quantiles, Results, Survival
+from analytics.estimates.quality import quality
+from analytics.estimates.survival import Bools, Times, survival
 from mappers.study import ProportionSpec, QuantileSpec, Study, SurvivalSpec
 
 __all__ = ["Cohort", "analyse", "load_cohort"]

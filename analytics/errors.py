@@ -28,4 +28,4 @@ class AnalysisError(AnalyticsError):
 
 
 class NotReleasedError(AnalyticsError, TypeError):
-    """Only `analytics.disclosure.release` makes a `Released`."""
+    """Only `analytics.disclosure.control` makes a `Released`."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from analytics.disclosure import Released
-from analytics.estimates import (
+from analytics.disclosure.control import Released
+from analytics.estimates.model import (
     CurvePoint,
     FlowStep,
     Interval,
@@ -24,8 +24,8 @@ from analytics.estimates import (
     Quantiles,
     Survival,
 )
-from analytics.rounding import exact_percent, round_half_up
-from analytics.spreadsheet import neutral
+from analytics.estimates.rounding import exact_percent, round_half_up
+from analytics.report.spreadsheet import neutral
 
 SCHEMA = "periop.results/1"
 COLUMNS = ("section", "id", "label", "population", "months", "statistic", "value", "unit", "status", "reason")

@@ -116,8 +116,8 @@ def view(folder: Path) -> Figures:
     """periop: compile the view and run it, fetched as Arrow columns."""
     import pandas  # noqa: F401
 
-    from mappers.engine import DuckDBEngine
-    from mappers.viewdefinition import ViewDefinition, read_twice_if_needed, run_view, view_table
+    from mappers.engines.duckdb import DuckDBEngine
+    from mappers.view.runner import ViewDefinition, read_twice_if_needed, run_view, view_table
 
     with DuckDBEngine(threads=THREADS) as engine:
         run_view(ViewDefinition.load(OTHER_VIEW), [], engine)
@@ -132,8 +132,8 @@ def view_frame(folder: Path) -> Figures:
     """periop: `run_view`, which gives a pandas frame."""
     import pandas  # noqa: F401
 
-    from mappers.engine import DuckDBEngine
-    from mappers.viewdefinition import ViewDefinition, run_view
+    from mappers.engines.duckdb import DuckDBEngine
+    from mappers.view.runner import ViewDefinition, run_view
 
     with DuckDBEngine(threads=THREADS) as engine:
         run_view(ViewDefinition.load(OTHER_VIEW), [], engine)
@@ -144,7 +144,7 @@ def view_frame(folder: Path) -> Figures:
 
 def view_of_few(folder: Path) -> Figures:
     """periop: `run_view` on what the peer reads, with a digest of the rows to compare."""
-    from mappers.viewdefinition import ViewDefinition, run_view
+    from mappers.view.runner import ViewDefinition, run_view
 
     spent = Stopwatch()
     frame = run_view(ViewDefinition.load(VIEW), folder / "few.ndjson")

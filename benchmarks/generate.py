@@ -21,9 +21,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from connectors.resource import Resource, read_resource
-from connectors.store.lake import Cursor, Lake
-from connectors.store.spool import as_batch
+from connectors.fhir.resource import Resource, read_resource
+from connectors.lake.spool import as_batch
+from connectors.lake.table import Cursor, Lake
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "alneo"
 SITE = "hospital"

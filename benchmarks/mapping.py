@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mappers.shape import Shape
-    from mappers.viewdefinition import ViewDefinition
+    from mappers.fhir_model.shape import Shape
+    from mappers.view.runner import ViewDefinition
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -60,7 +60,7 @@ path = "fhir"
 def generate_lake(folder: Path, count: int, seed: int) -> Figures:
     """Fill the lake."""
     from benchmarks.generate import fill
-    from connectors.store.lake import Lake
+    from connectors.lake.table import Lake
 
     lake = Lake(folder / "lake")
     fill(lake, count, seed)
@@ -82,7 +82,7 @@ def generate_night(folder: Path, count: int, patients: int, seed: int) -> Figure
 
     from benchmarks.generate import append_night
     from benchmarks.generate import patients as patients_in
-    from connectors.store.lake import Lake
+    from connectors.lake.table import Lake
 
     random, everybody = Random(seed), range(patients_in(count))
     among = sorted(random.sample(everybody, patients) if patients else random.choices(everybody, k=count // NIGHT))
@@ -94,7 +94,7 @@ def generate(folder: Path, count: int, seed: int) -> Figures:
     """Fill the lake, and write its resources as NDJSON for the second baseline."""
     import pyarrow.parquet as pq
 
-    from connectors.store.lake import Lake
+    from connectors.lake.table import Lake
 
     figures = generate_lake(folder, count, seed)
     lake = Lake(folder / "lake")
@@ -110,7 +110,7 @@ def generate(folder: Path, count: int, seed: int) -> Figures:
 
 def baseline_parquet(folder: Path) -> Figures:
     """DuckDB alone: parse the touched elements of every view from the lake's files, and fetch them as columns."""
-    from connectors.store.lake import Lake
+    from connectors.lake.table import Lake
 
     lake = Lake(folder / "lake")
 
@@ -137,8 +137,8 @@ def baseline_ndjson(folder: Path) -> Figures:
 
 
 def _baseline(query: Callable[[str, Shape], str]) -> Figures:
-    from mappers.engine import DuckDBEngine
-    from schedules.tables import load_views
+    from mappers.build.views import load_views
+    from mappers.engines.duckdb import DuckDBEngine
 
     with DuckDBEngine() as engine:
         queries = [query(view.resource, touched(view)) for view in load_views().values()]
@@ -151,7 +151,7 @@ def touched(view: ViewDefinition) -> Shape:
     """The shape of a view: the elements that its paths touch, with their types."""
     from mappers.fhirpath.collection import Scope
     from mappers.fhirpath.compiler import resource as focus_on
-    from mappers.viewdefinition import compile_select_list
+    from mappers.view.runner import compile_select_list
 
     focus = focus_on(view.resource, Scope())
     compile_select_list(view, focus)
@@ -161,9 +161,9 @@ def touched(view: ViewDefinition) -> Shape:
 
 def views(folder: Path) -> Figures:
     """periop: compile all views, map every resource, and commit the Delta tables, in a fresh folder."""
-    from connectors.store.lake import Lake
-    from mappers.engine import DuckDBEngine
-    from schedules.tables import ViewStore, load_views
+    from connectors.lake.table import Lake
+    from mappers.build.views import ViewStore, load_views
+    from mappers.engines.duckdb import DuckDBEngine
 
     lake = Lake(folder / "lake")
     lake.files()  # what is imported at the first look is not measured, as in the baselines
@@ -184,9 +184,9 @@ def whole_map(folder: Path) -> Figures:
     import pandas  # noqa: F401  pyarrow imports it when it makes its first array
     import pyarrow.dataset  # noqa: F401  DuckDB imports it when it takes its first rows from Arrow
 
-    import schedules.mapping  # noqa: F401
-    from schedules.pipeline import Pipeline
-    from schedules.settings import load_settings, load_study
+    import schedules.run.mapping  # noqa: F401
+    from schedules.config.settings import load_settings, load_study
+    from schedules.run.pipeline import Pipeline
 
     settings, study = load_settings(folder / "periop.toml"), load_study("alneo")
     begins: list[tuple[str, float]] = []

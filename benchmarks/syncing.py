@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.measuring import Figures, Stopwatch, in_a_process, machine, peak_memory, resident_memory, show  # noqa: E402
 
 if TYPE_CHECKING:
-    from connectors.received import Source
+    from connectors.fhir.events import Source
     from connectors.report import Progress
 
 SERVER = Path(__file__).with_name("streaming_server.py")
@@ -54,8 +54,8 @@ def generate(folder: Path, count: int) -> Figures:
 
 def sync(folder: Path, source: Source, count: int) -> Figures:
     """One sync into the lake of this folder, with the resident memory at each tenth of `count` resources."""
-    from connectors.store.lake import Lake
-    from connectors.store.quarantine import Quarantine
+    from connectors.lake.quarantine import Quarantine
+    from connectors.lake.table import Lake
     from connectors.sync import sync_site
 
     received: dict[str, int] = {}
@@ -82,7 +82,7 @@ def sync(folder: Path, source: Source, count: int) -> Figures:
 
 def sync_folder(folder: Path, count: int) -> Figures:
     """A sync of the generated files."""
-    from connectors.folder import FolderSource
+    from connectors.sources.folder import FolderSource
 
     return sync(folder, FolderSource(folder / "fhir"), count)
 
@@ -90,8 +90,8 @@ def sync_folder(folder: Path, count: int) -> Figures:
 def sync_server(folder: Path, count: int, url: str) -> Figures:
     """A sync of the cohort of the streaming server."""
     from benchmarks.streaming_server import COHORT, PER_PATIENT
-    from connectors.search.source import CohortQuery, SearchSource
-    from connectors.store.lake import Lake
+    from connectors.lake.table import Lake
+    from connectors.sources.search.source import CohortQuery, SearchSource
 
     lake = Lake(folder / "lake")
     cohort = CohortQuery(COHORT, (("code", "http://hl7.org/fhir/sid/icd-10-cm|C34.1"),))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from connectors.errors import AccountingError, ConnectorError
-from connectors.store.intake import OUTCOMES, Intake
+from connectors.lake.reconcile import OUTCOMES, Intake
 
 UNREADABLE_TYPE = "(none)"
 

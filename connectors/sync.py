@@ -19,15 +19,15 @@ from typing import Literal
 import pyarrow as pa
 
 from connectors.errors import SourceConfigError
-from connectors.received import Covered, Deleted, Expected, Note, Notice, Present, Problem, Received, Source, Unseen
+from connectors.fhir.events import Covered, Deleted, Expected, Note, Notice, Present, Problem, Received, Source, Unseen
+from connectors.fhir.resource import Rejected, Resource
+from connectors.lake.quarantine import OpenQuarantine, Quarantine
+from connectors.lake.reconcile import Intake, known_versions
+from connectors.lake.spool import Spool
+from connectors.lake.table import Cursor, Lake
+from connectors.lake.tombstones import Tombstones
+from connectors.lake.versions import Keys, Versions
 from connectors.report import Progress, SyncReport, counts_by_type, total
-from connectors.resource import Rejected, Resource
-from connectors.store.intake import Intake, known_versions
-from connectors.store.lake import Cursor, Lake
-from connectors.store.quarantine import OpenQuarantine, Quarantine
-from connectors.store.spool import Spool
-from connectors.store.tombstones import Tombstones
-from connectors.store.versions import Keys, Versions
 
 Told = Note | Notice | Expected | Deleted | Present | Covered | Unseen  # neither a version nor something wrong
 

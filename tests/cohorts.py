@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from analytics.disclosure import Released
-from connectors.access.authenticators import NoAuth
+from analytics.disclosure.control import Released
+from connectors.http.authenticators import NoAuth
+from connectors.http.client import Transport
 from connectors.report import SyncReport
-from connectors.sandbox import Loaded, Sandbox
-from connectors.wire.transport import Transport
+from connectors.sandbox.server import Loaded, Sandbox
 from mappers.study import Study, load_study
-from schedules.pipeline import Pipeline
-from schedules.sandbox import COHORT, read_cohort
-from schedules.settings import Settings
-from schedules.site_settings import FolderSite, Site
+from schedules.cli.sandbox import COHORT, read_cohort
+from schedules.config.settings import Settings
+from schedules.config.site_settings import FolderSite, Site
+from schedules.run.pipeline import Pipeline
 from tests.compiled import compiled_once
 
 ALNEO = Path(__file__).resolve().parents[1] / "fixtures" / "alneo"

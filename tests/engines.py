@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mappers.engine import AT, DuckDBEngine, Engine, Files
+from mappers.engines.duckdb import AT, DuckDBEngine, Engine, Files
+from mappers.engines.spark import SparkEngine
 from mappers.errors import MappingError
-from mappers.spark import SparkEngine
 
 ENGINES = ("duckdb", "spark")
 # For few rows: Java code that is compiled well takes longer to compile than to run, and a table fits into one task.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analytics.disclosure import Released, release
-from analytics.estimates import (
+from analytics.disclosure.control import Released, release
+from analytics.estimates.model import (
     CurvePoint,
     FlowStep,
     Interval,

@@ -15,10 +15,10 @@ import click
 from click.testing import CliRunner
 
 from analytics.results import dumps
-from mappers.viewdefinition import sql
-from schedules.cli import cli
-from schedules.session import Session
-from schedules.tables import load_views
+from mappers.build.views import load_views
+from mappers.view.runner import sql
+from schedules.cli.main import cli
+from schedules.cli.session import Session
 from tests.cohorts import ALNEO, run_folder
 
 FOLDER = Path(__file__).parent / "expected"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.bulk.source import BulkSource
-from connectors.received import Deleted, Problem, Received
-from connectors.resource import Rejected, Resource
-from connectors.store.lake import Cursor
-from connectors.wire.transport import Timing
+from connectors.fhir.events import Deleted, Problem, Received
+from connectors.fhir.resource import Rejected, Resource
+from connectors.http.client import Timing
+from connectors.lake.table import Cursor
+from connectors.sources.bulk.source import BulkSource
 from tests.raw_server import RawServer, Request, Wire, http, ndjson
 
 ASKED = "Mon, 01 Jan 2024 00:00:00 GMT"  # Date of the kick-off

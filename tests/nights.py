@@ -13,14 +13,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.resource import Resource, read_resource
-from connectors.store.lake import Cursor, Lake
-from connectors.store.spool import as_batch
+from connectors.fhir.resource import Resource, read_resource
+from connectors.lake.spool import as_batch
+from connectors.lake.table import Cursor, Lake
 from mappers.study import Study, load_study
-from schedules.pipeline import Pipeline
-from schedules.settings import Settings
-from schedules.site_settings import FolderSite
-from schedules.stages import MapReport
+from schedules.config.settings import Settings
+from schedules.config.site_settings import FolderSite
+from schedules.run.pipeline import Pipeline
+from schedules.run.stages import MapReport
 from tests.cohorts import KEY
 from tests.compiled import compiled_once
 from tests.invented import Invented, eligible, operated

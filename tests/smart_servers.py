@@ -14,10 +14,10 @@ from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from connectors.access.keys import SigningKey, new_key
-from connectors.access.smart import SmartAuth
-from connectors.access.token_endpoint import Client
-from connectors.wire.retrying import Timing, TransferLimits
+from connectors.auth.keys import SigningKey, new_key
+from connectors.auth.smart import SmartAuth
+from connectors.auth.token_endpoint import Client
+from connectors.http.retry import Timing, TransferLimits
 
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
 START = datetime(2026, 11, 24, 1, 30, tzinfo=UTC)

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from schedules.cli import main
-from schedules.session import Session
+from schedules.cli.main import main
+from schedules.cli.session import Session
 
 ANNA = '{"resourceType":"Patient","id":"anna","active":true,"name":[{"family":"Rossi"},{"family":"Bianchi"}]}'
 BEN = '{"resourceType":"Patient","id":"ben","name":[{"family":"=1+1"}],"multipleBirthInteger":2}'

@@ -84,7 +84,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def search_path(findings: Sequence[Finding], reconcile_days: float) -> SyncPath:
-    """The path of a site that is read by search (`connectors.search.incremental` decides it anew in each sync)."""
+    """The path of a site that is read by search (`sources.search.sync_plan` decides it again in each sync)."""
     undated = any(each.check == "clock" and "Date" in each.said for each in findings)
     full = tuple(_not_ok(findings, "changes")) if not undated else tuple(_of(findings, "changes"))
     silent = tuple(kind for kind in _not_ok(findings, "history") if kind not in full)

@@ -8,9 +8,9 @@ from itertools import islice
 
 from connectors.check.findings import Diagnosis, Finding, Level, SyncPath
 from connectors.errors import FolderError
-from connectors.folder import FolderSource
-from connectors.received import Received
-from connectors.resource import Reason, Rejected, Resource
+from connectors.fhir.events import Received
+from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.sources.folder import FolderSource
 
 SAMPLE = 100  # resources of each file that are looked at
 WITHOUT = frozenset({"Patient", "Condition"})  # no cohort comes of a folder that lacks these

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlencode
 
-from connectors.bundle import Bundle, Entry
-from connectors.check import wishes
+from connectors.check import admin_requests as wishes
 from connectors.check.capability import Capability
 from connectors.check.findings import Finding, Level
 from connectors.errors import AuthenticationError, ForeignOriginError, ServerError, UnavailableError
-from connectors.resource import Resource, read_resource
-from connectors.search.paging import FIRST_PAGE, parse_page
-from connectors.search.source import CohortQuery
-from connectors.wire.answers import fhir_body
-from connectors.wire.origin import rebased, server_base, shown
-from connectors.wire.retrying import RETRIED, CutError
-from connectors.wire.transport import Transport
+from connectors.fhir.bundle import Bundle, Entry
+from connectors.fhir.resource import Resource, read_resource
+from connectors.http.client import Transport
+from connectors.http.origin import rebased, server_base, shown
+from connectors.http.response import fhir_body
+from connectors.http.retry import RETRIED, CutError
+from connectors.sources.search.paging import FIRST_PAGE, parse_page
+from connectors.sources.search.source import CohortQuery
 
 ANY_STATUS = tuple(status for status in range(200, 500) if status not in RETRIED)
 CANARY = "periop-canary"  # an id that no patient has
@@ -135,7 +135,7 @@ class Probes:
         yield self._history(kind, asked)
 
     def _of(self, kind: str, patient: str) -> tuple[str, str]:
-        """The parameter that the sync selects patients by (`connectors.search.source`)."""
+        """The parameter that the sync selects patients by (`connectors.sources.search.source`)."""
         return ("_id", patient) if kind == "Patient" else ("subject", f"Patient/{patient}")
 
     def _by_patient(self, kind: str) -> Finding:
@@ -164,7 +164,7 @@ class Probes:
         return Finding("changes", Level.NOTE, said, kind, wishes.changes(self._server, how))
 
     def _history(self, kind: str, read: Asked) -> Finding:
-        """A history counts where it names what was done (`connectors.search.reading`), and `_since` narrows it."""
+        """A history counts where it names what was done (`sources.search.executor`), and `_since` narrows it."""
         newest = self._ask(f"{kind}/_history?{urlencode((('_elements', 'id'), ONE))}", f"history of {kind}")
         canary = self._ask(f"{kind}/_history?{urlencode((('_since', FAR), ONE))}", f"history of {kind}")
         if newest.page is None or canary.page is None:

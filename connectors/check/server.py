@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from connectors.access.authenticators import Authenticator, NoAuth, Scoped
-from connectors.check import wishes
+from connectors.check import admin_requests as wishes
 from connectors.check.capability import Capability, read_capability
 from connectors.check.findings import Diagnosis, Finding, Level, export_path, listed, search_path
 from connectors.check.probes import ANY_STATUS, Probes
@@ -20,10 +19,11 @@ from connectors.errors import (
     TlsError,
     UnavailableError,
 )
-from connectors.search.source import CohortQuery
-from connectors.wire.answers import Answer, fhir_body
-from connectors.wire.origin import shown
-from connectors.wire.transport import Transport, http_date
+from connectors.http.authenticators import Authenticator, NoAuth, Scoped
+from connectors.http.client import Transport, http_date
+from connectors.http.origin import shown
+from connectors.http.response import Answer, fhir_body
+from connectors.sources.search.source import CohortQuery
 
 CLOCK_SECONDS = 5  # a difference that is worth a word; HTTP dates are of whole seconds
 

@@ -54,12 +54,12 @@ def _site(site: str) -> str: ...  # type: ignore[empty-body]
 
 
 def pseudonym(value: ir.Value) -> ir.StringValue:
-    """Keyed HMAC-SHA-256 of an id, 32 hex digits; the engine holds the key (`mappers.engine`)."""
+    """Keyed HMAC-SHA-256 of an id, 32 hex digits; the engine holds the key (`mappers.engines.duckdb`)."""
     return _hmac(value).substr(0, 32)
 
 
 def site_identifier(site: ir.Value) -> ir.StringValue:
-    """SITEID: the name of a site, without the data cut that it may carry (`mappers.engine.Engine.define_cut`)."""
+    """SITEID: the name of a site, without the data cut that it may carry (`Engine.define_cut`)."""
     return _site(site)
 
 

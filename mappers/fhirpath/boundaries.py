@@ -16,11 +16,11 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import DATES, INTEGERS, Element
+from mappers.fhir_model.elements import DATES, INTEGERS, Element
+from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath import decimals, quantities
 from mappers.fhirpath.collection import Collection, Scope, Values, bind, navigate, sql_type
 from mappers.fhirpath.syntax import Tree
-from mappers.shape import DECIMAL
 
 if TYPE_CHECKING:
     from mappers.fhirpath.compiler import Compiler

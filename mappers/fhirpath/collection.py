@@ -18,8 +18,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import INTEGERS, PRIMITIVES, TEXTS, Choice, Element
-from mappers.shape import DECIMAL, Shape, object_from_json
+from mappers.fhir_model.elements import INTEGERS, PRIMITIVES, TEXTS, Choice, Element
+from mappers.fhir_model.shape import DECIMAL, Shape, object_from_json
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import DATES, INTEGERS, PRIMITIVES
+from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES
 from mappers.fhirpath import equality
 from mappers.fhirpath.collection import (
     Collection,

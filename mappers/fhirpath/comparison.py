@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import DATES
+from mappers.fhir_model.elements import DATES
 from mappers.fhirpath.collection import Collection, Values, kind, negated
 
 if TYPE_CHECKING:

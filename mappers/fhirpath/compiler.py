@@ -15,7 +15,8 @@ from decimal import Decimal
 import ibis
 import ibis.expr.types as ir
 
-from mappers.elements import (
+from mappers.errors import UnsupportedError, ViewError
+from mappers.fhir_model.elements import (
     INTEGERS,
     PRIMITIVES,
     AmbiguousElementError,
@@ -25,7 +26,7 @@ from mappers.elements import (
     element,
     is_resource,
 )
-from mappers.errors import UnsupportedError, ViewError
+from mappers.fhir_model.shape import Shape
 from mappers.fhirpath import collections, comparison, equality, functions, math, quantities, types
 from mappers.fhirpath.collection import (
     Collection,
@@ -57,7 +58,6 @@ from mappers.fhirpath.syntax import (
     Variable,
     parse,
 )
-from mappers.shape import Shape
 
 LOGIC = frozenset({"and", "or", "xor", "implies"})
 COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})

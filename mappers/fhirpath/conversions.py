@@ -12,12 +12,12 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import DATES, INTEGERS
+from mappers.fhir_model.elements import DATES, INTEGERS
+from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath import decimals, quantities
 from mappers.fhirpath.boundaries import digits_of
 from mappers.fhirpath.collection import Collection, Scope, Values, bind, kind, present, sql_type
 from mappers.fhirpath.syntax import Tree
-from mappers.shape import DECIMAL
 
 if TYPE_CHECKING:
     from mappers.fhirpath.compiler import Compiler

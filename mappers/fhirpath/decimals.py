@@ -19,8 +19,8 @@ import ibis.expr.types as ir
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 
+from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath.collection import Scope, bind
-from mappers.shape import DECIMAL
 
 WHOLE, FRACTION = dt.Decimal(19, 0), dt.Decimal(18, 18)
 DIGITS = 6  # worked out in one step of a division

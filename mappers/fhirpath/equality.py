@@ -14,7 +14,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import PRIMITIVES, Choice, Element, element_names, is_resource
+from mappers.fhir_model.elements import PRIMITIVES, Choice, Element, element_names, is_resource
+from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath import comparison, quantities
 from mappers.fhirpath.collection import (
     Collection,
@@ -32,7 +33,6 @@ from mappers.fhirpath.collection import (
 )
 from mappers.fhirpath.comparison import Comparator
 from mappers.fhirpath.decimals import decimal, forced, text_of
-from mappers.shape import DECIMAL
 
 if TYPE_CHECKING:
     from mappers.fhirpath.compiler import Compiler

@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import PRIMITIVES, Element, element, is_resource
+from mappers.fhir_model.elements import PRIMITIVES, Element, element, is_resource
 from mappers.fhirpath import collections
 from mappers.fhirpath.boundaries import high_boundary, low_boundary
 from mappers.fhirpath.collection import (

@@ -13,11 +13,11 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import INTEGERS
+from mappers.fhir_model.elements import INTEGERS
+from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath import decimals, quantities
 from mappers.fhirpath.collection import Collection, Scope, Values, bind, kind
 from mappers.fhirpath.syntax import Tree
-from mappers.shape import DECIMAL
 
 if TYPE_CHECKING:
     from mappers.fhirpath.compiler import Compiler

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.types as ir
 
+from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath import decimals
 from mappers.fhirpath.collection import Collection, Make, Scope, Values, kind, map_items
 from mappers.fhirpath.comparison import OPERATORS, Comparator
 from mappers.fhirpath.syntax import Quantity
-from mappers.shape import DECIMAL
 
 if TYPE_CHECKING:
     from mappers.fhirpath.compiler import Compiler

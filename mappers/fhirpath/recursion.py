@@ -18,8 +18,9 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.elements import PRIMITIVES, Choice, is_element, is_type
 from mappers.errors import UnsupportedError
+from mappers.fhir_model.elements import PRIMITIVES, Choice, is_element, is_type
+from mappers.fhir_model.shape import Shape, object_from_json
 from mappers.fhirpath.collection import Collection, Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.compiler import Compiler
 from mappers.fhirpath.fold import fold
@@ -35,7 +36,6 @@ from mappers.fhirpath.syntax import (
     Variable,
     parse,
 )
-from mappers.shape import Shape, object_from_json
 
 STRING = r'"(\\.|[^"\\])*"'  # in JSON
 

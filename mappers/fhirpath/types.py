@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.types as ir
 
-from mappers.elements import Choice, is_subtype, is_type
+from mappers.fhir_model.elements import Choice, is_subtype, is_type
+from mappers.fhir_model.shape import Shape, object_from_json
 from mappers.fhirpath.collection import Collection, Scope, Values, densify, filter_items, length, map_items, negated
 from mappers.fhirpath.syntax import Literal, Member, Tree
-from mappers.shape import Shape, object_from_json
 
 if TYPE_CHECKING:
     from mappers.fhirpath.compiler import Compiler

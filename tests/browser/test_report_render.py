@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analytics.report import render_html
+from analytics.report.html import render_html
 from mappers.study import load_study
 from tests.example_release import example_release, published
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from schedules.cli import main
-from schedules.session import Session
+from schedules.cli.main import main
+from schedules.cli.session import Session
 from tests.fhir_stub import TYPES, FhirStub, Reply, Request, fhir_stub, outcome, searchset
 
 LUNG = {"coding": [{"system": "http://snomed.info/sct", "code": "254637007"}]}

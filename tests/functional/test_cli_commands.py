@@ -20,19 +20,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.disclosure import Released, release
-from analytics.estimates import Interval, Proportion, Quantiles, Results
+from analytics.disclosure.control import Released, release
+from analytics.estimates.model import Interval, Proportion, Quantiles, Results
 from analytics.results import dumps
 from connectors.errors import AuthenticationError, ConnectorError, LakeError, UnavailableError
+from connectors.lake.table import SCHEMA, Cursor, Lake
 from connectors.report import Counts, Progress, SyncReport
-from connectors.store.lake import SCHEMA, Cursor, Lake
 from mappers.study import Study
-from schedules.cli import main
-from schedules.lock import run_lock
-from schedules.publish import PublishReport, file_release, plan_release
-from schedules.session import Session
-from schedules.settings import Settings
-from schedules.stages import MapReport
+from schedules.cli.main import main
+from schedules.cli.session import Session
+from schedules.config.settings import Settings
+from schedules.release.publish import PublishReport, file_release, plan_release
+from schedules.run.lock import run_lock
+from schedules.run.stages import MapReport
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

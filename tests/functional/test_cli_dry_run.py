@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from schedules.cli import main
-from schedules.session import Session
+from schedules.cli.main import main
+from schedules.cli.session import Session
 from tests.fhir_stub import CHANGED, FHIR_JSON, FhirStub, Reply, Request, fhir_stub, outcome
 
 LUNG = {"coding": [{"system": "http://snomed.info/sct", "code": "254637007"}]}

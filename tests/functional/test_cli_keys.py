@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from connectors.access.keys import Algorithm, new_key, public_jwks, read_key
-from schedules.cli import main
-from schedules.session import Session
+from connectors.auth.keys import Algorithm, new_key, public_jwks, read_key
+from schedules.cli.main import main
+from schedules.cli.session import Session
 
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi"}
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")

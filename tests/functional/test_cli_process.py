@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from schedules.lock import run_lock
-from schedules.runs import read_ledger
+from schedules.run.ledger import read_ledger
+from schedules.run.lock import run_lock
 
 CONFIG = '[[sites]]\nname = "milan"\nkind = "folder"\npath = "fhir"\n'
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals and pipes are those of POSIX")
@@ -63,7 +63,7 @@ def test_help_lists_every_command_and_exit_code() -> None:
 def test_help_imports_nothing_heavy() -> None:
     heavy = ["apscheduler", "duckdb", "httpx", "ibis", "matplotlib", "pandas", "pyarrow", "pydantic", "rich", "scipy"]
     program = (
-        "import sys; from schedules.cli import main; code = main(['--help']); "
+        "import sys; from schedules.cli.main import main; code = main(['--help']); "
         f"sys.exit(','.join(sorted({set(heavy)} & set(sys.modules))) or code)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from connectors.sandbox_bundles import RESOURCE_SYSTEM, is_tagged
-from schedules.cli import main
-from schedules.sandbox import COHORT
-from schedules.session import Session
+from connectors.sandbox.bundles import RESOURCE_SYSTEM, is_tagged
+from schedules.cli.main import main
+from schedules.cli.sandbox import COHORT
+from schedules.cli.session import Session
 from tests.cohorts import ALNEO
 from tests.fhir_stub import FhirStub, fhir_stub, outcome, referenced
 

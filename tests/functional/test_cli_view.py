@@ -13,7 +13,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from schedules import view_formats
+from schedules.cli import view_formats
 from tests.view_terminal import ANNA, BEN, COLUMNS, DOSE, Terminal, definition, sentence
 
 

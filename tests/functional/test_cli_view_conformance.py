@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schedules.conformance import read_suites, run_suites
+from mappers.view.conformance import read_suites, run_suites
 from tests.view_terminal import ANNA, BEN, COLUMNS, Terminal, definition, sentence
 
 SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from schedules.runs import open_ledger, read_ledger
+from schedules.run.ledger import open_ledger, read_ledger
 
 PERIOP = (sys.executable, "-m", "schedules.cli")
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

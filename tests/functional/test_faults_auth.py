@@ -17,9 +17,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from connectors.access.authenticators import Authenticator, BasicAuth, BearerAuth
-from connectors.access.keys import private_jwk
-from connectors.access.smart import SmartAuth
+from connectors.auth.keys import private_jwk
+from connectors.auth.smart import SmartAuth
 from connectors.errors import (
     AuthenticationError,
     ConnectorError,
@@ -27,15 +26,16 @@ from connectors.errors import (
     ForeignOriginError,
     UnavailableError,
 )
+from connectors.http.authenticators import Authenticator, BasicAuth, BearerAuth
+from connectors.http.client import Transport
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Lake
 from connectors.report import SyncReport
-from connectors.search.paging import SearchLimits
-from connectors.search.source import CohortQuery, SearchSource
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.search.paging import SearchLimits
+from connectors.sources.search.source import CohortQuery, SearchSource
 from connectors.sync import sync_site
-from connectors.wire.transport import Transport
-from schedules.cli import main
-from schedules.session import Session
+from schedules.cli.main import main
+from schedules.cli.session import Session
 from tests.smart_servers import (
     FHIR_JSON,
     KEY,

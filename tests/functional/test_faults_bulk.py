@@ -18,11 +18,6 @@ from typing import Any
 
 import pytest
 
-from connectors.access.authenticators import BearerAuth
-from connectors.bulk.files import Arrived, arrive, resources, side_by_side
-from connectors.bulk.job import Polling
-from connectors.bulk.manifest import ExportFile
-from connectors.bulk.source import BulkLimits, _Folder
 from connectors.errors import (
     AuthenticationError,
     DeferredError,
@@ -32,12 +27,17 @@ from connectors.errors import (
     RefusedError,
     UnavailableError,
 )
-from connectors.received import Expected, Notice, Problem
-from connectors.resource import Reason, Resource
-from connectors.store.lake import Cursor, Lake
-from connectors.store.quarantine import Quarantine
+from connectors.fhir.events import Expected, Notice, Problem
+from connectors.fhir.resource import Reason, Resource
+from connectors.http.authenticators import BearerAuth
+from connectors.http.client import TransferLimits, Transport
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Cursor, Lake
+from connectors.sources.bulk.files import Arrived, arrive, resources, side_by_side
+from connectors.sources.bulk.job import Polling
+from connectors.sources.bulk.manifest import ExportFile
+from connectors.sources.bulk.source import BulkLimits, _Folder
 from connectors.sync import sync_site
-from connectors.wire.transport import TransferLimits, Transport
 from tests.export_server import ASKED, CONDITIONS, DONE, PATIENTS, Clock, ExportServer, cursor, pull, source
 from tests.raw_server import RawServer, Request, Wire, chunked, http, ndjson
 
@@ -840,9 +840,9 @@ def test_files_of_types_nobody_asked_for_are_not_fetched(server: ExportServer, t
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from connectors.bulk.source import BulkSource
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.bulk.source import BulkSource
+from connectors.lake.table import Lake
+from connectors.lake.quarantine import Quarantine
 from connectors.sync import sync_site
 
 base, folder = sys.argv[1], Path(sys.argv[2])

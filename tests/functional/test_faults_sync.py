@@ -13,15 +13,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Lake
 from connectors.report import Counts, SyncReport
-from connectors.search.source import CohortQuery, SearchLimits, SearchSource
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
-from mappers.engine import DuckDBEngine
-from mappers.viewdefinition import ViewDefinition
-from schedules.site_settings import FolderSite
-from schedules.tables import ViewStore, all_rows, current
+from mappers.build.views import ViewStore, all_rows, current
+from mappers.engines.duckdb import DuckDBEngine
+from mappers.view.runner import ViewDefinition
+from schedules.config.site_settings import FolderSite
 from tests.cohorts import ALNEO, TABLES, run
 from tests.fhir_server import BASE, Features, ModelServer
 
@@ -182,7 +182,7 @@ def test_fault_16_endpoints_follow_deletions(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))  # a write beyond it fails: EFBIG
-from schedules.cli import main
+from schedules.cli.main import main
 sys.exit(main(sys.argv[2:]))
 """
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from connectors.access.keys import private_jwk
-from connectors.access.token_endpoint import Asking, Client
-from connectors.access.token_endpoint import TokenEndpoint as TokenClient
+from connectors.auth.keys import private_jwk
+from connectors.auth.token_endpoint import Asking, Client
+from connectors.auth.token_endpoint import TokenEndpoint as TokenClient
 from connectors.errors import TlsError
-from connectors.wire.retrying import TransferLimits
-from connectors.wire.targets import address_of, pinned
-from connectors.wire.transport import Transport
-from schedules.credentials import encrypted
-from schedules.settings import Settings
-from schedules.site_settings import SearchSite
-from schedules.sources import authenticator
+from connectors.http.client import Transport
+from connectors.http.origin_policy import address_of, pinned
+from connectors.http.retry import TransferLimits
+from schedules.config.credentials import encrypted
+from schedules.config.settings import Settings
+from schedules.config.site_settings import SearchSite
+from schedules.run.sources import authenticator
 from tests.certificates import Certificates, make_certificates
 from tests.smart_servers import KEY, Answer, Clock, FhirServer, Http, TokenEndpoint, cohort, served
 

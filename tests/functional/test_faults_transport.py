@@ -15,7 +15,6 @@ from threading import Barrier, Thread
 import httpx
 import pytest
 
-from connectors.access.authenticators import BearerAuth
 from connectors.errors import (
     AuthenticationError,
     DeferredError,
@@ -28,9 +27,10 @@ from connectors.errors import (
     TooLargeError,
     UnavailableError,
 )
-from connectors.search.paging import parse_page
-from connectors.wire.targets import Resolve, Targets, address_of, kind_of
-from connectors.wire.transport import Timing, TransferLimits, Transport
+from connectors.http.authenticators import BearerAuth
+from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.http.origin_policy import Resolve, Targets, address_of, kind_of
+from connectors.sources.search.paging import parse_page
 from tests.certificates import make_certificates
 from tests.export_server import Clock
 from tests.raw_server import RawServer, Request, Wire, chunked, http, ndjson

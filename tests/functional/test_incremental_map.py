@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from mappers.build import cohort as cohorts
+from mappers.build.views import SHIPPED_VIEWS
 from mappers.study import Cut, Study, load_study
 from mappers.terminology import SHIPPED
-from schedules import cohorts
-from schedules.pipeline import Pipeline
-from schedules.settings import Settings
-from schedules.tables import SHIPPED_VIEWS
+from schedules.config.settings import Settings
+from schedules.run.pipeline import Pipeline
 from tests.cohorts import pseudonym
 from tests.nights import Hospital, charts, differing, fresh, mapped, settled, tables
 

@@ -26,7 +26,7 @@ PROGRAM = """
 import os
 import sys
 from pathlib import Path
-from schedules.mapping import MapStage
+from schedules.run.mapping import MapStage
 from tests.nights import mapped, settled
 
 for line in sys.stdin:

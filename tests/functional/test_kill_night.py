@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.store.lake import SCHEMA, Lake
-from connectors.store.quarantine import Quarantine
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import SCHEMA, Lake
 
 ROOT = Path(__file__).parents[2]
 PATIENTS = 60
@@ -38,9 +38,9 @@ import sys
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
-from connectors.search.source import CohortQuery, SearchSource
+from connectors.lake.table import Lake
+from connectors.lake.quarantine import Quarantine
+from connectors.sources.search.source import CohortQuery, SearchSource
 from connectors.sync import sync_site
 from tests.fhir_server import BASE, Features, ModelServer
 import pandas  # pyarrow would import it within the sync, and that would be most of its time

@@ -19,8 +19,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from connectors.store.lake import SCHEMA, Lake
-from connectors.store.quarantine import Quarantine
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import SCHEMA, Lake
 
 ROOT = Path(__file__).parents[2]
 PATIENTS = 600
@@ -32,9 +32,9 @@ PROGRAM = """
 import os
 import sys
 from pathlib import Path
-from connectors.folder import FolderSource
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.folder import FolderSource
+from connectors.lake.table import Lake
+from connectors.lake.quarantine import Quarantine
 from connectors.sync import sync_site
 import pandas  # pyarrow would import it within the sync, and that would be most of its time
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from connectors.store.lake import Lake
+from connectors.lake.table import Lake
+from mappers.build.views import SHIPPED_VIEWS, load_views
 from mappers.errors import MappingError, ViewError
 from mappers.study import load_study
 from mappers.terminology import load_terminology
-from schedules.pipeline import Pipeline
-from schedules.settings import Settings
-from schedules.site_settings import FolderSite
-from schedules.tables import SHIPPED_VIEWS, load_views
+from schedules.config.settings import Settings
+from schedules.config.site_settings import FolderSite
+from schedules.run.pipeline import Pipeline
 from tests.cohorts import ALNEO, KEY, TABLES, Ran, run_folder
 from tests.compiled import compiled_once
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from analytics.analysis import analyse
-from analytics.cohort import Cohort
-from analytics.disclosure import Released, release
+from analytics.disclosure.control import Released, release
+from analytics.estimates.cohort import Cohort
 from mappers.study import load_study
 from tests.unit.analytics_tables import CUT, LATER, cohort
 

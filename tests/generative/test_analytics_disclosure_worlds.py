@@ -13,9 +13,9 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from analytics.disclosure import release
-from analytics.estimates import Cell, CurvePoint, FlowStep, Interval, Proportion, Results, Survival
-from analytics.linkage import COURSE, EVENTS, UNKNOWN, Families
+from analytics.disclosure.control import release
+from analytics.disclosure.linkage import COURSE, EVENTS, UNKNOWN, Families
+from analytics.estimates.model import Cell, CurvePoint, FlowStep, Interval, Proportion, Results, Survival
 
 K = 3
 Kind = tuple[bool, ...]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analytics.coarsening import Counts, coarsen, life_table
-from analytics.survival import Times, crossing, curve, survival
+from analytics.disclosure.coarsening import Counts, coarsen, life_table
+from analytics.estimates.survival import Times, crossing, curve, survival
 from mappers.study import SurvivalSpec
 
 PATIENTS = st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=60)

@@ -14,15 +14,15 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.bundle import read_bundle
-from connectors.folder import gunzip, split_lines
-from connectors.received import Received
+from connectors.fhir.bundle import read_bundle
+from connectors.fhir.events import Received
+from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.reconcile import OUTCOMES, Intake, identity, updated, version
+from connectors.lake.table import Cursor, Lake
+from connectors.lake.versions import Seen, Versions
 from connectors.report import counts_by_type, total
-from connectors.resource import Reason, Rejected, Resource
-from connectors.store.intake import OUTCOMES, Intake, identity, updated, version
-from connectors.store.lake import Cursor, Lake
-from connectors.store.quarantine import Quarantine
-from connectors.store.versions import Seen, Versions
+from connectors.sources.folder import gunzip, split_lines
 from connectors.sync import sync_site
 
 TIMES = (None, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00+00:00", "2024-01-03T00:00:00.5Z")

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from connectors.errors import AuthenticationError, ServerError
+from connectors.http.client import Timing, TransferLimits
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.reconcile import OUTCOMES
+from connectors.lake.table import Lake
 from connectors.report import SyncReport
-from connectors.search.source import CohortQuery, SearchLimits, SearchSource
-from connectors.store.intake import OUTCOMES
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
-from connectors.wire.transport import Timing, TransferLimits
 from tests.fhir_server import BASE, Features, Key, ModelServer
 
 TYPES = ("Patient", "Condition", "Observation")

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.bulk.job import Polling, progress
-from connectors.bulk.manifest import read_manifest
-from connectors.bulk.night import Members
-from connectors.bulk.source import earlier
 from connectors.errors import ProtocolError
-from connectors.wire.answers import gunzipped
-from connectors.wire.retrying import CutError
+from connectors.http.response import gunzipped
+from connectors.http.retry import CutError
+from connectors.sources.bulk.job import Polling, progress
+from connectors.sources.bulk.manifest import read_manifest
+from connectors.sources.bulk.pull import Members
+from connectors.sources.bulk.source import earlier
 
 LISTS = ("output", "error", "outcome", "deleted", "link")
 values = st.recursive(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.access.scopes import not_granted, read_scope, reading, unreadable
+from connectors.auth.scopes import not_granted, read_scope, reading, unreadable
 
 TYPES = ("Patient", "Condition", "Observation")
 RIGHTS = ["cruds"[a:b] for a in range(5) for b in range(a + 1, 6)] + ["rs", "cs", "rud"]

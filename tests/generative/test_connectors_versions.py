@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import SpoolError
-from connectors.store import partitions
-from connectors.store.lake import SCHEMA
-from connectors.store.partitions import write_partitions
-from connectors.store.versions import Filter, Keys, Rows, Seen, Versions
+from connectors.lake import writer as partitions
+from connectors.lake.table import SCHEMA
+from connectors.lake.versions import Filter, Keys, Rows, Seen, Versions
+from connectors.lake.writer import write_partitions
 
 TWELVE = [f"Patient/{number}" for number in range(12)]
 keys = st.sampled_from(TWELVE)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mappers.engine import DuckDBEngine
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.fhirpath import decimals
 from mappers.fhirpath.collection import Scope
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from mappers.engine import Engine
-from mappers.viewdefinition import ViewDefinition, view_table
+from mappers.engines.duckdb import Engine
+from mappers.view.runner import ViewDefinition, view_table
 from tests.engines import Engines
 from tests.generative.test_mappers_fhirpath import PATHS, PATIENTS
 

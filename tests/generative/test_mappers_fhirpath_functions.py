@@ -35,8 +35,8 @@ from fhirpathpy.models import models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mappers.engine import DuckDBEngine
-from mappers.viewdefinition import ViewDefinition, run_view
+from mappers.engines.duckdb import DuckDBEngine
+from mappers.view.runner import ViewDefinition, run_view
 
 WORDS = st.sampled_from(["a", "ab", "Bab", "c b", "ää"])
 NAMES = st.fixed_dictionaries(

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mappers.engine import DuckDBEngine
-from mappers.ndjson import LONGEST, UNREADABLE, Lines, is_unreadable
-from mappers.viewdefinition import ViewDefinition, parse_lines, parse_plainly, run_view, view_table
+from mappers.engines.duckdb import DuckDBEngine
+from mappers.view.ndjson import LONGEST, UNREADABLE, Lines, is_unreadable
+from mappers.view.runner import ViewDefinition, parse_lines, parse_plainly, run_view, view_table
 
 VIEW = ViewDefinition.load(
     {

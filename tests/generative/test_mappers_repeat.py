@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mappers.engine import DuckDBEngine
-from mappers.viewdefinition import ViewDefinition, run_view
+from mappers.engines.duckdb import DuckDBEngine
+from mappers.view.runner import ViewDefinition, run_view
 
 WORDS = st.sampled_from(["a", "b", '"', "\\", "}{", "{}}}", "é"])
 

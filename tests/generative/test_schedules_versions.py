@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connectors.store.lake import SCHEMA, LakeFile
+from connectors.lake.table import SCHEMA, LakeFile
+from mappers.build.versions import VERSIONS_SCHEMA, versions_of
 from mappers.errors import MappingError
-from schedules.versions import VERSIONS_SCHEMA, versions_of
 
 IDS = st.text(alphabet="ab1.-", min_size=1, max_size=3)
 ROWS = st.lists(st.tuples(IDS, st.integers(1, 3), st.booleans()), max_size=30)

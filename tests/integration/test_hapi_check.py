@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from schedules.cli import main
-from schedules.session import Session
+from schedules.cli.main import main
+from schedules.cli.session import Session
 from tests.cohorts import ALNEO, put_alneo
 
 pytestmark = pytest.mark.hapi

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analytics.results import as_json
-from schedules.site_settings import SearchSite
+from schedules.config.site_settings import SearchSite
 from tests.cohorts import ALNEO, TABLES, Ran, put_alneo, run, run_folder
 
 pytestmark = pytest.mark.hapi

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from analytics.results import as_json
-from connectors.bulk.job import KickOff, Level
-from connectors.bulk.source import BulkSource
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Lake
 from connectors.report import Counts, Progress, SyncReport
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.bulk.job import KickOff, Level
+from connectors.sources.bulk.source import BulkSource
 from connectors.sync import sync_site
-from schedules.site_settings import BulkSite, SearchSite
-from schedules.sources import TYPES
+from schedules.config.site_settings import BulkSite, SearchSite
+from schedules.run.sources import TYPES
 from tests.cohorts import ALNEO, TABLES, Ran, put_alneo, run
 from tests.integration.conftest import running_hapi
 

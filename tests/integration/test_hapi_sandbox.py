@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.sandbox_bundles import tag_query
-from schedules.cli import main
-from schedules.sandbox import COHORT
-from schedules.session import Session
+from connectors.sandbox.bundles import tag_query
+from schedules.cli.main import main
+from schedules.cli.sandbox import COHORT
+from schedules.cli.session import Session
 from tests.cohorts import ALNEO
 
 pytestmark = pytest.mark.hapi

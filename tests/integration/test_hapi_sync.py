@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Lake
 from connectors.report import Counts, SyncReport
-from connectors.search.source import CohortQuery, SearchLimits, SearchSource
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
 
 pytestmark = pytest.mark.hapi

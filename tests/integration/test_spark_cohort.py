@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.generate import SITE, append_night, fill, patients
-from connectors.store.lake import Lake
-from mappers.engine import DuckDBEngine, Engine
+from connectors.lake.table import Lake
+from mappers.engines.duckdb import DuckDBEngine, Engine
 from mappers.study import load_study
-from schedules.mapping import MapStage
-from schedules.pipeline import Pipeline
-from schedules.settings import Settings
-from schedules.site_settings import FolderSite
-from schedules.stages import MapReport
+from schedules.config.settings import Settings
+from schedules.config.site_settings import FolderSite
+from schedules.run.mapping import MapStage
+from schedules.run.pipeline import Pipeline
+from schedules.run.stages import MapReport
 from tests.cohorts import ALNEO, KEY, TABLES
 from tests.compiled import compiled_once
 from tests.engines import ENGINES, Engines

@@ -15,18 +15,18 @@ import httpx
 import jwt
 import pytest
 
-from connectors.access.keys import Algorithm, SigningKey, new_key, public_jwks
-from connectors.access.smart import SmartAuth
-from connectors.access.token_endpoint import ASSERTION_TYPE, Client
+from connectors.auth.keys import Algorithm, SigningKey, new_key, public_jwks
+from connectors.auth.smart import SmartAuth
+from connectors.auth.token_endpoint import ASSERTION_TYPE, Client
 from connectors.errors import AuthenticationError
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Lake
 from connectors.report import SyncReport
-from connectors.search.paging import SearchLimits
-from connectors.search.source import CohortQuery, SearchSource
-from connectors.store.lake import Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.search.paging import SearchLimits
+from connectors.sources.search.source import CohortQuery, SearchSource
 from connectors.sync import sync_site
-from schedules.cli import main
-from schedules.session import Session
+from schedules.cli.main import main
+from schedules.cli.session import Session
 from tests.smart_servers import TYPES, Clock, FhirServer, Http, cohort, served, smart
 
 pytestmark = pytest.mark.oidc

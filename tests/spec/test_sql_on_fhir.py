@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mappers.engine import Engine
+from mappers.engines.duckdb import Engine
 from mappers.errors import UnsupportedError, ViewError
-from mappers.viewdefinition import ViewDefinition, run_view
+from mappers.view.runner import ViewDefinition, run_view
 from tests.engines import ENGINES, Engines
 
 SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analytics.cohort import Cohort
+from analytics.estimates.cohort import Cohort
 
 SOURCE = Path(__file__).parents[2] / "fixtures" / "alneo" / "source"
 CUT, LATER = date(2024, 12, 1), date(2025, 5, 5)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from analytics.analysis import analyse
-from analytics.baseline import follow_up, quantiles, values
 from analytics.errors import AnalysisError
-from analytics.survival import Times
+from analytics.estimates.baseline import follow_up, quantiles, values
+from analytics.estimates.survival import Times
 from mappers.study import QuantileSpec, load_study
 from tests.unit.analytics_tables import alneo, cohort
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from analytics.coarsening import Counts, coarsen, life_table
-from analytics.survival import Times, survival
+from analytics.disclosure.coarsening import Counts, coarsen, life_table
+from analytics.estimates.survival import Times, survival
 from mappers.study import SurvivalSpec
 
 

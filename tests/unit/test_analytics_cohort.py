@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from analytics.analysis import analyse, load_cohort
-from analytics.cohort import Cohort, check
 from analytics.errors import AnalysisError
+from analytics.estimates.cohort import Cohort, check
 from mappers.study import load_study
 from tests.unit.analytics_tables import alneo
 

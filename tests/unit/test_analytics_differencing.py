@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analytics.differencing import given_away
-from analytics.estimates import Cell
+from analytics.disclosure.differencing import given_away
+from analytics.estimates.model import Cell
 
 K = 3
 ALL = Cell("enrolled", frozenset(range(20)))

@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 import pytest
 
 from analytics.analysis import analyse
-from analytics.disclosure import Released, release
+from analytics.disclosure.control import Released, release
 from analytics.errors import NotReleasedError
-from analytics.estimates import FlowStep, Proportion, QualityItem, Quantiles, Results
+from analytics.estimates.model import FlowStep, Proportion, QualityItem, Quantiles, Results
 from mappers.study import load_study
 from tests.unit.analytics_tables import alneo, cohort
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from analytics.errors import AnalysisError
-from analytics.estimates import QualityItem
-from analytics.flow import flow
-from analytics.quality import quality
+from analytics.estimates.flow import flow
+from analytics.estimates.model import QualityItem
+from analytics.estimates.quality import quality
 from tests.unit.analytics_tables import alneo, cohort
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from analytics.analysis import analyse
 from analytics.errors import AnalysisError
-from analytics.proportions import clopper_pearson, patients_meeting, proportion
+from analytics.estimates.proportions import clopper_pearson, patients_meeting, proportion
 from mappers.study import ProportionSpec, Where, load_study
 from tests.unit.analytics_tables import alneo, cohort
 

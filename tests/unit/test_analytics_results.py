@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from analytics.analysis import analyse
-from analytics.disclosure import release
+from analytics.disclosure.control import release
+from analytics.report.spreadsheet import neutral
 from analytics.results import COLUMNS, as_json, dumps, to_csv
-from analytics.spreadsheet import neutral
 from mappers.study import load_study
 from tests.unit.analytics_tables import alneo
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from analytics.rounding import exact_percent, round_half_up
+from analytics.estimates.rounding import exact_percent, round_half_up
 
 
 @pytest.mark.parametrize(

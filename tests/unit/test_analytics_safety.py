@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analytics.errors import AnalysisError
-from analytics.safety import PHASES, slug, terms_of, worst_grades
+from analytics.estimates.safety import PHASES, slug, terms_of, worst_grades
 from mappers.study import load_study
 from tests.unit.analytics_tables import cohort
 

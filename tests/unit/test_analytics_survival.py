@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from analytics.survival import Times, curve, survival
+from analytics.estimates.survival import Times, curve, survival
 from mappers.study import SurvivalSpec
 
 # Remission times in weeks of the leukaemia trial of Freireich et al. 1963 (Blood 21:699), as in Gehan 1965

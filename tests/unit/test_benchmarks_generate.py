@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from benchmarks.generate import CHANGED, PER_PATIENT, SITE, TYPES, fill, generate
-from connectors.resource import Resource
-from connectors.store.lake import Lake
+from connectors.fhir.resource import Resource
+from connectors.lake.table import Lake
 
 COUNT = 4 * PER_PATIENT
 

@@ -10,7 +10,7 @@ from benchmarks.measuring import likely_share
 from benchmarks.streaming_server import RESOURCES, everything, templates
 from benchmarks.syncing import generate as generate_folder
 from benchmarks.syncing import server, sync_folder, sync_server
-from mappers.viewdefinition import ViewDefinition, run_view
+from mappers.view.runner import ViewDefinition, run_view
 
 
 def test_the_view_gives_what_stands_in_the_file(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connectors.access.authenticators import Authenticator, BearerAuth, NoAuth
 from connectors.check.findings import Diagnosis, Finding, Level, listed, search_path
 from connectors.check.server import ServerCheck
 from connectors.errors import AuthenticationError, ConnectorError, UnavailableError
-from connectors.search.source import CohortQuery
-from connectors.wire.transport import Timing, TransferLimits, Transport
+from connectors.http.authenticators import Authenticator, BearerAuth, NoAuth
+from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.sources.search.source import CohortQuery
 from tests.fhir_stub import TYPES, FhirStub, fhir_stub, outcome
 
 COHORT = CohortQuery("Condition", (("code", "http://snomed.info/sct|254637007"),))

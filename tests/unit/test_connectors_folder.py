@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from connectors.errors import FolderError
-from connectors.folder import FolderLimits, FolderSource
-from connectors.received import Expected, Problem
-from connectors.resource import Reason, Rejected, Resource
+from connectors.fhir.events import Expected, Problem
+from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.sources.folder import FolderLimits, FolderSource
 
 
 def patient(id_: str) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from connectors.errors import AuthenticationError, UnavailableError
+from connectors.http.client import Timing, TransferLimits
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Cursor, Lake
 from connectors.report import Counts, SyncReport
-from connectors.search.source import CohortQuery, SearchLimits, SearchSource
-from connectors.store.lake import Cursor, Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
-from connectors.wire.transport import Timing, TransferLimits
 from tests.fhir_server import BASE, Features, ModelServer
 
 TYPES = ("Patient", "Condition", "Observation")

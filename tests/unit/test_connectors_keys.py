@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from connectors.access.keys import Algorithm, new_key, private_jwk, public_jwks, read_key, thumbprint
+from connectors.auth.keys import Algorithm, new_key, private_jwk, public_jwks, read_key, thumbprint
 from connectors.errors import SourceConfigError
 
 # RFC 7638, 3.1

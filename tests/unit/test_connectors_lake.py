@@ -12,10 +12,10 @@ import pytest
 from deltalake import DeltaTable
 
 from connectors.errors import LakeError
-from connectors.resource import Resource
-from connectors.store.lake import SCHEMA, Cursor, Lake
-from connectors.store.partitions import may_be_modified
-from connectors.store.spool import SPOOL_SCHEMA, as_batch
+from connectors.fhir.resource import Resource
+from connectors.lake.spool import SPOOL_SCHEMA, as_batch
+from connectors.lake.table import SCHEMA, Cursor, Lake
+from connectors.lake.writer import may_be_modified
 
 
 def batch(*ids: str) -> pa.RecordBatch:

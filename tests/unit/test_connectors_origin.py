@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.errors import ForeignOriginError, SourceConfigError
-from connectors.wire.origin import checked_base, origin, rebased, server_base, shown
+from connectors.http.origin import checked_base, origin, rebased, server_base, shown
 
 BASE = "https://fhir.example/r4"
 

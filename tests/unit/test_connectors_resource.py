@@ -7,8 +7,8 @@ import pkgutil
 
 import pytest
 
-from connectors.resource import Reason, Rejected, Resource, instant, patient_id, read_resource
-from connectors.resource_types import KNOWN, R4, R4B_ADDED
+from connectors.fhir.resource import Reason, Rejected, Resource, instant, patient_id, read_resource
+from connectors.fhir.resource_types import KNOWN, R4, R4B_ADDED
 
 OBSERVATIONS = frozenset({"Observation"})
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from connectors.access.authenticators import NoAuth
 from connectors.errors import SandboxError
-from connectors.sandbox import Cleared, Loaded, Sandbox
-from connectors.sandbox_bundles import (
+from connectors.http.authenticators import NoAuth
+from connectors.http.client import Transport
+from connectors.sandbox.bundles import (
     create_entries,
     differs,
     identity_of,
@@ -22,7 +22,7 @@ from connectors.sandbox_bundles import (
     tagged,
     with_references,
 )
-from connectors.wire.transport import Transport
+from connectors.sandbox.server import Cleared, Loaded, Sandbox
 from tests.fhir_stub import FhirStub, fhir_stub
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from connectors.access.authenticators import NoAuth, Scoped
-from connectors.access.discovery import OAUTH_URIS, of_capability_statement, of_well_known
-from connectors.access.scopes import Scope, not_granted, read_scope, reading, scope_problems, unreadable
+from connectors.auth.discovery import OAUTH_URIS, of_capability_statement, of_well_known
+from connectors.auth.scopes import Scope, not_granted, read_scope, reading, scope_problems, unreadable
+from connectors.http.authenticators import NoAuth, Scoped
 from tests.smart_servers import Clock, smart
 
 TYPES = ("Patient", "Condition", "Observation")

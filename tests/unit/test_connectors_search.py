@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from connectors.access.authenticators import BasicAuth, BearerAuth
 from connectors.errors import (
     AuthenticationError,
     DeferredError,
@@ -26,12 +25,13 @@ from connectors.errors import (
     TooLargeError,
     UnavailableError,
 )
-from connectors.received import Expected, Problem
-from connectors.resource import Reason, Rejected, Resource
-from connectors.search import windows
-from connectors.search.paging import Paging
-from connectors.search.source import CohortQuery, SearchLimits, SearchSource
-from connectors.wire.transport import Timing, TransferLimits, Transport
+from connectors.fhir.events import Expected, Problem
+from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.http.authenticators import BasicAuth, BearerAuth
+from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.sources.search import requests as windows
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 
 JSON = {"Content-Type": "application/fhir+json"}
 ONE_STREAM = SearchLimits(streams=1)  # in order; several at a time are tested in test_connectors_incremental.py

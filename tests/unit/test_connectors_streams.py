@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from connectors.search.streams import Task, growing, side_by_side
+from connectors.sources.concurrency import Task, growing, side_by_side
 
 
 def numbers(start: int, count: int = 250) -> Iterator[int]:

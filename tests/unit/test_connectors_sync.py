@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from connectors.errors import AccountingError, ServerError, SourceConfigError
-from connectors.folder import FolderSource
-from connectors.received import Expected, Problem, Received
+from connectors.fhir.events import Expected, Problem, Received
+from connectors.fhir.resource import Reason, Rejected, Resource, read_resource
+from connectors.lake.quarantine import Quarantine
+from connectors.lake.table import Cursor, Lake
 from connectors.report import Counts, Progress, SyncReport
-from connectors.resource import Reason, Rejected, Resource, read_resource
-from connectors.store.lake import Cursor, Lake
-from connectors.store.quarantine import Quarantine
+from connectors.sources.folder import FolderSource
 from connectors.sync import sync_site
 
 

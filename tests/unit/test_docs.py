@@ -16,10 +16,10 @@ from pydantic import BaseModel
 
 from mappers.cohort import adae, adrs, adsl, adtte, quality
 from mappers.study import Study
-from schedules.cli import cli
-from schedules.credentials import PSEUDONYM_KEY
+from schedules.cli.main import cli
+from schedules.config.credentials import PSEUDONYM_KEY
+from schedules.config.settings import Settings
 from schedules.errors import Exit
-from schedules.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mappers import elements, elements_source
+from mappers.fhir_model import elements, elements_source
 from mappers.fhirpath.syntax import Binary, Call, Indexer, Literal, Member, PathSyntaxError, Variable, parse
 
 

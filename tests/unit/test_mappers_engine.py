@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mappers.engine import DuckDBEngine, Engine, Files
+from mappers.engines.duckdb import DuckDBEngine, Engine, Files
 from mappers.errors import MappingError
 from tests.engines import (
     assert_each_has_its_own,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mappers.engine import DuckDBEngine
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.errors import UnsupportedError, ViewError
-from mappers.viewdefinition import ViewDefinition, run_view, sql
+from mappers.view.runner import ViewDefinition, run_view, sql
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from mappers.engine import Engine
+from mappers.engines.duckdb import Engine
 from mappers.errors import CardinalityError
-from mappers.viewdefinition import ViewDefinition, run_view
+from mappers.view.runner import ViewDefinition, run_view
 from tests.engines import ENGINES, Engines
 
 UCUM = "http://unitsofmeasure.org"

@@ -11,7 +11,7 @@ from mappers.errors import UnsupportedError
 from mappers.fhirpath.compiler import COMPARISONS, LOGIC
 from mappers.fhirpath.functions import FUNCTIONS, UNSUPPORTED
 from mappers.fhirpath.math import DECIMAL_OPERATORS
-from mappers.viewdefinition import ViewDefinition, sql
+from mappers.view.runner import ViewDefinition, sql
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fhirpath.md").read_text("utf-8")
 SUPPORTED, NOT_SUPPORTED = PAGE.split("## Not supported")

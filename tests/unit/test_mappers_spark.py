@@ -15,10 +15,10 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from mappers.engine import Engine
+from mappers.engines.duckdb import Engine
+from mappers.engines.spark import SparkEngine, _java_memory
 from mappers.errors import CardinalityError, MappingError
-from mappers.spark import SparkEngine, _java_memory
-from mappers.viewdefinition import ViewDefinition, run_view
+from mappers.view.runner import ViewDefinition, run_view
 from tests.engines import (
     Engines,
     assert_each_has_its_own,

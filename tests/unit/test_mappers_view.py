@@ -10,9 +10,9 @@ from typing import Any
 import ibis
 import pytest
 
-from mappers.engine import DuckDBEngine
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.errors import CardinalityError, UnsupportedError, ViewError
-from mappers.viewdefinition import ViewDefinition, run_view, sql, view_table
+from mappers.view.runner import ViewDefinition, run_view, sql, view_table
 
 VIEWS = sorted((Path(__file__).parents[2] / "mappers" / "views").glob("*.json"))
 

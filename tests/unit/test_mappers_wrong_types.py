@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mappers.engine import Engine
-from mappers.viewdefinition import ViewDefinition, run_view
+from mappers.engines.duckdb import Engine
+from mappers.view.runner import ViewDefinition, run_view
 from tests.engines import ENGINES, Engines
 
 COLUMNS = {

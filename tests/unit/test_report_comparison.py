@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from analytics.comparison import Comparison, compare
+from analytics.report.comparison import Comparison, compare
 from mappers.study import load_study
 from tests.example_release import example_release, example_results, published
 

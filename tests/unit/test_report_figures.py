@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from analytics.estimates import CurvePoint, Proportion
-from analytics.figures import (
+from analytics.estimates.model import CurvePoint, Proportion
+from analytics.report.figures import (
     adverse_events,
     coarse_risk_table,
     kaplan_meier,
     risk_table,
     ticks,
 )
-from analytics.grades import grade_table
+from analytics.report.grades import grade_table
 from tests.example_release import curve, example_release, example_results
 
 # Five patients: events at 1 and 4 months, censored at 2, 4 and 7.

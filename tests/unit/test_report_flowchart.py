@@ -4,8 +4,8 @@ from itertools import combinations
 
 import pytest
 
-from analytics.estimates import FlowStep
-from analytics.flowchart import SIDE_FONT, Box, Flowchart, flowchart, width, wrap
+from analytics.estimates.model import FlowStep
+from analytics.report.flowchart import SIDE_FONT, Box, Flowchart, flowchart, width, wrap
 from tests.example_release import FLOW
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from analytics.estimates import FlowStep, QualityItem
-from analytics.report import render_html
+from analytics.estimates.model import FlowStep, QualityItem
+from analytics.report.html import render_html
 from mappers.study import load_study
 from tests.example_release import example_release, example_results, published
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from analytics import wording
-from analytics.estimates import Interval, Proportion, Quantiles
+from analytics.estimates.model import Interval, Proportion, Quantiles
+from analytics.report import wording
 from tests.example_release import QUANTILES
 
 AGE = QUANTILES[0]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectors.bulk.source import BulkSource
-from schedules.settings import Limits, Settings
-from schedules.site_settings import BulkSite
-from schedules.sources import TYPES, source
+from connectors.sources.bulk.source import BulkSource
+from schedules.config.settings import Limits, Settings
+from schedules.config.site_settings import BulkSite
+from schedules.run.sources import TYPES, source
 
 URL = "https://fhir.hospital.example/r4"
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mappers.build import cohort_folder
+from mappers.build.cohort_folder import CohortFolder, State, differ, quality_list, replaced
 from mappers.errors import MappingError
-from schedules import cohort_folder
-from schedules.cohort_folder import CohortFolder, State, differ, quality_list, replaced
 
 COUNTS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
 

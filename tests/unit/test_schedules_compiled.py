@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from schedules.cohorts import CohortProgram
-from schedules.compiled import CompiledTexts
+from mappers.build.cohort import CohortProgram
+from mappers.build.sql_cache import CompiledTexts
 
 
 class Maker:

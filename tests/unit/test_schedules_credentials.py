@@ -11,8 +11,8 @@ from pathlib import Path
 import certifi
 import pytest
 
-from connectors.access.keys import private_jwk
-from schedules.credentials import (
+from connectors.auth.keys import private_jwk
+from schedules.config.credentials import (
     KEY_FILE,
     PSEUDONYM_KEY,
     encrypted,
@@ -22,9 +22,9 @@ from schedules.credentials import (
     signing_key,
     trusted,
 )
+from schedules.config.settings import Settings
+from schedules.config.site_settings import SearchSite
 from schedules.errors import ConfigError
-from schedules.settings import Settings
-from schedules.site_settings import SearchSite
 from tests.certificates import Certificates, make_certificates
 from tests.smart_servers import KEY
 

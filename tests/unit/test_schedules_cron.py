@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from schedules.cron import WallClockCron
+from schedules.config.cron import WallClockCron
 
 ROME = ZoneInfo("Europe/Rome")
 

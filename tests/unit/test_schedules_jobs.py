@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from schedules.cron import WallClockCron
+from schedules.config.cron import WallClockCron
 from schedules.errors import Exit, LockBusyError, NoSiteError, StopRequested
-from schedules.jobs import Nightly, make_scheduler
-from schedules.runs import open_ledger
+from schedules.run.ledger import open_ledger
+from schedules.service import Nightly, make_scheduler
 
 SLOT = datetime(2026, 5, 2, 1, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

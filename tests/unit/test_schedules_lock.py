@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from schedules.errors import Exit, LockBusyError, exit_code
-from schedules.lock import holder_pid, is_held, run_lock
+from schedules.run.lock import holder_pid, is_held, run_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from schedules.lock import run_lock
+from schedules.run.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

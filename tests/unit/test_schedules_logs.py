@@ -14,6 +14,7 @@ import pytest
 from analytics.errors import AnalysisError, NotReleasedError
 from connectors.errors import AccountingError, AuthenticationError, LakeError, SourceConfigError
 from mappers.errors import ViewError
+from schedules.cli.logs import configure, keep_whole_traceback, where_it_failed
 from schedules.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -27,7 +28,6 @@ from schedules.errors import (
     is_for_people,
     sentence,
 )
-from schedules.logs import configure, keep_whole_traceback, where_it_failed
 
 CANARY = "Canary-Patient-4711"
 
@@ -110,10 +110,10 @@ def test_no_log_at_any_verbosity_holds_a_message_of_a_bug_or_an_address(stream: 
     try:
         raise failing()
     except RuntimeError:
-        logging.getLogger("schedules.jobs").exception("the night failed")
+        logging.getLogger("schedules.service").exception("the night failed")
     logging.getLogger("httpx").info("HTTP Request: GET http://h/Condition?subject=Patient/%s", CANARY)
     logging.getLogger("httpcore").warning("%s", CANARY)
-    logging.getLogger("schedules.jobs").debug("a line\nand a forged one\x1b[31m")
+    logging.getLogger("schedules.service").debug("a line\nand a forged one\x1b[31m")
     text = stream.getvalue()
     assert "the night failed" in text
     assert "RuntimeError" in text

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from connectors.report import Progress
+from schedules.cli.progress import stoppable, watching
 from schedules.errors import StopRequested
-from schedules.progress import stoppable, watching
 
 
 class Terminal(io.StringIO):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from schedules.credentials import private_folder
+from schedules.config.credentials import private_folder
 from schedules.errors import Exit, PublishError, exit_code, is_for_people, sentence
-from schedules.publish import (
+from schedules.release.publish import (
     Artefacts,
     PublishReport,
     current_release,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schedules.errors import AuthenticationFailed, Exit, LedgerError
-from schedules.runs import Clock, open_ledger, read_ledger
+from schedules.run.ledger import Clock, open_ledger, read_ledger
 
 START = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from schedules.config.settings import STARTER_FILE, check_sites, load_settings, load_study
+from schedules.config.site_settings import SearchSite
 from schedules.errors import ConfigError, Exit, exit_code
-from schedules.settings import STARTER_FILE, check_sites, load_settings, load_study
-from schedules.site_settings import SearchSite
 
 FOLDER = '[[sites]]\nname = "a"\nkind = "folder"\npath = "in"\n'
 

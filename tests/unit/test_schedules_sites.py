@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from connectors.errors import LakeError, UnavailableError
+from connectors.lake.table import Lake
 from connectors.report import Counts, Progress, SyncReport
-from connectors.store.lake import Lake
+from schedules.config.settings import Settings
 from schedules.errors import StopRequested
-from schedules.pipeline import Pipeline
-from schedules.settings import Settings
-from schedules.sites import SideBySide
+from schedules.run.pipeline import Pipeline
+from schedules.run.sites import SideBySide
 
 NAMES = ("milan", "rome", "turin")
 

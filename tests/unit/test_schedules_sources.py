@@ -10,14 +10,14 @@ from pathlib import Path
 import certifi
 import pytest
 
-from connectors.access.authenticators import Authenticator, BasicAuth, BearerAuth, NoAuth
-from connectors.access.keys import private_jwk
-from connectors.access.smart import SmartAuth
-from connectors.search.source import SearchSource
+from connectors.auth.keys import private_jwk
+from connectors.auth.smart import SmartAuth
+from connectors.http.authenticators import Authenticator, BasicAuth, BearerAuth, NoAuth
+from connectors.sources.search.source import SearchSource
+from schedules.config.settings import Settings
+from schedules.config.site_settings import SearchSite
 from schedules.errors import ConfigError
-from schedules.settings import Settings
-from schedules.site_settings import SearchSite
-from schedules.sources import TYPES, authenticator, search_source
+from schedules.run.sources import TYPES, authenticator, search_source
 from tests.smart_servers import KEY
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappers.engine import DuckDBEngine, Engine, in_turn
-from schedules.steps import Step, run
+from mappers.build.steps import Step, run
+from mappers.engines.duckdb import DuckDBEngine, Engine, in_turn
 
 needed = st.lists(st.sets(st.integers(0, 10**6), max_size=4), max_size=20)
 

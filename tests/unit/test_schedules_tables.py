@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from connectors.resource import Resource
-from connectors.store.lake import Cursor, Lake
-from connectors.store.spool import as_batch
-from mappers.engine import DuckDBEngine
-from mappers.viewdefinition import ViewDefinition
-from schedules.tables import ViewReport, ViewStore, all_rows, current
+from connectors.fhir.resource import Resource
+from connectors.lake.spool import as_batch
+from connectors.lake.table import Cursor, Lake
+from mappers.build.views import ViewReport, ViewStore, all_rows, current
+from mappers.engines.duckdb import DuckDBEngine
+from mappers.view.runner import ViewDefinition
 
 CURSOR = Cursor("test", complete=True)
 GENDER = ViewDefinition.load(

@@ -6,11 +6,11 @@ import io
 
 import pytest
 
-from analytics.disclosure import REASON, Released
+from analytics.disclosure.control import REASON, Released
 from mappers.study import load_study
-from schedules.published import agreements, load_published
-from schedules.settings import study_path
-from schedules.terminal import console, results
+from schedules.cli.terminal import console, results
+from schedules.config.settings import study_path
+from schedules.release.published import agreements, load_published
 from tests.example_release import example_release
 
 STUDY = load_study("alneo")

@@ -1,0 +1,168 @@
+"""A survival curve that gives no small count away: a life table in steps of at least k events.
+
+Times are grouped to whole months, upwards, but not past a landmark. A step is closed when at least k events
+and either no or at least k censorings have happened since the one before; at a landmark whenever that holds
+there. What remains after the last step is shown by no step, and since totals are published it is itself a
+pair of counts: steps are dropped from the end until these are 0 or at least k. If even the totals are not,
+there is no curve.
+
+S, its band and its median are computed from the counts of the steps alone, so that they tell no more than
+those: the actuarial estimate (Cutler and Ederer 1958), censored patients at risk for half of a step, variance
+by Greenwood, log(-log) band. Without censoring within a step it equals the product limit at its end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from scipy import stats
+
+from analytics.disclosure.differencing import small
+from analytics.estimates.model import CurvePoint, Landmark, MedianStatus, Survival
+from analytics.estimates.survival import TOLERANCE, crossing, landmark_interval, median_interval
+
+BAND = "log-log on a life table of coarsened steps"
+MEDIAN_CI = "brookmeyer-crowley, log-log on a life table of coarsened steps"
+NOT_SHOWN = "the coarsened curve has no step here"
+LAST_EVENTS = "withheld: the last events are too few to show"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """`events` and `censored` since the step before, up to `t` months."""
+
+    t: float
+    events: int
+    censored: int
+
+
+def coarsen(exact: Survival, k: int) -> Survival | None:
+    """`exact` with its curve in safe steps and all else computed from them; None where totals are small."""
+    if exact.n == 0:
+        return exact
+    if exact.n is None or exact.events is None or exact.ci is None:
+        return None
+    marks = tuple(sorted(mark.t for mark in exact.landmarks))
+    steps = _safe_tail(_steps(_grouped(exact.curve, marks), marks, k), exact.n, exact.events, k)
+    if steps is None:
+        return None
+    points = life_table(exact.n, steps, exact.ci.level)
+    shown = sum(step.events for step in steps) == exact.events
+    return _rebuilt(exact, points, shown=shown)
+
+
+def _rebuilt(exact: Survival, points: tuple[CurvePoint, ...], *, shown: bool) -> Survival:
+    level = exact.ci.level if exact.ci else 0.95
+    median = crossing(points, 0.5)
+    status: MedianStatus = "ok" if median is not None else "not_reached" if shown else "suppressed"
+    interval = median_interval(points, level, MEDIAN_CI)
+    return replace(
+        exact,
+        median=median,
+        median_status=status,
+        ci=interval if shown or interval.high is not None else None,
+        landmarks=tuple(_landmark(mark, points, level) for mark in exact.landmarks),
+        curve=points,
+        reason=LAST_EVENTS if status == "suppressed" else None,
+    )
+
+
+def _grouped(curve: Iterable[CurvePoint], marks: tuple[float, ...]) -> list[Counts]:
+    """The counts of `curve` by month (ceiling), a landmark within the month ending its part of it."""
+    found: dict[float, Counts] = {}
+    for point in curve:
+        month = float(math.ceil(point.t - TOLERANCE))
+        t = min((month, *(mark for mark in marks if mark >= point.t - TOLERANCE)))
+        before = found.get(t, Counts(t, 0, 0))
+        found[t] = Counts(t, before.events + point.events, before.censored + point.censored)
+    return [found[t] for t in sorted(found) if found[t].events or found[t].censored]
+
+
+def _joined(counts: Iterable[Counts], t: float) -> Counts:
+    listed = tuple(counts)
+    return Counts(t, sum(c.events for c in listed), sum(c.censored for c in listed))
+
+
+def _is_step(counts: Counts, k: int) -> bool:
+    return counts.events >= k and not small(counts.censored, k)
+
+
+def _steps(grouped: list[Counts], marks: tuple[float, ...], k: int) -> list[Counts]:
+    """Steps within each stretch between landmarks that can be one as a whole; the rest step by step."""
+    found: list[Counts] = []
+    waiting = list(grouped)
+    for mark in marks:
+        stretch = [counts for counts in waiting if counts.t <= mark]
+        if _is_step(_joined(stretch, mark), k):
+            found += _divided(stretch, mark, k)
+            waiting = waiting[len(stretch) :]
+    return found + _greedy(waiting, k)
+
+
+def _greedy(counts: list[Counts], k: int) -> list[Counts]:
+    found: list[Counts] = []
+    begun: list[Counts] = []
+    for part in counts:
+        begun.append(part)
+        if _is_step(step := _joined(begun, part.t), k):
+            found.append(step)
+            begun = []
+    return found
+
+
+def _divided(stretch: list[Counts], mark: float, k: int) -> list[Counts]:
+    """Steps that use up the stretch and end at the landmark; the last ones are joined until it is one."""
+    steps = _greedy(stretch, k)
+    whole = _joined(stretch, mark)
+    while True:
+        used = _joined(steps[:-1], mark)
+        last = Counts(mark, whole.events - used.events, whole.censored - used.censored)
+        if len(steps) <= 1 or _is_step(last, k):
+            return [*steps[:-1], last]
+        steps.pop()
+
+
+def _safe_tail(steps: list[Counts], n: int, events: int, k: int) -> list[Counts] | None:
+    for end in range(len(steps), -1, -1):
+        used = _joined(steps[:end], 0)
+        rest = events - used.events, n - events - used.censored
+        if not any(small(count, k) for count in rest):
+            return steps[:end]
+    return None
+
+
+def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoint, ...]:
+    """The actuarial estimate at the end of each step, from `n` patients at 0."""
+    points = [CurvePoint(0.0, n, 0, 0, 1.0, 1.0, 1.0)]
+    z = float(stats.norm.isf((1 - level) / 2))
+    s, variance = 1.0, 0.0
+    for step in steps:
+        exposed = n - step.censored / 2
+        s *= 1 - step.events / exposed
+        if exposed > step.events:
+            variance += step.events / (exposed * (exposed - step.events))
+        band = _band(s, z * math.sqrt(variance))
+        points.append(CurvePoint(step.t, n, step.events, step.censored, s, *band))
+        n -= step.events + step.censored
+    return tuple(points)
+
+
+def _band(s: float, width: float) -> tuple[float | None, float | None]:
+    """The log(-log) band: S to the power of exp(± width / log S)."""
+    if s <= TOLERANCE:
+        return None, None
+    theta = width / abs(math.log(s))
+    return s ** math.exp(theta), s ** math.exp(-theta)
+
+
+def _landmark(exact: Landmark, points: tuple[CurvePoint, ...], level: float) -> Landmark:
+    """S at a landmark that is the end of a step with patients left after it; else it is not shown."""
+    step = next((point for point in points[1:] if point.t == exact.t), None)
+    left = 0 if step is None else step.at_risk - step.events - step.censored
+    if step is None or left == 0:
+        return Landmark(exact.t, None, None, None, "suppressed", NOT_SHOWN)
+    if exact.status != "ok":
+        return replace(exact, at_risk=None)
+    return Landmark(exact.t, left, step.s, landmark_interval(step, level, BAND))

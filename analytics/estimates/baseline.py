@@ -1,0 +1,98 @@
+"""Medians and quartiles (endpoints.md 11, 14): of a variable, of the time between two dates, of follow-up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analytics.errors import AnalysisError
+from analytics.estimates.cohort import Cohort
+from analytics.estimates.model import MedianStatus, Quantiles
+from analytics.estimates.survival import Times, crossing, curve
+from mappers.study import QuantileSpec
+
+DAYS: dict[str, float] = {"days": 1, "weeks": 7, "months": 30.4375, "years": 365.25}
+TYPE7 = "type 7 (Hyndman and Fan 1996)"
+REVERSE_KM = "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the same curve"
+
+
+def values(cohort: Cohort, spec: QuantileSpec) -> pd.Series:
+    """The quantity of every ADSL row in `spec.unit`, indexed by USUBJID; NaN where it is missing."""
+    if spec.variable is not None:
+        found = pd.to_numeric(cohort.column("adsl", spec.variable), errors="coerce")
+    elif spec.start is not None and spec.end is not None:
+        found = _days(cohort, spec.start, spec.end) / DAYS[spec.unit]
+    else:
+        problem = "it names neither `variable` nor `start` and `end`"
+        raise AnalysisError("study", spec.id, problem, "give the one or the others")
+    return found.astype("float64").set_axis(cohort.column("adsl", "USUBJID"))
+
+
+def _days(cohort: Cohort, start: str, end: str) -> pd.Series:
+    first, last = cohort.column("adsl", start), cohort.column("adsl", end)
+    try:
+        return (pd.to_datetime(last) - pd.to_datetime(first)).dt.days
+    except (ValueError, TypeError, AttributeError):
+        raise AnalysisError("adsl", end, f"it or {start} is not a date", "give dates as YYYY-MM-DD") from None
+
+
+def quantiles(spec: QuantileSpec, observed: pd.Series, population: int) -> Quantiles:
+    """Type 7 (linear interpolation, as in R) of the `observed` values of `population` patients."""
+    numbers = observed.dropna().to_numpy(dtype=float)
+    if len(numbers) == 0:
+        return not_evaluable(spec, "no patient has a value", n=0, missing=population)
+    q1, median, q3 = (float(q) for q in np.quantile(numbers, [0.25, 0.5, 0.75], method="linear"))
+    n = len(numbers)
+    return Quantiles(
+        id=spec.id,
+        label=spec.label,
+        population=spec.population,
+        n=n,
+        median=median,
+        q1=q1,
+        q3=q3,
+        unit=spec.unit,
+        method=TYPE7,
+        missing=population - n,
+    )
+
+
+def follow_up(spec: QuantileSpec, times: Times, population: int) -> Quantiles:
+    """Median follow-up: the Kaplan-Meier curve of the time to censoring; None where it is not reached."""
+    if times.n == 0:
+        return not_evaluable(spec, f"no patient has a time for {spec.paramcd}", n=0, missing=population)
+    points = curve(times.reversed(), 0.95)
+    median = crossing(points, 0.5)
+    status: MedianStatus = "not_reached" if median is None else "ok"
+    return Quantiles(
+        id=spec.id,
+        label=spec.label,
+        population=spec.population,
+        n=times.n,
+        median=median,
+        q1=crossing(points, 0.75),
+        q3=crossing(points, 0.25),
+        unit=spec.unit,
+        method=REVERSE_KM,
+        median_status=status,
+        missing=population - times.n,
+    )
+
+
+def not_evaluable(spec: QuantileSpec, reason: str, n: int | None = None, missing: int | None = None) -> Quantiles:
+    """The quantity without a value, and why."""
+    return Quantiles(
+        id=spec.id,
+        label=spec.label,
+        population=spec.population,
+        n=n,
+        median=None,
+        q1=None,
+        q3=None,
+        unit=spec.unit,
+        method=TYPE7 if spec.method == "type7" else REVERSE_KM,
+        median_status="not_evaluable",
+        status="not_evaluable",
+        reason=reason,
+        missing=missing,
+    )

@@ -1,0 +1,100 @@
+"""The way of the patients through the trial, as boxes of a CONSORT-like flow diagram.
+
+screened -> enrolled -> resected -> adjuvant -> completed; from each box hang those who left there, by reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from analytics.estimates.cohort import Cohort
+from analytics.estimates.model import FlowStep
+from analytics.estimates.safety import slug
+
+NO_REASON = "No reason recorded"
+ACRONYMS = frozenset({"ALK", "NSCLC"})
+
+
+@dataclass(frozen=True)
+class Box:
+    """A step together with the patients in it."""
+
+    step: FlowStep
+    patients: frozenset[str]
+
+
+def flow(cohort: Cohort) -> tuple[Box, ...]:
+    """The boxes in reading order: a trunk box, then who left it."""
+    screened = frozenset(cohort.column("adsl", "USUBJID"))
+    enrolled, resected = cohort.population("enrolled"), cohort.population("resected")
+    adjuvant = cohort.population("adjuvant") & resected
+    completed = _flagged(cohort, "ADJCMPFL") & adjuvant
+    return (
+        _box("flow.screened", "Screened", "main", None, screened),
+        *_leaving(cohort, "flow.screened", "SCRFRS", screened - enrolled),
+        _box("flow.enrolled", "Enrolled", "main", "flow.screened", enrolled),
+        *_leaving(cohort, "flow.enrolled", "NOSURGRS", enrolled - resected, "Not resected"),
+        _box("flow.resected", "Resected", "main", "flow.enrolled", resected),
+        *_others("flow.resected", "no_adjuvant", "No adjuvant treatment", resected - adjuvant),
+        _box("flow.adjuvant", "Began adjuvant treatment", "main", "flow.resected", adjuvant),
+        *_others("flow.adjuvant", "not_completed", "Adjuvant course ongoing or stopped", adjuvant - completed),
+        _box("flow.completed", "Completed the adjuvant course", "main", "flow.adjuvant", completed),
+    )
+
+
+def _flagged(cohort: Cohort, column: str) -> frozenset[str]:
+    if column not in cohort.adsl.columns:
+        return frozenset()
+    return frozenset(cohort.adsl.loc[cohort.adsl[column] == "Y", "USUBJID"])
+
+
+def _leaving(
+    cohort: Cohort, parent: str, column: str, patients: frozenset[str], prefix: str | None = None
+) -> Iterator[Box]:
+    """Those who left at `parent`, one box per reason in ADSL `column`, by name: another order would tell of counts."""
+    rows = cohort.adsl[cohort.adsl["USUBJID"].isin(patients)]
+    reasons = rows[column] if column in rows.columns else pd.Series(None, index=rows.index, dtype=object)
+    groups = rows.groupby(reasons.fillna(NO_REASON).astype(str))["USUBJID"].agg(frozenset)
+    taken: set[str] = set()
+    for reason, members in sorted(groups.items(), key=lambda item: str(item[0])):
+        text = " ".join(str(reason).split())[:80]
+        name = _distinct(slug(text), taken)
+        label = _sentence(text) if prefix is None else f"{prefix}: {_words(text)}"
+        yield _box(f"{parent}.{name}", label, "excluded", parent, members)
+
+
+def _words(codelist_term: str) -> str:
+    """A codelist term in capitals as words of a sentence; text that is not all capitals stays as it is."""
+    if not codelist_term.isupper():
+        return codelist_term
+    return " ".join(word if word in ACRONYMS else word.lower() for word in codelist_term.split())
+
+
+def _sentence(codelist_term: str) -> str:
+    words = _words(codelist_term)
+    return words[:1].upper() + words[1:]
+
+
+def _distinct(name: str, taken: set[str]) -> str:
+    found = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+    taken.add(found)
+    return found
+
+
+def _others(parent: str, name: str, label: str, patients: frozenset[str]) -> Iterator[Box]:
+    if patients:
+        yield _box(f"{parent}.{name}", label, "excluded", parent, patients)
+
+
+def _box(
+    step_id: str,
+    label: str,
+    kind: Literal["main", "excluded"],
+    parent: str | None,
+    patients: frozenset[str],
+) -> Box:
+    return Box(FlowStep(step_id, label, kind, parent, len(patients)), patients)

@@ -1,0 +1,175 @@
+"""The result types: one frozen dataclass per kind of estimate, plain data without behaviour.
+
+Every estimate names its population, its denominator, its method and its level. "Not reached", "not evaluable"
+and "suppressed" are values of their own, never 0, NaN or inf: a field that has no value is ``None`` and
+``status`` says why. These types are what `analytics.disclosure.control` reads; only what it returns (`Released`) may
+be rendered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["ok", "suppressed", "not_evaluable"]
+MedianStatus = Literal["ok", "not_reached", "suppressed", "not_evaluable"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided confidence interval; limits in the unit of the estimate, ``None`` = no finite limit."""
+
+    level: float
+    method: str
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """`x` of `n` patients of `population`; `percent` and the limits of `ci` in percent, unrounded."""
+
+    id: str
+    label: str
+    population: str
+    breakdown: str
+    x: int | None
+    n: int | None
+    percent: float | None
+    ci: Interval | None
+    status: Status = "ok"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Median and quartiles of one quantity, in `unit`; `n` patients had a value.
+
+    `method` says which definition of a quantile. `missing` patients of the population had no value and
+    are left out.
+    """
+
+    id: str
+    label: str
+    population: str
+    n: int | None
+    median: float | None
+    q1: float | None
+    q3: float | None
+    unit: str
+    method: str
+    median_status: MedianStatus = "ok"
+    status: Status = "ok"
+    reason: str | None = None
+    missing: int | None = 0
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One step of a Kaplan-Meier curve. `t` in months; `s`, `low`, `high` are fractions in [0, 1].
+
+    `at_risk` patients just before the step, of whom `events` and `censored` leave at it: the next point has
+    `at_risk - events - censored`. In a released, coarsened curve a step stands for all since the point
+    before.
+    """
+
+    t: float
+    at_risk: int
+    events: int
+    censored: int
+    s: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """Survival at `t` months, as a fraction, with its confidence limits."""
+
+    t: float
+    at_risk: int | None
+    s: float | None
+    ci: Interval | None
+    status: Status = "ok"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Survival:
+    """A Kaplan-Meier estimate; `median` and the limits of `ci` (of the median) in months."""
+
+    id: str
+    label: str
+    population: str
+    n: int | None
+    events: int | None
+    median: float | None
+    median_status: MedianStatus
+    ci: Interval | None
+    landmarks: tuple[Landmark, ...]
+    curve: tuple[CurvePoint, ...]
+    status: Status = "ok"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One box of the CONSORT-like flow diagram: `n` patients; `parent` is the id of the box it hangs from.
+
+    `kind` is ``main`` for the trunk and ``excluded`` for those who left it (with `label` the reason).
+    """
+
+    id: str
+    label: str
+    kind: Literal["main", "excluded"]
+    parent: str | None
+    n: int | None
+    status: Status = "ok"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class QualityItem:
+    """What was missing, unmapped or set aside: `count` records of `domain` at `site`, for `issue`."""
+
+    site: str
+    domain: str
+    issue: str
+    count: int | None
+    status: Status = "ok"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The patients behind one count of a result, as row numbers of the cohort (no identifiers).
+
+    Counts of one `group` are withheld together. Only who stands behind the counts says which of them can be
+    subtracted from each other; `analytics.disclosure.differencing` reads nothing else. `time` marks a count of a
+    survival curve at that many months, which is published only if the coarsened curve has a step there.
+    `families` say what the count is about (`analytics.disclosure.linkage`; empty: tied to everything).
+    """
+
+    group: str
+    patients: frozenset[int]
+    time: float | None = None
+    families: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything one analysis found, before disclosure control. Never rendered, never written."""
+
+    study: str
+    study_title: str
+    data_cut: str
+    sites: tuple[str, ...]
+    study_hash: str
+    population_sizes: dict[str, int]
+    proportions: tuple[Proportion, ...]
+    quantiles: tuple[Quantiles, ...]
+    survival: tuple[Survival, ...]
+    flow: tuple[FlowStep, ...]
+    quality: tuple[QualityItem, ...]
+    sites_missing: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()

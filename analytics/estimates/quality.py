@@ -1,0 +1,30 @@
+"""What was missing, unmapped or set aside on the way to the cohort tables, by site, domain and issue."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analytics.errors import AnalysisError
+from analytics.estimates.cohort import Cohort
+from analytics.estimates.model import QualityItem
+
+
+def quality(cohort: Cohort) -> tuple[QualityItem, ...]:
+    """The quality list in order of site, domain and issue; rows that agree in all three are added up."""
+    frame = pd.DataFrame({c: cohort.column("quality", c) for c in ("SITEID", "DOMAIN", "ISSUE", "COUNT")})
+    if not frame["COUNT"].map(_is_count).all():
+        raise AnalysisError(
+            "quality", "COUNT", "a count is not a whole number of 0 or more", "correct it or remove the row"
+        )
+    keys = ["SITEID", "DOMAIN", "ISSUE"]
+    frame = frame.assign(**{key: frame[key].fillna("").astype(str) for key in keys})
+    counts = frame.groupby(keys, sort=True, as_index=False)["COUNT"].sum()
+    return tuple(
+        QualityItem(str(site), str(domain), str(issue), int(count))
+        for site, domain, issue, count in counts[[*keys, "COUNT"]].itertuples(index=False)
+    )
+
+
+def _is_count(value: object) -> bool:
+    number = pd.to_numeric(value, errors="coerce")  # type: ignore[call-overload]
+    return bool(number >= 0 and number == int(number))

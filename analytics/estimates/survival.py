@@ -1,0 +1,140 @@
+"""Kaplan-Meier estimates with lifelines (endpoints.md 8-12), and the curve read backwards for follow-up.
+
+Product limit (Kaplan and Meier 1958), variance by Greenwood, pointwise band on the log(-log) scale
+(Kalbfleisch and Prentice 1980), median = smallest t with S(t) <= 0.5, its interval by inverting that band
+(Brookmeyer and Crowley 1982). All of it in months. An event and a censoring at the same time: the event
+first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from lifelines import KaplanMeierFitter
+
+from analytics.estimates.model import CurvePoint, Interval, Landmark, MedianStatus, Survival
+from mappers.study import SurvivalSpec
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+BAND = "log-log"
+MEDIAN_CI = "brookmeyer-crowley, log-log"
+# S is a product of floats: 0.5 may come out a few ulp above. As in R's survfit, equality has a tolerance.
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Times:
+    """Time to event of one parameter: `months` (n,) and whether it is an `event` (n,) or a censoring."""
+
+    months: Floats
+    event: Bools
+
+    @property
+    def n(self) -> int:
+        """Number of patients."""
+        return len(self.months)
+
+    def reversed(self) -> Times:
+        """Events and censorings exchanged: the time to the end of follow-up (Schemper and Smith 1996)."""
+        return Times(self.months, ~self.event)
+
+
+def curve(times: Times, level: float) -> tuple[CurvePoint, ...]:
+    """The product-limit curve: a point at 0 and at every time of an event or censoring. Needs n >= 1.
+
+    The band is None where S is 0 (no finite limit) and 1 to 1 before the first event.
+    """
+    fit = KaplanMeierFitter(alpha=1 - level).fit(times.months, event_observed=times.event)
+    table = fit.event_table
+    counts = table[["at_risk", "observed", "censored"]].to_numpy(dtype=int).tolist()
+    survived = fit.survival_function_.iloc[:, 0].to_numpy(dtype=float).tolist()
+    bands = fit.confidence_interval_.to_numpy(dtype=float)
+    points = [CurvePoint(0.0, times.n, 0, 0, 1.0, 1.0, 1.0)]
+    for t, (at_risk, events, censored), s, band in zip(table.index.tolist(), counts, survived, bands, strict=True):
+        if events or censored:
+            points.append(CurvePoint(float(t), at_risk, events, censored, s, *limits(s, band)))
+    return tuple(points)
+
+
+def limits(s: float, band: Floats) -> tuple[float | None, float | None]:
+    """The limits at survival `s`: the log(-log) band has none at 0 and no width at 1."""
+    if s >= 1 - TOLERANCE:
+        return 1.0, 1.0
+    if s <= TOLERANCE or not np.isfinite(band).all():
+        return None, None
+    return float(band[0]), float(band[1])
+
+
+def crossing(points: tuple[CurvePoint, ...], level: float) -> float | None:
+    """The smallest t with S(t) <= `level`; None where the curve stays above."""
+    return next((point.t for point in points if point.s <= level + TOLERANCE), None)
+
+
+def median_interval(points: tuple[CurvePoint, ...], level: float, method: str = MEDIAN_CI) -> Interval:
+    """The times at which the lower and the upper band first fall to one half; None where a band does not."""
+    half = 0.5 + TOLERANCE
+    low = next((p.t for p in points if p.low is not None and p.low <= half), None)
+    high = next((p.t for p in points if p.high is not None and p.high <= half), None)
+    return Interval(level, method, low, high)
+
+
+def landmark(times: Times, points: tuple[CurvePoint, ...], at: float, spec: SurvivalSpec) -> Landmark:
+    """S at `at` months; at risk are the patients with a time of `at` or later.
+
+    Not evaluable where fewer than the study's `min_at_risk` are left. Before the first event there is no
+    interval.
+    """
+    at_risk = int((times.months >= at - TOLERANCE).sum())
+    if at_risk < spec.min_at_risk:
+        reason = f"fewer than {spec.min_at_risk} at risk"
+        return Landmark(at, at_risk, None, None, "not_evaluable", reason)
+    last = [point for point in points if point.t <= at + TOLERANCE][-1]
+    return Landmark(at, at_risk, last.s, landmark_interval(last, spec.ci_level))
+
+
+def landmark_interval(point: CurvePoint, level: float, method: str = BAND) -> Interval | None:
+    """The band at one point as an interval; None before the first event."""
+    return None if point.s >= 1 - TOLERANCE else Interval(level, method, point.low, point.high)
+
+
+def survival(spec: SurvivalSpec, times: Times) -> Survival:
+    """The estimate of one ADTTE parameter; not evaluable without patients."""
+    if times.n == 0:
+        return _empty(spec)
+    points = curve(times, spec.ci_level)
+    median = crossing(points, 0.5)
+    status: MedianStatus = "not_reached" if median is None else "ok"
+    return Survival(
+        id=spec.id,
+        label=spec.label,
+        population=spec.population,
+        n=times.n,
+        events=int(times.event.sum()),
+        median=median,
+        median_status=status,
+        ci=median_interval(points, spec.ci_level),
+        landmarks=tuple(landmark(times, points, at, spec) for at in sorted(spec.landmarks)),
+        curve=points,
+    )
+
+
+def _empty(spec: SurvivalSpec) -> Survival:
+    reason = f"no patient of population {spec.population} has a time for {spec.paramcd}"
+    blank = tuple(Landmark(at, None, None, None, "not_evaluable", reason) for at in sorted(spec.landmarks))
+    return Survival(
+        id=spec.id,
+        label=spec.label,
+        population=spec.population,
+        n=0,
+        events=0,
+        median=None,
+        median_status="not_evaluable",
+        ci=None,
+        landmarks=blank,
+        curve=(),
+        status="not_evaluable",
+        reason=reason,
+    )

@@ -1,0 +1,102 @@
+"""Adverse events by phase, term and worst CTCAE grade, read from the proportions of a release.
+
+Their ids are ``safety.<phase>.<term>.worst_grade_<g>`` (`analytics.estimates.safety`): patients of the phase's
+population whose worst grade of that term was g, or ``unknown``. A patient has one worst grade per term and
+phase, so the cells of a bar are disjoint and add up. The same term may carry another slug in another phase:
+rows are matched by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from analytics.estimates.model import Proportion
+
+GRADES = ("1", "2", "3", "4", "5", "unknown")
+ID = re.compile(r"safety\.(?P<phase>[^.]+)\.(?P<term>[^.]+)\.worst_grade_(?P<grade>[1-5]|unknown)")
+CHRONOLOGY = ("neoadjuvant", "post_surgery", "adjuvant")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of treatment and the population it is counted in; `n` is None where it is not released."""
+
+    id: str
+    population: str
+    n: int | None
+
+    @property
+    def name(self) -> str:
+        """The phase in words."""
+        return phase_name(self.id)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Patients by worst grade of one term in one phase: `cells[g]` is the proportion of worst grade g."""
+
+    cells: dict[str, Proportion]
+
+    @property
+    def withheld(self) -> Proportion | None:
+        """The first cell without a value, if any: then the bar is not drawn and the cell says why."""
+        return next((cell for cell in self.cells.values() if cell.status != "ok"), None)
+
+    @property
+    def total(self) -> int:
+        """Patients with the term at any grade. Only for a bar that is not withheld."""
+        return sum(cell.x or 0 for cell in self.cells.values())
+
+
+@dataclass(frozen=True)
+class GradeTable:
+    """`bars[term][phase]`, terms by falling number of patients, phases in the order of treatment."""
+
+    phases: tuple[Phase, ...]
+    bars: dict[str, dict[str, Bar]]
+
+    @property
+    def grades(self) -> tuple[str, ...]:
+        """Grades 1 to 5, and unknown where a patient has one."""
+        cells = [bar.cells.get("unknown") for bars in self.bars.values() for bar in bars.values()]
+        return GRADES if any(cell is not None and cell.x for cell in cells) else GRADES[:-1]
+
+
+def is_worst_grade(estimate_id: str) -> bool:
+    """Whether the id is one cell of the picture of adverse events."""
+    return ID.fullmatch(estimate_id) is not None
+
+
+def phase_name(phase: str) -> str:
+    """``post_surgery`` as ``post-surgery``."""
+    return phase.replace("_", "-")
+
+
+def grade_table(proportions: tuple[Proportion, ...]) -> GradeTable:
+    """Read the worst-grade cells of `proportions`; empty where there are none."""
+    cells: dict[str, dict[str, dict[str, Proportion]]] = {}
+    for cell in proportions:
+        if match := ID.fullmatch(cell.id):
+            phase, grade = match["phase"], match["grade"]
+            term = cell.label.removesuffix(f", {phase_name(phase)}, worst grade {grade}")
+            cells.setdefault(term, {}).setdefault(phase, {})[grade] = cell
+    bars = {term: {phase: Bar(found) for phase, found in phases.items()} for term, phases in cells.items()}
+    order = sorted(bars, key=lambda term: (-_patients(bars[term]), term))
+    return GradeTable(_phases(bars), {term: bars[term] for term in order})
+
+
+def _patients(bars: dict[str, Bar]) -> int:
+    return sum(bar.total for bar in bars.values() if bar.withheld is None)
+
+
+def _phases(bars: dict[str, dict[str, Bar]]) -> tuple[Phase, ...]:
+    """Every phase that a term names, with the denominator of its first released cell."""
+    found: dict[str, Phase] = {}
+    for phases in bars.values():
+        for phase, bar in phases.items():
+            cell = next((c for c in bar.cells.values() if c.n is not None), next(iter(bar.cells.values())))
+            if phase not in found or found[phase].n is None:
+                found[phase] = Phase(phase, cell.population, cell.n)
+    rank = {phase: i for i, phase in enumerate(CHRONOLOGY)}
+    return tuple(sorted(found.values(), key=lambda phase: (rank.get(phase.id, len(rank)), phase.id)))

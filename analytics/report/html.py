@@ -1,0 +1,232 @@
+"""One self-contained HTML report of a release: opens offline, has no script, prints to A4.
+
+The page is a template; this module turns a `Released` into the texts that stand in it. The same release gives
+the same bytes: no clock, no random ids.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from analytics.disclosure.control import Released
+from analytics.estimates.model import Proportion, Quantiles, Survival
+from analytics.report import definitions, tables, wording
+from analytics.report.comparison import compare
+from analytics.report.figures import adverse_events, coarsened, drawable, kaplan_meier, require_released
+from analytics.report.flowchart import count, flowchart
+from analytics.report.grades import grade_table
+from analytics.report.tables import Missing
+from mappers.study import Study
+
+TEMPLATES = Path(__file__).parent / "templates"
+HEADLINES = {
+    "response.mpr": "Major pathological response",
+    "response.pcr": "Pathological complete response",
+    "response.orr": "Objective response",
+    "surgery.r0": "R0 resection",
+}
+HEADLINE_CURVE = "survival.efs"
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+UNCONTROLLED = "Counts of single patients can appear: treat this report as patient data."
+
+
+Estimate = Proportion | Quantiles | Survival
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One key result: a large `value` with lines of `detail`; `words` where it is not a number."""
+
+    label: str
+    value: str
+    detail: tuple[str, ...]
+    words: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class CurveSection:
+    """One Kaplan-Meier estimate: figure (None where no step is released), summary and data."""
+
+    id: str
+    label: str
+    population: str
+    figure: Markup | None
+    missing: Missing | None
+    size: str
+    median: str
+    landmarks: tuple[tables.TimeRow, ...]
+    steps: tuple[tuple[str, ...], ...]
+    more_steps: int
+    coarse: bool
+    level: str
+
+
+def render_html(
+    released: Released,
+    study: Study,
+    release: int,
+    published: pd.DataFrame | None = None,
+    published_other: pd.DataFrame | None = None,
+    *,
+    statement: str | None = None,
+) -> str:
+    """The report of release number `release` as one HTML document.
+
+    `published` and `published_other` are frames of the published figures (`analytics.report.comparison`).
+    `statement` is what the caller knows of the data, e.g. that the patients are invented; without disclosure
+    control it stands in place of the warning that single patients are shown. Raises `TypeError` for anything
+    but a `Released`.
+    """
+    require_released(released)
+    context = _page(released, study, release, statement) | _results(released)
+    context["comparison"] = compare(released, study, published, published_other)
+    context["general_notes"] = tuple(note.text for note in study.notes if note.id is None)
+    return _environment().get_template("report.html").render(context)
+
+
+def _environment() -> Environment:
+    """Autoescape everywhere; an undefined name is an error; control characters never reach the page."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else _cleaned(value),
+    )
+
+
+def _cleaned(value: object) -> object:
+    return wording.clean(value) if isinstance(value, str) else value
+
+
+def _page(released: Released, study: Study, release: int, statement: str | None) -> dict[str, Any]:
+    """Who, what and when: the head of the page and its definitions."""
+    return {
+        "released": released,
+        "study": study,
+        "release": release,
+        "data_cut": long_date(released.data_cut),
+        "cuts": tuple((cut.id.replace("_", " "), long_date(cut.date.isoformat())) for cut in study.cuts),
+        "statements": statements(released, statement),
+        "withheld": withheld(released),
+        "populations": definitions.populations(released, study),
+        "endpoints": definitions.endpoints(study),
+        "methods": definitions.methods(released),
+    }
+
+
+def _results(released: Released) -> dict[str, Any]:
+    """The estimates, section by section."""
+    grades = grade_table(released.proportions)
+    sections = {
+        name: tables.section_rows(name, released.proportions, released.quantiles)
+        for name in ("baseline", "response", "survival", "safety", "other")
+    }
+    return {
+        "headlines": headlines(released),
+        "flow": flowchart(released.flow),
+        "flow_rows": tuple((step, count(step)) for step in released.flow),
+        "sections": sections,
+        "curves": tuple(_curve_section(released, curve, i) for i, curve in enumerate(released.survival)),
+        "adverse_events": adverse_events(released, "ae"),
+        "grade_phases": grades.phases,
+        "grades": grades.grades,
+        "grade_rows": tables.grade_rows(grades),
+        "quality": tuple((item, quality_count(item.count, item.status)) for item in released.quality),
+    }
+
+
+def long_date(iso: str) -> str:
+    """``2024-12-01`` as ``1 December 2024``."""
+    day = date.fromisoformat(iso)
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def statements(released: Released, statement: str | None) -> tuple[str, ...]:
+    """What disclosure control did, then what the caller says of the data."""
+    said = (statement,) if statement else ()
+    if released.min_cell > 1:
+        return (released.statement, *said)
+    return said or (released.statement, UNCONTROLLED)
+
+
+def withheld(released: Released) -> tuple[tuple[str, int], ...]:
+    """(reason, number) of the estimates that are suppressed, most frequent first."""
+    estimates: tuple[Estimate, ...] = (*released.proportions, *released.quantiles, *released.survival)
+    reasons = Counter(e.reason or "no reason given" for e in estimates if e.status == "suppressed")
+    return tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def headlines(released: Released) -> tuple[Headline, ...]:
+    """The key results that the release has, in a fixed order."""
+    found = {estimate.id: estimate for estimate in released.proportions}
+    tiles = [_proportion_headline(found[key], label) for key, label in HEADLINES.items() if key in found]
+    tiles += [_curve_headline(curve) for curve in released.survival if curve.id == HEADLINE_CURVE]
+    return tuple(tiles)
+
+
+def _proportion_headline(estimate: Proportion, label: str) -> Headline:
+    row = tables.proportion_row(estimate)
+    if row.missing:
+        return Headline(label, row.missing.word, (estimate.population,), words=True, reason=row.missing.reason)
+    limits = (f"{wording.level(estimate.ci)} {wording.percent_interval(estimate.ci)}",) if estimate.ci else ()
+    return Headline(label, row.value, (f"{row.counts} {estimate.population}", *limits))
+
+
+def _curve_headline(curve: Survival) -> Headline:
+    label = f"Median {curve.label[:1].lower()}{curve.label[1:]}"
+    if (missing := _curve_missing(curve)) is not None:
+        return Headline(label, missing.word, (curve.population,), words=True, reason=missing.reason)
+    value = wording.median(curve) + (" months" if curve.median_status == "ok" else "")
+    rows = tables.landmark_rows(curve)
+    shares = tuple(f"{row.time}: {row.missing.word if row.missing else row.value}" for row in rows)
+    return Headline(label, value, shares, words=True)
+
+
+def _curve_missing(curve: Survival) -> Missing | None:
+    """What to say in place of the median of a curve that has none to say anything of."""
+    if curve.status != "ok":
+        return Missing(wording.WORDS[curve.status], curve.reason)
+    if curve.median_status in ("suppressed", "not_evaluable"):
+        return Missing(wording.WORDS[curve.median_status], curve.reason)
+    return None
+
+
+def _curve_section(released: Released, curve: Survival, number: int) -> CurveSection:
+    missing = _curve_missing(curve)
+    events = wording.WORDS["suppressed"] if curve.events is None else str(curve.events)
+    size = "n suppressed" if curve.n is None else f"n = {curve.n}, events {events}"
+    interval = f" ({wording.level(curve.ci)} {wording.median_interval(curve.ci)})" if curve.ci else ""
+    unit = " months" if curve.median_status == "ok" else ""
+    return CurveSection(
+        id=curve.id,
+        label=curve.label,
+        population=curve.population,
+        figure=kaplan_meier(released, curve, f"km{number}"),
+        missing=missing,
+        size=size,
+        median="" if missing else f"{wording.median(curve)}{unit}{interval}",
+        landmarks=tables.landmark_rows(curve),
+        steps=tables.step_rows(curve) if drawable(curve) else (),
+        more_steps=max(0, len(curve.curve) - tables.MOST_STEPS),
+        coarse=coarsened(released),
+        level=wording.level(curve.ci).removesuffix("CI") if curve.ci else "",
+    )
+
+
+def quality_count(number: int | None, status: str) -> str:
+    """The number of records of a data-quality item, or the word of its status."""
+    return str(number) if status == "ok" and number is not None else wording.WORDS.get(status, "not evaluable")

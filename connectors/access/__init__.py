@@ -1,1 +1,0 @@
-"""Who asks: credentials for one server, and how they are obtained."""

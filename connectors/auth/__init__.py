@@ -1,0 +1,1 @@
+"""SMART Backend Services: keys, scopes and access tokens."""

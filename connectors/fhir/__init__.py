@@ -1,0 +1,1 @@
+"""FHIR R4 resources, Bundles and what a source reports about them, as received."""

@@ -1,0 +1,229 @@
+"""A Bundle cut into its entries, none serialised again: decimals such as 1.10 stay as received."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import orjson
+
+from connectors.fhir.resource import ID
+
+
+class Entry(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
+    """One entry: its resource as received (b'' if it has none), its fullUrl and its search mode ('' if not given).
+
+    In a history (FHIR R4, RESTful API, 3.1.0.11): method and url of the request that made this version, and the
+    ETag and lastModified of its answer ('' if not given).
+    """
+
+    resource: bytes
+    full_url: str = ""
+    mode: str = ""
+    method: str = ""
+    url: str = ""
+    etag: str = ""
+    modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The entries of a Bundle, its total (None if not given), its links by relation, and when it was made."""
+
+    type: str
+    total: int | None
+    links: Mapping[str, str]
+    entries: tuple[Entry, ...]
+    last_updated: str | None = None
+
+    @property
+    def matches(self) -> int:
+        """How many entries the server counts in `total`: not included ones, not outcomes."""
+        return sum(entry.mode in ("", "match") for entry in self.entries)
+
+
+class NotABundleError(ValueError):
+    """Another resource, or entries that are no entries."""
+
+
+class CutBundleError(NotABundleError):
+    """Not whole: cut off, or no JSON at all."""
+
+
+class _Entry(msgspec.Struct):
+    fullUrl: object = None  # noqa: N815 (name of FHIR)
+    resource: msgspec.Raw = msgspec.Raw(b"")
+    search: object = None
+    request: object = None
+    response: object = None
+
+
+class _Bundle(msgspec.Struct):
+    resourceType: object = None  # noqa: N815 (name of FHIR)
+    type: object = None
+    total: object = None
+    link: object = None
+    meta: object = None
+    entry: list[_Entry] | None = None
+
+
+_decode = msgspec.json.Decoder(_Bundle).decode
+
+
+def looks_like_bundle(raw: bytes) -> bool:
+    """True if the outermost object says it is a Bundle. Cheap for what cannot be one."""
+    if b'"Bundle"' not in raw:
+        return False
+    try:
+        return _head(raw) == "Bundle"
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _outline(raw).get("resourceType") == b'"Bundle"'
+
+
+class _Head(msgspec.Struct):
+    resourceType: object = None  # noqa: N815 (name of FHIR)
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def _head(raw: bytes) -> object:
+    return _decode_head(raw).resourceType
+
+
+def read_bundle(raw: bytes) -> Bundle:
+    """Cut a Bundle into its entries.
+
+    Where one entry spoils the JSON (NaN, a lone surrogate, too deep), the text is cut by its brackets
+    instead, so that only that entry is lost. CutBundleError if it is not whole, NotABundleError if it is
+    something else.
+    """
+    try:
+        found = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = _by_brackets(raw, error)
+    if found.resourceType != "Bundle":
+        raise NotABundleError("the answer is not a Bundle")
+    return Bundle(
+        found.type if isinstance(found.type, str) else "",
+        found.total if isinstance(found.total, int) and not isinstance(found.total, bool) else None,
+        _links(found.link),
+        tuple(_entry(entry) for entry in found.entry or ()),
+        _text(found.meta, "lastUpdated") or None,
+    )
+
+
+def _links(link: object) -> dict[str, str]:
+    found = {}
+    for item in link if isinstance(link, list) else []:
+        if isinstance(item, dict) and isinstance(item.get("relation"), str) and isinstance(item.get("url"), str):
+            found[item["relation"]] = item["url"]
+    return found
+
+
+def _entry(entry: _Entry) -> Entry:
+    resource = bytes(entry.resource)
+    return Entry(
+        b"" if resource == b"null" else resource,
+        entry.fullUrl if isinstance(entry.fullUrl, str) else "",
+        _text(entry.search, "mode"),
+        *(_told(entry) if entry.request or entry.response else ()),
+    )
+
+
+def _told(entry: _Entry) -> tuple[str, str, str, str]:
+    """What an entry of a history says of its version."""
+    request, response = entry.request, entry.response
+    return _text(request, "method"), _text(request, "url"), _text(response, "etag"), _text(response, "lastModified")
+
+
+def _text(element: object, name: str) -> str:
+    """The text `name` of an object, '' where it is none."""
+    value = element.get(name) if isinstance(element, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def patients_by_full_url(bundle: Bundle) -> dict[str, str]:
+    """What the `urn:uuid:…` of a transaction or collection stands for: {fullUrl: id of that Patient}."""
+    found = {}
+    for entry in bundle.entries:
+        if entry.full_url.startswith("urn:") and b'"Patient"' in entry.resource:
+            identity = _patient_identity(entry.resource)
+            if identity:
+                found[entry.full_url] = identity
+    return found
+
+
+def _patient_identity(raw: bytes) -> str | None:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(body, dict) or body.get("resourceType") != "Patient":
+        return None
+    identity = body.get("id")
+    return identity if isinstance(identity, str) and ID.fullmatch(identity) else None
+
+
+# The way by brackets: only strings and brackets are tokens, so any nonsense between them is carried along.
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+
+
+def _by_brackets(raw: bytes, error: Exception) -> _Bundle:
+    outline = _outline(raw)
+    if not outline:
+        raise CutBundleError("the Bundle is cut off or no JSON") from error
+    if not outline.get("entry", b"[").startswith(b"["):
+        raise NotABundleError("the entries of the Bundle are no array") from error
+    entries = [_outline(item) for item in _items(outline.get("entry", b"[]"))]
+    return _Bundle(
+        **{key: _value(outline.get(key)) for key in ("resourceType", "type", "total", "link", "meta")},
+        entry=[
+            _Entry(
+                _value(item.get("fullUrl")),
+                msgspec.Raw(item.get("resource", b"")),
+                *(_value(item.get(key)) for key in ("search", "request", "response")),
+            )
+            for item in entries
+        ],
+    )
+
+
+def _value(raw: bytes | None) -> object:
+    try:
+        return orjson.loads(raw) if raw is not None else None
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _outline(raw: bytes) -> dict[str, bytes]:
+    """The members of the outermost object, each value as its text; {} if the brackets do not close."""
+    members = {}
+    for item in _items(raw, b"{"):
+        key = _TOKEN.match(item)
+        value = item[key.end() :].lstrip() if key else b""
+        if key and value.startswith(b":"):
+            members[key.group()[1:-1].decode("utf-8", "replace")] = value[1:].strip()
+    return members
+
+
+def _items(raw: bytes, opening: bytes = b"[") -> Iterator[bytes]:
+    """The texts between the commas of the outermost array (or object); nothing if it does not close."""
+    raw = raw.strip()
+    depth, start, items = 0, 1, []
+    if not raw.startswith(opening):
+        return
+    for token in _TOKEN.finditer(raw):
+        mark = token.group()
+        if mark in (b"[", b"{"):
+            depth += 1
+        elif mark in (b"]", b"}"):
+            depth -= 1
+        if (mark == b"," and depth == 1) or (mark in (b"]", b"}") and depth == 0):
+            items.append(raw[start : token.start()].strip())
+            start = token.end()
+    if depth == 0:
+        yield from (item for item in items if item)

@@ -1,0 +1,279 @@
+"""One resource as received: either read (its identity, patient and digest) or rejected with a reason.
+
+The text is kept byte for byte: only the head is looked at, nothing is serialised again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import orjson
+
+from connectors.fhir.resource_types import KNOWN
+
+# FHIR R4 datatypes, `id` and `instant` (https://hl7.org/fhir/R4/datatypes.html#primitive)
+ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+PATIENT_REFERENCE = re.compile(r"(?:Patient/|.*/Patient/)([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+BOM = b"\xef\xbb\xbf"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Reason(StrEnum):
+    """Why something received was set aside."""
+
+    NOT_JSON = "not-json"
+    TRUNCATED = "truncated"
+    INVALID_UTF8 = "invalid-utf8"
+    NOT_A_NUMBER = "nan-or-infinity"
+    NUMBER_OUT_OF_RANGE = "number-out-of-range"
+    LONE_SURROGATE = "lone-surrogate"
+    TOO_DEEP = "too-deep"
+    TOO_LARGE = "too-large"
+    DUPLICATE_KEY = "duplicate-key"
+    NOT_AN_OBJECT = "not-an-object"
+    NO_RESOURCE_TYPE = "no-resource-type"
+    UNKNOWN_RESOURCE_TYPE = "unknown-resource-type"
+    UNREQUESTED_TYPE = "type-not-asked-for"
+    NOT_IN_COHORT = "patient-not-asked-for"
+    NO_ID = "no-id"
+    INVALID_ID = "invalid-id"
+    OPERATION_OUTCOME = "operation-outcome"
+    EMPTY_ENTRY = "entry-without-resource"
+    MALFORMED_BUNDLE = "malformed-bundle"
+    DAMAGED_GZIP = "damaged-gzip"
+
+
+# What nobody asked for is counted but not kept: data minimisation, and an export holds millions of it.
+WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT})
+
+
+MODIFIER = '"modifierExtension"'  # in the text of a resource
+
+
+class Resource(msgspec.Struct, frozen=True, gc=False):  # made faster than a frozen dataclass, and in no cycle
+    """A readable resource. `last_updated` is a FHIR instant as received, `digest` the sha256 (hex) of its
+    canonical JSON.
+    """
+
+    resource_type: str
+    id: str
+    version_id: str
+    last_updated: str | None
+    patient: str | None
+    digest: str
+    raw: str
+
+    @property
+    def modified(self) -> bool:
+        """True if a modifierExtension is anywhere in it: what it says may be negated (FHIR R4, 2.4.0.1)."""
+        return "modifierE" in self.raw and MODIFIER in self.raw  # the first search is three times as fast, and fails
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Something that cannot be stored.
+
+    `where` is a place (file and line, window), never a value of the resource.
+    """
+
+    reason: Reason
+    where: str
+    content: bytes
+    resource_type: str = ""
+    severe: bool = False
+
+
+def read_resource(
+    raw: bytes, where: str, wanted: frozenset[str] | None = None, patients: Mapping[str, str] = NOTHING
+) -> Resource | Rejected:
+    """Read the head of one resource.
+
+    `wanted`: the resource types asked for, None for every type of FHIR R4. `patients`: what `urn:`
+    references of the same Bundle stand for, as the id of the Patient.
+    """
+    raw = raw.removeprefix(BOM).strip(b" \t\r\n")
+    try:
+        text = raw.decode("utf-8")
+        body = orjson.loads(raw)
+    except UnicodeDecodeError:
+        return Rejected(Reason.INVALID_UTF8, where, raw)
+    except orjson.JSONDecodeError:
+        return Rejected(why_not_json(text), where, raw)
+    reason = why_rejected(body, wanted)
+    if reason is None:
+        try:
+            if not has_duplicate_keys(body, raw):
+                return _resource(body, text, patients)
+            reason = Reason.DUPLICATE_KEY
+        except (TypeError, RecursionError):  # orjson and json stop at their depth limits
+            reason = Reason.TOO_DEEP
+    return Rejected(reason, where, raw, stated_type(body), is_severe_outcome(body))
+
+
+def _resource(body: dict[str, Any], text: str, patients: Mapping[str, str]) -> Resource:
+    digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    meta = body.get("meta")
+    meta = meta if isinstance(meta, dict) else NOTHING
+    kind, id_ = body["resourceType"], body["id"]
+    patient = id_ if kind == "Patient" else patient_of(body, patients)
+    return Resource(kind, id_, version_id(meta, digest), last_updated(meta), patient, digest, text)
+
+
+def why_rejected(body: object, wanted: frozenset[str] | None) -> Reason | None:
+    """The first reason not to store this JSON value, None if its head is in order."""
+    if not isinstance(body, dict):
+        return Reason.NOT_AN_OBJECT
+    kind = body.get("resourceType")
+    if not isinstance(kind, str) or not kind:
+        return Reason.NO_RESOURCE_TYPE
+    if kind not in KNOWN:
+        return Reason.UNKNOWN_RESOURCE_TYPE
+    if kind == "OperationOutcome":
+        return Reason.OPERATION_OUTCOME
+    if wanted is not None and kind not in wanted:
+        return Reason.UNREQUESTED_TYPE
+    id_ = body.get("id")
+    if id_ is None:
+        return Reason.NO_ID
+    return None if isinstance(id_, str) and ID.fullmatch(id_) else Reason.INVALID_ID
+
+
+def stated_type(body: object) -> str:
+    """The resource type, or '' where it is none of FHIR R4 (what a server invents is not repeated in a
+    report).
+    """
+    kind = body.get("resourceType") if isinstance(body, dict) else None
+    return kind if isinstance(kind, str) and kind in KNOWN else ""
+
+
+def is_severe_outcome(body: object) -> bool:
+    """True for an OperationOutcome with an issue of severity error or fatal."""
+    if not isinstance(body, dict) or body.get("resourceType") != "OperationOutcome":
+        return False
+    issues = body.get("issue")
+    return any(
+        isinstance(issue, dict) and issue.get("severity") in ("error", "fatal")
+        for issue in (issues if isinstance(issues, list) else [])
+    )
+
+
+def version_id(meta: Mapping[str, Any], digest: str) -> str:
+    """meta.versionId, or 'sha256-' and the first 32 hex digits of the digest where the server gives none."""
+    stated = meta.get("versionId")
+    return stated if isinstance(stated, str) and ID.fullmatch(stated) else f"sha256-{digest[:32]}"
+
+
+def last_updated(meta: Mapping[str, Any]) -> str | None:
+    """meta.lastUpdated as received, None where it is not a FHIR instant."""
+    stated = meta.get("lastUpdated")
+    return stated if isinstance(stated, str) and instant(stated) is not None else None
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@lru_cache(maxsize=64)  # each is asked for again as soon as its resource is compared with the known ones
+def instant(text: str | None) -> int | None:
+    """A FHIR instant in microseconds since 1970, None for anything else.
+
+    Digits beyond the microsecond are cut.
+    """
+    if text is None or not INSTANT.fullmatch(text):
+        return None
+    try:
+        delta = datetime.fromisoformat(text) - EPOCH
+    except ValueError:
+        return None
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | None:
+    """The id of the Patient that the resource is about (`subject`, else `patient`), None if it does not say."""
+    for element in ("subject", "patient"):
+        reference = body.get(element)
+        if isinstance(reference, dict) and isinstance(target := reference.get("reference"), str):
+            return patient_id(target, patients)
+    return None
+
+
+def patient_id(reference: str, patients: Mapping[str, str]) -> str | None:
+    """`Patient/x`, `https://…/Patient/x`, `Patient/x/_history/2` or a urn of the Bundle -> x, else None."""
+    if reference in patients:
+        return patients[reference]
+    match = PATIENT_REFERENCE.fullmatch(reference)
+    return match.group(1) if match else None
+
+
+def has_duplicate_keys(body: object, raw: bytes) -> bool:
+    """True if an object in `raw` names a key twice.
+
+    Text equal to its own serialisation cannot: the cheap way out.
+    """
+    if orjson.dumps(body) == raw:
+        return False
+    try:
+        json.loads(raw, object_pairs_hook=_distinct, parse_int=len, parse_float=len)
+    except _DuplicateKeyError:
+        return True
+    return False
+
+
+class _DuplicateKeyError(ValueError):
+    """A JSON object names the same key twice: two readers may understand two different things."""
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _DuplicateKeyError
+    return members
+
+
+class _NotANumberError(ValueError):
+    pass
+
+
+class _OutOfRangeError(ValueError):
+    pass
+
+
+def _constant(_: str) -> float:
+    raise _NotANumberError
+
+
+def _number(text: str) -> float:
+    if math.isinf(float(text)):
+        raise _OutOfRangeError
+    return 0.0
+
+
+def why_not_json(text: str) -> Reason:
+    """Why a strict parser refused this text; the lenient one of Python tells the cases apart."""
+    try:
+        json.loads(text, parse_constant=_constant, parse_int=_number, parse_float=_number)
+    except _NotANumberError:
+        return Reason.NOT_A_NUMBER
+    except _OutOfRangeError:
+        return Reason.NUMBER_OUT_OF_RANGE
+    except RecursionError:
+        return Reason.TOO_DEEP
+    except ValueError:
+        return Reason.TRUNCATED if text.startswith("{") and not text.endswith("}") else Reason.NOT_JSON
+    return Reason.LONE_SURROGATE if re.search(r"\\u[dD][89a-fA-F]", text) else Reason.TOO_DEEP
+
+
+def as_truncated(rejected: Rejected) -> Rejected:
+    """The last line of a file without an end of line, if it is no JSON, was cut."""
+    return replace(rejected, reason=Reason.TRUNCATED) if rejected.reason is Reason.NOT_JSON else rejected

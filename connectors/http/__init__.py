@@ -1,0 +1,1 @@
+"""HTTP requests to one server: origins, retries, deadlines and size limits."""

@@ -1,0 +1,1 @@
+"""The lake: raw resources, every version, in one Delta table."""

@@ -1,0 +1,131 @@
+"""What could not be stored, with its reason:
+
+<folder>/<site>.ndjson, readable by its owner only, never in a log.
+
+One line each: {"key", "reason", "where", "resource_type", "bytes", "content" | "content_base64"}. `key` is
+a digest of reason and content, so the same bad resource of the next night is the same line. The file is
+replaced as a whole: a complete pull of everything states anew what is wrong, a partial one, and one of changes alone,
+add to what was known.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from connectors.errors import SpoolError
+from connectors.fhir.resource import WITHOUT_CONTENT, Rejected
+from connectors.lake.versions import Keys
+
+KEPT = 1 << 20  # bytes of the content
+
+
+class Quarantine:
+    """The quarantine files of all sites, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, site: str) -> Path:
+        """The quarantine file of one site."""
+        return self.folder / f"{site}.ndjson"
+
+    def open(self, site: str) -> OpenQuarantine:
+        """Begin a sync of this site. Nothing of the present file changes before `commit`."""
+        return OpenQuarantine(self.path(site))
+
+    def entries(self, site: str) -> Iterator[dict[str, Any]]:
+        """What is in quarantine for this site.
+
+        Holds content of resources: for the screen of the hospital only.
+        """
+        if self.path(site).exists():
+            with self.path(site).open("rb") as lines:
+                yield from (orjson.loads(line) for line in lines)
+
+
+class OpenQuarantine:
+    """The quarantine of the sync that is running, in a file beside the one it will replace."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}.part")
+        self._keys = Keys(path.parent)  # in bounded memory: an export may hold millions that nobody asked for
+        self._empty = True
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._part.unlink(missing_ok=True)  # of a killed run
+            self._stream = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def add(self, rejected: Rejected) -> None:
+        """Set one thing aside. The same thing twice is one line."""
+        self._write(rejected_line(rejected))
+
+    def commit(self, anew: bool) -> None:
+        """Put the new file in place. Unless `anew`, the old lines stay, behind the new ones."""
+        try:
+            if not anew and self._path.exists():
+                with self._path.open("rb") as lines:
+                    for line in lines:
+                        self._write(orjson.loads(line))
+            self._stream.flush()
+            if not self._empty:
+                os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._keys.close()
+            if not self._empty:
+                self._part.replace(self._path)
+            else:
+                self._part.unlink()
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def discard(self) -> None:
+        """Leave the present file as it is. Harmless after `commit`."""
+        self._stream.close()
+        self._keys.close()
+        self._part.unlink(missing_ok=True)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._keys.add(line["key"]):
+            self._empty = False
+            try:
+                self._stream.write(orjson.dumps(line) + b"\n")
+            except OSError as error:
+                raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> SpoolError:
+        return SpoolError(
+            f"the quarantine {self._path} cannot be written ({error.strerror}): check disk space and permissions"
+        )
+
+
+def rejected_line(rejected: Rejected) -> dict[str, Any]:
+    """One line of the file. At most 1 MiB of content, none of what nobody asked for."""
+    identity = hashlib.sha256(f"{rejected.reason}\n{'' if rejected.content else rejected.where}\n".encode())
+    identity.update(rejected.content)
+    line: dict[str, Any] = {
+        "key": identity.hexdigest()[:32],
+        "reason": rejected.reason.value,
+        "where": rejected.where.encode("utf-8", "replace").decode(),
+        "resource_type": rejected.resource_type,
+        "bytes": len(rejected.content),
+    }
+    return line if rejected.reason in WITHOUT_CONTENT else line | content_of(rejected.content[:KEPT])
+
+
+def content_of(content: bytes) -> dict[str, str]:
+    """As text where it is UTF-8, else as base64."""
+    try:
+        return {"content": content.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"content_base64": base64.b64encode(content).decode("ascii")}

@@ -1,0 +1,1 @@
+"""Invented patients on a test server: load them, and take them off again."""

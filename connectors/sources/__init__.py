@@ -1,0 +1,1 @@
+"""Where resources come from: a folder, paged search or a bulk export."""

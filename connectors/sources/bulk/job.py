@@ -1,0 +1,349 @@
+"""One export job: asked for, polled until its manifest is there, remembered across a kill, and deleted at the end.
+
+    kick-off ──202 Content-Location──> polling ──200──> manifest ──> files ──> DELETE
+       │                                │ 202, 429: wait                │ 404, 410: expired, asked for once more
+       └── refused: the site says why   └── 404, 410: expired           └── kill, deadline: the next run polls this job
+
+(Bulk Data Access IG 2.0.0, "Bulk Data Kick-off Request", "Bulk Data Status Request", "Bulk Data Delete Request".)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlencode
+
+import orjson
+
+from connectors.errors import (
+    ConnectorError,
+    ExpiredError,
+    ForeignOriginError,
+    PagingError,
+    ProtocolError,
+    RefusedError,
+    ServerError,
+    SpoolError,
+)
+from connectors.fhir.events import Notice
+from connectors.http.client import FHIR_JSON, NDJSON, Answer, Timing, Transport
+from connectors.http.origin import rebased
+from connectors.http.retry import CutError, retry_after, server_time
+from connectors.sources.bulk.manifest import Manifest, read_manifest
+
+Level = Literal["system", "patient", "group"]
+KickOff = Literal["get", "post"]
+SLICE = 5.0  # seconds between two signs of life while waiting, so that a stop is heard within 10 s
+EXPIRED = (404, 410)
+SHOWABLE = re.compile(r"[^A-Za-z0-9 %.,:;/()+_-]+")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One export: these types, at this level, changed since (FHIR instant; None for all there is)."""
+
+    level: Level
+    group: str | None
+    types: tuple[str, ...]
+    since: str | None
+    type_filter: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return f"export of {', '.join(self.types)}"
+
+    def digest(self, base: str) -> str:
+        """Names the question and the server, without holding either."""
+        asked = (base, self.level, self.group or "", self.since or "", ",".join(self.types), *self.type_filter)
+        return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
+
+    def path(self) -> str:
+        """Below the base of the server."""
+        where = {"system": "", "patient": "Patient/", "group": f"Group/{self.group}/"}[self.level]
+        return f"{where}$export"
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """The parameters of the kick-off, by name."""
+        since = [("_since", self.since)] if self.since else []
+        filters = [("_typeFilter", each) for each in self.type_filter]
+        return [("_outputFormat", NDJSON), ("_type", ",".join(self.types)), *since, *filters]
+
+    def url(self, base: str) -> str:
+        """The kick-off by GET."""
+        return f"{base}/{self.path()}?{urlencode(self.parameters())}"
+
+    def body(self) -> bytes:
+        """The kick-off by POST: a Parameters resource."""
+        parameters = [
+            {"name": name, "valueInstant" if name == "_since" else "valueString": value}
+            for name, value in self.parameters()
+        ]
+        return json.dumps({"resourceType": "Parameters", "parameter": parameters}).encode()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job on the server. asked: the Date of the server at kick-off. saved: when, by our clock."""
+
+    poll: str
+    asked: str | None
+    saved: str
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """Where a job is remembered until it is read. Readable by its owner only, replaced as a whole, without a secret."""
+
+    path: Path
+
+    def save(self, job: Job) -> None:
+        """Durable when this returns. SpoolError where it cannot be written."""
+        part = self.path.with_name(f".{self.path.name}.part")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+                stream.write(orjson.dumps({"poll": job.poll, "asked": job.asked, "saved": job.saved}))
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(self.path)
+        except OSError as error:
+            raise SpoolError(f"{self.path} cannot be written ({error.strerror}): make its folder writable") from error
+
+    def load(self) -> Job | None:
+        """The job, None where there is none or the file is no such file (then a new export is asked for)."""
+        try:
+            found = orjson.loads(self.path.read_bytes())
+            job = Job(found["poll"], found["asked"], found["saved"])
+            datetime.fromisoformat(job.saved)
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            return None
+        return job if isinstance(job.poll, str) and isinstance(job.asked, str | None) else None
+
+    def remove(self) -> None:
+        """Forget the job."""
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Polling:
+    """How often to ask, in seconds.
+
+    The pause grows with the time waited, by `share`, from `first` to `longest`. A shorter Retry-After is followed, a
+    longer one is not (HAPI says 120 s for a job of 8 s), but a 429 is obeyed in full. resume: how old a remembered
+    job may be.
+    """
+
+    first: float = 0.5
+    share: float = 0.05
+    longest: float = 60.0
+    resume: float = 36 * 3600.0
+
+    def wait(self, waited: float, asked: float | None) -> float:
+        """Seconds until the next poll after `waited` seconds, where the server asks for `asked`."""
+        own = min(self.longest, max(self.first, waited * self.share))
+        return own if asked is None else max(self.first, min(own, asked))
+
+
+class Export:
+    """The jobs of one question on one server."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        question: Question,
+        kick_off: KickOff,
+        file: JobFile,
+        polling: Polling,
+        timing: Timing,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._transport = transport
+        self._question = question
+        self._kick_off = kick_off
+        self._file = file
+        self._polling = polling
+        self._timing = timing
+        self._sleep = sleep
+        self._own_bases: list[str] = []  # by which the server knows itself
+        self._base_asked = False
+        self.label = question.label
+        self.job: Job | None = None
+
+    def begin(self) -> bool:
+        """Take up the remembered job, else ask for a new one. True if it was remembered."""
+        remembered = self._file.load()
+        if remembered and self._is_young(remembered):
+            self.job = remembered
+            return True
+        if remembered:
+            self.job = remembered
+            self.end()
+        self._ask()
+        return False
+
+    def _is_young(self, job: Job) -> bool:
+        age = self._timing.now() - datetime.fromisoformat(job.saved)
+        return timedelta(0) <= age <= timedelta(seconds=self._polling.resume)
+
+    def _ask(self) -> None:
+        answer = self._asked()
+        link = answer.headers.get("content-location", "")
+        if answer.status != 202 or not link:
+            raise ProtocolError(
+                f"{self.label}: the server took the export without saying where to poll (status {answer.status}): "
+                "it does not follow Bulk Data Access"
+            )
+        poll = self._own(link, self._question.url(self._transport.base))
+        self.job = Job(poll, server_time(answer.headers), self._timing.now().isoformat())
+        self._file.save(self.job)
+
+    def _asked(self) -> Answer:
+        try:
+            return self._send("respond-async")
+        except RefusedError as error:
+            if error.status not in (400, 422) or self._question.type_filter or len(self._question.types) == 1:
+                raise
+        # a type that the server does not have is then left out, and its outcome says so
+        return self._send("respond-async, handling=lenient")
+
+    def _send(self, prefer: str) -> Answer:
+        headers = {"Prefer": prefer, "Accept": FHIR_JSON, "Cache-Control": "no-cache"}  # no job of an hour ago
+        base, statuses = self._transport.base, (200, 202)
+        if self._kick_off == "post":
+            url = f"{base}/{self._question.path()}"
+            return self._transport.post(url, self.label, self._question.body(), headers, statuses)
+        return self._transport.ask(self._question.url(base), self.label, statuses, headers)
+
+    def _own(self, link: str, current: str) -> str:
+        """A link of the server on the configured base, also where the server knows itself by another name."""
+        try:
+            return self._rebased(link, current)
+        except ForeignOriginError:
+            self._ask_base()
+            return self._rebased(link, current)
+
+    def _ask_base(self) -> None:
+        """Ask once by which base the server knows itself."""
+        if not self._base_asked:
+            self._base_asked = True
+            metadata = f"{self._transport.base}/metadata"
+            self._own_bases += self._transport.get(metadata, "CapabilityStatement", _own_base)
+
+    def _rebased(self, link: str, current: str) -> str:
+        for own_base in self._own_bases:
+            with suppress(ForeignOriginError):
+                return rebased(link, current, self._transport.base, own_base)
+        return rebased(link, current, self._transport.base, None)
+
+    def manifest(self) -> Generator[Notice, None, Manifest]:
+        """Poll until the job is done. Raises ExpiredError where the server has forgotten it, DeferredError at the end
+        of the run, ServerError where it failed."""
+        url = self._poll_url()
+        began = self._timing.monotonic()
+        while (answer := self._poll(url)).status != 200:
+            asked = retry_after(answer.headers, self._timing.now())
+            pause = self._polling.wait(self._timing.monotonic() - began, asked)
+            if answer.status == 429:
+                pause = max(pause, asked or 0.0)
+            yield from self._wait(pause, progress(answer.headers))
+        return self._read(answer)
+
+    def _poll(self, url: str) -> Answer:
+        try:
+            return self._transport.ask(url, self.label, (200, 202, 429), {"Accept": "application/json"})
+        except RefusedError as error:
+            if error.status in EXPIRED:
+                raise ExpiredError(f"{self.label}: the server forgot the export ({error.status})", 410) from error
+            raise
+
+    def _wait(self, seconds: float, message: str) -> Generator[Notice, None, None]:
+        self._transport.reserve(seconds, self.label)
+        while seconds > 0:
+            yield Notice(message)
+            self._sleep(min(seconds, SLICE))
+            seconds -= SLICE
+
+    def _read(self, answer: Answer) -> Manifest:
+        try:
+            return read_manifest(answer.body)
+        except CutError:
+            return self._transport.get(self._poll_url(), self.label, read_manifest, {"Accept": "application/json"})
+
+    def page(self, link: str, seen: list[str], limit: int) -> Manifest:
+        """The next page of the manifest; its URL is added to `seen`. PagingError where there is no end to them."""
+        url = self._own(link, seen[-1] if seen else self._poll_url())
+        if url in (self._poll_url(), *seen):
+            raise PagingError(f"{self.label}: the next links of the manifest lead in a loop: report it to its admin")
+        if len(seen) >= limit:
+            raise PagingError(f"{self.label}: more than {limit} pages of the manifest: report it to its admin")
+        seen.append(url)
+        return self._transport.get(url, self.label, read_manifest, {"Accept": "application/json"})
+
+    def learn(self, manifest: Manifest) -> None:
+        """Find out by which base the server knows itself, where its files seem to lie elsewhere."""
+        stem = unquote((manifest.request or "").partition("?")[0])
+        suffix = f"/{self._question.path()}"
+        if stem.endswith(suffix):
+            self._own_bases.append(stem.removesuffix(suffix))
+        for file in (*manifest.output, *manifest.deleted, *manifest.outcomes):
+            with suppress(ServerError):  # then the transport says what is wrong with the file
+                self._own(file.url, self._poll_url())
+
+    def file_url(self, link: str) -> str:
+        """The URL of a file: on the configured base where the server means itself, else as it stands.
+
+        The transport refuses it where it leads to an origin that is not allowed.
+        """
+        try:
+            return self._rebased(link, self._poll_url())
+        except ForeignOriginError:
+            return link
+
+    def _poll_url(self) -> str:
+        if self.job is None:
+            raise ValueError("no export was asked for")
+        return self.job.poll
+
+    def drop(self) -> None:
+        """Delete a remembered job that nobody asks for any more."""
+        self.job = self._file.load()
+        self.end()
+        self.forget()
+
+    def end(self) -> None:
+        """Delete the job on the server, as far as that still answers, and forget it."""
+        if self.job is not None:
+            with suppress(ConnectorError):  # it goes when it expires
+                self._transport.delete(self.job.poll, self.label)
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget the job."""
+        self._file.remove()
+        self.job = None
+
+
+def progress(headers: Mapping[str, str]) -> str:
+    """X-Progress in what may be shown, at most 80 characters."""
+    told = " ".join(SHOWABLE.sub(" ", headers.get("x-progress", "")).split())[:80]
+    return f"the server prepares the export: {told}" if told else "the server prepares the export"
+
+
+def _own_base(body: bytes) -> list[str]:
+    """`implementation.url` of a CapabilityStatement, the base that the server calls itself by; [] without it."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise CutError from error
+    implementation = found.get("implementation") if isinstance(found, dict) else None
+    url = implementation.get("url") if isinstance(implementation, dict) else None
+    return [url.rstrip("/")] if isinstance(url, str) and url else []

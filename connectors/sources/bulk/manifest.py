@@ -1,0 +1,83 @@
+"""The manifest of a Bulk Data export, of the published and of the coming version of the specification.
+
+Bulk Data Access IG 2.0.0 and 3.0.0 ("Response - Complete Status": output, error, deleted, requiresAccessToken), and the
+ballot of 4.0.0 (`outcome` in place of `error`, no `request`, files without a `type`, further pages by `link`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from connectors.errors import ProtocolError
+from connectors.fhir.resource import instant
+from connectors.fhir.resource_types import KNOWN
+from connectors.http.retry import CutError
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """One file. resource_type: '' where it holds several types or the server does not say. count: of its resources."""
+
+    url: str
+    resource_type: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One page of a manifest. transaction_time: FHIR instant, None where there is none. outcomes: error and outcome."""
+
+    transaction_time: str | None
+    requires_token: bool
+    request: str | None
+    output: tuple[ExportFile, ...]
+    deleted: tuple[ExportFile, ...]
+    outcomes: tuple[ExportFile, ...]
+    next: str | None
+
+
+def read_manifest(body: bytes) -> Manifest:
+    """Read one page. CutError where it is no JSON (fetch it again), ProtocolError where it is no manifest."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise CutError from error
+    if not isinstance(found, dict) or not isinstance(found.get("output", []), list) or "transactionTime" not in found:
+        raise ProtocolError("the server ended the export without a manifest: is it Bulk Data Access 2.0 or later?")
+    stated = found["transactionTime"]
+    request = found.get("request")
+    return Manifest(
+        stated if isinstance(stated, str) and instant(stated) is not None else None,
+        found.get("requiresAccessToken") is not False,
+        request if isinstance(request, str) else None,
+        _files(found.get("output")),
+        _files(found.get("deleted")),
+        _files(found.get("error")) + _files(found.get("outcome")),
+        _next(found.get("link")),
+    )
+
+
+def _files(listed: object) -> tuple[ExportFile, ...]:
+    items = listed if isinstance(listed, list) else []
+    if any(not isinstance(item, dict) or not isinstance(item.get("url"), str) for item in items):
+        raise ProtocolError("the manifest of the export lists a file without a url: report it to the server's admin")
+    return tuple(ExportFile(item["url"], _type(item.get("type")), _count(item)) for item in items)
+
+
+def _type(stated: object) -> str:
+    return stated if isinstance(stated, str) and stated in KNOWN else ""
+
+
+def _count(item: dict[str, Any]) -> int | None:
+    count = item.get("count")
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def _next(links: object) -> str | None:
+    for link in links if isinstance(links, list) else []:
+        if isinstance(link, dict) and link.get("relation") == "next" and isinstance(link.get("url"), str):
+            return str(link["url"])
+    return None

@@ -1,0 +1,46 @@
+"""What a sync by Bulk Data export would ask, as far as it is known before it is asked. Starts no export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from connectors.errors import ServerError
+from connectors.http.client import Transport
+from connectors.sources.bulk.job import KickOff, Question
+from connectors.sources.plan import PlannedRequest
+from connectors.sources.search.paging import Paging, SearchLimits, Window
+
+AFTERWARDS = (
+    PlannedRequest("GET", "(the address that each kick-off is answered with)", "polling until the manifest is there"),
+    PlannedRequest("GET", "(each address in the manifest)", "the files"),
+    PlannedRequest("DELETE", "(the address that was polled)", "removing the job when its files are read"),
+)
+
+
+def planned(transport: Transport, questions: Sequence[Question], kick_off: KickOff) -> Iterator[PlannedRequest]:
+    """The kick-off of each question, and what follows. AuthenticationError where the credentials are refused."""
+    paging = Paging(transport, SearchLimits())
+    for question in questions:
+        what, expected = f"kick-off, {question.label}", _expected(paging, question)
+        if kick_off == "post":
+            yield PlannedRequest("POST", f"{transport.base}/{question.path()}", what, expected)
+        else:
+            yield PlannedRequest("GET", question.url(transport.base), what, expected)
+    yield from AFTERWARDS
+
+
+def _expected(paging: Paging, question: Question) -> int | None:
+    """How many resources an export of the whole system holds, by searches; None where nobody can tell."""
+    if question.level != "system" or question.type_filter:
+        return None
+    since = (("_lastUpdated", f"ge{question.since}"),) if question.since else ()
+    total = 0
+    for kind in question.types:
+        try:
+            count = paging.count(Window(kind, since, None, kind))
+        except ServerError:
+            return None
+        if count is None:
+            return None
+        total += count
+    return total

@@ -1,0 +1,168 @@
+"""Resources by Bulk Data export ($export, HL7 Bulk Data Access IG 2.0.0 and the ballot of 4.0.0).
+
+A night asks for what has changed (`_since`) since the last one that was read whole, type by type: a type whose file or
+outcome failed keeps its time, and is asked for from there again, in an export of its own. `reconcile_days` after the
+last full export everything is asked for, and what the lake has beyond it is gone from the server.
+
+A Group may gain a patient whose resources are old. So its Patients are exported in full each night, and where they are
+others than last time, so is everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from connectors.auth.scopes import scope_problems
+from connectors.errors import SpoolError
+from connectors.fhir.events import Received
+from connectors.fhir.resource import instant
+from connectors.http.authenticators import Authenticator, NoAuth
+from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.http.origin_policy import Resolve, system_addresses
+from connectors.lake.table import Cursor
+from connectors.sources.bulk.job import KickOff, Level, Polling, Question
+from connectors.sources.bulk.plan import planned
+from connectors.sources.bulk.pull import BulkLimits, Night
+from connectors.sources.plan import PlannedRequest
+
+__all__ = ["BulkLimits", "BulkSource"]
+
+EMPTIED = 8  # times at most: each download may still make one file
+
+
+@dataclass
+class BulkSource:
+    """The resources of `types` that the server at `url` exports.
+
+    site: its name. jobs: a folder of its own beside the lake, for the job that is under way and for the files of the
+    moment. allowed: further origins that files may lie on; `verify_elsewhere` says whom to trust there, without a
+    client certificate. `wire` replaces the network, `timing` the clocks, `sleep` the wait between two polls.
+    """
+
+    url: str
+    types: tuple[str, ...]
+    site: str
+    jobs: Path
+    level: Level = "system"
+    group: str | None = None
+    type_filter: tuple[str, ...] = ()
+    kick_off: KickOff = "get"
+    allowed: tuple[str, ...] = ()
+    auth: Authenticator = field(default_factory=NoAuth)
+    limits: BulkLimits = field(default_factory=BulkLimits)
+    polling: Polling = field(default_factory=Polling)
+    transfer: TransferLimits = field(default_factory=TransferLimits)
+    timing: Timing = field(default_factory=Timing)
+    sleep: Callable[[float], None] = time.sleep
+    wire: httpx.BaseTransport | None = None
+    verify: ssl.SSLContext | bool = True
+    verify_elsewhere: ssl.SSLContext | bool = True
+    resolve: Resolve = system_addresses
+    server_time: str | None = field(default=None, init=False)
+    whole: bool = field(default=False, init=False)
+    state: Mapping[str, str] = field(default_factory=dict, init=False)
+
+    @property
+    def fingerprint(self) -> str:
+        asked = (self.url, self.level, self.group or "", ",".join(self.types), *self.type_filter)
+        return hashlib.sha256("\n".join(("bulk", *asked)).encode()).hexdigest()
+
+    def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
+        """The kick-offs of a sync that begins at `previous`, and in words what follows them. Asks for numbers only."""
+        with self._transport() as transport:
+            yield from planned(transport, self._questions(self._known(previous)), self.kick_off)
+
+    def pull(self, previous: Cursor | None = None) -> Iterator[Received]:
+        """Everything, or what has changed since `previous`.
+
+        Raises ConnectorError where not even the first export is answered, and AuthenticationError at any time.
+        """
+        known = self._known(previous)
+        with _Folder(self.jobs / f"{self.site}.files") as folder, self._transport() as transport:
+            yield from scope_problems(self.auth)
+            night = Night(self, transport, folder.path, dict(known))
+            yield from night.run(self._questions(known))
+        self.server_time, self.whole, self.state = night.server_time, night.whole, night.state
+
+    def _transport(self) -> Transport:
+        return Transport(
+            self.url,
+            self.auth,
+            self.transfer,
+            self.timing,
+            self.wire,
+            self.verify,
+            self.allowed,
+            self.resolve,
+            self.verify_elsewhere,
+        )
+
+    def _known(self, previous: Cursor | None) -> Mapping[str, str]:
+        """What the last cursor remembers, nothing where everything is to be asked for again."""
+        known = previous.state if previous else {}
+        last = instant(known.get("full"))
+        if last is None:
+            return {}
+        age = self.timing.now() - datetime.fromtimestamp(last / 1e6, UTC)
+        return {} if age >= timedelta(days=self.limits.reconcile_days) else known
+
+    def _questions(self, known: Mapping[str, str]) -> list[Question]:
+        """One export for all types that were last read at the same time."""
+        by_time: dict[str | None, list[str]] = {}
+        for kind in self.types:
+            own = None if self.level == "group" and kind == "Patient" else known.get(f"since.{kind}")
+            by_time.setdefault(earlier(own, self.limits.overlap), []).append(kind)
+        ordered = sorted(by_time.items(), key=lambda item: "Patient" not in item[1])
+        return [Question(self.level, self.group, tuple(kinds), since, self.type_filter) for since, kinds in ordered]
+
+
+class _Folder:
+    """A folder for the files of one pull, for its owner only: empty at first, gone at the end.
+
+    At the end it gets another name first, so that a download that still runs puts no further file into it but the one
+    that it is just making: for that it is emptied again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._gone = path.with_suffix(".gone")
+
+    def __enter__(self) -> Self:
+        for left in (self.path, self._gone):  # by a killed run: it is patient data
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            raise SpoolError(f"{self.path} cannot be made ({error.strerror}): make its folder writable") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self.path.rename(self._gone)
+        for _ in range(EMPTIED):
+            if self._gone.exists():
+                shutil.rmtree(self._gone, ignore_errors=True)
+
+
+def earlier(time: str | None, seconds: float) -> str | None:
+    """A FHIR instant so many seconds before `time`, in UTC; None where there is none."""
+    moment = instant(time)
+    if moment is None:
+        return None
+    found = datetime.fromtimestamp(moment / 1e6, UTC) - timedelta(seconds=seconds)
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,242 @@
+"""Resources from a folder:
+
+*.ndjson, *.ndjson.gz and *.json (one resource, or a Bundle), recursively, in sorted order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from connectors.errors import FolderError
+from connectors.fhir.bundle import (
+    CutBundleError,
+    NotABundleError,
+    looks_like_bundle,
+    patients_by_full_url,
+    read_bundle,
+)
+from connectors.fhir.events import Problem, Received
+from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_resource
+from connectors.lake.table import Cursor
+from connectors.sources.plan import PlannedRequest
+
+PATTERNS = (".ndjson", ".ndjson.gz", ".json")
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class FolderLimits:
+    """Sizes in bytes: of one resource (a line), and of one Bundle (a *.json file, which is read whole)."""
+
+    resource: int = 16 << 20
+    document: int = 512 << 20
+
+
+class DamagedGzipError(ValueError):
+    """The gzip stream ends early or is corrupt."""
+
+
+class Line(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
+    """One line without its end.
+
+    `ended`: it had one. `cut`: it was over the limit and only its beginning is here.
+    """
+
+    number: int
+    content: bytes
+    ended: bool
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """All FHIR files below `path`. `types`: the resource types asked for, None for every type of FHIR R4.
+
+    `whole`: the folder holds everything; else it may hold a part, and nothing is concluded from absence.
+    """
+
+    path: Path
+    types: frozenset[str] | None = None
+    limits: FolderLimits = field(default_factory=FolderLimits)
+
+    server_time: str | None = field(default=None, init=False)
+    whole: bool = False
+    state: Mapping[str, str] = field(default_factory=dict, init=False)
+
+    @property
+    def fingerprint(self) -> str:
+        types = ",".join(sorted(self.types)) if self.types is not None else "*"
+        return hashlib.sha256(f"folder\n{self.path.absolute()}\n{types}".encode()).hexdigest()
+
+    def pull(self, previous: Cursor | None = None) -> Iterator[Received]:  # noqa: ARG002
+        """Every resource of every file. FolderError if there is no folder, or nothing to read in it."""
+        for number, file in enumerate(self.files(), 1):
+            try:
+                yield from self.read(file)
+            except OSError as error:
+                yield Problem(
+                    f"file {number} of the folder could not be read ({error.strerror}): check its permissions"
+                )
+
+    def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:  # noqa: ARG002
+        """The files that would be read, by the end of their names: the names themselves may be those of patients."""
+        ends = [next(end for end in PATTERNS if file.name.endswith(end)) for file in self.files()]
+        for end in dict.fromkeys(ends):
+            number = ends.count(end)
+            yield PlannedRequest("READ", f"{self.path}/**/*{end}", f"{number} file{'s' if number > 1 else ''}")
+
+    def files(self) -> tuple[Path, ...]:
+        """The files to read, sorted by their path; hidden ones are left out."""
+        if not self.path.is_dir():
+            raise FolderError(f"{self.path} is not a folder: correct the `path` of the site")
+        found = sorted(
+            file
+            for file in self.path.rglob("*")
+            if file.name.endswith(PATTERNS) and self._visible(file) and file.is_file()
+        )
+        if not found:
+            raise FolderError(f"{self.path} holds no *.ndjson, *.ndjson.gz or *.json: put the export there")
+        return tuple(found)
+
+    def _visible(self, file: Path) -> bool:
+        return not any(part.startswith(".") for part in file.relative_to(self.path).parts)
+
+    def read(self, file: Path) -> Iterator[Received]:
+        """The resources of one file."""
+        name = file.relative_to(self.path).as_posix()
+        if file.suffix == ".json":
+            yield from self.read_document(file, name)
+        else:
+            yield from self.read_lines(file, name)
+
+    def read_document(self, file: Path, name: str) -> Iterator[Received]:
+        """One *.json: a resource, or a Bundle of them."""
+        if file.stat().st_size > self.limits.document:
+            yield Rejected(Reason.TOO_LARGE, name, _beginning(file))
+            return
+        yield from self.expand(file.read_bytes().removeprefix(BOM), name)
+
+    def read_lines(self, file: Path, name: str) -> Iterator[Received]:
+        """One *.ndjson or *.ndjson.gz.
+
+        What stands before a damage of the gzip stream is kept, the damage counted.
+        """
+        last = Line(0, b"", ended=True)
+        try:
+            for line in split_lines(read_chunks(file), self.limits.resource):
+                last = line
+                if line.ended:
+                    yield from self.read_line(line, name)
+        except DamagedGzipError:
+            yield Rejected(
+                Reason.DAMAGED_GZIP,
+                f"{name}:{last.number + last.ended}",
+                last.content if not last.ended else b"",
+            )
+            yield Problem("a gzip file is cut or corrupt, what stood before the damage was read: export it again")
+            return
+        if not last.ended:
+            yield from self.read_line(last, name)
+
+    def read_line(self, line: Line, name: str) -> Iterator[Received]:
+        """One line: a resource or, in some exports, a Bundle."""
+        where = f"{name}:{line.number}"
+        if line.cut:
+            yield Rejected(Reason.TOO_LARGE, where, line.content)
+        elif line.content.strip():
+            for item in self.expand(line.content, where):
+                yield as_truncated(item) if isinstance(item, Rejected) and not line.ended else item
+
+    def expand(self, raw: bytes, where: str) -> Iterator[Received]:
+        """A resource as itself, a Bundle as its entries."""
+        if not looks_like_bundle(raw):
+            yield read_resource(raw, where, self.types)
+            return
+        try:
+            bundle = read_bundle(raw)
+        except CutBundleError:
+            yield Rejected(Reason.TRUNCATED, where, raw, "Bundle")
+            return
+        except NotABundleError:
+            yield Rejected(Reason.MALFORMED_BUNDLE, where, raw, "Bundle")
+            return
+        patients = patients_by_full_url(bundle)
+        for number, entry in enumerate(bundle.entries):
+            yield self.read_entry(entry.resource, f"{where} entry {number}", patients)
+
+    def read_entry(self, resource: bytes, where: str, patients: dict[str, str]) -> Received:
+        """One entry of a Bundle on disk."""
+        if not resource:
+            return Rejected(Reason.EMPTY_ENTRY, where, b"")
+        if len(resource) > self.limits.resource:
+            return Rejected(Reason.TOO_LARGE, where, resource)
+        return read_resource(resource, where, self.types, patients)
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(CHUNK)
+
+
+def read_chunks(file: Path) -> Iterator[bytes]:
+    """The content of a file in pieces, decompressed if its name ends in .gz."""
+    with file.open("rb") as stream:
+        pieces = iter(lambda: stream.read(CHUNK), b"")
+        yield from gunzip(pieces) if file.suffix == ".gz" else pieces
+
+
+def gunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Decompress one or more gzip members in bounded pieces. DamagedGzipError at a cut or a corruption.
+
+    The gzip module would raise too, but keeps what it had decompressed just before.
+    """
+    inflate, fresh = zlib.decompressobj(31), True
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if inflate.eof:
+                rest = rest.lstrip(b"\0")  # padding after a member (RFC 1952, as gzip tolerates it)
+                inflate, fresh = zlib.decompressobj(31), True
+                continue
+            try:
+                yield inflate.decompress(rest, CHUNK)
+            except zlib.error as error:
+                raise DamagedGzipError from error
+            rest, fresh = inflate.unused_data if inflate.eof else inflate.unconsumed_tail, False
+    if not (inflate.eof or fresh):
+        raise DamagedGzipError
+
+
+def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
+    """Lines of at most `limit` bytes;
+
+    Of a longer one only the beginning. Memory is bounded by limit + one piece.
+
+    What follows the last end of line is yielded (ended=False) before an error of `pieces` is passed on.
+    """
+    number, rest, dropped = 1, b"", False
+    try:
+        for piece in pieces:
+            *whole, tail = piece.split(b"\n")
+            for part in whole:
+                yield _line(number, rest + part, dropped, limit)
+                number, rest, dropped = number + 1, b"", False
+            rest += tail if not dropped else b""
+            if len(rest) > limit:
+                rest, dropped = rest[:CHUNK], True
+    except DamagedGzipError:
+        yield Line(number, rest, ended=False, cut=dropped)
+        raise
+    if rest:
+        yield Line(number, rest, ended=False, cut=dropped)
+
+
+def _line(number: int, content: bytes, dropped: bool, limit: int) -> Line:
+    too_long = dropped or len(content) > limit
+    return Line(number, content[:CHUNK] if too_long else content, ended=True, cut=too_long)

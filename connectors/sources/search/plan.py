@@ -1,0 +1,100 @@
+"""What a sync by search would ask, as far as it is known before it is asked. Stores nothing.
+
+To know it, the cohort query is read, and how many resources each search has is asked (`_summary=count`). What an answer
+makes necessary cannot be told before: next pages, and a comparison where a server is found to ignore a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from connectors.errors import ServerError
+from connectors.fhir.resource import Resource
+from connectors.http.client import Transport
+from connectors.lake.table import Cursor
+from connectors.sources.plan import PlannedRequest
+from connectors.sources.search import requests as windows
+from connectors.sources.search.entries import found_in
+from connectors.sources.search.paging import Paging, SearchLimits, Window
+from connectors.sources.search.sync_plan import Question
+
+if TYPE_CHECKING:
+    from connectors.sources.search.source import SearchSource
+
+
+def planned(source: SearchSource, previous: Cursor | None) -> Iterator[PlannedRequest]:
+    """The requests of a sync that begins at `previous`. Raises ConnectorError where the cohort query is not
+    answered.
+    """
+    with Transport(source.url, source.auth, source.transfer, source.timing, source.wire, source.verify) as transport:
+        paging = Paging(transport, source.limits)
+        cohort = source.cohort_window()
+        yield PlannedRequest("GET", paging.url(cohort), cohort.label, paging.count(cohort))
+        found = [item for item in found_in(paging, cohort, source.entries) if isinstance(item, Resource)]
+        patients = {item.patient for item in found if item.patient}
+        source.server_time = paging.began or transport.server_time
+        question = source.question(previous, patients)
+        for window in searches(question, transport.base, source.limits, source.cohort.resource_type):
+            yield PlannedRequest("GET", shown(paging, window), _what(window, question), _expected(paging, window))
+        yield from _probes(question, paging)
+
+
+def _probes(question: Question, paging: Paging) -> Iterator[PlannedRequest]:
+    for kind in question.types:
+        if kind in question.ignored:
+            probe = windows.changes_probe(kind)
+            yield PlannedRequest("GET", paging.count_url(probe), f"{probe.label}, if any of it came")
+        if kind not in question.history:
+            history = windows.history_probe(kind)
+            label = f"{history.label}, if any of it came" if kind in question.since else history.label
+            yield PlannedRequest("GET", paging.url(history), label)
+
+
+def searches(question: Question, base: str, limits: SearchLimits, cohort_type: str) -> Iterator[Window]:
+    """The first page of each window, in the order of `connectors.sources.search.executor.Reading.everything`."""
+
+    def whole(kinds: Sequence[str], patients: Sequence[str], of: str = "patients") -> Iterator[Window]:
+        return chain.from_iterable(windows.everything(base, kind, patients, limits, of) for kind in kinds)
+
+    since = question.since
+    yield from (windows.history(kind, since[kind]) for kind in sorted(question.history))
+    if question.reconcile:
+        yield from (windows.ids(window, limits) for window in whole([*since], question.known))
+    yield from (windows.changes(window, since[window.resource_type]) for window in whole([*since], question.known))
+    yield from whole([*since], question.fresh)
+    yield from whole([kind for kind in question.types if kind not in since], question.patients)
+    if cohort_type in question.types:
+        yield from whole([cohort_type], question.left, "former patients")
+
+
+def _what(window: Window, question: Question) -> str:
+    """Its label; changes are not asked for where the history says that there are none."""
+    told = window.resource_type in question.history and any(name == "_lastUpdated" for name, _ in window.params)
+    return f"{window.label}, unless its history is empty" if told else window.label
+
+
+def shown(paging: Paging, window: Window) -> str:
+    """The URL as it will be sent, with the ids of patients left out."""
+    url = paging.url(window)
+    if window.patients is None:
+        return url
+    for name, value in window.params:
+        if name in ("_id", "subject"):
+            prefix = "" if name == "_id" else "Patient/"
+            number = len(window.patients)
+            hidden = f"{name}={prefix}…({number} {'patient' if number == 1 else 'patients'})"
+            url = url.replace(urlencode({name: value}), hidden)
+    return url
+
+
+def _expected(paging: Paging, window: Window) -> int | None:
+    """What the server says it would give; None for histories, whose totals count versions."""
+    if window.suffix:
+        return None
+    try:
+        return paging.count(window)
+    except ServerError:
+        return None

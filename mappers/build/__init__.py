@@ -1,0 +1,1 @@
+"""Lake -> views -> cohort tables, kept up to date incrementally."""

@@ -1,0 +1,139 @@
+"""The elements of FHIR R4 types: what a path may name, of which type, and whether it repeats.
+
+The table is elements.json, made from fhir.resources.R4B by `mappers.fhir_model.elements_source`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+INTEGERS = frozenset({"integer", "positiveInt", "unsignedInt"})
+DATES = frozenset({"date", "dateTime", "instant"})
+TEXTS = frozenset(
+    {"string", "code", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "base64Binary", "xhtml"}
+)
+SUPERTYPES = {
+    "code": "string",
+    "id": "string",
+    "markdown": "string",
+    "url": "uri",
+    "canonical": "uri",
+    "oid": "uri",
+    "uuid": "uri",
+    "positiveInt": "integer",
+    "unsignedInt": "integer",
+    "Age": "Quantity",
+    "Count": "Quantity",
+    "Distance": "Quantity",
+    "Duration": "Quantity",
+}
+NO_DOMAIN_RESOURCES = frozenset({"Binary", "Bundle", "Parameters"})
+PRIMITIVES = INTEGERS | DATES | TEXTS | {"boolean", "decimal", "time"}
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element: the key in JSON, its FHIR type and whether it is a list."""
+
+    name: str
+    type: str
+    many: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An element with a choice of types (`value[x]`): type -> the element that carries it."""
+
+    name: str
+    options: Mapping[str, Element]
+
+
+class AmbiguousElementError(ValueError):
+    """An element that is of different types in the types that an item may have."""
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, str]]:
+    table: dict[str, dict[str, str]] = json.loads(
+        files("mappers.fhir_model").joinpath("elements.json").read_text("utf-8")
+    )
+    return table
+
+
+def is_type(name: str) -> bool:
+    """Whether R4 has a type of this name, primitive or not."""
+    return name in PRIMITIVES or name in _table()
+
+
+def is_element(name: str) -> bool:
+    """Whether any type of R4 has an element of this name."""
+    return any(name in elements or f"{name}[x]" in elements for elements in _table().values())
+
+
+def is_resource(name: str) -> bool:
+    """Whether the type is a resource: it has the elements of Resource and may carry `meta`."""
+    return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
+
+
+def is_subtype(type_name: str, of: str) -> bool:
+    """Whether the type is `of` or derived from it (FHIR R4, "Resource types and data types")."""
+    if type_name == of or SUPERTYPES.get(type_name) == of:
+        return True
+    if of == "Element":
+        return not is_resource(type_name)
+    return is_resource(type_name) and (
+        of == "Resource" or (of == "DomainResource" and type_name not in NO_DOMAIN_RESOURCES)
+    )
+
+
+@cache
+def element(type_name: str, name: str) -> Element | Choice | None:
+    """The element `name` of a type; None where R4 has none. A choice is named without its type (`value`).
+
+    Of one of several types, `A|B`: what those that have the element agree on.
+
+    Raises:
+        AmbiguousElementError: they do not agree.
+    """
+    if "|" in type_name:
+        return _agreed(type_name, name)
+    found = _table().get(type_name, {})
+    if name in found:
+        return _element(name, found[name])
+    if options := found.get(f"{name}[x]"):
+        return Choice(name, {option: _option(name, option) for option in options.split("|")})
+    return None
+
+
+def _agreed(type_names: str, name: str) -> Element | Choice | None:
+    known = [found for found in (element(one, name) for one in type_names.split("|")) if found is not None]
+    if any(found != known[0] for found in known):
+        raise AmbiguousElementError(f"'{name}' is not the same in each of {type_names.replace('|', ', ')}")
+    return known[0] if known else None
+
+
+def element_names(type_name: str) -> tuple[str, ...]:
+    """The elements of a type in the order of its definition; a choice without its type (`value`)."""
+    return tuple(name.removesuffix("[x]") for name in _table().get(type_name, {}))
+
+
+def choice_of(type_name: str, name: str) -> str | None:
+    """The path of an element that is named with its type: `value.ofType(Quantity)` for `valueQuantity`."""
+    for key, options in _table().get(type_name, {}).items():
+        if key.endswith("[x]"):
+            for option in options.split("|"):
+                if _option(key[:-3], option).name == name:
+                    return f"{key[:-3]}.ofType({option})"
+    return None
+
+
+def _element(name: str, declared: str) -> Element:
+    return Element(name, declared.rstrip("*"), declared.endswith("*"))
+
+
+def _option(name: str, option: str) -> Element:
+    return Element(name + option[0].upper() + option[1:], option, False)

@@ -1,0 +1,88 @@
+"""Makes elements.json, the table of R4 elements, from the models of fhir.resources.R4B.
+
+Importing all the models takes seconds, which no run should pay, so the table is made once and committed:
+
+    python -m mappers.fhir_model.elements_source > mappers/fhir_model/elements.json
+
+A test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+PACKAGE = "fhir.resources.R4B"
+RENAMED = {
+    "encodedBytes": "base64Binary",
+    "uuidVersion": "uuid",
+}  # where the class is not named as its FHIR type
+
+
+def models() -> Iterator[type[BaseModel]]:
+    """Every model of the package: resources, data types and backbone elements."""
+    package = importlib.import_module(PACKAGE)
+    for module_info in pkgutil.iter_modules(package.__path__):
+        if module_info.ispkg:
+            continue
+        module = importlib.import_module(f"{PACKAGE}.{module_info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__:
+                yield value
+
+
+def type_name(annotation: object) -> str:
+    """FHIR type of a field's annotation, with `*` where it is a list: `HumanName*`, `dateTime`."""
+    text = str(annotation)
+    many = "*" if re.search(r"\bList\[", text) else ""
+    if match := re.search(r"abc\.(\w+)Type\b", text):
+        return match[1] + many
+    if match := re.search(r", (?:<fhir_core\.types\.)?(\w+)(?:\(| object)", text):
+        name = match[1][0].lower() + match[1][1:]
+        return RENAMED.get(name, name) + many
+    if re.search(r"\bbool\b", text):
+        return "boolean" + many
+    raise ValueError(f"no FHIR type is known for the annotation {text}")
+
+
+def elements(model: type[BaseModel]) -> dict[str, str]:
+    """Elements of one type: name -> type; a choice is `value[x]` -> `boolean|Quantity|…`."""
+    found: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        extra = _extra(field)
+        if name == "resourceType" or name.endswith("__ext") or not extra.get("element_property"):
+            continue
+        kind = type_name(field.annotation)
+        choice = extra.get("one_of_many")
+        if choice:
+            key = f"{choice}[x]"
+            found[key] = f"{found[key]}|{kind}" if key in found else kind
+        else:
+            found[field.alias or name] = kind
+    return found
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Type name -> its elements, sorted by type name."""
+    return {model.__name__: elements(model) for model in sorted(models(), key=lambda model: model.__name__)}
+
+
+def main() -> None:
+    json.dump(table(), sys.stdout, indent=0, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

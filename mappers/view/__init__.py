@@ -1,0 +1,1 @@
+"""ViewDefinitions of SQL on FHIR v2: read, compile and run."""

@@ -1,0 +1,282 @@
+"""The structure of a SQL on FHIR v2 ViewDefinition, and what is checked of it without its paths.
+
+Source: https://sql-on-fhir.org, StructureDefinition ViewDefinition
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from mappers.errors import UnsupportedError, ViewError
+from mappers.fhir_model.elements import INTEGERS, PRIMITIVES, is_resource, is_type
+from mappers.fhirpath.syntax import Literal
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+ANNOTATIONS = frozenset({"id", "extension", "modifierExtension"})
+SELECT_KEYS = ANNOTATIONS | {"column", "select", "forEach", "forEachOrNull", "repeat", "unionAll"}
+COLUMN_KEYS = ANNOTATIONS | {"name", "path", "description", "type", "collection", "tag"}
+CONSTANT_TYPES = {f"value{name[0].upper()}{name[1:]}": name for name in (*sorted(PRIMITIVES), "integer64")}
+DATE = r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?"
+CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})"
+LEXICAL = {
+    "date": re.compile(DATE),
+    "dateTime": re.compile(f"{DATE}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}"),
+    "instant": re.compile(f"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}"),
+    "time": re.compile(CLOCK),
+    "integer64": re.compile(r"-?[0-9]{1,19}"),
+}
+LEAST = {"unsignedInt": 0, "positiveInt": 1}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `element` is its place in the view, `type` a FHIR primitive or None for that of the path."""
+
+    element: str
+    name: str
+    path: str
+    type: str | None = None
+    collection: bool = False
+
+
+@dataclass(frozen=True)
+class Select:
+    """One selection structure: its columns, and the iteration that multiplies rows (at most one of three)."""
+
+    element: str
+    columns: tuple[Column, ...] = ()
+    selects: tuple[Select, ...] = ()
+    unions: tuple[Select, ...] = ()
+    for_each: str | None = None
+    for_each_or_null: str | None = None
+    repeat: tuple[str, ...] = ()
+
+    def all_columns(self) -> Iterator[Column]:
+        """The columns in order: own, nested, then those of unionAll (the first branch names them)."""
+        yield from self.columns
+        for nested in self.selects:
+            yield from nested.all_columns()
+        if self.unions:
+            yield from self.unions[0].all_columns()
+
+
+@dataclass(frozen=True)
+class Where:
+    """A filter of resources."""
+
+    element: str
+    path: str
+
+
+@dataclass(frozen=True)
+class ViewDefinition:
+    """A checked ViewDefinition. Its paths are checked when it is compiled."""
+
+    name: str
+    resource: str
+    select: tuple[Select, ...]
+    where: tuple[Where, ...]
+    constants: Mapping[str, Literal]
+
+    @classmethod
+    def load(cls, source: Path | str | Mapping[str, Any]) -> ViewDefinition:
+        """Read a ViewDefinition from a JSON file, or take one that is read.
+
+        Raises:
+            ViewError: what is wrong and in which element.
+        """
+        if isinstance(source, Mapping):
+            return _view(source)
+        try:
+            return _view(json.loads(Path(source).read_text("utf-8"), parse_float=Decimal))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ViewError(str(source), f"not a readable JSON file: {error}") from error
+
+    def columns(self) -> tuple[Column, ...]:
+        """All columns in the order of the table."""
+        return tuple(column for select in self.select for column in select.all_columns())
+
+
+def _view(data: Any) -> ViewDefinition:
+    view = _object(data, "ViewDefinition")
+    resource = _text(view, "resource", "ViewDefinition")
+    if not is_resource(resource):
+        raise ViewError("resource", f"R4 has no resource '{resource}'")
+    selects = _selects(view, "select", "")
+    if not selects:
+        raise ViewError("select", "missing; a view has at least one")
+    checked = ViewDefinition(
+        name=str(view.get("name", resource)),
+        resource=resource,
+        select=selects,
+        where=tuple(Where(f"{place}.path", _text(item, "path", place)) for place, item in _list(view, "where", "")),
+        constants=_constants(view),
+    )
+    _check_head(view)
+    _check_names(checked)
+    return checked
+
+
+def _check_head(view: Mapping[str, Any]) -> None:
+    kind = view.get("resourceType", "ViewDefinition")
+    if kind != "ViewDefinition":
+        raise ViewError("resourceType", f"a ViewDefinition is needed, and this is a {kind}")
+    if view.get("name") is not None:
+        _name(view, "")
+
+
+def _constants(view: Mapping[str, Any]) -> dict[str, Literal]:
+    found: dict[str, Literal] = {}
+    for place, item in _list(view, "constant", ""):
+        name = _name(item, place)
+        if name in found:
+            raise ViewError(f"{place}.name", f"'{name}' is defined twice")
+        found[name] = _constant(item, place)
+    return found
+
+
+def _constant(item: Mapping[str, Any], place: str) -> Literal:
+    keys = [key for key in item if key.startswith("value")]
+    if len(keys) != 1 or keys[0] not in CONSTANT_TYPES:
+        raise ViewError(place, "a constant has one value[x] of a primitive type, e.g. valueString")
+    type_name, value = CONSTANT_TYPES[keys[0]], item[keys[0]]
+    wanted: tuple[type, ...] = (str,)
+    if type_name == "boolean":
+        wanted = (bool,)
+    elif type_name in INTEGERS:
+        wanted = (int,)
+    elif type_name == "decimal":
+        wanted = (int, float, Decimal)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and type_name != "boolean"):
+        raise ViewError(f"{place}.{keys[0]}", f"not a {type_name}")
+    text = str(value).lower() if type_name == "boolean" else str(value)
+    if type_name in LEXICAL and not LEXICAL[type_name].fullmatch(text):
+        raise ViewError(f"{place}.{keys[0]}", f"not a {type_name}")
+    if type_name in LEAST and int(text) < LEAST[type_name]:
+        raise ViewError(f"{place}.{keys[0]}", f"a {type_name} is {LEAST[type_name]} or more")
+    return Literal("integer" if type_name in INTEGERS | {"integer64"} else type_name, text)
+
+
+def _selects(parent: Mapping[str, Any], key: str, place: str) -> tuple[Select, ...]:
+    return tuple(_select(item, where) for where, item in _list(parent, key, place))
+
+
+def _select(item: Mapping[str, Any], place: str) -> Select:
+    _known(item, SELECT_KEYS, place)
+    iterations = [key for key in ("forEach", "forEachOrNull", "repeat") if item.get(key) is not None]
+    if len(iterations) > 1:
+        raise ViewError(place, f"{' and '.join(iterations)} exclude each other")
+    select = Select(
+        element=place,
+        columns=tuple(_column(column, where) for where, column in _list(item, "column", place)),
+        selects=_selects(item, "select", place),
+        unions=_selects(item, "unionAll", place),
+        for_each=_optional(item, "forEach", str, place),
+        for_each_or_null=_optional(item, "forEachOrNull", str, place),
+        repeat=_repeat(item, place),
+    )
+    _check_union(select)
+    return select
+
+
+def _repeat(item: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    paths = item.get("repeat", [])
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise ViewError(f"{place}.repeat", "a list of paths is needed")
+    return tuple(paths)
+
+
+def _column(item: Mapping[str, Any], place: str) -> Column:
+    _known(item, COLUMN_KEYS, place)
+    declared = _optional(item, "type", str, place)
+    type_name = declared.rsplit("/", 1)[-1] if declared else None
+    if type_name and type_name.startswith("System."):
+        type_name = type_name.removeprefix("System.").lower().replace("datetime", "dateTime")
+    if type_name == "integer64":  # of R5; integers are 64 bits wide here
+        type_name = "integer"
+    if type_name is not None and type_name not in PRIMITIVES:
+        if is_type(type_name.split(".")[0]):
+            raise UnsupportedError(f"{place}.type", f"a column of {declared}, no primitive, is not supported")
+        raise ViewError(f"{place}.type", f"'{declared}' is not a primitive type of R4")
+    return Column(
+        element=place,
+        name=_name(item, place),
+        path=_text(item, "path", place),
+        type=type_name,
+        collection=bool(_optional(item, "collection", bool, place)),
+    )
+
+
+def _check_union(select: Select) -> None:
+    if not select.unions:
+        return
+    first = [column.name for column in select.unions[0].all_columns()]
+    for branch in select.unions[1:]:
+        names = [column.name for column in branch.all_columns()]
+        if names != first:
+            raise ViewError(
+                branch.element,
+                f"the columns {', '.join(names)} differ from the union's first branch: {', '.join(first)}",
+            )
+
+
+def _check_names(view: ViewDefinition) -> None:
+    seen: set[str] = set()
+    if not view.columns():
+        raise ViewError("select", "no column; a view has at least one")
+    for column in view.columns():
+        if column.name in seen:
+            raise ViewError(f"{column.element}.name", f"a column '{column.name}' is already there")
+        seen.add(column.name)
+
+
+def _object(data: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ViewError(place, "a JSON object is needed")
+    return data
+
+
+def _list(parent: Mapping[str, Any], key: str, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    where = f"{place}.{key}" if place else key
+    items = parent.get(key)
+    if items is None:
+        return
+    if not isinstance(items, list):
+        raise ViewError(where, "a list is needed")
+    for number, item in enumerate(items):
+        yield f"{where}[{number}]", _object(item, f"{where}[{number}]")
+
+
+def _optional(item: Mapping[str, Any], key: str, kind: type, place: str) -> Any:
+    value = item.get(key)
+    if value is not None and (not isinstance(value, kind) or value == ""):
+        raise ViewError(f"{place}.{key}", f"a {'text' if kind is str else 'boolean'} is needed")
+    return value
+
+
+def _text(item: Mapping[str, Any], key: str, place: str) -> str:
+    value = _optional(item, key, str, place)
+    if value is None:
+        raise ViewError(place, f"'{key}' is missing")
+    return str(value)
+
+
+def _name(item: Mapping[str, Any], place: str) -> str:
+    name = _text(item, "name", place)
+    if not NAME.fullmatch(name):
+        where = f"{place}.name" if place else "name"
+        raise ViewError(where, f"'{name}' is no name for a column or a view: a letter, then letters, digits and _")
+    return name
+
+
+def _known(item: Mapping[str, Any], keys: frozenset[str], place: str) -> None:
+    for key in item:
+        if key not in keys and not key.startswith("_"):
+            raise ViewError(place, f"unknown key '{key}'; known are {', '.join(sorted(keys - ANNOTATIONS))}")

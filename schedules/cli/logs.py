@@ -1,0 +1,84 @@
+"""Logs and tracebacks on stderr that hold no patient data.
+
+Only our own rooms are heard below WARNING: a client library logs addresses, and an address holds a
+patient's id. A traceback shows where the program was and what kind of error it met, not the error's
+message, which may quote a record; the whole of it goes to `crash.txt` in the data directory, where the
+records already are.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from analytics.report.wording import clean
+
+ROOMS = ("connectors", "mappers", "analytics", "schedules")
+SILENT = ("httpx", "httpcore", "apscheduler")
+CRASH_FILE = "crash.txt"
+
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class _Lines(logging.Formatter):
+    """One line a record, in UTC, without control characters; tracebacks without messages."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's
+        return datetime.fromtimestamp(record.created, UTC).strftime(datefmt or "%Y-%m-%dT%H:%M:%SZ")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return clean(super().formatMessage(record))
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - logging's name
+        return where_it_failed(ei[1]) if ei[1] is not None else ""
+
+
+def configure(stream: TextIO, level: int) -> None:
+    """Send the records of our rooms from `level` on, and warnings of others, to `stream`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Lines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for room in ROOMS:
+        logging.getLogger(room).setLevel(level)
+    for library in SILENT:
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def where_it_failed(error: BaseException) -> str:
+    """The traceback of `error` and of what caused it, with the kind of each error instead of its message."""
+    parts = []
+    for link in reversed(list(_chain(error))):
+        frames = "".join(traceback.format_tb(link.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(link).__module__}.{type(link).__qualname__}")
+    return "\n\nand then\n\n".join(parts)
+
+
+def keep_whole_traceback(error: BaseException, folder: Path) -> Path | None:
+    """Write the traceback of `error`, messages included, to `crash.txt` in `folder`; none if that cannot
+    be done."""
+    file = folder / CRASH_FILE
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as handle:
+            handle.writelines(traceback.format_exception(error))
+    except OSError:
+        return None
+    return file
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

@@ -1,0 +1,96 @@
+"""How far a run is, on stderr: bars on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.progress import TaskID
+
+from connectors.report import Progress
+from schedules.errors import StopRequested
+from schedules.run.nightly import Watch
+
+LINE_SECONDS = 10.0
+
+
+@contextmanager
+def watching(stream: TextIO, elapsed: Callable[[], float]) -> Iterator[Watch]:
+    """A `Watch` that shows on `stream`; `elapsed` is a clock in seconds that never runs backwards."""
+    if stream.isatty():
+        with _bars(stream) as watch:
+            yield watch
+    else:
+        yield _lines(stream, elapsed)
+
+
+def stoppable(watch: Watch, stop: threading.Event) -> Watch:
+    """`watch`, which raises `StopRequested` at the next page or step after `stop` was set."""
+
+    def page(progress: Progress) -> None:
+        _stop_if_asked(stop)
+        watch.page(progress)
+
+    def step(text: str) -> None:
+        _stop_if_asked(stop)
+        watch.step(text)
+
+    return Watch(page, step)
+
+
+def _stop_if_asked(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise StopRequested("the service was told to stop")
+
+
+def _lines(stream: TextIO, elapsed: Callable[[], float]) -> Watch:
+    last = elapsed()
+
+    def page(progress: Progress) -> None:
+        nonlocal last
+        if elapsed() - last >= LINE_SECONDS:
+            last = elapsed()
+            print(told(progress), file=stream, flush=True)
+
+    def step(text: str) -> None:
+        print(text, file=stream, flush=True)
+
+    return Watch(page, step)
+
+
+def told(progress: Progress) -> str:
+    """`milan: 500 of 1200 Observation`, or what the server says while it prepares them."""
+    if progress.note:
+        return f"{progress.site}: {progress.note}"
+    of = f" of {progress.expected}" if progress.expected is not None else ""
+    return f"{progress.site}: {progress.received}{of} {progress.resource_type}"
+
+
+@contextmanager
+def _bars(stream: TextIO) -> Iterator[Watch]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    bars = Bars(*columns, console=Console(file=stream, highlight=False, markup=False), transient=True)
+    tasks: dict[tuple[str, str], TaskID] = {}
+
+    def page(progress: Progress) -> None:
+        key = (progress.site, progress.resource_type)
+        text = told(progress) if progress.note else " ".join(key)
+        if key not in tasks:
+            tasks[key] = bars.add_task(text, total=progress.expected)
+        bars.update(tasks[key], description=text, completed=progress.received, total=progress.expected)
+        if not progress.note and (waited := tasks.pop((progress.site, ""), None)) is not None:
+            bars.remove_task(waited)
+
+    with bars:
+        yield Watch(page, lambda text: bars.console.print(text))

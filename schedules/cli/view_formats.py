@@ -1,0 +1,143 @@
+"""Rows of a view in the formats of `periop view run`.
+
+A decimal keeps its digits in every format (as a number without trailing zeros in text). A list is JSON inside a cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from decimal import Decimal
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+
+from analytics.report.spreadsheet import neutral
+from schedules.cli.batches import Counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TABLE_ROWS = 1_000  # a table for people is laid out whole, and nobody reads more
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> Iterator[str]:
+    """The rows as text in pieces; `form` is csv, json (one array) or ndjson."""
+    match form:
+        case "csv":
+            yield _csv([schema.names])
+            yield from (_csv(map(_cells, _values(batch))) for batch in batches)
+        case "ndjson":
+            yield from ("".join(f"{row}\n" for row in _json_rows(batch)) for batch in batches)
+        case _:
+            yield from _array(row for batch in batches for row in _json_rows(batch))
+
+
+def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
+    """Write the rows to a file, which only its owner may read; returns how many there are.
+
+    What was at `path` is replaced when every row is written, and stays as it was if one fails.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        counted = Counted(reader)
+        if form == "parquet":
+            _write_parquet(reader.schema, counted, temporary)
+        else:
+            with Path(temporary).open("w", encoding="utf-8", newline="") as file:
+                file.writelines(text_of(reader.schema, counted, form))
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    return counted.rows
+
+
+def as_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
+    """The first `TABLE_ROWS` rows for a terminal; a null is an empty cell."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from analytics.report.wording import clean
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for field in schema:
+        numeric = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
+        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
+    for row in islice(chain.from_iterable(map(_values, batches)), TABLE_ROWS):
+        table.add_row(*(Text(clean(_cell(value))) for value in row))
+    return table
+
+
+def _write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: str) -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """The rows of a batch as tuples of Python values."""
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _json_rows(batch: pa.RecordBatch) -> Iterator[str]:
+    for row in _values(batch):
+        yield _json({name: _plain(value) for name, value in zip(batch.schema.names, row, strict=True)})
+
+
+def _array(rows: Iterable[str]) -> Iterator[str]:
+    before = "[\n"
+    for row in rows:
+        yield f"{before}{row}"
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _json(value: object) -> str:
+    return _encode(value).decode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """A value for JSON: decimals without the zeros that their column type adds."""
+    if isinstance(value, Decimal):
+        return Decimal(_digits(value))
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _digits(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return _digits(value) if isinstance(value, Decimal) else _json(_plain(value))
+
+
+def _cells(row: Iterable[Any]) -> list[str]:
+    """Cells for CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return [neutral(value) if isinstance(value, str) else _cell(value) for value in row]
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
+    """Lines with CRLF, as in RFC 4180."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""periop.toml and the secrets it names."""

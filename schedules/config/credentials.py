@@ -1,0 +1,188 @@
+"""What keeps data private: secrets by the name of an environment variable or of a file, the keys that
+periop proves itself by, the certificates to trust, the key of the pseudonyms, and the folder of it all."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedules.config.settings import Settings
+from schedules.config.site_settings import ServerSite
+from schedules.errors import ConfigError
+
+if TYPE_CHECKING:
+    from connectors.auth.keys import SigningKey
+
+PSEUDONYM_KEY = "PERIOP_PSEUDONYM_KEY"
+KEY_FILE = "pseudonym.key"
+KEY_BYTES = 32
+
+
+def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> str:
+    """The secret that variable `env` or `file` holds. Raises `ConfigError` that names which one is
+    missing or empty."""
+    if env is not None:
+        where, value = f"environment variable {env}", environ.get(env, "")
+    elif file is not None:
+        where, value = f"{file}", _first_line(file)
+    else:
+        raise ConfigError("a secret needs the name of an environment variable or of a file")
+    if not value.isprintable() or not value:
+        raise ConfigError(f"{where}: holds no secret of one printable line; put it there and run again")
+    return value
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{file}: the secret cannot be read ({error.strerror}); check path and permissions") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: the secret is not UTF-8 text; write it again as one line") from None
+
+
+def signing_key(file: Path) -> SigningKey:
+    """The private key of SMART Backend Services. Raises `ConfigError` that says what is wrong with the file."""
+    from connectors.auth.keys import read_key
+    from connectors.errors import SourceConfigError
+
+    content = _private_bytes(file, "private key")
+    try:
+        return read_key(content)
+    except SourceConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _private_bytes(file: Path, what: str) -> bytes:
+    try:
+        content, mode = file.read_bytes(), file.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{file}: the {what} cannot be read ({error.strerror}); check path and permissions") from None
+    if os.name == "posix" and mode & 0o007:
+        raise ConfigError(f"{file}: every user of this machine may read the {what}; run `chmod 600` on it")
+    return content
+
+
+def encrypted(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLContext | bool:
+    """The TLS of `site`: whom it trusts, and the certificate that it shows where one is configured.
+
+    For its own origin only: elsewhere take `trusted`. Raises `ConfigError` when a file cannot be used.
+    """
+    context = trusted(site)
+    if site.client_cert_file is None:
+        return context
+    key_file = site.client_key_file or site.client_cert_file
+    _private_bytes(key_file, "private key of the client certificate")
+    context = context if isinstance(context, ssl.SSLContext) else _public_authorities()
+    try:
+        context.load_cert_chain(site.client_cert_file, key_file, _key_password(site, environ))
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "the password is too long"
+        raise ConfigError(
+            f"{site.client_cert_file}: the client certificate of site {site.name} cannot be used "
+            f"({str(reason).replace('_', ' ').lower()}); check that certificate, key and password belong together"
+        ) from None
+    return context
+
+
+def _public_authorities() -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _key_password(site: ServerSite, environ: Mapping[str, str]) -> Callable[[], str]:
+    """The password of the client key, '' where none is configured: without a callback OpenSSL would ask on the
+    terminal."""
+    env, file = site.client_key_password_env, site.client_key_password_file
+    password = secret(env, file, environ) if env or file else ""
+    return lambda: password
+
+
+def trusted(site: ServerSite) -> ssl.SSLContext | bool:
+    """Who may sign the certificate of `site`: those in its `ca_file` and nobody else, or True for the
+    public authorities.
+
+    Raises `ConfigError` when the file cannot be read or holds no certificate.
+    """
+    if site.ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=site.ca_file)
+    except ssl.SSLError:
+        problem, remedy = "holds no certificate in PEM form", "give blocks of -----BEGIN CERTIFICATE-----"
+    except OSError as error:
+        problem, remedy = f"cannot be read ({error.strerror})", "check path and permissions"
+    raise ConfigError(f"{site.ca_file}: the ca_file of site {site.name} {problem}; {remedy}")
+
+
+def private_folder(folder: Path) -> None:
+    """Make `folder`, which only its owner may enter; the mode of one that is there stays as it is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
+    """The key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), else
+    `pseudonym.key`.
+
+    The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError`
+    when the key is malformed, when others may read its file, or when the file is gone though tables were
+    made with it.
+    """
+    if PSEUDONYM_KEY in environ:
+        return _decoded(environ[PSEUDONYM_KEY], f"environment variable {PSEUDONYM_KEY}")
+    file = settings.data_dir / KEY_FILE
+    if not file.exists():
+        _refuse_a_lost_key(settings, file)
+        _create_key(file)
+    if os.name == "posix" and file.stat().st_mode & 0o077:
+        raise ConfigError(f"{file}: others may read it; run `chmod 600` on it")
+    return _decoded(_first_line(file), str(file))
+
+
+def fingerprint(key: bytes) -> str:
+    """What tells one key from another without giving it away: HMAC-SHA-256 of a fixed text under it."""
+    return hmac.new(key, b"periop pseudonym key", hashlib.sha256).hexdigest()
+
+
+def _decoded(text: str, where: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) < KEY_BYTES:
+        raise ConfigError(f"{where}: not a key of {2 * KEY_BYTES} or more hex digits; restore it from a backup")
+    return key
+
+
+def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
+    made = [folder for folder in ("views", "cohort") if (settings.data_dir / folder).exists()]
+    if made:
+        raise ConfigError(
+            f"{file}: missing, though {' and '.join(made)} were made with it; restore it from a backup, "
+            "or delete views and cohort to give every patient a new pseudonym"
+        )
+
+
+def _create_key(file: Path) -> None:
+    """Written whole beside its place, then linked: of two processes at once, one makes it and both read
+    the same."""
+    private_folder(file.parent)
+    draft = file.with_name(f".{KEY_FILE}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(secrets.token_hex(KEY_BYTES) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink(missing_ok=True)

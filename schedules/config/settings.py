@@ -1,0 +1,203 @@
+"""`periop.toml` as frozen models: a misspelt key at any depth is an error, every path is relative to the
+file.
+
+Raises `ConfigError` alone. Secrets are not in here: `schedules.config.credentials` resolves their names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+from mappers.study import Study, study_path
+from schedules.config.site_settings import FilePath, Section, Site, from_the_file
+from schedules.config.toml_models import read_toml, validate
+from schedules.errors import ConfigError
+
+STARTER_FILE = Path(__file__).parent / "starter.toml"
+
+
+def _study_from_the_file(name_or_path: str, info: ValidationInfo) -> str:
+    shipped = study_path(name_or_path)
+    return name_or_path if shipped.is_absolute() else str(from_the_file(shipped, info))
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"'{name[:40]}' is not a time zone; give an IANA name like UTC or Europe/Rome") from None
+    return name
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Schedule(Section):
+    """When `periop serve` runs: five cron fields read as wall clock time of `timezone`."""
+
+    nightly: str = "30 1 * * *"
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+    @model_validator(mode="after")
+    def _due_at_some_time(self) -> Schedule:
+        from schedules.config.cron import WallClockCron
+
+        WallClockCron(self.nightly, ZoneInfo(self.timezone))
+        return self
+
+
+class Disclosure(Section):
+    """Counts of 1 to `min_cell` - 1 are never released; 0 releases everything. `note` is said in the
+    report."""
+
+    min_cell: Annotated[int, Field(ge=0, le=1000)] = 11
+    note: str | None = None
+
+
+class FolderTarget(Section):
+    """A folder that receives each release, for instance a share of the registry. Without `path` it is
+    `releases_dir`, where every release is anyway."""
+
+    kind: Literal["folder"]
+    path: FilePath | None = None
+
+
+class Limits(Section):
+    """How long to wait for a server and how much to take from it: bounds against a hostile or broken one.
+
+    `request_seconds`: one page in whole. `site_seconds`: all requests to one site in one run. `run_seconds`: those to
+    all sites. `streams`: requests to one site at a time. `overlap_seconds`: how far before the last sync changes are
+    asked for again. `reconcile_days`: after which all ids are compared.
+    """
+
+    connect_seconds: Seconds = 10
+    read_seconds: Seconds = 120
+    request_seconds: Seconds = 900
+    site_seconds: Seconds = 6 * 3600
+    run_seconds: Seconds = 12 * 3600
+    sites_at_a_time: Annotated[int, Field(ge=1, le=64)] = 4
+    streams: Annotated[int, Field(ge=1, le=32)] = 4
+    overlap_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
+    reconcile_days: Annotated[float, Field(gt=0, le=365)] = 7
+    max_history_entries: Annotated[int, Field(ge=0)] = 10_000
+    page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
+    patients_per_request: Annotated[int, Field(ge=1, le=1000)] = 50
+    max_pages: Count = 10_000
+    max_response_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    max_resource_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
+    max_document_bytes: Annotated[int, Field(ge=1024)] = 512 << 20
+    max_site_bytes: Annotated[int, Field(ge=1024)] = 64 << 30
+    max_compression_ratio: Annotated[int, Field(ge=2)] = 200
+
+
+class Mapping(Section):
+    """Folders whose ViewDefinitions and value sets take the place of the shipped ones of the same name."""
+
+    views: tuple[FilePath, ...] = ()
+    terminology: tuple[FilePath, ...] = ()
+
+
+class Settings(Section):
+    """The whole of `periop.toml`."""
+
+    data_dir: FilePath = Field(default=Path("periop-data"), validate_default=True)
+    study: Annotated[str, AfterValidator(_study_from_the_file)] = "alneo"
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    sites: Annotated[tuple[Site, ...], Field(min_length=1)]
+    schedule: Schedule = Schedule()
+    disclosure: Disclosure = Disclosure()
+    publish: tuple[FolderTarget, ...] = ()
+    limits: Limits = Limits()
+    mapping: Mapping = Mapping()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        first: dict[str, int] = {}
+        for index, site in enumerate(self.sites):
+            if site.name in first:
+                raise ValueError(f"sites[{first[site.name]}] and sites[{index}] are both named '{site.name}'")
+            first[site.name] = index
+        return self
+
+    @property
+    def site_names(self) -> tuple[str, ...]:
+        """Names of the sites, in the order of the file."""
+        return tuple(site.name for site in self.sites)
+
+    @property
+    def lake_dir(self) -> Path:
+        """Where the raw resources rest."""
+        return self.data_dir / "lake"
+
+    @property
+    def cohort_dir(self) -> Path:
+        """Where the cohort tables rest."""
+        return self.data_dir / "cohort"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Where what could not be read is kept, with its reason."""
+        return self.data_dir / "quarantine"
+
+    @property
+    def releases_dir(self) -> Path:
+        """Where the releases are filed."""
+        return self.data_dir / "releases"
+
+    @property
+    def ledger_file(self) -> Path:
+        """The run ledger."""
+        return self.data_dir / "runs.sqlite"
+
+    @property
+    def view_dirs(self) -> tuple[Path, ...]:
+        """Folders with ViewDefinitions of the hospital's own."""
+        return self.mapping.views
+
+    @property
+    def terminology_dirs(self) -> tuple[Path, ...]:
+        """Folders with value sets and concept maps of the hospital's own."""
+        return self.mapping.terminology
+
+    @property
+    def target_dirs(self) -> tuple[Path, ...]:
+        """Further folders that receive each release."""
+        return tuple(target.path for target in self.publish if target.path is not None)
+
+
+def load_settings(path: Path) -> Settings:
+    """Read `periop.toml`. Raises `ConfigError` with one sentence for each fault."""
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; run `periop init` to write one, or name another with --config")
+    return validate(Settings, read_toml(path), path, {"base": path.absolute().parent})
+
+
+def load_study(name_or_path: str) -> Study:
+    """Read a study by its shipped name or its path. Raises `ConfigError` with one sentence for each fault."""
+    path = study_path(name_or_path)
+    if not path.is_file():
+        shipped = ", ".join(sorted(file.stem for file in study_path("alneo").parent.glob("*.toml")))
+        raise ConfigError(
+            f"study {name_or_path}: no such study; give the path of a study file, or a shipped one: {shipped}"
+        )
+    return validate(Study, read_toml(path), path)
+
+
+def check_sites(settings: Settings, wanted: tuple[str, ...], file: Path) -> tuple[str, ...]:
+    """The sites asked for, all where none is named. Raises `ConfigError` for one that `file` does not
+    configure."""
+    unknown = [name for name in wanted if name not in settings.site_names]
+    if unknown:
+        known = ", ".join(settings.site_names)
+        raise ConfigError(f"{file}: has no site named '{unknown[0]}'; configured: {known}")
+    return tuple(dict.fromkeys(wanted)) or settings.site_names

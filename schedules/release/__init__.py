@@ -1,0 +1,1 @@
+"""Releases: write, publish and read them back."""

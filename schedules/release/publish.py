@@ -1,0 +1,194 @@
+"""File a release: every file of it or none, under the next number, with `current` switched last.
+
+    releases/.new-<n>/   written and flushed  ──rename──>  releases/<n>/  ──>  releases/current -> <n>
+
+A kill before the rename leaves a `.new-*` folder, which the next run removes; a kill between the rename
+and the switch leaves a whole release, which the next run points to. Both end as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedules.errors import PublishError
+
+if TYPE_CHECKING:
+    from analytics.disclosure.control import Released
+    from mappers.study import Study
+    from schedules.release.published import PublishedFigures
+
+CURRENT = "current"
+DRAFT = ".new-"
+IDENTITY = "results.json"
+
+Files = Mapping[str, Callable[[], bytes]]
+Artefacts = Callable[[int], Files]
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """The release that stands after publishing. `unchanged`: it already did, and nothing new was written."""
+
+    release: int
+    path: Path
+    unchanged: bool
+
+
+def write_release(
+    released: Released,
+    study: Study,
+    releases_dir: Path,
+    published: PublishedFigures,
+    statement: str | None = None,
+    *,
+    dry_run: bool = False,
+) -> PublishReport:
+    """File results.json, results.csv and report.html of `released`. Raises `PublishError` for anything else.
+
+    With `dry_run` nothing is written: the report says which release it would be.
+    """
+    from analytics.disclosure.control import Released
+
+    if not isinstance(released, Released):
+        raise PublishError("only what disclosure control released is published; call analytics.disclosure.control")
+    artefacts = _artefacts(released, study, published, statement)
+    return (plan_release if dry_run else file_release)(artefacts, releases_dir)
+
+
+def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
+    """Which release `file_release` would leave standing, without writing anything.
+
+    Two releases say the same when the results.json that each would have under one number is identical.
+    """
+    highest = max(releases(releases_dir), default=None)
+    for number in (current_release(releases_dir), highest):
+        if number is not None and _says_the_same(releases_dir / str(number), artefacts(number)):
+            return PublishReport(number, releases_dir / str(number), unchanged=True)
+    number = (highest or 0) + 1
+    return PublishReport(number, releases_dir / str(number), unchanged=False)
+
+
+def file_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
+    """File what `artefacts(n)` makes for release n, unless the current release already says the same."""
+    releases_dir.mkdir(parents=True, exist_ok=True)
+    _remove_drafts(releases_dir)
+    plan = plan_release(artefacts, releases_dir)
+    if not plan.unchanged:
+        _write(releases_dir, plan.release, artefacts(plan.release))
+    if current_release(releases_dir) != plan.release:
+        _switch(releases_dir, plan.release)
+    return plan
+
+
+def deliver(release: Path, target_dir: Path) -> Path:
+    """Copy the release folder `release` into `target_dir` under its number and point `current` there to
+    it."""
+    number, copy = int(release.name), target_dir / release.name
+    target_dir.mkdir(parents=True, exist_ok=True)
+    _remove_drafts(target_dir)
+    files = {file.name: file.read_bytes for file in sorted(release.iterdir())}
+    if not copy.exists():
+        _write(target_dir, number, files)
+    elif not _says_the_same(copy, files):
+        raise PublishError(f"{copy}: holds another release of that number; empty the folder or give another path")
+    _switch(target_dir, number)
+    return copy
+
+
+def releases(releases_dir: Path) -> tuple[int, ...]:
+    """Numbers of the releases in `releases_dir`, ascending."""
+    if not releases_dir.is_dir():
+        return ()
+    return tuple(sorted(int(child.name) for child in releases_dir.iterdir() if child.name.isdecimal()))
+
+
+def current_release(releases_dir: Path) -> int | None:
+    """The number that `current` points to; none where nothing is published."""
+    current = releases_dir / CURRENT
+    try:
+        name = current.readlink().name if current.is_symlink() else current.read_text().strip()
+    except FileNotFoundError:
+        return None
+    if not name.isdecimal() or not (releases_dir / name).is_dir():
+        raise PublishError(f"{current}: points to no release; remove it and run `periop publish` again")
+    return int(name)
+
+
+def _artefacts(released: Released, study: Study, published: PublishedFigures, statement: str | None) -> Artefacts:
+    from analytics.report.html import render_html
+    from analytics.results import dumps, to_csv
+
+    def make(number: int) -> Files:
+        return {
+            IDENTITY: lambda: _bytes(dumps(released, number)),
+            "results.csv": lambda: _bytes(to_csv(released)),
+            "report.html": lambda: _bytes(
+                render_html(released, study, number, published.proportions, published.other, statement=statement)
+            ),
+        }
+
+    return make
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.encode()
+
+
+def _says_the_same(folder: Path, files: Files) -> bool:
+    standing = folder / IDENTITY
+    return standing.is_file() and standing.read_bytes() == files[IDENTITY]()
+
+
+def _write(releases_dir: Path, number: int, files: Files) -> None:
+    draft = releases_dir / f"{DRAFT}{number}"
+    draft.mkdir()
+    try:
+        for name, content in files.items():
+            _write_durably(draft / name, content())
+        _flush_folder(draft)
+        draft.rename(releases_dir / str(number))
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    _flush_folder(releases_dir)
+
+
+def _write_durably(file: Path, content: bytes) -> None:
+    with file.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _switch(releases_dir: Path, number: int) -> None:
+    """Replace `current` in one step: a link, or a file with the number where links are not to be had."""
+    draft = releases_dir / f"{DRAFT}{CURRENT}"
+    try:
+        draft.symlink_to(str(number), target_is_directory=True)
+    except (OSError, NotImplementedError):
+        _write_durably(draft, f"{number}\n".encode())
+    draft.replace(releases_dir / CURRENT)
+    _flush_folder(releases_dir)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_drafts(releases_dir: Path) -> None:
+    for draft in releases_dir.glob(f"{DRAFT}*"):
+        if draft.is_dir() and not draft.is_symlink():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink()

@@ -1,0 +1,88 @@
+"""The published figures of a study, from the CSV files beside its file.
+
+`published = "trial.csv"` in the study names the proportions; the medians lie in `trial_other.csv`, if
+there are any. Columns: those of `analytics.report.comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analytics.disclosure.control import Released
+from analytics.report.comparison import OTHER_COLUMNS, PROPORTION_COLUMNS, SAME, compare
+from mappers.study import Study
+from schedules.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PublishedFigures:
+    """`proportions`: one row a published proportion; `other`: one row a published median. None where
+    there is none."""
+
+    proportions: pd.DataFrame | None = None
+    other: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One published figure beside ours, as text; `equal`: x and n are the same, for a median what is
+    printed."""
+
+    id: str
+    label: str
+    published: str
+    here: str
+    equal: bool
+    is_proportion: bool
+
+
+def load_published(study: Study, study_file: Path) -> PublishedFigures:
+    """The figures that `study`, read from `study_file`, names. Raises `ConfigError` when its file is not
+    there."""
+    if study.published is None:
+        return PublishedFigures()
+    file = study_file.parent / study.published
+    other = file.with_name(f"{file.stem}_other{file.suffix}")
+    if not file.is_file():
+        raise ConfigError(f"{study_file}: published: {file} is not there; put it beside the study or drop the key")
+    others = _read(other, OTHER_COLUMNS) if other.is_file() else None
+    return PublishedFigures(_read(file, PROPORTION_COLUMNS), others)
+
+
+def agreements(released: Released, study: Study, figures: PublishedFigures) -> tuple[Agreement, ...]:
+    """Each published figure beside ours, in the order of the files."""
+    compared = compare(released, study, figures.proportions, figures.other)
+    counts = {} if figures.proportions is None else _counts(figures.proportions)
+    ours = {estimate.id: (estimate.x, estimate.n) for estimate in released.proportions}
+    return tuple(
+        Agreement(
+            row.id,
+            row.label,
+            row.published,
+            row.here,
+            ours.get(row.id) == counts[row.id] if row.id in counts else row.difference == SAME,
+            is_proportion=row.id in counts,
+        )
+        for row in compared
+    )
+
+
+def _counts(frame: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    whole = frame.dropna(subset=["x", "n"])
+    return {str(i): (int(x), int(n)) for i, x, n in zip(whole["id"], whole["x"], whole["n"], strict=True)}
+
+
+def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(file)
+    except (ValueError, UnicodeDecodeError) as error:
+        kind = type(error).__name__
+        raise ConfigError(f"{file}: not a readable CSV ({kind}); save it as UTF-8 with a header") from None
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ConfigError(f"{file}: lacks the column(s) {', '.join(missing)}; required: {', '.join(columns)}")
+    return frame

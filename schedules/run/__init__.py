@@ -1,0 +1,1 @@
+"""The nightly run: sync, map, analyze, publish; its lock, ledger and status."""

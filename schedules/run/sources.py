@@ -1,0 +1,179 @@
+"""How a site of `periop.toml` becomes a source: what is asked of whom, with which credentials and limits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from connectors.fhir.events import Source
+    from connectors.http.authenticators import Authenticator
+    from connectors.http.client import Timing, TransferLimits
+    from connectors.sources.bulk.source import BulkLimits, BulkSource
+    from connectors.sources.folder import FolderLimits, FolderSource
+    from connectors.sources.search.source import CohortQuery, SearchSource
+    from schedules.config.settings import Limits, Settings
+    from schedules.config.site_settings import BulkSite, FolderSite, SearchSite, ServerSite, Site
+    from schedules.config.site_settings import SmartAuth as SmartSettings
+
+TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
+COHORT_VALUE_SET = "nsclc"
+
+
+def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
+    """Where the resources of `site` come from. Raises `ConfigError` where a secret or a certificate is missing."""
+    if site.kind == "folder":
+        return folder_source(settings, site)
+    if site.kind == "bulk":
+        return bulk_source(settings, site, environ)
+    return search_source(settings, site, environ)
+
+
+def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
+    """The files of a folder."""
+    from connectors.sources.folder import FolderSource
+
+    return FolderSource(site.path, frozenset(TYPES), folder_limits(settings.limits), whole=site.complete)
+
+
+def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
+    """The cohort of a FHIR server by paged search: those with a condition of the value set `nsclc`."""
+    from connectors.lake.table import Lake
+    from connectors.sources.search.paging import SearchLimits
+    from connectors.sources.search.source import SearchSource
+    from schedules.config.credentials import encrypted
+
+    limits = settings.limits
+    return SearchSource(
+        site.url,
+        cohort_query(settings),
+        TYPES,
+        auth=authenticator(settings, site, environ),
+        limits=SearchLimits(
+            limits.page_size,
+            limits.patients_per_request,
+            pages=limits.max_pages,
+            resource=limits.max_resource_bytes,
+            streams=limits.streams,
+            history=limits.max_history_entries,
+            overlap=limits.overlap_seconds,
+            reconcile_days=limits.reconcile_days,
+        ),
+        transfer=transfer_limits(limits),
+        timing=told_timing(site.name),
+        verify=encrypted(site, environ),
+        stored=lambda: Lake(settings.lake_dir).patients(site.name),
+    )
+
+
+def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) -> BulkSource:
+    """What a FHIR server exports by Bulk Data. The job that is under way is remembered in `data_dir/jobs`."""
+    from connectors.sources.bulk.source import BulkSource
+    from schedules.config.credentials import encrypted, trusted
+
+    return BulkSource(
+        site.url,
+        TYPES,
+        site.name,
+        settings.data_dir / "jobs",
+        level=site.level,
+        group=site.group,
+        type_filter=site.type_filter,
+        kick_off=site.kick_off,
+        allowed=site.allowed_origins,
+        auth=authenticator(settings, site, environ),
+        limits=bulk_limits(settings.limits),
+        transfer=transfer_limits(settings.limits),
+        timing=told_timing(site.name),
+        verify=encrypted(site, environ),
+        verify_elsewhere=trusted(site),
+    )
+
+
+def cohort_query(settings: Settings) -> CohortQuery:
+    """Which patients a search asks for: those with a condition of the value set `nsclc`."""
+    from connectors.sources.search.source import CohortQuery
+    from mappers.terminology import load_terminology
+
+    codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
+    return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
+
+
+def transfer_limits(limits: Limits) -> TransferLimits:
+    """The bounds of every request to a site."""
+    from connectors.http.client import TransferLimits
+
+    return TransferLimits(
+        connect=limits.connect_seconds,
+        read=limits.read_seconds,
+        request=limits.request_seconds,
+        run=limits.site_seconds,
+        response=limits.max_response_bytes,
+        ratio=limits.max_compression_ratio,
+    )
+
+
+def folder_limits(limits: Limits) -> FolderLimits:
+    """The bounds of what is read from a folder."""
+    from connectors.sources.folder import FolderLimits
+
+    return FolderLimits(limits.max_resource_bytes, limits.max_document_bytes)
+
+
+def bulk_limits(limits: Limits) -> BulkLimits:
+    """The bounds of an export."""
+    from connectors.sources.bulk.source import BulkLimits
+
+    return BulkLimits(
+        streams=limits.streams,
+        resource=limits.max_resource_bytes,
+        overlap=limits.overlap_seconds,
+        reconcile_days=limits.reconcile_days,
+    )
+
+
+def told_timing(site: str) -> Timing:
+    """The real clocks, with a line in the log for every wait."""
+    from connectors.http.client import Timing
+
+    def wait(seconds: float) -> None:
+        logging.getLogger(__name__).warning("%s gave no usable answer; trying again in %.0f s", site, seconds)
+        time.sleep(seconds)
+
+    return Timing(sleep=wait)
+
+
+def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, str]) -> Authenticator:
+    """What proves to `site` who periop is. Raises `ConfigError` where a secret or a key is missing."""
+    from connectors.http.authenticators import BasicAuth, BearerAuth, NoAuth
+    from schedules.config.credentials import secret
+
+    match site.auth:
+        case auth if auth.kind == "smart":
+            return _smart(settings, site, auth, environ)
+        case auth if auth.kind == "basic":
+            return BasicAuth(auth.username, secret(auth.password_env, auth.password_file, environ))
+        case auth if auth.kind == "bearer":
+            return BearerAuth(secret(auth.token_env, auth.token_file, environ))
+        case _:
+            return NoAuth()
+
+
+def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: Mapping[str, str]) -> Authenticator:
+    from connectors.auth.smart import SmartAuth
+    from connectors.auth.token_endpoint import Client
+    from schedules.config.credentials import encrypted, signing_key, trusted
+
+    return SmartAuth(
+        site.url,
+        Client(auth.client_id, signing_key(auth.key_file), auth.jku),
+        TYPES,
+        auth.scope,
+        auth.token_url,
+        limits=transfer_limits(settings.limits),
+        timing=told_timing(site.name),
+        verify=encrypted(site, environ),
+        verify_elsewhere=trusted(site),
+    )

@@ -1,0 +1,114 @@
+"""How things stand, read from ledger, lake, cohort tables and releases; writes nothing and holds no lock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow.parquet as pq
+
+from connectors.lake.table import Lake
+from schedules.config.cron import WallClockCron
+from schedules.config.settings import Settings
+from schedules.config.site_settings import Site
+from schedules.errors import Exit, PeriopError
+from schedules.release.publish import current_release
+from schedules.run.ledger import Ledger, Run, read_ledger
+from schedules.run.lock import holder_pid, is_held
+
+STALE_AFTER = timedelta(hours=26)
+RUNS_SHOWN = 10
+
+
+def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], Exit]:
+    """The standing of everything as plain data, and STALE when the last good run ended more than 26
+    hours ago."""
+    running = is_held(settings.data_dir)
+    with read_ledger(settings.ledger_file) as ledger:
+        last = ledger.last_complete() if ledger else None
+        stale = last is None or last.finished is None or now - last.finished > STALE_AFTER
+        found = {
+            "data_dir": str(settings.data_dir),
+            "study": settings.study,
+            "release": _release(settings),
+            "running_pid": holder_pid(settings.data_dir) if running else None,
+            "last_good_run": _instant(last.finished) if last else None,
+            "stale": stale,
+            "stale_after_hours": STALE_AFTER.total_seconds() / 3600,
+            "next_due": _next_due(settings, now),
+            "lake": _lake(settings),
+            "sites": [_site(site, ledger) for site in settings.sites],
+            "runs": [_run(run, running) for run in (ledger.last(RUNS_SHOWN) if ledger else ())],
+            "quality": _quality(settings),
+        }
+    return found, Exit.STALE if stale else Exit.OK
+
+
+def _release(settings: Settings) -> dict[str, Any] | None:
+    number = current_release(settings.releases_dir)
+    return None if number is None else {"number": number, "path": str(settings.releases_dir / str(number))}
+
+
+def _next_due(settings: Settings, now: datetime) -> str | None:
+    zone = ZoneInfo(settings.schedule.timezone)
+    slot = WallClockCron(settings.schedule.nightly, zone).next_after(now)
+    return slot.astimezone(zone).isoformat() if slot else None
+
+
+def _lake(settings: Settings) -> dict[str, int]:
+    lake = Lake(settings.lake_dir)
+    rows: Counter[str] = Counter()
+    for file in lake.files() if lake.exists() else ():
+        rows[file.resource_type] += file.rows
+    return dict(sorted(rows.items()))
+
+
+def _site(site: Site, ledger: Ledger | None) -> dict[str, Any]:
+    found = ledger.last_sync(site.name) if ledger else None
+    run, report = found or (None, {})
+    return {
+        "site": site.name,
+        "kind": site.kind,
+        "last_sync": _instant(run.started) if run else None,
+        "status": report.get("status"),
+        "counts": report.get("counts", {}),
+        "by_type": report.get("by_type", {}),
+        "reasons": report.get("reasons", {}),
+        "messages": report.get("messages", []),
+        "notes": report.get("notes", []),
+        "deleted": report.get("deleted", {}),
+        "removed": report.get("removed", {}),
+        "announced": report.get("announced", {}),
+    }
+
+
+def _run(run: Run, running: bool) -> dict[str, Any]:
+    """A run that is open while nobody holds the lock was killed."""
+    return {
+        "kind": run.kind,
+        "started": _instant(run.started),
+        "finished": _instant(run.finished) if run.finished else None,
+        "status": "interrupted" if run.status == "running" and not running else run.status,
+        "exit_code": run.exit_code,
+        "release": run.release,
+        "error": run.detail.get("error"),
+    }
+
+
+def _quality(settings: Settings) -> list[dict[str, Any]]:
+    file = settings.cohort_dir / "quality.parquet"
+    if not file.is_file():
+        return []
+    try:
+        table = pq.read_table(file, columns=["SITEID", "DOMAIN", "ISSUE", "COUNT"])
+    except (OSError, ValueError) as error:
+        kind = type(error).__name__
+        raise PeriopError(f"{file}: cannot be read ({kind}); make it again with `periop map`") from None
+    names = ("site", "domain", "issue", "count")
+    return [dict(zip(names, row.values(), strict=True)) for row in table.to_pylist()]
+
+
+def _instant(instant: datetime | None) -> str | None:
+    return instant.isoformat(timespec="seconds") if instant else None
