@@ -105,7 +105,9 @@ def require_released(released: object) -> None:
     """Raise `TypeError` for anything but the output of disclosure control."""
     if not isinstance(released, Released):
         given = type(released).__name__
-        raise TypeError(f"only a Released may be rendered, not {given}: call analytics.disclosure.control first")
+        raise TypeError(
+            f"only a Released may be rendered, not {given}: call analytics.disclosure.control.release first"
+        )
 
 
 def drawable(curve: Survival) -> bool:

@@ -345,5 +345,5 @@ def test_the_bytes_do_not_depend_on_the_process() -> None:
 
 
 def test_only_a_release_is_rendered() -> None:
-    with pytest.raises(TypeError, match=r"disclosure\.release"):
+    with pytest.raises(TypeError, match=r"disclosure\.control\.release"):
         render_html(example_results(), STUDY, 1)  # type: ignore[arg-type]
