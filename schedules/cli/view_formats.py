@@ -20,7 +20,6 @@ import msgspec
 import pyarrow as pa
 
 from analytics.report.spreadsheet import neutral
-from schedules.cli.batches import Counted
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,59 +1,17 @@
-"""The four stages of a night as the command line and the service call them; `schedules.run.pipeline` is the
-one of use.
-
-The stages are handed in, so that what surrounds them (exit codes, ledger, lock, terminal) is tested
-without them.
-"""
+"""The report of the stage `map`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from analytics.disclosure.control import Released
-    from connectors.report import Progress, SyncReport
-    from mappers.study import Study
-    from schedules.config.settings import Settings
-    from schedules.release.publish import PublishReport
 
 
 @dataclass(frozen=True)
 class MapReport:
-    """What building the cohort found: patients with the condition, those enrolled, view tables that were built anew,
-    and of how many patients with the condition the rows were derived again."""
+    """Counts of a map: patients with the condition, those enrolled, view tables rebuilt from scratch, entries of the
+    quality list, and patients whose cohort rows were derived again."""
 
     patients: int
     enrolled: int
     views_rebuilt: int
     quality_rows: int
     derived: int = 0
-
-
-class Stages(Protocol):
-    """sync -> map_lake -> analyze -> publish, each a plain function. `progress` may raise to stop at
-    that point."""
-
-    def sync(
-        self, settings: Settings, sites: Sequence[str], *, full: bool, progress: Callable[[Progress], None]
-    ) -> tuple[SyncReport, ...]:
-        """Bring the lake up to date with `sites`, in order. Handles no error: `schedules.run.nightly` asks
-        site by site."""
-        ...
-
-    def map_lake(
-        self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
-    ) -> MapReport:
-        """Bring views and cohort tables up to date with the lake; with `full` build all of them anew."""
-        ...
-
-    def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
-        """Estimate everything that `study` declares from the cohort tables, after disclosure control."""
-        ...
-
-    def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
-        """File the release and deliver it to every target; with `dry_run` only say which release it
-        would be."""
-        ...

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from schedules.config.credentials import private_folder
-from schedules.errors import Exit, PublishError, exit_code, is_for_people, sentence
+from schedules.errors import ExitCode, PublishError, exit_code, is_for_people, sentence
 from schedules.release.publish import (
     Artefacts,
     PublishReport,
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_last_release_and_no_draft(tmp_path: Path) -> Non
         file_release(lambda number: {"results.json": lambda: b"b", "report.html": no_space}, tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1", "current"]
     assert is_for_people(caught.value)
-    assert exit_code(caught.value) == Exit.ERROR
+    assert exit_code(caught.value) == ExitCode.ERROR
     assert sentence(caught.value).startswith("the disk is full: free space")
 
 

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from schedules.config.cron import WallClockCron
-from schedules.errors import Exit, LockBusyError, NoSiteError, StopRequested
+from schedules.config.cron import CronSchedule
+from schedules.errors import ExitCode, LockBusyError, NoSiteError, StopRequested
 from schedules.run.ledger import open_ledger
-from schedules.service import Nightly, make_scheduler
+from schedules.service import CronTrigger, NightlyJob, make_scheduler
 
 SLOT = datetime(2026, 5, 2, 1, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -28,15 +28,15 @@ class Hospital:
         self.now = SLOT - HOUR
         self.file = folder / "runs.sqlite"
         self.nights: list[datetime] = []
-        self.ends_with: Callable[[], Exit] = lambda: Exit.OK
-        cron = WallClockCron("30 1 * * *", ZoneInfo("UTC"))
-        self.nightly = Nightly(cron, self.file, lambda: self.now, self.night)
+        self.ends_with: Callable[[], ExitCode] = lambda: ExitCode.OK
+        cron = CronSchedule("30 1 * * *", ZoneInfo("UTC"))
+        self.nightly = NightlyJob(cron, self.file, lambda: self.now, self.night)
 
     def file_run(self, kind: str) -> None:
         with open_ledger(self.file) as ledger, ledger.record(kind, lambda: self.now):
             pass
 
-    def night(self) -> Exit:
+    def night(self) -> ExitCode:
         self.nights.append(self.now)
         with open_ledger(self.file) as ledger, ledger.record("run", lambda: self.now):
             return self.ends_with()
@@ -99,8 +99,8 @@ def test_a_clock_that_is_put_back_runs_nothing_twice(hospital: Hospital) -> None
     assert hospital.nights == [SLOT]
 
 
-def fail_with(error: BaseException) -> Callable[[], Exit]:
-    def end() -> Exit:
+def fail_with(error: BaseException) -> Callable[[], ExitCode]:
+    def end() -> ExitCode:
         raise error
 
     return end
@@ -112,10 +112,10 @@ def test_a_failing_night_is_logged_and_filed_and_the_next_one_runs(
     hospital.ends_with = fail_with(NoSiteError("milan: no answer"))
     hospital.wake(SLOT)
     hospital.wake(SLOT + HOUR)  # filed as failed: not tried again before its next slot
-    hospital.ends_with = lambda: Exit.OK
+    hospital.ends_with = lambda: ExitCode.OK
     hospital.wake(SLOT + DAY)
     assert hospital.nights == [SLOT, SLOT + DAY]
-    assert "the night failed (exit code 1): milan: no answer" in caplog.text
+    assert "the nightly run failed (exit code 1): milan: no answer" in caplog.text
 
 
 def test_a_bug_in_a_night_does_not_end_the_service(hospital: Hospital, caplog: pytest.LogCaptureFixture) -> None:
@@ -130,7 +130,7 @@ def test_a_bug_in_a_night_does_not_end_the_service(hospital: Hospital, caplog: p
 def test_an_interrupted_night_is_made_up_for(hospital: Hospital) -> None:
     hospital.ends_with = fail_with(StopRequested())
     hospital.wake(SLOT)
-    hospital.ends_with = lambda: Exit.OK
+    hospital.ends_with = lambda: ExitCode.OK
     hospital.wake(SLOT + HOUR)
     assert hospital.nights == [SLOT, SLOT + HOUR]
 
@@ -140,25 +140,25 @@ def test_a_busy_lock_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixt
     hospital.file_run("serve")
     tries: list[datetime] = []
 
-    def busy() -> Exit:
+    def busy() -> ExitCode:
         tries.append(hospital.now)
         raise LockBusyError("process 7 is running")
 
-    nightly = Nightly(hospital.nightly.cron, hospital.file, lambda: hospital.now, busy)
+    nightly = NightlyJob(hospital.nightly.schedule, hospital.file, lambda: hospital.now, busy)
     for now in (SLOT, SLOT + timedelta(minutes=1)):
         hospital.now = now
         nightly.run_if_due()
     assert tries == [SLOT, SLOT + timedelta(minutes=1)]
-    assert "the night waits: process 7 is running" in caplog.text
+    assert "the nightly run waits: process 7 is running" in caplog.text
 
 
 def test_two_nights_never_run_at_once(hospital: Hospital) -> None:
     begun, release = threading.Event(), threading.Event()
 
-    def long() -> Exit:
+    def long() -> ExitCode:
         begun.set()
         assert release.wait(30)
-        return Exit.OK
+        return ExitCode.OK
 
     hospital.ends_with = long
     hospital.now = SLOT
@@ -176,7 +176,13 @@ def test_two_nights_never_run_at_once(hospital: Hospital) -> None:
 def test_the_scheduler_is_set_up_as_designed(hospital: Hospital) -> None:
     scheduler = make_scheduler(hospital.nightly)
     jobs = {job.id: job for job in scheduler.get_jobs()}
-    assert set(jobs) == {"nightly", "watch"}
-    assert jobs["nightly"].trigger is hospital.nightly.cron
+    assert set(jobs) == {"nightly", "watchdog"}
+    assert jobs["nightly"].trigger.schedule is hospital.nightly.schedule
     defaults = scheduler._job_defaults
     assert defaults == {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+
+
+def test_the_interface_of_apscheduler() -> None:
+    trigger = CronTrigger(CronSchedule("30 1 * * *", ZoneInfo("UTC")))
+    assert trigger.get_next_fire_time(None, SLOT) == SLOT
+    assert trigger.get_next_fire_time(SLOT, SLOT) == SLOT + DAY

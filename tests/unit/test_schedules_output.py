@@ -8,9 +8,8 @@ import pytest
 
 from analytics.disclosure.control import REASON, Released
 from mappers.study import load_study
-from schedules.cli.terminal import console, results
-from schedules.config.settings import study_path
-from schedules.release.published import agreements, load_published
+from schedules.cli.output import print_table, results
+from schedules.release.published import agreements
 from tests.example_release import example_release
 
 STUDY = load_study("alneo")
@@ -19,8 +18,8 @@ STUDY = load_study("alneo")
 def printed(released: Released) -> list[str]:
     """The lines of the tables, without the space around them."""
     stream = io.StringIO()
-    agreed = agreements(released, STUDY, load_published(STUDY, study_path("alneo")))
-    console(stream).print(results(released, STUDY, agreed))
+    agreed = agreements(released, STUDY, "alneo")
+    print_table(results(released, STUDY, agreed), stream)
     return [line.strip() for line in stream.getvalue().splitlines()]
 
 
@@ -41,7 +40,7 @@ def test_a_withheld_figure_is_a_word_and_neither_equal_nor_different(
     controlled: list[str], label: str, published: str
 ) -> None:
     found = line(controlled, label)
-    assert "withheld" in found
+    assert "suppressed" in found
     assert published in found
     assert found.endswith("–")
 

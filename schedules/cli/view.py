@@ -26,7 +26,7 @@ from mappers.errors import CardinalityError, MappingError, ViewError
 from mappers.view.runner import ViewDefinition, parsed_texts, read_twice_if_needed, sql, view_table
 from schedules.cli.session import Session
 from schedules.cli.view_formats import TABLE_ROWS, as_table, text_of, write_file
-from schedules.errors import ConfigError, Exit
+from schedules.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -50,7 +50,7 @@ def run_view(
     form: str | None,
     out: Path | None,
     on: EngineName = "duckdb",
-) -> Exit:
+) -> ExitCode:
     """Print the rows of a view, or write them to `out`.
 
     Nothing is printed, and `out` stays as it was, unless every row could be made.
@@ -71,20 +71,20 @@ def run_view(
         count = read_twice_if_needed(deliver)
     if out is not None:
         session.say(f"{count} rows are in {out}")
-    return Exit.OK
+    return ExitCode.OK
 
 
-def show_view(session: Session, view: Path, on: EngineName = "duckdb") -> Exit:
+def show_view(session: Session, view: Path, on: EngineName = "duckdb") -> ExitCode:
     """Print the SQL of a view over a table `resources` with the text column `resource`, as the engine runs it."""
     session.log(logging.WARNING)
     checked = load_view(view)
     with _named(view):
         text = sql(checked, keep=(), engine=on)
     _write(session, f"{text};\n")
-    return Exit.OK
+    return ExitCode.OK
 
 
-def run_conformance(session: Session, folder: Path, report: Path, on: EngineName = "duckdb") -> Exit:
+def run_conformance(session: Session, folder: Path, report: Path, on: EngineName = "duckdb") -> ExitCode:
     """Run the HL7 test cases of a folder and write their report; ERROR unless every case passed."""
     from rich.text import Text
 
@@ -100,7 +100,7 @@ def run_conformance(session: Session, folder: Path, report: Path, on: EngineName
     results = run_suites(suites, on)
     write_report(results, report)
     session.show(Text(f"{summary(results)}\nReport: {report}"))
-    return Exit.OK if all(case.passed for case in results) else Exit.ERROR
+    return ExitCode.OK if all(case.passed for case in results) else ExitCode.ERROR
 
 
 def load_view(path: Path) -> ViewDefinition:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schedules.errors import AuthenticationFailed, Exit, LedgerError
+from schedules.errors import AuthenticationFailed, ExitCode, LedgerError
 from schedules.run.ledger import Clock, open_ledger, read_ledger
 
 START = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
@@ -24,7 +24,7 @@ def ticking(start: datetime = START, step: timedelta = timedelta(minutes=1)) -> 
 def test_a_run_is_filed_with_its_end(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "runs.sqlite") as ledger, ledger.record("run", ticking()) as run:
         run.release = 3
-        run.exit_code = Exit.PARTIAL
+        run.exit_code = ExitCode.PARTIAL
         run.detail["map"] = {"enrolled": 33}
     with read_ledger(tmp_path / "runs.sqlite") as reader:
         assert reader is not None
@@ -83,7 +83,7 @@ def test_the_last_good_run_is_a_whole_one_that_reached_its_end(tmp_path: Path) -
     clock = ticking()
     with open_ledger(tmp_path / "runs.sqlite") as ledger:
         assert ledger.last_complete() is None
-        for kind, code in (("run", Exit.OK), ("run", Exit.PARTIAL), ("run", Exit.ERROR), ("sync", Exit.OK)):
+        for kind, code in (("run", ExitCode.OK), ("run", ExitCode.PARTIAL), ("run", ExitCode.ERROR), ("sync", ExitCode.OK)):
             with ledger.record(kind, clock) as run:
                 run.exit_code = code
         good = ledger.last_complete()
