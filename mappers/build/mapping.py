@@ -29,8 +29,6 @@ from mappers.engines.duckdb import Engine
 from mappers.study import Study
 from mappers.terminology import Terminology, load_terminology
 from mappers.view.runner import ViewDefinition
-from schedules.config.settings import Settings
-from schedules.run.stages import MapReport
 
 Progress = Callable[[str], None]
 BATCH = 100_000  # rows
@@ -38,17 +36,54 @@ BUILDING = "building the cohort at {}"
 
 
 @dataclass(frozen=True)
-class MapStage:
-    """One run of the stage. `key_fingerprint` stands for the key of the pseudonyms, which `engine` holds."""
+class MapConfig:
+    """What is mapped, by which rules, and where to.
 
-    settings: Settings
+    Args:
+        lake_dir: the Delta table of raw resources.
+        views_dir: the view tables, and below it the cache of compiled SQL.
+        cohort_dir: the cohort tables.
+        study: the rules of the endpoints, and the data cutoffs.
+        sites: the sites that the cohort is made of; others in the lake are left out.
+        terminology_dirs, view_dirs: folders of the hospital's own value sets and views, which replace shipped ones.
+        key_fingerprint: stands for the key of the pseudonyms, which only the engine holds.
+        set_aside: counts of quarantined resources by site, and by (resource type, reason).
+    """
+
+    lake_dir: Path
+    views_dir: Path
+    cohort_dir: Path
     study: Study
-    engine: Engine
+    sites: tuple[str, ...]
+    terminology_dirs: tuple[Path, ...]
+    view_dirs: tuple[Path, ...]
     key_fingerprint: str
+    set_aside: SetAside
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """Counts of one map: patients with the condition, those enrolled, view tables that were rebuilt from the first
+    sync on, rows of the quality list, and patients whose rows were derived again.
+    """
+
+    patients: int
+    enrolled: int
+    views_rebuilt: int
+    quality_rows: int
+    derived: int = 0
+
+
+@dataclass(frozen=True)
+class MapStage:
+    """One run of the stage."""
+
+    config: MapConfig
+    engine: Engine
     progress: Progress
 
-    def run(self, set_aside: SetAside, *, full: bool) -> MapReport:
-        """Bring views and cohort tables up to date; `full` builds both anew. `set_aside` is what is in quarantine."""
+    def run(self, *, full: bool) -> MapReport:
+        """Bring views and cohort tables up to date; `full` builds both from scratch."""
         if full:
             self.store.forget()
         self.progress("flattening new resources")
@@ -59,7 +94,7 @@ class MapStage:
         self.texts.forget_others()
         lake = self.store.seen(self.lake)
         state = State(self._digest(program), lake.ordinal, lake.mark(lake.ordinal))
-        derived = self._derive(program, state, set_aside, full=full)
+        derived = self._derive(program, state, self.config.set_aside, full=full)
         flags = self.folder.column("adsl", "ITTFL").to_pylist()
         return MapReport(
             patients=len(flags),
@@ -69,29 +104,25 @@ class MapStage:
             derived=derived,
         )
 
-    @property
-    def _views_dir(self) -> Path:
-        return self.settings.data_dir / "views"
-
     @cached_property
     def lake(self) -> Lake:
-        return Lake(self.settings.lake_dir)
+        return Lake(self.config.lake_dir)
 
     @cached_property
     def folder(self) -> CohortFolder:
-        return CohortFolder(self.settings.cohort_dir)
+        return CohortFolder(self.config.cohort_dir)
 
     @cached_property
     def cuts(self) -> tuple[DataCut, ...]:
-        return tuple(cohorts.data_cuts(self.study))
+        return tuple(cohorts.data_cuts(self.config.study))
 
     @cached_property
     def terminology(self) -> Terminology:
-        return load_terminology(*self.settings.terminology_dirs)
+        return load_terminology(*self.config.terminology_dirs)
 
     @cached_property
     def views(self) -> dict[str, ViewDefinition]:
-        return load_views(*self.settings.view_dirs)
+        return load_views(*self.config.view_dirs)
 
     @cached_property
     def compiler(self) -> str:
@@ -99,23 +130,24 @@ class MapStage:
 
     @cached_property
     def texts(self) -> CompiledTexts:
-        return CompiledTexts(self._views_dir / ".compiled", self.engine.name, self.compiler)
+        return CompiledTexts(self.config.views_dir / ".compiled", self.engine.name, self.compiler)
 
     @cached_property
     def store(self) -> ViewStore:
         return ViewStore(
-            self._views_dir, self.engine, self.views, {n: self._compiled(v) for n, v in self.views.items()}
+            self.config.views_dir, self.engine, self.views, {n: self._compiled(v) for n, v in self.views.items()}
         )
 
     def _compiled(self, view: ViewDefinition) -> CompiledView:
         return CompiledView(**self.texts.get(repr(view), lambda: CompiledView.of(self.engine, view).as_json()))
 
     def _program(self) -> CohortProgram:
-        views, sites = self.store.views, sorted(self.settings.site_names)
+        views, sites = self.store.views, sorted(self.config.sites)
         names = [*sites, *sorted(self.terminology.names)]
-        made_from = "\n".join([self.study.model_dump_json(), *names, cohorts.columns_of(views)])
+        made_from = "\n".join([self.config.study.model_dump_json(), *names, cohorts.columns_of(views)])
         compiled = self.texts.get(
-            made_from, lambda: CohortProgram.compile(self.engine, views, sites, self.terminology, self.study).as_json()
+            made_from,
+            lambda: CohortProgram.compile(self.engine, views, sites, self.terminology, self.config.study).as_json(),
         )
         return CohortProgram.from_json(compiled)
 
@@ -124,15 +156,15 @@ class MapStage:
         depends_on = [
             self.compiler,
             program.as_json(),
-            self.study.hash,
+            self.config.study.hash,
             self.terminology.rows.to_pylist(),
-            self.key_fingerprint,
+            self.config.key_fingerprint,
             self.store.identity(self.lake),
         ]
         return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
     def _tell_of_other_sites(self) -> None:
-        for site in sorted({file.site for file in self.store.seen(self.lake).files} - set(self.settings.site_names)):
+        for site in sorted({file.site for file in self.store.seen(self.lake).files} - set(self.config.sites)):
             self.progress(f"site {site} is in the lake but not in periop.toml: left out")
 
     def _derive(self, program: CohortProgram, state: State, set_aside: SetAside, *, full: bool) -> int:
