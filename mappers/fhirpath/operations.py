@@ -1,8 +1,4 @@
-"""A fold over an array, which Ibis 12 does not have: an operation of our own, which each engine writes.
-
-Folds stay inside a row and inside a lambda, where DuckDB takes no subquery, so a recursive query cannot stand
-in for them. DuckDB's name for a fold is `list_reduce`, Spark's is `aggregate`.
-"""
+"""Operations that Ibis 12 does not have, which the compiler of each engine writes: a fold and an exact product."""
 
 from __future__ import annotations
 
@@ -18,8 +14,22 @@ from ibis.common.annotations import attribute
 from mappers.fhirpath.collection import Scope
 
 
+class Product(ops.Value):  # type: ignore[misc]  # Ibis is untyped
+    """`left * right` of decimals whose scales Ibis cannot bring together; the engine keeps all digits."""
+
+    left: ops.Value[dt.Decimal]
+    right: ops.Value[dt.Decimal]
+
+    shape = rlz.shape_like("args")
+    dtype = dt.Decimal(38, 36)
+
+
 class Fold(ops.Value):  # type: ignore[misc]  # Ibis is untyped
-    """`body` of the accumulator and an item, item by item, from `start` on."""
+    """`body` of the accumulator and an item, item by item, from `start` on.
+
+    Folds stay inside a row and inside a lambda, where DuckDB takes no subquery, so a recursive query cannot stand in
+    for them. DuckDB's name for a fold is `list_reduce`, Spark's is `aggregate`.
+    """
 
     arg: ops.Value[dt.Array]
     start: ops.Value
