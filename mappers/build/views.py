@@ -24,19 +24,17 @@ import pyarrow as pa
 from ibis import _
 
 from connectors.fhir.resource import MODIFIER
+from connectors.lake.current import VERSION, VERSION_TYPES, superseded
 from connectors.lake.table import SCHEMA, Lake, LakeFile, Snapshot
 from connectors.lake.writer import may_be_modified
 from mappers.build.incremental import Appended
 from mappers.build.versions import (
     BROUGHT,
-    VERSION,
-    VERSION_TYPES,
     VERSIONS_SCHEMA,
     brought_since,
     lake_parts,
     lake_table,
     several_versions,
-    superseded,
     versions_of,
 )
 from mappers.engines.duckdb import RESOURCE, Engine, Result, in_turn
