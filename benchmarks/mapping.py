@@ -184,7 +184,7 @@ def whole_map(folder: Path) -> Figures:
     import pandas  # noqa: F401  pyarrow imports it when it makes its first array
     import pyarrow.dataset  # noqa: F401  DuckDB imports it when it takes its first rows from Arrow
 
-    import schedules.run.mapping  # noqa: F401
+    import mappers.build.mapping  # noqa: F401
     from schedules.config.settings import load_settings, load_study
     from schedules.run.pipeline import Pipeline
 
