@@ -94,7 +94,7 @@ class MapStage:
         program = self._program()
         self.texts.forget_others()
         lake = self.store.seen(self.lake)
-        state = State(self._digest(program), lake.ordinal, lake.mark(lake.ordinal))
+        state = State(self._digest(program), lake.sync_number, lake.fingerprint(lake.sync_number))
         derived = self._derive(program, state, self.config.set_aside, full=full)
         flags = self.folder.column("adsl", "ITTFL").to_pylist()
         return MapReport(
@@ -177,7 +177,7 @@ class MapStage:
 
     def _goes_on(self, known: State) -> bool:
         """Whether the lake goes on from what `known` was derived from: no older copy of it was put back."""
-        return known.mark == self.store.seen(self.lake).mark(known.sync)
+        return known.mark == self.store.seen(self.lake).fingerprint(known.sync)
 
     def _derive_everybody(self, program: CohortProgram, state: State, set_aside: SetAside) -> int:
         cohorts.offer_everybody(self.engine, program, self.terminology)

@@ -155,7 +155,7 @@ class ViewStore:
         table = self._tables[name]
         built = table.built_to(lake)
         written = 0
-        if built is None or built < lake.ordinal:
+        if built is None or built < lake.sync_number:
             since = built or 0
             files = self._scan_lake(engine, self.views[name].resource, lake, since)
             modified = any(may_be_modified(file.path) for file in files)  # to ask is cheaper than to look
@@ -189,7 +189,7 @@ class ViewStore:
             self._tables[name].scan(engine, f"view_{name}")
         table = tables[resource_type]
         built = table.built_to(lake)
-        if built is None or built < lake.ordinal:
+        if built is None or built < lake.sync_number:
             self._scan_lake(engine, resource_type, lake, built or 0)
             if built is None:
                 found = self._sql(_first_superseded)

@@ -32,7 +32,7 @@ from connectors.errors import (
     ServerError,
     SpoolError,
 )
-from connectors.fhir.events import Notice
+from connectors.fhir.events import ProgressMessage
 from connectors.http.client import FHIR_JSON, NDJSON, Answer, Timing, Transport
 from connectors.http.origin import rebased
 from connectors.http.retry import CutError, retry_after, server_time
@@ -239,7 +239,7 @@ class Export:
                 return rebased(link, current, self._transport.base, own_base)
         return rebased(link, current, self._transport.base, None)
 
-    def manifest(self) -> Generator[Notice, None, Manifest]:
+    def manifest(self) -> Generator[ProgressMessage, None, Manifest]:
         """Poll until the job is done. Raises ExpiredError where the server has forgotten it, DeferredError at the end
         of the run, ServerError where it failed."""
         url = self._poll_url()
@@ -260,10 +260,10 @@ class Export:
                 raise ExpiredError(f"{self.label}: the server forgot the export ({error.status})", 410) from error
             raise
 
-    def _wait(self, seconds: float, message: str) -> Generator[Notice, None, None]:
+    def _wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
         self._transport.reserve(seconds, self.label)
         while seconds > 0:
-            yield Notice(message)
+            yield ProgressMessage(message)
             self._sleep(min(seconds, SLICE))
             seconds -= SLICE
 
