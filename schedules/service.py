@@ -50,9 +50,9 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped
 
 
 class NightlyJob:
-    """Runs `run` when the ledger says that a run is due. Two never overlap, and one that fails does not end the service.
+    """Runs `run`, a complete nightly run, whenever one is due according to the ledger.
 
-    `run` is a whole nightly run; it returns its exit code.
+    Two runs never overlap, and one that fails does not end the service.
     """
 
     def __init__(self, schedule: CronSchedule, ledger_file: Path, now: Clock, run: Callable[[], ExitCode]) -> None:

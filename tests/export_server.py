@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.fhir.events import Deleted, Problem, Received
+from connectors.fhir.events import Deleted, Problem, SourceEvent
 from connectors.fhir.resource import Rejected, Resource
 from connectors.http.client import Timing
 from connectors.lake.table import Cursor
@@ -115,7 +115,7 @@ def source(server: ExportServer, folder: Path, clock: Clock | None = None, **opt
 class Pulled:
     """What a pull gave, by kind."""
 
-    items: list[Received]
+    items: list[SourceEvent]
 
     @property
     def ids(self) -> list[str]:

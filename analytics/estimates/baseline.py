@@ -1,4 +1,4 @@
-"""Medians and quartiles (endpoints.md 11, 14): of a variable, of the time between two dates, of follow-up."""
+"""Medians and quartiles (docs/endpoint-rules.md 11, 14): of a variable, of the time between two dates, of follow-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounding once, half up, from the exact value (endpoints.md 13)."""
+"""Rounding once, half up, from the exact value (docs/endpoint-rules.md 13)."""
 
 from __future__ import annotations
 

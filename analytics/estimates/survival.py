@@ -1,4 +1,4 @@
-"""Kaplan-Meier estimates with lifelines (endpoints.md 8-12), and the curve read backwards for follow-up.
+"""Kaplan-Meier estimates with lifelines (docs/endpoint-rules.md 8-12), and the curve read backwards for follow-up.
 
 Product limit (Kaplan and Meier 1958), variance by Greenwood, pointwise band on the log(-log) scale
 (Kalbfleisch and Prentice 1980), median = smallest t with S(t) <= 0.5, its interval by inverting that band

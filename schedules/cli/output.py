@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from analytics.disclosure.control import Released
     from connectors.check.findings import Diagnosis, Finding
     from connectors.report import SyncReport
-    from connectors.sources.plan import PlannedRequest
+    from connectors.sources.base import PlannedRequest
     from mappers.study import Study
     from schedules.release.published import Agreement
 
@@ -45,7 +45,9 @@ GRID_COLUMNS = {
     "changes": "_lastUpdated",
     "history": "_history",
 }
-GRADES_ELSEWHERE = "Adverse events by term and worst grade are not shown here: a release has them in report.html and results.json."
+GRADES_ELSEWHERE = (
+    "Adverse events by term and worst grade are not shown here: a release has them in report.html and results.json."
+)
 
 
 class _Console(Console):
@@ -226,7 +228,8 @@ def _runs(runs: Sequence[dict[str, Any]]) -> Table:
 
 def _quality(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
     if rows:
-        table = _table(("Site", "left"), ("Domain", "left"), ("Missing, unmapped or quarantined", "left"), ("n", "right"))
+        names = ("Site", "Domain", "Missing, unmapped or quarantined")
+        table = _table(*((name, "left") for name in names), ("n", "right"))
         for row in rows:
             table.add_row(*_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
         yield table
@@ -313,7 +316,7 @@ def _requests(requests: Sequence[str]) -> Iterator[RenderableType]:
 
 
 def planned_requests(site: str, requests: Sequence[PlannedRequest], error: str | None) -> str:
-    """Return the requests of a dry run as lines of text, which a terminal does not fold, so that a URL can be copied."""
+    """Return the requests of a dry run as text and not as a table, in which a long URL would be folded."""
     count = len(requests)
     lines = [f"{site}: {count} request{'' if count == 1 else 's'}, and the next pages of their responses"]
     for request in requests:

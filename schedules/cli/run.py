@@ -17,7 +17,7 @@ from schedules.errors import ExitCode
 @pass_session
 def run(session: Session, full: bool, json_wanted: bool) -> ExitCode:
     """Sync, map, analyze and publish."""
-    from schedules.run.nightly import as_plain, run_nightly
+    from schedules.run.nightly import run_nightly
 
     settings = session.settings()
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
@@ -27,7 +27,7 @@ def run(session: Session, full: bool, json_wanted: bool) -> ExitCode:
     if json_wanted:
         found = {
             "exit_code": outcome.exit_code,
-            "sites": [as_plain(report) for report in outcome.sites],
+            "sites": [report.as_json() for report in outcome.sites],
             "map": dataclasses.asdict(outcome.mapped),
         }
         session.print_json(found | release_json(released, published))

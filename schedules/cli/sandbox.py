@@ -82,9 +82,7 @@ def read_cohort(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _print_counts(
-    session: Session, counts: Mapping[str, Mapping[str, int]], code: ExitCode, json_wanted: bool
-) -> None:
+def _print_counts(session: Session, counts: Mapping[str, Mapping[str, int]], code: ExitCode, json_wanted: bool) -> None:
     if json_wanted:
         session.print_json({name: dict(by_type) for name, by_type in counts.items()} | {"exit_code": code})
         return

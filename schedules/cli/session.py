@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -103,7 +104,7 @@ class Session:
             else:
                 from schedules.cli.output import print_table
 
-                self._to_stdout(lambda table=part: print_table(table, self.stdout))
+                self._to_stdout(partial(print_table, part, self.stdout))
 
     def print_json(self, content: object) -> None:
         """Print `content` as one JSON document on stdout."""

@@ -16,7 +16,7 @@ from schedules.errors import ExitCode, user_message
 
 if TYPE_CHECKING:
     from connectors.errors import ConnectorError
-    from connectors.sources.plan import PlannedRequest
+    from connectors.sources.base import PlannedRequest
     from schedules.config.settings import Settings
 
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def sync(session: Session, sites: tuple[str, ...], full: bool, dry_run: bool, json_wanted: bool) -> ExitCode:
     """Bring the lake up to date with the sites (all of them, or those named)."""
     from schedules.config.settings import check_sites
-    from schedules.run.nightly import as_plain, recorded_run, sync_sites
+    from schedules.run.nightly import recorded_run, sync_sites
 
     settings = session.settings()
     wanted = check_sites(settings, sites, session.config)
@@ -38,7 +38,7 @@ def sync(session: Session, sites: tuple[str, ...], full: bool, dry_run: bool, js
     with session.progress() as progress, recorded_run(settings, "sync", session.now) as run:
         reports = sync_sites(settings, wanted, session.pipeline(), progress, run, full=full)
     if json_wanted:
-        session.print_json({"sites": [as_plain(report) for report in reports], "exit_code": run.exit_code})
+        session.print_json({"sites": [report.as_json() for report in reports], "exit_code": run.exit_code})
     else:
         from schedules.cli.output import site_reports
 
@@ -55,9 +55,7 @@ class SitePlan:
     error: ConnectorError | None = None
 
 
-def _print_plans(
-    session: Session, settings: Settings, sites: Sequence[str], full: bool, json_wanted: bool
-) -> ExitCode:
+def _print_plans(session: Session, settings: Settings, sites: Sequence[str], full: bool, json_wanted: bool) -> ExitCode:
     """Print the plan of each site. The exit code is that of a sync in which the same sites cannot be read."""
     plans = []
     with session.progress() as progress:
@@ -79,12 +77,12 @@ def _print_plans(
 def _plan(session: Session, settings: Settings, name: str, full: bool) -> SitePlan:
     from connectors.errors import ConnectorError
     from connectors.lake.table import Lake
-    from connectors.sources.plan import Planning
+    from connectors.sources.base import SupportsPlan
     from schedules.run.sources import source
 
     site = next(each for each in settings.sites if each.name == name)
     planning = source(settings, site, session.environ)
-    assert isinstance(planning, Planning)  # noqa: S101 - every source of `schedules.run.sources` is
+    assert isinstance(planning, SupportsPlan)  # noqa: S101 - every source of `schedules.run.sources` is
     cursor = Lake(settings.lake_dir).cursor(name)
     previous = cursor if cursor and cursor.fingerprint == planning.fingerprint and not full else None
     requests: list[PlannedRequest] = []

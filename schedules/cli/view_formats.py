@@ -26,6 +26,20 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 1_000  # a table for people is laid out whole, and nobody reads more
 
+
+class CountedBatches:
+    """Record batches whose rows are counted in `rows` while they are read."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
+
+
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -49,7 +63,7 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        counted = Counted(reader)
+        counted = CountedBatches(reader)
         if form == "parquet":
             _write_parquet(reader.schema, counted, temporary)
         else:

@@ -51,7 +51,7 @@ def load_published(study: Study, study_file: Path) -> PublishedFigures:
     file = study_file.parent / study.published
     other = file.with_name(f"{file.stem}_other{file.suffix}")
     if not file.is_file():
-        raise ConfigError(f"{study_file}: published: {file} not found; put it into the folder of the study or remove the key")
+        raise ConfigError(f"{study_file}: published: {file} not found; put it next to the study or remove the key")
     others = _read(other, OTHER_COLUMNS) if other.is_file() else None
     return PublishedFigures(_read(file, PROPORTION_COLUMNS), others)
 

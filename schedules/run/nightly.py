@@ -19,7 +19,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from connectors.errors import AuthenticationError
 from connectors.report import Progress, SyncReport
@@ -29,11 +29,11 @@ from schedules.release.publish import releases
 from schedules.run.ledger import Clock, OpenRun, open_ledger
 from schedules.run.lock import run_lock
 from schedules.run.pipeline import Pipeline
-from schedules.run.stages import MapReport
 from schedules.run.sync import Attempt, attempt_sites
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
+    from mappers.build.mapping import MapReport
     from mappers.study import Study
     from schedules.config.settings import Settings
     from schedules.release.publish import PublishReport
@@ -112,7 +112,7 @@ def sync_sites(
     attempts = attempt_sites(settings, sites, pipeline, progress.page, full=full)
     reports = tuple(report for report, _ in attempts)
     for report in reports:
-        run.add_site_report(report.site, as_plain(report))
+        run.add_site_report(report.site, report.as_json())
     if attempts and all(error is not None for _, error in attempts):
         raise _no_site(attempts, settings)
     if any(report.status != "ok" for report in reports):
@@ -204,8 +204,3 @@ def publish_release(
     published = pipeline.publish(settings, study, released, dry_run=dry_run)
     run.release = None if dry_run else published.release
     return published
-
-
-def as_plain(report: SyncReport) -> dict[str, Any]:
-    """Return a site report as plain data, for the ledger and for `--json`."""
-    return dataclasses.asdict(report)

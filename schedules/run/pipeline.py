@@ -20,10 +20,10 @@ from connectors.lake.table import Lake
 from connectors.report import Progress, SyncReport
 from mappers.study import Study, study_path
 from schedules.run.sources import source
-from schedules.run.stages import MapReport
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
+    from mappers.build.mapping import MapReport
     from mappers.engines.start import EngineName
     from schedules.config.settings import Settings
     from schedules.release.publish import PublishReport
@@ -70,17 +70,26 @@ class Pipeline:
         self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
     ) -> MapReport:
         """Bring view tables and cohort tables up to date with the lake; `full` builds them from scratch."""
+        from mappers.build.mapping import MapConfig, MapStage
         from mappers.engines.start import engine
         from schedules.config.credentials import fingerprint, pseudonym_key
-        from schedules.run.mapping import MapStage
 
         key, spill = pseudonym_key(settings, self.environ), settings.data_dir / "spill"
         shutil.rmtree(spill, ignore_errors=True)  # left by a run that was killed, and it is patient data
+        config = MapConfig(
+            lake_dir=settings.lake_dir,
+            views_dir=settings.data_dir / "views",
+            cohort_dir=settings.cohort_dir,
+            study=study,
+            sites=settings.site_names,
+            terminology_dirs=settings.terminology_dirs,
+            view_dirs=settings.view_dirs,
+            key_fingerprint=fingerprint(key),
+            set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
+        )
         threads = min(os.cpu_count() or 1, MAX_THREADS)
-        set_aside = {site: quarantined(settings.quarantine_dir, site) for site in settings.site_names}
-        memory = MEMORY[settings.engine]
-        with engine(settings.engine, threads, memory, spill, key) as started:
-            return MapStage(settings, study, started, fingerprint(key), progress).run(set_aside, full=full)
+        with engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as started:
+            return MapStage(config, started, progress).run(full=full)
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         """Estimate everything that `study` declares from the cohort tables, after disclosure control."""

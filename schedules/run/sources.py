@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from connectors.fhir.events import Source
     from connectors.http.authenticators import Authenticator
     from connectors.http.client import Timing, TransferLimits
+    from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
     from connectors.sources.search.source import CohortQuery, SearchSource

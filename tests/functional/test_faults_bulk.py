@@ -27,7 +27,7 @@ from connectors.errors import (
     RefusedError,
     UnavailableError,
 )
-from connectors.fhir.events import Expected, Notice, Problem
+from connectors.fhir.events import Expected, Problem, ProgressMessage
 from connectors.fhir.resource import Reason, Resource
 from connectors.http.authenticators import BearerAuth
 from connectors.http.client import TransferLimits, Transport
@@ -101,7 +101,7 @@ def test_the_levels(server: ExportServer, tmp_path: Path, level: str, group: str
 
 def test_progress_is_shown_in_what_may_be_shown(server: ExportServer, tmp_path: Path) -> None:
     server.pending, server.pending_headers = 2, {"X-Progress": "45% \x1b[31m<done>"}
-    notices = [item.message for item in pull(source(server, tmp_path)).items if isinstance(item, Notice)]
+    notices = [item.message for item in pull(source(server, tmp_path)).items if isinstance(item, ProgressMessage)]
     assert notices == ["the server prepares the export: 45% 31m done"] * 2
 
 

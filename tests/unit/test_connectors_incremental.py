@@ -99,7 +99,7 @@ def test_a_quiet_night_asks_once_a_type(site: Site) -> None:
     assert site.sync().counts == Counts(received=12, stored=12)
     commits = site.lake.version()
     quiet = site.sync()
-    assert (quiet.status, quiet.counts, quiet.ordinal) == ("ok", Counts(), 1)
+    assert (quiet.status, quiet.counts, quiet.sync_number) == ("ok", Counts(), 1)
     # from five minutes before the last sync began: 18 resources were put from midnight on, one a second
     since = "2024-01-01T23:55:12.000Z"
     assert site.asked() == [f"{kind}/_history?_since={since}&_elements=id" for kind in sorted(TYPES)]

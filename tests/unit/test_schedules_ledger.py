@@ -83,7 +83,12 @@ def test_the_last_good_run_is_a_whole_one_that_reached_its_end(tmp_path: Path) -
     clock = ticking()
     with open_ledger(tmp_path / "runs.sqlite") as ledger:
         assert ledger.last_complete() is None
-        for kind, code in (("run", ExitCode.OK), ("run", ExitCode.PARTIAL), ("run", ExitCode.ERROR), ("sync", ExitCode.OK)):
+        for kind, code in (
+            ("run", ExitCode.OK),
+            ("run", ExitCode.PARTIAL),
+            ("run", ExitCode.ERROR),
+            ("sync", ExitCode.OK),
+        ):
             with ledger.record(kind, clock) as run:
                 run.exit_code = code
         good = ledger.last_complete()

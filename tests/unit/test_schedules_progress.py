@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from connectors.report import Progress
-from schedules.cli.progress import stoppable, progress_on
+from schedules.cli.progress import progress_on, stoppable
 from schedules.errors import StopRequested
 
 

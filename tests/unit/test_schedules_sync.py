@@ -1,9 +1,9 @@
-"""Sites side by side: order, failures, one commit at a time, the time of a run, and an end that stops all of them."""
+"""Sync of several sites: order, failures, one commit at a time, the time limit of a run, an end that stops all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
@@ -16,7 +16,7 @@ from connectors.report import Counts, Progress, SyncReport
 from schedules.config.settings import Settings
 from schedules.errors import StopRequested
 from schedules.run.pipeline import Pipeline
-from schedules.run.sites import SideBySide
+from schedules.run.sync import attempt_sites
 
 NAMES = ("milan", "rome", "turin")
 
@@ -26,18 +26,18 @@ def settings(folder: Path, **limits: Any) -> Settings:
     return Settings.model_validate({"data_dir": folder / "data", "sites": sites, "limits": limits})
 
 
-class Stages(Pipeline):
-    """Stages whose sync does what the test says."""
+class StandIn(Pipeline):
+    """A pipeline whose sync does what the test says."""
 
     def __init__(self, act: Callable[[str, Settings, Callable[[Progress], None]], None]) -> None:
         super().__init__({})
-        object.__setattr__(self, "act", act)
+        self.act = act
 
-    def sync(
-        self, settings: Settings, sites: Sequence[str], *, full: bool, progress: Callable[[Progress], None]
-    ) -> tuple[SyncReport, ...]:
-        self.act(sites[0], settings, progress)  # type: ignore[attr-defined]
-        return (SyncReport(sites[0], "ok", Counts(received=full)),)
+    def sync_site(
+        self, settings: Settings, site: str, *, full: bool, progress: Callable[[Progress], None]
+    ) -> SyncReport:
+        self.act(site, settings, progress)
+        return SyncReport(site, "ok", Counts(received=full))
 
 
 def ignore(_: Progress) -> None:
@@ -46,8 +46,8 @@ def ignore(_: Progress) -> None:
 
 def test_sites_run_at_the_same_time_and_are_reported_in_order(tmp_path: Path) -> None:
     together = Barrier(3, timeout=10)  # broken unless all three are there at once
-    stages = Stages(lambda *_: (together.wait(), None)[1])
-    found = SideBySide(settings(tmp_path), stages, ignore, full=True).attempt(NAMES)
+    pipeline = StandIn(lambda *_: (together.wait(), None)[1])
+    found = attempt_sites(settings(tmp_path), NAMES, pipeline, ignore, full=True)
     assert [(report.site, report.received, error) for report, error in found] == [(name, 1, None) for name in NAMES]
 
 
@@ -60,7 +60,7 @@ def test_no_more_sites_at_a_time_than_configured(tmp_path: Path) -> None:
         most.append(len(running))
         running.remove(site)
 
-    SideBySide(settings(tmp_path, sites_at_a_time=1), Stages(act), ignore).attempt(NAMES)
+    attempt_sites(settings(tmp_path, sites_at_a_time=1), NAMES, StandIn(act), ignore)
     assert most == [1, 1, 1]
 
 
@@ -69,7 +69,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
         if site == "rome":
             raise UnavailableError("gone")
 
-    found = SideBySide(settings(tmp_path), Stages(act), ignore).attempt(NAMES)
+    found = attempt_sites(settings(tmp_path), NAMES, StandIn(act), ignore)
     assert [report.status for report, _ in found] == ["ok", "failed", "ok"]
     assert str(found[1][1]) == "gone"
 
@@ -89,7 +89,7 @@ def test_a_fault_of_this_machine_stops_all_at_their_next_page(tmp_path: Path) ->
                 raise
 
     with pytest.raises(LakeError, match="disk full"):
-        SideBySide(settings(tmp_path), Stages(act), ignore).attempt(NAMES)
+        attempt_sites(settings(tmp_path), NAMES, StandIn(act), ignore)
     assert stopped.is_set()
 
 
@@ -101,7 +101,7 @@ def test_a_request_to_stop_ends_the_run(tmp_path: Path) -> None:
         progress(Progress(site, "Patient", 1, None))
 
     with pytest.raises(StopRequested):
-        SideBySide(settings(tmp_path), Stages(act), stop).attempt(NAMES)
+        attempt_sites(settings(tmp_path), NAMES, StandIn(act), stop)
 
 
 def test_the_time_of_the_run_is_shared(tmp_path: Path) -> None:
@@ -112,23 +112,23 @@ def test_the_time_of_the_run_is_shared(tmp_path: Path) -> None:
         clock[0] += 60.0
 
     limits = settings(tmp_path, sites_at_a_time=1, run_seconds=100, site_seconds=80)
-    found = SideBySide(limits, Stages(act), ignore, elapsed=lambda: clock[0]).attempt(NAMES)
+    found = attempt_sites(limits, NAMES, StandIn(act), ignore, elapsed=lambda: clock[0])
     assert given == [80.0, 40.0]
     assert [report.status for report, _ in found] == ["ok", "ok", "failed"]
     assert "run_seconds" in found[2][0].messages[0]
 
 
 def test_all_sites_commit_to_one_lake(tmp_path: Path) -> None:
-    """The real stages: three folders at once, each its rows and its cursor, one commit after the other."""
+    """The real pipeline: three folders at once, each its rows and its cursor, one commit after the other."""
     for name in NAMES:
         (tmp_path / name).mkdir()
         lines = (json.dumps({"resourceType": "Patient", "id": f"{name}-{n}"}) for n in range(700))
         (tmp_path / name / "Patient.ndjson").write_text("\n".join(lines) + "\n")
     told: list[Progress] = []
-    found = SideBySide(settings(tmp_path), Pipeline({}), told.append).attempt(NAMES)
+    found = attempt_sites(settings(tmp_path), NAMES, Pipeline({}), told.append)
     assert [report.stored for report, _ in found] == [700, 700, 700]
     lake = Lake(tmp_path / "data" / "lake")
-    assert sorted(report.ordinal for report, _ in found) == [1, 2, 3]
+    assert sorted(report.sync_number for report, _ in found) == [1, 2, 3]
     assert [(file.site, file.rows) for file in lake.files()] == [(name, 700) for name in NAMES]
     for name in NAMES:
         assert [each.received for each in told if each.site == name] == [500, 700]

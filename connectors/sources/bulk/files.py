@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from connectors.errors import ConnectorError
-from connectors.fhir.events import Deleted, Problem, Received
+from connectors.fhir.events import Deleted, Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, is_severe_outcome, last_updated, read_resource
 from connectors.fhir.resource_types import KNOWN
 from connectors.http.client import Downloaded
@@ -120,7 +120,7 @@ def _first(
     yield file, error or future.result()
 
 
-def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -> Iterator[Received]:
+def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -> Iterator[SourceEvent]:
     """The resources of one output file, and what is wrong with it. Memory: one line, at most `limit` bytes."""
     kinds = frozenset({arrived.file.resource_type}) if arrived.file.resource_type else wanted
     strange = False
@@ -164,7 +164,9 @@ def types_named(rejected: Rejected, wanted: Iterable[str]) -> frozenset[str]:
     return named or frozenset(wanted)
 
 
-def deletions(arrived: Arrived, name: str, wanted: frozenset[str], time: str | None, limit: int) -> Iterator[Received]:
+def deletions(
+    arrived: Arrived, name: str, wanted: frozenset[str], time: str | None, limit: int
+) -> Iterator[SourceEvent]:
     """What Bundles of DELETE entries say is gone, at the time of the Bundle, else at `time`."""
     for line in _lines(arrived, limit):
         where, bundle = _where(name, line), _bundle(line)

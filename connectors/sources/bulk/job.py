@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
@@ -33,10 +32,11 @@ from connectors.errors import (
     ServerError,
     SpoolError,
 )
-from connectors.fhir.events import Notice
+from connectors.fhir.events import ProgressMessage
 from connectors.http.client import FHIR_JSON, NDJSON, Answer, Timing, Transport
 from connectors.http.origin import rebased
 from connectors.http.retry import CutError, retry_after, server_time
+from connectors.lake.files import write_atomically
 from connectors.sources.bulk.manifest import Manifest, read_manifest
 
 Level = Literal["system", "patient", "group"]
@@ -107,14 +107,9 @@ class JobFile:
 
     def save(self, job: Job) -> None:
         """Durable when this returns. SpoolError where it cannot be written."""
-        part = self.path.with_name(f".{self.path.name}.part")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-                stream.write(orjson.dumps({"poll": job.poll, "asked": job.asked, "saved": job.saved}))
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(self.path)
+            write_atomically(self.path, orjson.dumps({"poll": job.poll, "asked": job.asked, "saved": job.saved}))
         except OSError as error:
             raise SpoolError(f"{self.path} cannot be written ({error.strerror}): make its folder writable") from error
 
@@ -244,7 +239,7 @@ class Export:
                 return rebased(link, current, self._transport.base, own_base)
         return rebased(link, current, self._transport.base, None)
 
-    def manifest(self) -> Generator[Notice, None, Manifest]:
+    def manifest(self) -> Generator[ProgressMessage, None, Manifest]:
         """Poll until the job is done. Raises ExpiredError where the server has forgotten it, DeferredError at the end
         of the run, ServerError where it failed."""
         url = self._poll_url()
@@ -265,10 +260,10 @@ class Export:
                 raise ExpiredError(f"{self.label}: the server forgot the export ({error.status})", 410) from error
             raise
 
-    def _wait(self, seconds: float, message: str) -> Generator[Notice, None, None]:
+    def _wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
         self._transport.reserve(seconds, self.label)
         while seconds > 0:
-            yield Notice(message)
+            yield ProgressMessage(message)
             self._sleep(min(seconds, SLICE))
             seconds -= SLICE
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from connectors.errors import ServerError
 from connectors.http.client import Transport
+from connectors.sources.base import PlannedRequest
 from connectors.sources.bulk.job import KickOff, Question
-from connectors.sources.plan import PlannedRequest
 from connectors.sources.search.paging import Paging, SearchLimits, Window
 
 AFTERWARDS = (

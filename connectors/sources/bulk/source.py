@@ -26,16 +26,16 @@ import httpx
 
 from connectors.auth.scopes import scope_problems
 from connectors.errors import SpoolError
-from connectors.fhir.events import Received
+from connectors.fhir.events import SourceEvent
 from connectors.fhir.resource import instant
 from connectors.http.authenticators import Authenticator, NoAuth
 from connectors.http.client import Timing, TransferLimits, Transport
 from connectors.http.origin_policy import Resolve, system_addresses
 from connectors.lake.table import Cursor
+from connectors.sources.base import PlannedRequest
 from connectors.sources.bulk.job import KickOff, Level, Polling, Question
 from connectors.sources.bulk.plan import planned
 from connectors.sources.bulk.pull import BulkLimits, Night
-from connectors.sources.plan import PlannedRequest
 
 __all__ = ["BulkLimits", "BulkSource"]
 
@@ -84,7 +84,7 @@ class BulkSource:
         with self._transport() as transport:
             yield from planned(transport, self._questions(self._known(previous)), self.kick_off)
 
-    def pull(self, previous: Cursor | None = None) -> Iterator[Received]:
+    def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:
         """Everything, or what has changed since `previous`.
 
         Raises ConnectorError where not even the first export is answered, and AuthenticationError at any time.

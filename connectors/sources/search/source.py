@@ -19,15 +19,17 @@ from urllib.parse import urlencode
 import httpx
 
 from connectors.auth.scopes import scope_problems
-from connectors.fhir.events import Note, Received
+from connectors.fhir.events import Note, SourceEvent
+from connectors.fhir.resource import Resource
 from connectors.http.authenticators import Authenticator, NoAuth
 from connectors.http.client import Timing, TransferLimits, Transport
 from connectors.lake.table import Cursor
-from connectors.sources.plan import PlannedRequest
+from connectors.sources.base import PlannedRequest
 from connectors.sources.search.cohort import Cohort
-from connectors.sources.search.entries import Entries
+from connectors.sources.search.entries import Entries, found_in
 from connectors.sources.search.executor import Reading
 from connectors.sources.search.paging import Paging, SearchLimits, Window
+from connectors.sources.search.plan import planned
 from connectors.sources.search.sync_plan import Found, Question, ask, earliest
 
 __all__ = ["CohortQuery", "SearchLimits", "SearchSource"]
@@ -70,7 +72,7 @@ class SearchSource:
     verify: ssl.SSLContext | bool = True
     stored: Callable[[], Collection[str]] = nobody
     server_time: str | None = field(default=None, init=False)
-    whole: bool = field(default=False, init=False)  # of the cohort alone: what is whole is told by window (Covered)
+    whole: bool = field(default=False, init=False)  # of the cohort alone: what is whole is told by window (CompleteFor)
     state: Mapping[str, str] = field(default_factory=dict, init=False)
 
     @property
@@ -78,7 +80,7 @@ class SearchSource:
         asked = (self.url, self.cohort.resource_type, urlencode(self.cohort.params), *self.types)
         return hashlib.sha256("\n".join(("search", *asked)).encode()).hexdigest()
 
-    def pull(self, previous: Cursor | None = None) -> Iterator[Received]:
+    def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:
         """The cohort, or what changed in it since `previous`. Raises ConnectorError where not even the cohort query
         is answered.
         """
@@ -100,10 +102,18 @@ class SearchSource:
         self.state = found.state(question, previous, self.server_time, whole_cohort=cohort.whole)
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
-        """What `pull` would ask. Asks for the cohort and for numbers only, and stores nothing."""
-        from connectors.sources.search.plan import planned
+        """Yield the requests that `pull` would send. Reads the cohort query, asks for numbers, and stores nothing.
 
-        return planned(self, previous)
+        Raises:
+            ConnectorError: the cohort query is not answered.
+        """
+        with Transport(self.url, self.auth, self.transfer, self.timing, self.wire, self.verify) as transport:
+            paging, cohort = Paging(transport, self.limits), self.cohort_window()
+            yield PlannedRequest("GET", paging.url(cohort), cohort.label, paging.count(cohort))
+            found = [item for item in found_in(paging, cohort, self.entries) if isinstance(item, Resource)]
+            self.server_time = paging.began or transport.server_time
+            question = self.question(previous, {item.patient for item in found if item.patient})
+            yield from planned(question, paging, transport.base, self.limits, self.cohort.resource_type)
 
     @property
     def entries(self) -> Entries:
