@@ -46,7 +46,7 @@ class Treatment(Part):
 
 
 class Response(Part):
-    """Rules of the response endpoints (endpoints.md 2-7)."""
+    """Rules of the response endpoints (docs/endpoint-rules.md 2-7)."""
 
     mpr_threshold_percent: Annotated[float, Field(ge=0, le=100)] = 10
     mpr_scope: Literal["primary", "primary_and_nodes"] = "primary_and_nodes"
@@ -55,14 +55,14 @@ class Response(Part):
 
 
 class Events(Part):
-    """What counts as an event of EFS beyond progression, recurrence and death (endpoints.md 8)."""
+    """What counts as an event of EFS beyond progression, recurrence and death (docs/endpoint-rules.md 8)."""
 
     r1_r2_is_event: bool = False
     worsened_is_progression: bool = False
 
 
 class Safety(Part):
-    """Treatment-emergent window: from the first dose of a phase to its last dose + `window_days` (endpoints.md 15)."""
+    """Treatment-emergent window: first dose of a phase to its last + `window_days` (docs/endpoint-rules.md 15)."""
 
     window_days: Annotated[int, Field(ge=0)] = 30
 

@@ -1,4 +1,4 @@
-"""Estimate medians and quartiles (endpoints.md 11, 14): of a variable, of the time between two dates, of follow-up."""
+"""Estimate medians and quartiles of variables, times between dates and follow-up (docs/endpoint-rules.md 11, 14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimate x of n patients with an exact confidence interval (endpoints.md 1, 13)."""
+"""Estimate x of n patients with an exact confidence interval (docs/endpoint-rules.md 1, 13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Round once, half up, from the exact value (endpoints.md 13)."""
+"""Round once, half up, from the exact value (docs/endpoint-rules.md 13)."""
 
 from __future__ import annotations
 

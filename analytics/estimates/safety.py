@@ -1,4 +1,4 @@
-"""Count patients with adverse events by their worst CTCAE grade per term and phase (endpoints.md 15).
+"""Count patients with adverse events by their worst CTCAE grade per term and phase (docs/endpoint-rules.md 15).
 
 In addition to the figures that a study declares, every term that was seen gives one row per worst grade 1 to 5 and
 one for an unknown grade, with id ``safety.<phase>.<term>.worst_grade_<grade>``. Only treatment-emergent rows

@@ -1,4 +1,4 @@
-"""Estimate survival with the Kaplan-Meier method of lifelines (endpoints.md 8-12).
+"""Estimate survival with the Kaplan-Meier method of lifelines (docs/endpoint-rules.md 8-12).
 
 Product limit (Kaplan and Meier 1958), variance by Greenwood (1926), pointwise band on the log(-log) scale
 (Kalbfleisch and Prentice 1980), median = smallest t with S(t) <= 0.5, its interval by inverting that band

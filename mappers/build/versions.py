@@ -1,8 +1,8 @@
 """Which versions of the lake are current, by the versions that are not: few, and never current again.
 
-Of the versions of a resource the one with the newest ``meta.lastUpdated`` is current (an instant, FHIR R4 2.24.0.1),
-among equals that of the later sync. Every other one is superseded, and stays so whatever comes later, so the list of
-them is appended to: a night looks at the versions of the resources that it brought, and at no other.
+`connectors.lake.current` says which version of a resource is current. Every other one is superseded, and stays so
+whatever comes later, so the list of them is appended to: a night looks at the versions of the resources that it
+brought, and at no other.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ibis import _
 
+from connectors.lake.current import RESOURCE, VERSION
 from connectors.lake.table import SCHEMA, LakeFile
 from mappers.build.lookup import rows_by_id
 from mappers.engines.duckdb import Files
 
-VERSION = ("site", "id", "version_id", "sync")
-VERSION_TYPES = {"site": "string", "id": "string", "version_id": "string", "sync": "int64"}
-RESOURCE = ("site", "id")
 BROUGHT = (*RESOURCE, "sync")
 VERSIONS_SCHEMA = pa.schema([SCHEMA.field(name) for name in (*VERSION, "last_updated", "deleted")])
 REPEATED = ("version_id", "last_updated")
@@ -72,18 +70,3 @@ def several_versions(rows: ir.Table) -> ir.Table:
     hashed = rows.select(*VERSIONS_SCHEMA.names).mutate(hashed=_["id"].hash())  # not the text, which would be read
     counted = hashed.group_by("site", "hashed").agg(versions=_.count()).filter(_["versions"] > 1)
     return hashed.semi_join(counted, ["site", "hashed"]).drop("hashed")
-
-
-def superseded(versions: ir.Table) -> ir.Table:
-    """(site, id, version_id, sync) of what is no longer current, where `versions` are all those of some resources.
-
-    A deletion is a version of which no view has rows: after one, every version with rows is superseded.
-    """
-    newest_first = [
-        _["last_updated"].try_cast("timestamp('UTC')").desc(nulls_first=False),
-        _["sync"].desc(),
-        _["version_id"].desc(),
-    ]
-    nth = ibis.row_number().over(ibis.window(group_by=list(RESOURCE), order_by=newest_first))
-    current = versions.mutate(nth=nth).filter(_["nth"] == 0, ~_["deleted"])
-    return versions.anti_join(current, list(VERSION)).select(*VERSION)

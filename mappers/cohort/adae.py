@@ -1,9 +1,9 @@
 """ADAE: adverse events of the enrolled patients by CTCAE grade and phase.
 
-Rules: endpoints.md 15. A phase is NEOADJUVANT (first dose to the day before surgery), POST-SURGERY (surgery to the day
-before the first adjuvant dose) or ADJUVANT; the gap after surgery is a phase of its own and never merged. An event is
-treatment-emergent when it begins within the phase's first dose and `window_days` after its last dose, and is worse
-than the same term before time 0. AOCC01FL marks one row per patient, term and phase: the worst grade.
+Rules: docs/endpoint-rules.md 15. A phase is NEOADJUVANT (first dose to the day before surgery), POST-SURGERY (surgery
+to the day before the first adjuvant dose) or ADJUVANT; the gap after surgery is a phase of its own and never merged.
+An event is treatment-emergent when it begins within the phase's first dose and `window_days` after its last dose, and
+is worse than the same term before time 0. AOCC01FL marks one row per patient, term and phase: the worst grade.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ADRS: tumour response, one row per patient and parameter, with the assessments behind it.
 
-Rules: endpoints.md 2 (viable tumour, IASLC), 3 (MPR), 4 (pCR), 5 (RECIST 1.1 best response), 6 (R0), 7 (nodal
+Rules: docs/endpoint-rules.md 2 (viable tumour, IASLC), 3 (MPR), 4 (pCR), 5 (RECIST 1.1 best response), 6 (R0), 7 (nodal
 downstaging). Who is not operated or not assessed is a non-responder among the enrolled, and DTYPE says so.
 """
 

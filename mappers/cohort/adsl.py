@@ -1,7 +1,8 @@
 """ADSL: one row per screened patient, with populations, baseline, treatment periods, surgery and death.
 
-Rules: endpoints.md 1 (analysis sets), 16 (AJCC stage groups); ADaMIG 1.3 for variables and flags. Time 0 is the first
-dose of the study drug. Everybody with a lung cancer condition is screened; who is not enrolled says why in SCRFRS.
+Rules: docs/endpoint-rules.md 1 (analysis sets), 16 (AJCC stage groups); ADaMIG 1.3 for variables and flags. Time 0 is
+the first dose of the study drug. Everybody with a lung cancer condition is screened; who is not enrolled says why in
+SCRFRS.
 """
 
 from __future__ import annotations

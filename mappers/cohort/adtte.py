@@ -1,7 +1,7 @@
 """ADTTE: time to event, one row per enrolled patient and parameter (ADaM BDS for time-to-event analyses).
 
-Rules: endpoints.md 8 (EFS), 9 (DFS), 10 (OS). AVAL = (ADT - STARTDT + 1) / 30.4375 months; CNSR 0 is an event, 1 the
-end of what is known, 2 no assessment after time 0. Nothing dated after the data cut is used.
+Rules: docs/endpoint-rules.md 8 (EFS), 9 (DFS), 10 (OS). AVAL = (ADT - STARTDT + 1) / 30.4375 months; CNSR 0 is an
+event, 1 the end of what is known, 2 no assessment after time 0. Nothing dated after the data cut is used.
 """
 
 from __future__ import annotations

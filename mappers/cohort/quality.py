@@ -229,7 +229,7 @@ def _subject_issues(sources: Sources, subjects: ir.Table, pathology: ir.Table) -
 
 
 def ajcc8_group(t: ir.Value, n: ir.Value) -> ir.StringValue:
-    """The AJCC 8 stage group of lung cancer without metastasis, where it is III or IIB (endpoints.md 16); else null."""
+    """Return the AJCC 8 group of lung cancer without metastasis, IIB to IIIC, else null (docs/endpoint-rules.md 16)."""
     size = t.substr(0, 2)
     return ibis.cases(
         (size.isin(["T3", "T4"]) & (n == "N3"), "IIIC"),

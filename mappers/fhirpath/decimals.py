@@ -14,36 +14,17 @@ from typing import Any
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
-import ibis.expr.rules as rlz
 import ibis.expr.types as ir
-import sqlglot.expressions as sge
-from ibis.backends.sql.compilers.base import SQLGlotCompiler
 
 from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath.collection import Scope, bind
+from mappers.fhirpath.operations import Product
 
 WHOLE, FRACTION = dt.Decimal(19, 0), dt.Decimal(18, 18)
 DIGITS = 6  # worked out in one step of a division
 STEP = dt.Decimal(DIGITS + 1, 0)
 DIVISOR, RANGE = Decimal(10) ** 11, Decimal(10) ** 19
 QUOTIENT = 10**15  # below it a double tells one whole number from the next
-
-
-class Product(ops.Value):  # type: ignore[misc]  # Ibis is untyped
-    """`left * right` of decimals whose scales Ibis cannot bring together; the engine keeps all digits."""
-
-    left: ops.Value[dt.Decimal]
-    right: ops.Value[dt.Decimal]
-
-    shape = rlz.shape_like("args")
-    dtype = dt.Decimal(38, 36)
-
-
-def _visit_product(_compiler: Any, _op: Product, *, left: Any, right: Any) -> Any:
-    return sge.paren(sge.Mul(this=sge.paren(left), expression=sge.paren(right)))
-
-
-SQLGlotCompiler.visit_Product = _visit_product  # Ibis finds the writer of an operation by this name
 
 
 def product(one: ir.Value, other: ir.Value) -> Any:

@@ -23,8 +23,8 @@ from mappers.fhir_model.elements import PRIMITIVES, Choice, is_element, is_type
 from mappers.fhir_model.shape import Shape, object_from_json
 from mappers.fhirpath.collection import Collection, Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.compiler import Compiler
-from mappers.fhirpath.fold import fold
 from mappers.fhirpath.functions import call
+from mappers.fhirpath.operations import fold
 from mappers.fhirpath.syntax import (
     Binary,
     Call,

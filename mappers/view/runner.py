@@ -19,6 +19,7 @@ import ibis
 import ibis.expr.types as ir
 
 from mappers.engines.duckdb import RESOURCE, DuckDBEngine, Engine
+from mappers.engines.duckdb_sql import to_sql as duckdb_sql
 from mappers.engines.spark_sql import to_sql as spark_sql
 from mappers.engines.start import EngineName
 from mappers.errors import ViewError
@@ -109,7 +110,7 @@ def sql(
     """The SQL of a view, over a table `resources`."""
     columns = {name: "int64" if name == "sync" else "string" for name in (*keep, RESOURCE)}
     table = view_table(view, ibis.table(columns, name="resources"), keep)
-    return str(ibis.to_sql(table, dialect="duckdb")) if engine == "duckdb" else spark_sql(table)
+    return duckdb_sql(table) if engine == "duckdb" else spark_sql(table)
 
 
 def run_view(

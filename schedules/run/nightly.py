@@ -27,10 +27,11 @@ from schedules.release.publish import releases
 from schedules.run.ledger import Clock, Ledger, OpenRun, open_ledger
 from schedules.run.lock import run_lock
 from schedules.run.sites import SideBySide
-from schedules.run.stages import MapReport, Stages
+from schedules.run.stages import Stages
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
+    from mappers.build.mapping import MapReport
     from mappers.study import Study
     from schedules.config.settings import Settings
     from schedules.release.publish import PublishReport
@@ -173,7 +174,7 @@ def missing_sites(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
 
 def plain(report: SyncReport) -> dict[str, Any]:
     """A site report as plain data for the ledger and for `--json`."""
-    return dataclasses.asdict(report)
+    return report.as_json()
 
 
 def _is_whole(ledger: Ledger, site: str) -> bool:

@@ -22,10 +22,10 @@ from connectors.lake.table import Lake
 from connectors.report import Progress, SyncReport
 from mappers.study import Study, study_path
 from schedules.run.sources import source
-from schedules.run.stages import MapReport
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
+    from mappers.build.mapping import MapReport
     from mappers.engines.start import EngineName
     from schedules.config.settings import Settings
     from schedules.release.publish import PublishReport
@@ -80,17 +80,27 @@ class Pipeline:
         self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
     ) -> MapReport:
         """Bring view tables and cohort tables up to date with the lake; with `full` build all of them anew."""
+        from mappers.build.mapping import MapConfig, MapStage
         from mappers.engines.start import engine
         from schedules.config.credentials import fingerprint, pseudonym_key
-        from schedules.run.mapping import MapStage
 
         key, spill = pseudonym_key(settings, self.environ), settings.data_dir / "spill"
         shutil.rmtree(spill, ignore_errors=True)  # what a killed run left there is patient data
         threads = min(os.cpu_count() or 1, THREADS)
-        set_aside = {site: quarantined(settings.quarantine_dir, site) for site in settings.site_names}
+        config = MapConfig(
+            lake_dir=settings.lake_dir,
+            views_dir=settings.data_dir / "views",
+            cohort_dir=settings.cohort_dir,
+            study=study,
+            sites=settings.site_names,
+            terminology_dirs=settings.terminology_dirs,
+            view_dirs=settings.view_dirs,
+            key_fingerprint=fingerprint(key),
+            set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
+        )
         memory = MEMORY[settings.engine]
         with engine(settings.engine, threads, memory, spill, key) as started:
-            return MapStage(settings, study, started, fingerprint(key), progress).run(set_aside, full=full)
+            return MapStage(config, started, progress).run(full=full)
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         """Estimate everything that `study` declares from the cohort tables, after disclosure control."""

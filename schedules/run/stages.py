@@ -8,28 +8,16 @@ without them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
     from connectors.report import Progress, SyncReport
+    from mappers.build.mapping import MapReport
     from mappers.study import Study
     from schedules.config.settings import Settings
     from schedules.release.publish import PublishReport
-
-
-@dataclass(frozen=True)
-class MapReport:
-    """What building the cohort found: patients with the condition, those enrolled, view tables that were built anew,
-    and of how many patients with the condition the rows were derived again."""
-
-    patients: int
-    enrolled: int
-    views_rebuilt: int
-    quality_rows: int
-    derived: int = 0
 
 
 class Stages(Protocol):

@@ -26,13 +26,13 @@ from analytics.results import dumps
 from connectors.errors import AuthenticationError, ConnectorError, LakeError, UnavailableError
 from connectors.lake.table import SCHEMA, Cursor, Lake
 from connectors.report import Counts, Progress, SyncReport
+from mappers.build.mapping import MapReport
 from mappers.study import Study
 from schedules.cli.main import main
 from schedules.cli.session import Session
 from schedules.config.settings import Settings
 from schedules.release.publish import PublishReport, file_release, plan_release
 from schedules.run.lock import run_lock
-from schedules.run.stages import MapReport
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The rules of endpoints.md, each on a patient invented for it; what is expected is worked out by hand."""
+"""The rules of docs/endpoint-rules.md, each on a patient invented for it; what is expected is worked out by hand."""
 
 from __future__ import annotations
 

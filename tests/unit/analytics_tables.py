@@ -11,7 +11,7 @@ import pandas as pd
 
 from analytics.estimates.cohort_tables import Cohort
 
-SOURCE = Path(__file__).parents[2] / "fixtures" / "alneo" / "source"
+SOURCE = Path(__file__).parents[2] / "fixtures" / "reference"
 CUT, LATER = date(2024, 12, 1), date(2025, 5, 5)
 TERMS = {
     "ALT increased": "Alanine aminotransferase increased",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from analytics.estimates.proportions import clopper_pearson, estimate_proportion
 from mappers.study import ProportionSpec, Where, load_study
 from tests.unit.analytics_tables import alneo, cohort
 
-SHARED = Path(os.environ.get("PERIOP_SHARED", Path(__file__).parents[3] / "shared")) / "reference"
+PUBLISHED = Path(__file__).parents[2] / "mappers" / "studies" / "alneo_published.csv"
 
 
 def _adsl(patient, **columns):
@@ -26,7 +25,7 @@ def _spec(**fields):
 
 
 def test_the_interval_of_the_primary_endpoint():
-    """15 of 33 at 90 %: 30.49 to 61.06 (reference README)."""
+    """15 of 33 at 90 %: 30.49 to 61.06 (docs/endpoint-rules.md 13)."""
     ci = clopper_pearson(15, 33, 0.90)
     assert (round(ci.low, 2), round(ci.high, 2)) == (30.49, 61.06)
     assert (ci.level, ci.method) == (0.90, "clopper-pearson")
@@ -42,10 +41,8 @@ def test_at_the_ends_the_interval_has_a_closed_form(n, level):
 
 
 def test_every_published_count_is_found():
-    if not SHARED.is_dir():
-        pytest.skip(f"the published figures are not at {SHARED}; set PERIOP_SHARED")
     found = {p.id: p for p in analyse(alneo(), load_study("alneo")).proportions}
-    with (SHARED / "alneo_published.csv").open(encoding="utf-8", newline="") as file:
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
         published = list(csv.DictReader(file))
     assert len(published) == 41
     for row in published:

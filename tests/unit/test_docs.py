@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import tomllib
@@ -212,6 +213,61 @@ def test_every_reason_for_no_surgery_is_documented() -> None:
         target["code"] for group in concept_map["group"] for each in group["element"] for target in each["target"]
     }
     assert [reason for reason in sorted(reasons) if reason not in page("cohort-tables.md")] == []
+
+
+def test_the_tables_hold_the_variables_of_the_reference() -> None:
+    """`AEBODSYS/…` in a row stands for several variables, `ADSL+…` for several tables."""
+    with (REPOSITORY / "fixtures" / "reference" / "adam_variables.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    split = [(row["dataset"].split("+"), row["variable"].split("/")) for row in rows]
+    asked = {(table, name) for tables, names in split for table in tables for name in names}
+    assert len(asked) == 77
+    assert [(table, name) for table, name in sorted(asked) if name not in TABLES[table]] == []
+
+
+# Rules and faults that code and tests cite by number
+
+FAULT_NAME = re.compile(r"^ *def (test_fault_(\d+)_\w+)", re.MULTILINE)
+TEST_FILES = sorted((REPOSITORY / "tests").rglob("test_*.py"))
+
+
+def cited_rules(text: str) -> Iterator[int]:
+    """The numbers in `docs/endpoint-rules.md 1 (sets), 13` and `docs/endpoint-rules.md 8-12`."""
+    part = r"\d+(?:-\d+)?(?: \([^)]*\))?"
+    for listed in re.findall(rf"endpoint-rules\.md[`)]* ({part}(?:,\s+{part})*)", text):
+        for first, last in re.findall(r"(\d+)(?:-(\d+))?", re.sub(r"\([^)]*\)", "", listed)):
+            yield from range(int(first), int(last or first) + 1)
+
+
+def test_every_cited_endpoint_rule_exists() -> None:
+    rules = [int(number) for number in re.findall(r"^(\d+)\. \*\*", page("endpoint-rules.md"), flags=re.MULTILINE)]
+    assert rules == list(range(1, 18))
+    packages = ("connectors", "mappers", "analytics", "schedules")
+    files = [file for package in packages for file in (REPOSITORY / package).rglob("*.py")]
+    cited = {file.name: set(cited_rules(file.read_text(encoding="utf-8"))) for file in files}
+    assert cited["adrs.py"] >= {2, 3, 4, 5, 6, 7}
+    assert set().union(*cited.values()) - set(rules) == set()
+
+
+def fault_rows() -> dict[int, str]:
+    """The last cell of each row of the table of faults, by its number."""
+    row = re.compile(r"^\| (\d+)(?:\\\*)? \| .+ \| .+ \| (.+) \|$", re.MULTILINE)
+    return {int(number): holders for number, holders in row.findall(page("faults.md"))}
+
+
+def test_every_test_of_a_fault_names_a_row_and_every_row_its_tests() -> None:
+    rows = fault_rows()
+    assert list(rows) == list(range(1, 34))
+    named = {int(number) for file in TEST_FILES for _, number in FAULT_NAME.findall(file.read_text(encoding="utf-8"))}
+    assert {number for number, holders in rows.items() if f"`test_fault_{number}_*`" in holders} == named
+
+
+@pytest.mark.parametrize("number", range(1, 34))
+def test_what_is_said_to_hold_a_fault_exists(number: int) -> None:
+    holders = fault_rows()[number]
+    named = [name for name in re.findall(r"`(\S+)`", holders) if not name.startswith("test_fault_")]
+    assert [name for name in named if not (REPOSITORY / name).is_file()] == []
+    assert named or f"`test_fault_{number}_*`" in holders or holders.startswith("nothing: ")
 
 
 # Examples and links

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("PERIOP_SHARED", str(REPOSITORY.parent / "shared")))
+STUDIES = REPOSITORY / "mappers" / "studies"
 KEY: dict[str, Any] = json.loads((REPOSITORY / "fixtures" / "alneo_answers.json").read_bytes())
 PATIENTS = {patient["id"]: patient for patient in KEY["patients"]}
 
 
 def _published(name: str) -> list[dict[str, str]]:
-    path = SHARED / "reference" / name
-    if not path.is_file():
-        pytest.skip(f"the published figures are not here: {path}")
-    with path.open(encoding="utf-8", newline="") as file:
+    with (STUDIES / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -1,0 +1,56 @@
+"""Operations that Ibis 12 does not have, which the compiler of each engine writes: a fold and an exact product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.rules as rlz
+import ibis.expr.types as ir
+from ibis.common.annotations import attribute
+
+from mappers.fhirpath.collection import Scope
+
+
+class Product(ops.Value):  # type: ignore[misc]  # Ibis is untyped
+    """`left * right` of decimals whose scales Ibis cannot bring together; the engine keeps all digits."""
+
+    left: ops.Value[dt.Decimal]
+    right: ops.Value[dt.Decimal]
+
+    shape = rlz.shape_like("args")
+    dtype = dt.Decimal(38, 36)
+
+
+class Fold(ops.Value):  # type: ignore[misc]  # Ibis is untyped
+    """`body` of the accumulator and an item, item by item, from `start` on.
+
+    Folds stay inside a row and inside a lambda, where DuckDB takes no subquery, so a recursive query cannot stand in
+    for them. DuckDB's name for a fold is `list_reduce`, Spark's is `aggregate`.
+    """
+
+    arg: ops.Value[dt.Array]
+    start: ops.Value
+    body: ops.Value
+    accumulator: ops.Argument
+    item: ops.Argument
+
+    shape = rlz.shape_like("arg")
+
+    @attribute  # type: ignore[untyped-decorator]
+    def dtype(self) -> dt.DataType:
+        return self.start.dtype
+
+
+def fold(array: ir.Value, start: ir.Value, scope: Scope, step: Callable[[Any, Any], ir.Value]) -> Any:
+    """Fold an array: `step(accumulator, item)` for each item, an accumulator of the type of `start`.
+
+    `scope` names the parameters. Null for a null array, `start` for an empty one.
+    """
+    node = array.op()
+    accumulator = ops.Argument(name=f"{scope.name}_made", shape=node.shape, dtype=start.type())
+    item = ops.Argument(name=f"{scope.name}_item", shape=node.shape, dtype=array.type().value_type)
+    body = step(accumulator.to_expr(), item.to_expr()).cast(start.type())
+    return Fold(array, start=start, body=body, accumulator=accumulator, item=item).to_expr()
