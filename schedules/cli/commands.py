@@ -238,7 +238,7 @@ def _show_results(session: Session, released: Released, study: Study, name: str,
 
 
 def _analysis_code(released: Released) -> Exit:
-    if released.withheld_entirely:
+    if released.suppressed_entirely:
         return Exit.WITHHELD
     return Exit.PARTIAL if released.sites_missing else Exit.OK
 
@@ -276,7 +276,7 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
         "sites": [plain(report) for report in outcome.sites],
         "map": dataclasses.asdict(outcome.mapped) if outcome.mapped else None,
         "sites_missing": list(released.sites_missing) if released else [],
-        "withheld": bool(released and released.withheld_entirely),
+        "withheld": bool(released and released.suppressed_entirely),
         "release": published.release if published else None,
         "path": str(published.path) if published else None,
         "unchanged": published.unchanged if published else None,

@@ -155,7 +155,7 @@ def release_cohort(
     """Estimate from the cohort tables and publish; nothing is published when nothing may be released."""
     watch.step("estimating")
     released = estimate(settings, study, stages, missing)
-    if released.withheld_entirely:
+    if released.suppressed_entirely:
         run.exit_code = Exit.WITHHELD
         return Outcome(run.exit_code, released=released)
     if missing:
