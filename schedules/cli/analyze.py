@@ -56,7 +56,7 @@ def _analyze_folder(session: Session, folder: Path, name: str, min_cell: int | N
     study = session.study(name)
     released = session.pipeline().analyze(folder, study, Disclosure().min_cell if min_cell is None else min_cell)
     _print_results(session, released, study, name, json_wanted)
-    return ExitCode.SUPPRESSED if released.withheld_entirely else ExitCode.OK
+    return ExitCode.SUPPRESSED if released.suppressed_entirely else ExitCode.OK
 
 
 def _print_results(session: Session, released: Released, study: Study, name: str, json_wanted: bool) -> None:

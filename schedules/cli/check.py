@@ -17,7 +17,7 @@ from schedules.errors import ConfigError, ExitCode
 if TYPE_CHECKING:
     from connectors.check.findings import Diagnosis
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Transport
+    from connectors.http.client import FhirClient
     from schedules.config.settings import Settings
     from schedules.config.site_settings import BulkSite, SearchSite, Site
 
@@ -83,15 +83,15 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
     ).run()
 
 
-def _connect(session: Session, settings: Settings, site: SearchSite | BulkSite, auth: Authenticator) -> Transport:
-    from connectors.http.client import Transport
+def _connect(session: Session, settings: Settings, site: SearchSite | BulkSite, auth: Authenticator) -> FhirClient:
+    from connectors.http.client import FhirClient
     from schedules.config.credentials import client_ssl_context
-    from schedules.run.sources import logged_timing, transfer_limits
+    from schedules.run.sources import logging_clock, transfer_limits
 
     limits = transfer_limits(settings.limits)
     hurried = dataclasses.replace(limits, attempts=ATTEMPTS, run=min(limits.run, PATIENCE_SECONDS))
     verify = client_ssl_context(site, session.environ)
-    return Transport(site.url, auth, hurried, logged_timing(site.name), None, verify)
+    return FhirClient(site.url, auth, hurried, logging_clock(site.name), None, verify)
 
 
 def exit_code(found: Sequence[Diagnosis]) -> ExitCode:

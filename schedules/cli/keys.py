@@ -43,11 +43,11 @@ def keys() -> None:
 @pass_session
 def new(session: Session, algorithm: Algorithm, file: Path, force: bool) -> ExitCode:
     """Make a key pair and print its public half, a JWKS, for the server's administrator."""
-    from connectors.auth.keys import new_key, private_jwk, public_jwks
+    from connectors.auth.keys import generate_key, private_jwk, public_jwks
 
     if not force and os.path.lexists(file):  # also a broken link
         raise _already_exists(file)
-    key = new_key(algorithm)
+    key = generate_key(algorithm)
     _write(file, json.dumps(private_jwk(key), indent=2) + "\n", force)
     session.print_json(public_jwks(key))
     session.print_err(

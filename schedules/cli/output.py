@@ -69,7 +69,7 @@ def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> Re
     sites = ", ".join(released.sites) or "none"
     parts: list[RenderableType] = [
         Text(wording.clean(study.title), style="bold"),
-        Text(wording.clean(f"Data cut {released.data_cut} · sites: {sites}")),
+        Text(wording.clean(f"Data cut {released.data_cutoff} · sites: {sites}")),
     ]
     if released.sites_missing:
         parts.append(Text(f"Partial: without an up-to-date {', '.join(released.sites_missing)}.", style="yellow"))
@@ -108,7 +108,7 @@ def _proportions(estimates: Iterable[Proportion], published: dict[str, Agreement
 
 def _counted(estimate: Proportion) -> tuple[str, str, str]:
     if estimate.status != "ok":
-        return _word(estimate.status), "", "" if estimate.status == "suppressed" else estimate.reason or ""
+        return wording.WORDS[estimate.status], "", "" if estimate.status == "suppressed" else estimate.reason or ""
     x, n = wording.counts(estimate)
     ci = estimate.ci
     interval = f"{wording.percent_interval(ci)} ({wording.level(ci)})" if ci is not None else ""
@@ -126,7 +126,7 @@ def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agr
 def _median(estimate: Quantiles | Survival) -> str:
     for status in _statuses(estimate):
         if status != "ok":
-            return _word(status)
+            return wording.WORDS[status]
     if isinstance(estimate, Quantiles):
         return wording.quartiles(estimate)
     return f"{wording.median(estimate)} months"
@@ -135,10 +135,6 @@ def _median(estimate: Quantiles | Survival) -> str:
 def _statuses(estimate: Proportion | Quantiles | Survival) -> tuple[MedianStatus, ...]:
     """Return the status of an estimate, and of its median where it has one."""
     return (estimate.status,) if isinstance(estimate, Proportion) else (estimate.status, estimate.median_status)
-
-
-def _word(status: MedianStatus) -> str:
-    return "suppressed" if status == "suppressed" else wording.WORDS[status]
 
 
 def _published_columns(published: dict[str, Agreement]) -> tuple[tuple[str, str], ...]:

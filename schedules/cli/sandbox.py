@@ -97,24 +97,24 @@ def _open(session: Session, where: str, server: str | None) -> Iterator[tuple[Sa
 
     Raises `ConfigError` unless the settings or `server` confirm that it is a sandbox.
     """
-    from connectors.http.client import Transport
+    from connectors.http.client import FhirClient
     from connectors.sandbox.server import Sandbox
     from schedules.config.credentials import client_ssl_context
-    from schedules.run.sources import authenticator, logged_timing, transfer_limits
+    from schedules.run.sources import authenticator, logging_clock, transfer_limits
 
     session.log()
     settings, site = _settings_and_site(session, where)
     _check_confirmed(site, server)
-    transport = Transport(
+    client = FhirClient(
         site.url,
         authenticator(settings, site, session.environ),
         transfer_limits(settings.limits),
-        logged_timing(site.name),
+        logging_clock(site.name),
         None,
         client_ssl_context(site, session.environ),
     )
-    with transport, session.progress() as progress:
-        yield Sandbox(transport, COHORT), progress.step
+    with client, session.progress() as progress:
+        yield Sandbox(client, COHORT), progress.step
 
 
 def _settings_and_site(session: Session, where: str) -> tuple[Settings, SearchSite | BulkSite]:

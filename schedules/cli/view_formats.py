@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from analytics.report.spreadsheet import neutral
+from analytics.spreadsheet import escape_formula
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -146,7 +146,7 @@ def _cell(value: Any) -> str:
 
 def _cells(row: Iterable[Any]) -> list[str]:
     """Cells for CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return [neutral(value) if isinstance(value, str) else _cell(value) for value in row]
+    return [escape_formula(value) if isinstance(value, str) else _cell(value) for value in row]
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

@@ -169,7 +169,7 @@ def analyze_cohort(
     missing = missing_sites(settings, run)
     progress.step("estimating")
     released = pipeline.analyze(folder, study, settings.disclosure.min_cell, missing)
-    if released.withheld_entirely:
+    if released.suppressed_entirely:
         run.exit_code = ExitCode.SUPPRESSED
     elif missing:
         run.exit_code = ExitCode.PARTIAL
@@ -196,7 +196,7 @@ def publish_release(
 
     Returns None, and writes nothing, when disclosure control suppressed everything.
     """
-    if released.withheld_entirely:
+    if released.suppressed_entirely:
         return None
     if released.sites_missing:
         run.detail["sites_missing"] = list(released.sites_missing)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Timing, TransferLimits
+    from connectors.http.client import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
@@ -65,7 +65,7 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
             reconcile_days=limits.reconcile_days,
         ),
         transfer=transfer_limits(limits),
-        timing=logged_timing(site.name),
+        clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
         stored=lambda: Lake(settings.lake_dir).patients(site.name),
     )
@@ -92,7 +92,7 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         auth=authenticator(settings, site, environ),
         limits=bulk_limits(settings.limits),
         transfer=transfer_limits(settings.limits),
-        timing=logged_timing(site.name),
+        clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
         verify_elsewhere=trust_only_ssl_context(site),
     )
@@ -140,15 +140,15 @@ def bulk_limits(limits: Limits) -> BulkLimits:
     )
 
 
-def logged_timing(site: str) -> Timing:
+def logging_clock(site: str) -> Clock:
     """Return the clocks of this machine, with a line in the log for every wait."""
-    from connectors.http.client import Timing
+    from connectors.http.client import Clock
 
     def wait(seconds: float) -> None:
         logging.getLogger(__name__).warning("%s: no usable response; trying again in %.0f s", site, seconds)
         time.sleep(seconds)
 
-    return Timing(sleep=wait)
+    return Clock(sleep=wait)
 
 
 def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, str]) -> Authenticator:
@@ -179,7 +179,7 @@ def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: M
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings.limits),
-        timing=logged_timing(site.name),
+        clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
         verify_elsewhere=trust_only_ssl_context(site),
     )

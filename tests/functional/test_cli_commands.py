@@ -62,7 +62,7 @@ def results(proportions: Sequence[Proportion], missing: Sequence[str] = ()) -> R
     return Results(
         study="alneo",
         study_title="A trial",
-        data_cut="2024-12-01",
+        data_cutoff="2024-12-01",
         sites=("milan",),
         study_hash="0" * 64,
         population_sizes={"enrolled": 33},

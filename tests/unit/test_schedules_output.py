@@ -1,4 +1,4 @@
-"""The results as tables: what is withheld, what is left to the report, and the mark beside a published figure."""
+"""The results as tables: what is suppressed, what is left to the report, and the mark beside a published figure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def controlled() -> list[str]:
 @pytest.mark.parametrize(
     ("label", "published"), [("pCR", "4/33"), ("Surgery to adjuvant start", "5.1 (3.6–6.0) weeks")]
 )
-def test_a_withheld_figure_is_a_word_and_neither_equal_nor_different(
+def test_a_suppressed_figure_is_a_word_and_neither_equal_nor_different(
     controlled: list[str], label: str, published: str
 ) -> None:
     found = line(controlled, label)
@@ -53,7 +53,7 @@ def test_a_figure_that_is_released_keeps_its_mark(controlled: list[str]) -> None
 def test_the_reason_is_said_once(controlled: list[str]) -> None:
     text = " ".join(controlled)
     assert (
-        text.count("Counts of 1 to 10 patients, and all figures from which one could be worked out, are withheld") == 1
+        text.count("Counts of 1 to 10 patients, and all figures from which one could be derived, are suppressed") == 1
     )
     assert REASON not in text
     assert max(each.count("suppressed") for each in controlled) == 1
@@ -64,10 +64,10 @@ def test_every_estimate_that_the_study_declares_is_one_line(controlled: list[str
         line(controlled, f"{spec.label}  ")
 
 
-def test_without_control_nothing_is_withheld_and_the_grid_is_left_to_the_report() -> None:
+def test_without_control_nothing_is_suppressed_and_the_grid_is_left_to_the_report() -> None:
     lines = printed(example_release())
     text = " ".join(lines)
-    assert "withheld" not in text
+    assert "suppressed" not in text
     assert "–" not in {each[-1:] for each in lines}
     assert text.count("worst grade") == 1
     assert lines[-1].startswith("Adverse events by term and worst grade are not shown here")

@@ -7,7 +7,7 @@ and rounded to the eight places that FHIRPath asks for. What does not exist or d
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -15,15 +15,13 @@ import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import INTEGERS
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath import decimals, quantities
-from mappers.fhirpath.collection import Collection, Scope, Values, bind, kind
-from mappers.fhirpath.syntax import Tree
+from mappers.fhirpath.arrays import Scope, Values, bind
+from mappers.fhirpath.collection import Collection, empty, kind
+from mappers.fhirpath.comparison import reject_choice
+from mappers.fhirpath.language import Args, Compiler, Function, Implementation, Operator
+from mappers.fhirpath.n1 import decimals, quantities
+from mappers.fhirpath.operations import decimal, forced, truncated_multiple
 
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
-
-Args = tuple[Tree, ...]
-Function = Callable[["Compiler", Collection, Args, Collection, int], Collection]
 PLACES = 8
 LONG = dt.Decimal(38, 0)  # holds the product of two 64-bit integers
 
@@ -35,15 +33,13 @@ def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Colle
         ViewError: an operand of another type.
         UnsupportedError: an operation on dates.
     """
-    for side in (left, right):
-        if side.choice:
-            raise compiler.error(f"'{operator}' on '{side.choice.name}', which has a choice of types; add ofType(TYPE)")
+    reject_choice(compiler, operator, left, right)
     one, other = compiler.single(left, depth), compiler.single(right, depth)
     kinds = {kind(side.type) for side in (left, right) if side.type}
     if kinds <= {"text"} and (operator == "&" or (operator == "+" and kinds)):
         return _joined(operator, one, other)
     if not left.type or not right.type:
-        return Collection("", False, lambda _values: ibis.null(), navigates=True)
+        return empty()
     if kinds == {"number"} and operator != "&":
         return _number(operator, one, other, depth)
     if any(quantities.is_quantity(side) for side in (left, right)) and kinds <= {*quantities.QUANTITIES, "number"}:
@@ -81,8 +77,8 @@ def _long(work: Callable[[Any, Any], Any]) -> Callable[[Any, Any], ir.Value]:
     """On 64-bit integers; null where the result is none."""
 
     def make(one: Any, other: Any) -> ir.Value:
-        made: ir.Value = work(decimals.forced(one, LONG), decimals.forced(other, LONG))
-        return decimals.forced(made, LONG).cast(dt.string).try_cast(dt.int64)
+        made: ir.Value = work(forced(one, LONG), forced(other, LONG))
+        return forced(made, LONG).cast(dt.string).try_cast(dt.int64)
 
     return make
 
@@ -120,7 +116,7 @@ def _numeric(compiler: Compiler, name: str, found: Collection, depth: int) -> Co
     return compiler.single(found, depth)
 
 
-def _of_decimal(name: str, result: str, work: Callable[[Any], ir.Value]) -> Function:
+def _of_decimal(name: str, result: str, work: Callable[[Any], ir.Value]) -> Implementation:
     """A function of one decimal; an integer is its own result where the result is an integer."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
@@ -128,7 +124,7 @@ def _of_decimal(name: str, result: str, work: Callable[[Any], ir.Value]) -> Func
         if not base.type or (base.type in INTEGERS and result == "integer"):
             return one
         scope = Scope(depth, f"{name}_number")
-        return Collection(result, False, lambda values: bind(decimals.forced(one.make(values), DECIMAL), scope, work))
+        return Collection(result, False, lambda values: bind(forced(one.make(values), DECIMAL), scope, work))
 
     return function
 
@@ -139,12 +135,12 @@ def _to_integer(value: Any) -> ir.Value:
 
 def _floor(value: Any) -> ir.Value:
     down = decimals.truncated(value)
-    return _to_integer(ibis.ifelse(value < down, decimals.forced(down - decimals.decimal(1), DECIMAL), down))
+    return _to_integer(ibis.ifelse(value < down, forced(down - decimal(1), DECIMAL), down))
 
 
 def _ceiling(value: Any) -> ir.Value:
     up = decimals.truncated(value)
-    return _to_integer(ibis.ifelse(value > up, decimals.forced(up + decimals.decimal(1), DECIMAL), up))
+    return _to_integer(ibis.ifelse(value > up, forced(up + decimal(1), DECIMAL), up))
 
 
 def _of_double(condition: Callable[[Any], Any], work: Callable[[Any], Any]) -> Callable[[Any], ir.Value]:
@@ -182,18 +178,16 @@ def _round(compiler: Compiler, base: Collection, args: Args, focus: Collection, 
         return one
 
     def make(values: Values) -> ir.Value:
-        return bind(
-            decimals.forced(one.make(values), DECIMAL), Scope(depth, "rounded"), lambda value: _nearest(value, places)
-        )
+        return bind(forced(one.make(values), DECIMAL), Scope(depth, "rounded"), lambda value: _nearest(value, places))
 
     return Collection("decimal", False, make)
 
 
 def _nearest(value: Any, places: int) -> ir.Value:
-    unit = decimals.decimal(f"{10**-places:.{places}f}" if places else "1")
-    half = decimals.decimal("0." + "0" * places + "5")
-    away = decimals.forced(ibis.ifelse(value < 0, value - half, value + half), DECIMAL)
-    return decimals.truncated_multiple(away, unit)
+    unit = decimal(f"{10**-places:.{places}f}" if places else "1")
+    half = decimal("0." + "0" * places + "5")
+    away = forced(ibis.ifelse(value < 0, value - half, value + half), DECIMAL)
+    return truncated_multiple(away, unit)
 
 
 def _power(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
@@ -224,15 +218,16 @@ def _log(compiler: Compiler, base: Collection, args: Args, focus: Collection, de
     return Collection("decimal", False, make)
 
 
-MATH: dict[str, tuple[Function, int, int]] = {
-    "abs": (_abs, 0, 0),
-    "ceiling": (_of_decimal("ceiling", "integer", _ceiling), 0, 0),
-    "floor": (_of_decimal("floor", "integer", _floor), 0, 0),
-    "truncate": (_of_decimal("truncate", "integer", lambda value: _to_integer(decimals.truncated(value))), 0, 0),
-    "round": (_round, 0, 1),
-    "sqrt": (_of_decimal("sqrt", "decimal", _of_double(lambda x: x >= 0, lambda x: x.sqrt())), 0, 0),
-    "exp": (_of_decimal("exp", "decimal", _of_double(lambda x: x < 47, lambda x: x.exp())), 0, 0),
-    "ln": (_of_decimal("ln", "decimal", _of_double(lambda x: x > 0, lambda x: x.ln())), 0, 0),
-    "log": (_log, 1, 1),
-    "power": (_power, 1, 1),
+MATH: dict[str, Function] = {
+    "abs": Function(_abs),
+    "ceiling": Function(_of_decimal("ceiling", "integer", _ceiling)),
+    "floor": Function(_of_decimal("floor", "integer", _floor)),
+    "truncate": Function(_of_decimal("truncate", "integer", lambda value: _to_integer(decimals.truncated(value)))),
+    "round": Function(_round, 0, 1),
+    "sqrt": Function(_of_decimal("sqrt", "decimal", _of_double(lambda x: x >= 0, lambda x: x.sqrt()))),
+    "exp": Function(_of_decimal("exp", "decimal", _of_double(lambda x: x < 47, lambda x: x.exp()))),
+    "ln": Function(_of_decimal("ln", "decimal", _of_double(lambda x: x > 0, lambda x: x.ln()))),
+    "log": Function(_log, 1, 1),
+    "power": Function(_power, 1, 1),
 }
+ARITHMETIC: dict[str, Operator] = dict.fromkeys((*DECIMAL_OPERATORS, "&"), arithmetic)

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath import decimals
-from mappers.fhirpath.collection import Collection, Make, Scope, Values, kind, map_items
-from mappers.fhirpath.comparison import OPERATORS, Comparator
+from mappers.fhirpath.arrays import Make, Scope, Values, map_items
+from mappers.fhirpath.boundaries import high_boundary, low_boundary, number_boundary, precision_argument
+from mappers.fhirpath.collection import Collection, kind
+from mappers.fhirpath.comparison import COMPARE
+from mappers.fhirpath.language import Args, Comparator, Compiler, Function, Implementation
+from mappers.fhirpath.n1 import decimals
+from mappers.fhirpath.operations import decimal, forced
 from mappers.fhirpath.syntax import Quantity
-
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
 
 UCUM = "http://unitsofmeasure.org"
 QUANTITIES = frozenset({"Quantity", "Age", "Count", "Distance", "Duration"})
@@ -38,32 +39,37 @@ def is_quantity(found: Collection) -> bool:
 def literal(tree: Quantity) -> Collection:
     """A literal. A year or a month of the calendar is not the one of UCUM, whose length is fixed."""
     unit = CALENDAR.get(tree.unit, tree.unit) if tree.calendar else tree.unit
-    found = worked_out(lambda _values: _normal(decimals.decimal(tree.value), ibis.literal(unit)))
+    found = computed(lambda _values: _normal(decimal(tree.value), ibis.literal(unit)))
     return replace(found, literal=tree.value)
 
 
 def of_parts(value: Collection, unit: Collection) -> Collection:
     """A Quantity of a value and a unit; there is none where either is empty."""
-    return worked_out(lambda values: _normal(value.make(values), unit.make(values)))
+    return computed(lambda values: _normal(value.make(values), unit.make(values)))
 
 
-def worked_out(make: Make) -> Collection:
-    return Collection("Quantity", False, make, worked_out=True)
+def computed(make: Make) -> Collection:
+    """Return a Quantity that does not stand in the resource, from a struct of value and unit."""
+    return Collection("Quantity", False, make, members=MEMBERS)
 
 
-def member(compiler: Compiler, base: Collection, name: str, depth: int) -> Collection:
-    """`base.value`, `base.unit`, `base.code` or `base.system` of a Quantity that is worked out."""
-    if name not in ELEMENTS:
-        raise compiler.error(f"a Quantity that is worked out has {', '.join(ELEMENTS)}, and no '{name}'")
+def _member(name: str) -> Callable[[Collection, int], Collection]:
+    """Return how to read an element of a computed Quantity: `value`, `unit`, `code` or `system`."""
 
     def part(item: Any) -> ir.Value:
         return ibis.cases((item.notnull(), ibis.literal(UCUM))) if name == "system" else item[PARTS[name]]
 
-    def make(values: Values) -> ir.Value:
-        made = base.make(values)
-        return map_items(made, Scope(depth, "part"), part) if base.many else part(made)
+    def read(base: Collection, depth: int) -> Collection:
+        def make(values: Values) -> ir.Value:
+            made = base.make(values)
+            return map_items(made, Scope(depth, "part"), part) if base.many else part(made)
 
-    return Collection(ELEMENTS[name], base.many, make, dense=False)
+        return Collection(ELEMENTS[name], base.many, make, non_null=False)
+
+    return read
+
+
+MEMBERS = {name: _member(name) for name in ELEMENTS}
 
 
 def normal(compiler: Compiler, found: Collection, depth: int) -> Collection:
@@ -74,7 +80,7 @@ def normal(compiler: Compiler, found: Collection, depth: int) -> Collection:
         made = found.make(values)
         return map_items(made, Scope(depth, "measured"), read) if found.many else read(made)
 
-    return Collection(NORMAL, found.many, make, dense=False)
+    return Collection(NORMAL, found.many, make, non_null=False)
 
 
 def reader(compiler: Compiler, found: Collection) -> Callable[[Any], Any]:
@@ -83,10 +89,10 @@ def reader(compiler: Compiler, found: Collection) -> Callable[[Any], Any]:
     Raises:
         ViewError: neither a Quantity nor a number.
     """
-    if found.worked_out:
+    if found.computed:
         return lambda item: item
     if kind(found.type) == "number":
-        return lambda item: _normal(decimals.forced(item, DECIMAL), ibis.literal("1"))
+        return lambda item: _normal(forced(item, DECIMAL), ibis.literal("1"))
     shape = found.shape
     if not is_quantity(found) or shape is None:
         raise compiler.error(f"a Quantity and {found.type or 'an empty collection'} do not go together")
@@ -97,7 +103,7 @@ def reader(compiler: Compiler, found: Collection) -> Callable[[Any], Any]:
 
 def comparator(compiler: Compiler, operator: str, left: Collection, right: Collection) -> Comparator:
     """The comparison of two items, each a Quantity or a number; null where their units differ."""
-    compare, read, read_other = OPERATORS[operator], reader(compiler, left), reader(compiler, right)
+    compare, read, read_other = COMPARE[operator], reader(compiler, left), reader(compiler, right)
 
     def make(first: ir.Value, second: ir.Value) -> ir.Value:
         one, other = read(first), read_other(second)
@@ -131,6 +137,29 @@ def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Colle
     return of_parts(Collection("decimal", False, value), unit)
 
 
+def boundary(*, high: bool) -> Implementation:
+    """Return `lowBoundary()` or `highBoundary()`, of a Quantity too: the boundary of its value, in the same unit."""
+    boundary_of_primitive = high_boundary if high else low_boundary
+
+    def function(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+        if not is_quantity(base):
+            return boundary_of_primitive(compiler, base, args, focus, depth)
+        precision = precision_argument(compiler, args, focus, depth)
+        one = compiler.single(base, depth)
+        value = compiler.member(one, "value", depth)
+        value = replace(value, literal=one.literal) if one.literal is not None else value
+        edge = number_boundary(compiler, value, precision, depth, high=high)
+        whole = normal(compiler, one, depth)
+
+        def unit(values: Values) -> ir.Value:
+            made: Any = whole.make(values)
+            return made["unit"]
+
+        return of_parts(edge, Collection("string", False, unit))
+
+    return function
+
+
 def _both(one: Collection, other: Collection, test: Callable[[Any, Any], Any]) -> Make:
     return lambda values: test(one.make(values), other.make(values))
 
@@ -144,3 +173,9 @@ def _of_item(item: Any) -> ir.Value:
     plain = (item["system"] == UCUM) & item["comparator"].isnull()
     calendar = ibis.cases((item["code"] == "a", "year"), (item["code"] == "mo", "month"), else_=item["code"])
     return ibis.cases((plain & item["code"].notnull(), _normal(item["value"].try_cast(DECIMAL), calendar)))
+
+
+BOUNDARIES = {
+    "lowBoundary": Function(boundary(high=False), 0, 1),
+    "highBoundary": Function(boundary(high=True), 0, 1),
+}

@@ -13,33 +13,22 @@ from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
-import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath.collection import Scope, bind
-from mappers.fhirpath.operations import Product
+from mappers.fhirpath.arrays import Scope, bind
+from mappers.fhirpath.operations import RANGE, Product, decimal, forced, truncated_multiple
 
 WHOLE, FRACTION = dt.Decimal(19, 0), dt.Decimal(18, 18)
 DIGITS = 6  # worked out in one step of a division
 STEP = dt.Decimal(DIGITS + 1, 0)
-DIVISOR, RANGE = Decimal(10) ** 11, Decimal(10) ** 19
+DIVISOR = Decimal(10) ** 11
 QUOTIENT = 10**15  # below it a double tells one whole number from the next
 
 
 def product(one: ir.Value, other: ir.Value) -> Any:
     """`one * other` as a decimal; the digits of both together are 38 at most."""
     return forced(Product(one, other).to_expr(), DECIMAL)
-
-
-def forced(value: ir.Value, dtype: dt.DataType) -> Any:
-    """A cast that is written even where Ibis takes the value to be of the type: it sees other decimals than engines."""
-    return ops.Cast(value, to=dtype).to_expr()
-
-
-def decimal(value: int | str | Decimal, dtype: dt.DataType = DECIMAL) -> Any:
-    """A literal, exactly of the type."""
-    return forced(ibis.literal(f"{Decimal(value):f}"), dtype)
 
 
 def double(value: float) -> Any:
@@ -111,11 +100,6 @@ def remainder(one: Any, other: Any, scope: Scope) -> ir.Value:
         scope,
         lambda pair: ibis.cases((pair["other"] != 0, forced(pair["one"] % pair["other"], DECIMAL))),
     )
-
-
-def truncated_multiple(one: Any, divisor: Any) -> Any:
-    """The part of `one` that is divisible without a remainder."""
-    return forced(one - forced(one % divisor, DECIMAL), DECIMAL)
 
 
 def text_of(value: Any) -> ir.Value:

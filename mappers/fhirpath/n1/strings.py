@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhirpath.collection import Collection, Scope, Values, bind, kind, map_items
-from mappers.fhirpath.syntax import Tree
+from mappers.fhirpath.arrays import Scope, Values, bind, map_items
+from mappers.fhirpath.collection import Collection, kind
+from mappers.fhirpath.language import Args, Compiler, Function, Implementation
 
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
-
-Args = tuple[Tree, ...]
-Function = Callable[["Compiler", Collection, Args, Collection, int], Collection]
 SINGLE_LINE = "(?s)"  # `.` stands for a line feed too
 NOT_EVERYWHERE = re.compile(r"\(\?(?:[=!>]|<[=!])|\\[1-9]|\\[kG]|[*+?}]\+")
 
 
 def on_text(
     name: str, result: str, work: Callable[..., ir.Value], arguments: tuple[str, ...] = (), *, many: bool = False
-) -> Function:
+) -> Implementation:
     """A function of one string and of arguments whose kinds are given: `text` or `number`."""
 
     def function(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
@@ -121,20 +117,20 @@ def replace_matches(compiler: Compiler, base: Collection, args: Args, focus: Col
     return work(compiler, base, (), focus, depth)
 
 
-STRINGS: dict[str, tuple[Function, int, int]] = {
-    "indexOf": (on_text("indexOf", "integer", lambda text, part: text.find(part), ("text",)), 1, 1),
-    "substring": (on_text("substring", "string", _substring, ("number", "number")), 1, 2),
-    "startsWith": (on_text("startsWith", "boolean", lambda text, part: text.startswith(part), ("text",)), 1, 1),
-    "endsWith": (on_text("endsWith", "boolean", lambda text, part: text.endswith(part), ("text",)), 1, 1),
-    "contains": (on_text("contains", "boolean", lambda text, part: text.contains(part), ("text",)), 1, 1),
-    "upper": (on_text("upper", "string", lambda text: text.upper()), 0, 0),
-    "lower": (on_text("lower", "string", lambda text: text.lower()), 0, 0),
-    "trim": (on_text("trim", "string", lambda text: text.re_replace(r"^\s+|\s+$", "")), 0, 0),
-    "length": (on_text("length", "integer", lambda text: text.length()), 0, 0),
-    "replace": (on_text("replace", "string", _replace, ("text", "text")), 2, 2),
-    "split": (on_text("split", "string", lambda text, part: text.split(part), ("text",), many=True), 1, 1),
-    "toChars": (on_text("toChars", "string", lambda text: _known(text, to_chars(text)), many=True), 0, 0),
-    "matches": (matches, 1, 1),
-    "matchesFull": (matches_full, 1, 1),
-    "replaceMatches": (replace_matches, 2, 2),
+STRINGS: dict[str, Function] = {
+    "indexOf": Function(on_text("indexOf", "integer", lambda text, part: text.find(part), ("text",)), 1, 1),
+    "substring": Function(on_text("substring", "string", _substring, ("number", "number")), 1, 2),
+    "startsWith": Function(on_text("startsWith", "boolean", lambda text, part: text.startswith(part), ("text",)), 1, 1),
+    "endsWith": Function(on_text("endsWith", "boolean", lambda text, part: text.endswith(part), ("text",)), 1, 1),
+    "contains": Function(on_text("contains", "boolean", lambda text, part: text.contains(part), ("text",)), 1, 1),
+    "upper": Function(on_text("upper", "string", lambda text: text.upper())),
+    "lower": Function(on_text("lower", "string", lambda text: text.lower())),
+    "trim": Function(on_text("trim", "string", lambda text: text.re_replace(r"^\s+|\s+$", ""))),
+    "length": Function(on_text("length", "integer", lambda text: text.length())),
+    "replace": Function(on_text("replace", "string", _replace, ("text", "text")), 2, 2),
+    "split": Function(on_text("split", "string", lambda text, part: text.split(part), ("text",), many=True), 1, 1),
+    "toChars": Function(on_text("toChars", "string", lambda text: _known(text, to_chars(text)), many=True)),
+    "matches": Function(matches, 1, 1),
+    "matchesFull": Function(matches_full, 1, 1),
+    "replaceMatches": Function(replace_matches, 2, 2),
 }

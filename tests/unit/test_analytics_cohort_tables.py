@@ -10,7 +10,7 @@ import pytest
 
 from analytics.analysis import analyse, load_cohort
 from analytics.errors import AnalysisError
-from analytics.estimates.cohort import Cohort, check
+from analytics.estimates.cohort_tables import Cohort, check
 from mappers.study import load_study
 from tests.unit.analytics_tables import alneo
 
@@ -28,7 +28,7 @@ def _write(cohort: Cohort, directory, kind):
             table.to_csv(directory / f"{name}.csv", index=False)
         else:
             table.to_parquet(directory / f"{name}.parquet")
-    for name, cut in cohort.cuts.items():
+    for name, cut in cohort.other_cutoffs.items():
         _write(cut, directory / "cuts" / name, kind)
 
 
@@ -36,7 +36,7 @@ def _write(cohort: Cohort, directory, kind):
 def test_tables_read_back_give_the_same_results(tmp_path, kind):
     _write(alneo(), tmp_path / "cohort", kind)
     loaded = load_cohort(tmp_path / "cohort")
-    assert set(loaded.cuts) == {"later_cut"}
+    assert set(loaded.other_cutoffs) == {"later_cut"}
     assert analyse(loaded, STUDY) == analyse(alneo(), STUDY)
 
 
@@ -60,7 +60,7 @@ def test_a_missing_table_is_named(tmp_path):
 
 
 def test_the_quality_list_may_be_absent(tmp_path):
-    _write(replace(alneo(), cuts={}), tmp_path / "cohort", "csv")
+    _write(replace(alneo(), other_cutoffs={}), tmp_path / "cohort", "csv")
     (tmp_path / "cohort" / "quality.csv").unlink()
     assert analyse(load_cohort(tmp_path / "cohort"), STUDY).quality == ()
 
@@ -74,7 +74,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
 
 @pytest.mark.parametrize(("column", "value"), [("SURGDT", "13.01.2024"), ("SURGDT", "9999-12-31"), ("AGE", "old")])
 def test_a_value_of_the_wrong_kind_is_named_but_not_shown(tmp_path, column, value):
-    _write(replace(alneo(), cuts={}), tmp_path / "cohort", "csv")
+    _write(replace(alneo(), other_cutoffs={}), tmp_path / "cohort", "csv")
     file = tmp_path / "cohort" / "adsl.csv"
     table = pd.read_csv(file, dtype=str)
     table[column] = value
@@ -130,21 +130,21 @@ def test_tables_that_contradict_themselves_are_refused(name, change, message):
 def test_a_further_cut_is_checked_at_its_own_date():
     cohort = alneo()
     check(cohort, STUDY)
-    with pytest.raises(AnalysisError, match=r"DCUTDT: the tables were not made at the study's data cut 2025-05-05"):
-        check(replace(cohort, cuts={"later_cut": replace(cohort, cuts={})}), STUDY)
+    with pytest.raises(AnalysisError, match=r"DCUTDT: the tables were not made at the study's data cutoff 2025-05-05"):
+        check(replace(cohort, other_cutoffs={"later_cut": replace(cohort, other_cutoffs={})}), STUDY)
 
 
 def test_without_tables_at_a_cut_its_estimates_say_so():
-    results = analyse(replace(alneo(), cuts={}), STUDY)
+    results = analyse(replace(alneo(), other_cutoffs={}), STUDY)
     later = next(p for p in results.proportions if p.id == "survival.alive@later_cut")
-    assert (later.x, later.status, later.reason) == (None, "not_evaluable", "no tables at cut later_cut")
+    assert (later.x, later.status, later.reason) == (None, "not_evaluable", "no tables at data cutoff later_cut")
 
 
 def test_the_later_cut_as_the_study_s_own_gives_thirty_alive():
     later = STUDY.model_copy(update={"data_cut": date(2025, 5, 5), "cuts": ()})
-    results = analyse(alneo().cuts["later_cut"], later)
+    results = analyse(alneo().other_cutoffs["later_cut"], later)
     alive = next(p for p in results.proportions if p.id == "survival.alive")
-    assert (alive.x, alive.n, results.data_cut) == (30, 33, "2025-05-05")
+    assert (alive.x, alive.n, results.data_cutoff) == (30, 33, "2025-05-05")
 
 
 def test_an_empty_cohort_is_analysed():

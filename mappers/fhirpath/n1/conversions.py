@@ -6,7 +6,7 @@ What cannot be converted is empty. Several items end the run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -14,16 +14,14 @@ import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import DATES, INTEGERS
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath import decimals, quantities
+from mappers.fhirpath.arrays import Scope, Values, bind, present
 from mappers.fhirpath.boundaries import digits_of
-from mappers.fhirpath.collection import Collection, Scope, Values, bind, kind, present, sql_type
-from mappers.fhirpath.syntax import Tree
+from mappers.fhirpath.collection import Collection, boolean, empty, empty_of, kind
+from mappers.fhirpath.language import Args, Compiler, Function, Implementation
+from mappers.fhirpath.n1 import decimals, quantities
+from mappers.fhirpath.operations import forced
 
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
-
-Args = tuple[Tree, ...]
-Convert = Callable[["Compiler", Collection, int], "Collection | None"]
+Convert = Callable[[Compiler, Collection, int], Collection | None]
 
 INTEGER = r"^[+-]?[0-9]+$"
 NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
@@ -50,9 +48,9 @@ def _integer(_compiler: Compiler, one: Collection, depth: int) -> Collection | N
 
 def _decimal(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
     if kind(one.type) == "number":
-        return one if one.type == "decimal" else _made("decimal", one, lambda value: decimals.forced(value, DECIMAL))
+        return one if one.type == "decimal" else _made("decimal", one, lambda value: forced(value, DECIMAL))
     if one.type == "boolean":
-        return _made("decimal", one, lambda value: decimals.forced(value.cast(dt.int64), DECIMAL))
+        return _made("decimal", one, lambda value: forced(value.cast(dt.int64), DECIMAL))
     if kind(one.type) == "text":
         scope = Scope(depth, "to_decimal")
         return _bound("decimal", one, scope, lambda text: ibis.cases((text.re_search(NUMBER), text.try_cast(DECIMAL))))
@@ -173,7 +171,7 @@ TO: dict[str, tuple[str, Convert]] = {
 }
 
 
-def _to(type_name: str, convert: Convert) -> Callable[..., Collection]:
+def _to(type_name: str, convert: Convert) -> Implementation:
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
         one = compiler.single(base, depth)
         return _converted(compiler, one, type_name, convert, depth)
@@ -185,12 +183,10 @@ def _converted(compiler: Compiler, one: Collection, type_name: str, convert: Con
     found = convert(compiler, one, depth) if one.type else None
     if found is not None:
         return found
-    if type_name == "Quantity":
-        return Collection("", False, lambda _values: ibis.null(), navigates=True)
-    return Collection(type_name, False, lambda _values: ibis.null(sql_type(type_name)), navigates=True)
+    return empty() if type_name == "Quantity" else empty_of(type_name)
 
 
-def _converts(type_name: str, convert: Convert) -> Callable[..., Collection]:
+def _converts(type_name: str, convert: Convert) -> Implementation:
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
         one = compiler.single(base, depth)
         found = _converted(compiler, one, type_name, convert, depth)
@@ -198,10 +194,10 @@ def _converts(type_name: str, convert: Convert) -> Callable[..., Collection]:
         def make(values: Values) -> ir.Value:
             return ibis.cases((one.make(values).notnull(), present(found.make(values))))
 
-        return Collection("boolean", False, make)
+        return boolean(make)
 
     return function
 
 
-CONVERSIONS = {f"to{name}": (_to(*how), 0, 0) for name, how in TO.items()}
-CONVERSIONS |= {f"convertsTo{name}": (_converts(*how), 0, 0) for name, how in TO.items()}
+CONVERSIONS = {f"to{name}": Function(_to(*how)) for name, how in TO.items()}
+CONVERSIONS |= {f"convertsTo{name}": Function(_converts(*how)) for name, how in TO.items()}

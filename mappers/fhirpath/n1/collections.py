@@ -4,40 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES
-from mappers.fhirpath import equality
-from mappers.fhirpath.collection import (
-    Collection,
-    Scope,
-    Values,
-    densify,
-    filter_items,
-    kind,
-    length,
-    listed,
-    map_items,
-    number_items,
-    sql_type,
-)
+from mappers.fhirpath.arrays import Scope, Values, filter_items, length, map_items, number_items, present
+from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind, listed, sql_type
 from mappers.fhirpath.iteration import Iteration
-from mappers.fhirpath.syntax import Tree
-
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
-
-Args = tuple[Tree, ...]
-
-
-def where(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
-    """The items for which the criterion is true."""
-    items = Iteration.over(base, depth)
-    return items.filtered(compiler.condition(items.compile(compiler, args[0]), depth + 1).make)
+from mappers.fhirpath.language import Args, Compiler, Function, Implementation
+from mappers.fhirpath.n1 import equality
 
 
 def select(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
@@ -54,25 +32,25 @@ def all_hold(compiler: Compiler, base: Collection, args: Args, _focus: Collectio
     items = Iteration.over(base, depth)
     holds = compiler.condition(items.compile(compiler, args[0]), depth + 1)
     failing = items.count_of(lambda values: ibis.ifelse(holds.make(values), False, True))
-    return _boolean(lambda values: failing(values) == 0)
+    return boolean(lambda values: failing(values) == 0)
 
 
-def every(wanted: bool) -> Callable[..., Collection]:
+def every(wanted: bool) -> Implementation:
     """`allTrue`, `allFalse`: whether every item is the boolean that is wanted; true of no items."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
         others = _booleans(compiler, base, depth, not wanted)
-        return _boolean(lambda values: others(values) == 0)
+        return boolean(lambda values: others(values) == 0)
 
     return function
 
 
-def any_of(wanted: bool) -> Callable[..., Collection]:
+def any_of(wanted: bool) -> Implementation:
     """`anyTrue`, `anyFalse`: whether some item is the boolean that is wanted."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
         found = _booleans(compiler, base, depth, wanted)
-        return _boolean(lambda values: found(values) > 0)
+        return boolean(lambda values: found(values) > 0)
 
     return function
 
@@ -89,15 +67,15 @@ def _booleans(compiler: Compiler, base: Collection, depth: int, wanted: bool) ->
 
 def last(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
     """The last item."""
-    dense = densify(base, depth)
+    non_null = drop_nulls(base, depth)
     if not base.many:
         return base
 
     def make(values: Values) -> ir.Value:
-        made: Any = dense.make(values)
+        made: Any = non_null.make(values)
         return made[length(made) - 1]
 
-    return replace(base, many=False, home=None, literal=None, make=make)
+    return replace(base, many=False, parent_element=None, literal=None, make=make)
 
 
 def single(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
@@ -150,9 +128,9 @@ def distinct(compiler: Compiler, base: Collection, _args: Args, _focus: Collecti
 def is_distinct(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
     """Whether no two items are equal."""
     if not base.many or not base.type:
-        return _boolean(lambda _values: ibis.literal(True))
+        return boolean(lambda _values: ibis.literal(True))
     items, unlike = listed(base, depth), equality.distinct(compiler, base, depth)
-    return _boolean(lambda values: items.make(values).length() == unlike.make(values).length())
+    return boolean(lambda values: items.make(values).length() == unlike.make(values).length())
 
 
 def intersect(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
@@ -180,16 +158,16 @@ def superset_of(compiler: Compiler, base: Collection, args: Args, focus: Collect
 
 def _subset(compiler: Compiler, base: Collection, others: Collection, depth: int) -> Collection:
     missing = equality.kept_if_among(compiler, base, others, depth, among=False)
-    return _boolean(lambda values: missing.make(values).length() == 0)
+    return boolean(lambda values: missing.make(values).length() == 0)
 
 
 def union(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
     """`union(other)`: the items of both, each once."""
-    return united(compiler, base, compiler.compile(args[0], focus, depth), depth)
+    return united(compiler, "|", base, compiler.compile(args[0], focus, depth), depth)
 
 
-def united(compiler: Compiler, left: Collection, right: Collection, depth: int) -> Collection:
-    """`left | right`"""
+def united(compiler: Compiler, _operator: str, left: Collection, right: Collection, depth: int) -> Collection:
+    """Return `left | right`."""
     return equality.distinct(compiler, _combined(compiler, "'|'", left, right, depth), depth)
 
 
@@ -202,7 +180,7 @@ def _combined(compiler: Compiler, what: str, left: Collection, right: Collection
     if not left.type or not right.type:
         return listed(left if left.type else right, depth)
     one, other = (listed(side, depth) for side in _alike(compiler, what, left, right, depth))
-    return replace(one, make=lambda values: one.make(values).concat(other.make(values)), navigates=False)
+    return replace(one, make=lambda values: one.make(values).concat(other.make(values)), null_propagating=False)
 
 
 def iif(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
@@ -224,9 +202,9 @@ def iif(compiler: Compiler, base: Collection, args: Args, focus: Collection, dep
     return replace(
         one,
         make=lambda values: ibis.ifelse(_holds(test, values), one.make(values), two.make(values)),
-        home=None,
+        parent_element=None,
         literal=None,
-        navigates=False,
+        null_propagating=False,
     )
 
 
@@ -242,7 +220,10 @@ def _where_true(test: Collection, found: Collection, depth: int) -> Collection:
             ),
         )
     return replace(
-        found, home=None, literal=None, make=lambda values: ibis.cases((_holds(test, values), found.make(values)))
+        found,
+        parent_element=None,
+        literal=None,
+        make=lambda values: ibis.cases((_holds(test, values), found.make(values))),
     )
 
 
@@ -271,7 +252,7 @@ def _alike(
             raise compiler.error(f"{what} puts {left.type} and {right.type} together")
         return _as(left, name, depth), _as(right, name, depth)
     same_shape = left.shape is right.shape and left.shape is not None
-    if left.type == right.type and (same_shape or (left.worked_out and right.worked_out)):
+    if left.type == right.type and (same_shape or (left.computed and right.computed)):
         return left, right
     raise compiler.unsupported(f"{what} on {left.type} and {right.type} of different elements")
 
@@ -297,13 +278,74 @@ def _as(found: Collection, name: str, depth: int) -> Collection:
         made = found.make(values)
         return map_items(made, scope, lambda item: item.cast(dtype)) if found.many else made.cast(dtype)
 
-    return replace(found, type=name, home=None, literal=None, make=make)
+    return replace(found, type=name, parent_element=None, literal=None, make=make)
 
 
 def trace(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, _depth: int) -> Collection:
-    """The collection as it is; nothing is written, because a log must not hold data of patients."""
+    """Return the collection as it is; nothing is written, because a log must not hold data of patients."""
     return base
 
 
-def _boolean(make: Callable[[Values], ir.Value]) -> Collection:
-    return Collection("boolean", False, make)
+def count(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Return the number of items."""
+    non_null = drop_nulls(base, depth)
+    if base.many:
+        return Collection("integer", False, lambda values: length(non_null.make(values)))
+    return Collection("integer", False, lambda values: non_null.make(values).notnull().cast(dt.int64))
+
+
+def has_value(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Return whether there is one item, and it is a primitive with a value (FHIR R4, "Using FHIRPath with FHIR")."""
+    if base.type not in PRIMITIVES:
+        return boolean(lambda _values: ibis.literal(False))
+    non_null = drop_nulls(base, depth)
+    if base.many:
+        return boolean(lambda values: length(non_null.make(values)) == 1)
+    return boolean(lambda values: present(base.make(values)))
+
+
+def get_value(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Return the value of the one item; nothing where there are several.
+
+    Raises:
+        ViewError: the items are no primitives.
+    """
+    if base.type not in PRIMITIVES | {""}:
+        raise compiler.error(f"getValue() takes a primitive, not {base.type}")
+    if not base.many:
+        return base
+    non_null = drop_nulls(base, depth)
+
+    def make(values: Values) -> ir.Value:
+        made: Any = non_null.make(values)
+        return ibis.cases((length(made) == 1, made[0]))
+
+    return replace(base, many=False, parent_element=None, make=make)
+
+
+COLLECTIONS: dict[str, Function] = {
+    "select": Function(select, 1, 1),
+    "all": Function(all_hold, 1, 1),
+    "allTrue": Function(every(True)),
+    "allFalse": Function(every(False)),
+    "anyTrue": Function(any_of(True)),
+    "anyFalse": Function(any_of(False)),
+    "count": Function(count),
+    "hasValue": Function(has_value),
+    "getValue": Function(get_value),
+    "distinct": Function(distinct),
+    "isDistinct": Function(is_distinct),
+    "subsetOf": Function(subset_of, 1, 1),
+    "supersetOf": Function(superset_of, 1, 1),
+    "last": Function(last),
+    "tail": Function(tail),
+    "skip": Function(skip, 1, 1),
+    "take": Function(take, 1, 1),
+    "single": Function(single),
+    "intersect": Function(intersect, 1, 1),
+    "exclude": Function(exclude, 1, 1),
+    "union": Function(union, 1, 1),
+    "combine": Function(combine, 1, 1),
+    "iif": Function(iif, 2, 3),
+    "trace": Function(trace, 1, 2),
+}

@@ -1,4 +1,4 @@
-"""The cohort tables, read and checked: ADSL ADRS ADTTE ADAE and the quality list, for each data cut.
+"""Read and check the cohort tables ADSL, ADRS, ADTTE, ADAE and the quality list, for each data cutoff.
 
 Parquet or CSV with the names of CDISC ADaM. Other columns are ignored, rows keep their order, dates become
 ``datetime64[ns]``, numbers float or int, everything else text with None where blank.
@@ -26,43 +26,33 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "adae": ("USUBJID",),
     "quality": ("SITEID", "DOMAIN", "ISSUE", "COUNT"),
 }
-# The dates that an estimate rests on. Planned or imputed ends (AP01EDT, AP02EDT, AENDT) may lie after a cut.
-EVIDENCE = (
-    "TRTSDT",
-    "TRTEDT",
-    "AP01SDT",
-    "AP02SDT",
-    "SURGDT",
-    "DTHDT",
-    "LSTALVDT",
-    "STARTDT",
-    "ADT",
-    "ASTDT",
-)
+# The dates that an estimate rests on. Planned or imputed ends (AP01EDT, AP02EDT, AENDT) may lie after a data cutoff.
+EVIDENCE = ("TRTSDT", "TRTEDT", "AP01SDT", "AP02SDT", "SURGDT", "DTHDT", "LSTALVDT", "STARTDT", "ADT", "ASTDT")
 FLAGS: Mapping[str, str] = {"enrolled": "ITTFL", "resected": "SURGFL", "adjuvant": "ADJSAFFL"}
-LONGEST = 1200
+# A hundred years of follow-up: a longer time is days or a date where months should be.
+MAX_MONTHS = 1200
 MAP_AGAIN = "make the cohort tables again with `periop map`, or correct the given file"
 QUALITY_COLUMNS = pd.Index(REQUIRED["quality"])
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The tables of one data cut; `cuts` holds those of the further cuts of the study by their id."""
+    """The tables of one data cutoff; `other_cutoffs` holds those of the study's further data cutoffs by their id."""
 
     adsl: pd.DataFrame
     adrs: pd.DataFrame
     adtte: pd.DataFrame
     adae: pd.DataFrame
     quality: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=QUALITY_COLUMNS))
-    cuts: Mapping[str, Cohort] = field(default_factory=lambda: MappingProxyType({}))
+    other_cutoffs: Mapping[str, Cohort] = field(default_factory=lambda: MappingProxyType({}))
 
     def table(self, name: str) -> pd.DataFrame:
-        """The table `name` (adsl, adrs, adtte, adae or quality)."""
+        """Return the table `name` (adsl, adrs, adtte, adae or quality)."""
         frame: pd.DataFrame = getattr(self, name)
         return frame
 
     def column(self, table: str, name: str) -> pd.Series:
-        """One column; raises `AnalysisError` that names it where it is not there."""
+        """Return one column; raise `AnalysisError` that names it where it is not there."""
         frame = self.table(table)
         if name not in frame.columns:
             raise AnalysisError(table, name, "this column is missing", f"add it to the {table} table")
@@ -70,7 +60,7 @@ class Cohort:
         return series
 
     def population(self, name: str) -> frozenset[str]:
-        """The USUBJIDs of a population; `resected` and `adjuvant` are parts of `enrolled`."""
+        """Return the USUBJIDs of a population; `resected` and `adjuvant` are parts of `enrolled`."""
         patients = self.column("adsl", "USUBJID")
         chosen = self.column("adsl", "ITTFL") == "Y"
         if name != "enrolled":
@@ -79,13 +69,13 @@ class Cohort:
 
 
 def load_cohort(directory: Path) -> Cohort:
-    """Read `<directory>/{adsl,adrs,adtte,adae,quality}.{parquet,csv}` and `cuts/<cut id>/`.
+    """Read `<directory>/{adsl,adrs,adtte,adae,quality}.{parquet,csv}` and `cuts/<id of a data cutoff>/`.
 
     Parquet wins where both are there; the quality list may be absent. Raises `AnalysisError`.
     """
     tables = {name: _read(directory, name) for name in REQUIRED}
     further = sorted(path for path in (directory / "cuts").glob("*") if path.is_dir())
-    return Cohort(**tables, cuts=MappingProxyType({path.name: load_cohort(path) for path in further}))
+    return Cohort(**tables, other_cutoffs=MappingProxyType({path.name: load_cohort(path) for path in further}))
 
 
 def _read(directory: Path, name: str) -> pd.DataFrame:
@@ -120,18 +110,18 @@ def _typed(table: str, column: pd.Series) -> pd.Series:
 
 
 def check(cohort: Cohort, study: Study) -> None:
-    """Raise `AnalysisError` where the tables contradict themselves or the study, at any cut."""
-    _check_cut(cohort, study.data_cut)
-    for cut in study.cuts:
-        if cut.id in cohort.cuts:
-            _check_cut(cohort.cuts[cut.id], cut.date)
+    """Raise `AnalysisError` where the tables contradict themselves or the study, at any data cutoff."""
+    _check_tables(cohort, study.data_cut)
+    for further in study.cuts:
+        if further.id in cohort.other_cutoffs:
+            _check_tables(cohort.other_cutoffs[further.id], further.date)
 
 
-def _check_cut(cohort: Cohort, cut: date) -> None:
+def _check_tables(cohort: Cohort, data_cutoff: date) -> None:
     for table in ("adsl", "adrs", "adtte", "adae"):
         for column in REQUIRED[table]:
             cohort.column(table, column)
-        _check_dates(cohort, table, pd.Timestamp(cut))
+        _check_dates(cohort, table, pd.Timestamp(data_cutoff))
     _check_patients(cohort)
     _check_times(cohort)
 
@@ -153,8 +143,8 @@ def _check_times(cohort: Cohort) -> None:
     if doubled := int(keys.duplicated().sum()):
         problem = f"{doubled} rows repeat a patient and parameter"
         raise AnalysisError("adtte", "PARAMCD", problem, "keep one row for each")
-    if not cohort.column("adtte", "AVAL").dropna().between(0, LONGEST).all():
-        problem = f"a time is negative or longer than {LONGEST} months"
+    if not cohort.column("adtte", "AVAL").dropna().between(0, MAX_MONTHS).all():
+        problem = f"a time is negative or longer than {MAX_MONTHS} months"
         raise AnalysisError("adtte", "AVAL", problem, "give the months from STARTDT to ADT")
     times = cohort.adtte[cohort.column("adtte", "AVAL").notna()]
     if times["CNSR"].isna().any():
@@ -163,12 +153,12 @@ def _check_times(cohort: Cohort) -> None:
         )
 
 
-def _check_dates(cohort: Cohort, table: str, cut: pd.Timestamp) -> None:
+def _check_dates(cohort: Cohort, table: str, data_cutoff: pd.Timestamp) -> None:
     frame = cohort.table(table)
-    if "DCUTDT" in frame.columns and (pd.to_datetime(frame["DCUTDT"]).dropna() != cut).any():
-        problem = f"the tables were not made at the study's data cut {cut.date()}"
+    if "DCUTDT" in frame.columns and (pd.to_datetime(frame["DCUTDT"]).dropna() != data_cutoff).any():
+        problem = f"the tables were not made at the study's data cutoff {data_cutoff.date()}"
         raise AnalysisError(table, "DCUTDT", problem, MAP_AGAIN)
     for column in (name for name in EVIDENCE if name in frame.columns):
-        if late := int((pd.to_datetime(frame[column]) > cut).sum()):
-            problem = f"{late} rows are dated after the data cut {cut.date()}"
+        if late := int((pd.to_datetime(frame[column]) > data_cutoff).sum()):
+            problem = f"{late} rows are dated after the data cutoff {data_cutoff.date()}"
             raise AnalysisError(table, column, problem, MAP_AGAIN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -16,26 +16,13 @@ import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import PRIMITIVES, Choice, Element, element_names, is_resource
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath import comparison, quantities
-from mappers.fhirpath.collection import (
-    Collection,
-    Make,
-    Scope,
-    Values,
-    bind,
-    densify,
-    filter_items,
-    kind,
-    listed,
-    map_items,
-    negated,
-    number_items,
-)
-from mappers.fhirpath.comparison import Comparator
-from mappers.fhirpath.decimals import decimal, forced, text_of
-
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
+from mappers.fhirpath import comparison
+from mappers.fhirpath.arrays import Make, Scope, Values, bind, filter_items, map_items, negated, number_items
+from mappers.fhirpath.collection import Collection, boolean, kind, listed
+from mappers.fhirpath.language import Comparator, Compiler, Operator
+from mappers.fhirpath.n1 import quantities
+from mappers.fhirpath.n1.decimals import text_of
+from mappers.fhirpath.operations import decimal, forced
 
 UNBOUND = frozenset({"Extension", "Resource"})
 
@@ -46,9 +33,7 @@ def item_comparator(compiler: Compiler, operator: str, left: Collection, right: 
     Raises:
         ViewError: the types do not compare.
     """
-    for side in (left, right):
-        if side.choice:
-            raise compiler.error(f"'{operator}' on '{side.choice.name}', which has a choice of types; add ofType(TYPE)")
+    comparison.reject_choice(compiler, operator, left, right)
     if left.type and right.type and any(quantities.is_quantity(side) for side in (left, right)):
         return quantities.comparator(compiler, operator, left, right)
     if {left.type, right.type} <= PRIMITIVES | {""}:
@@ -58,12 +43,20 @@ def item_comparator(compiler: Compiler, operator: str, left: Collection, right: 
     return _complex(compiler, operator, left, right, depth)
 
 
-def equal(compiler: Compiler, left: Collection, right: Collection, depth: int) -> Make:
-    """`left = right` where one may have several items: as many, equal in order; null where either is empty."""
-    compare = item_comparator(compiler, "=", left, right, depth)
+def compare(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
+    """Return whether items of any type are equal, or in order. `=` and `!=` also take several items on a side."""
     if {left.type, right.type} <= PRIMITIVES | {""}:
-        ones, others = densify(left, depth), densify(right, depth)
-        return lambda values: comparison.equal_collections(ones, others, values, compare)
+        return comparison.compare_primitives(compiler, operator, left, right, depth)
+    if operator in ("=", "!=") and (left.many or right.many):
+        equal = _equal_collections(compiler, left, right, depth)
+        return boolean(equal if operator == "=" else lambda values: negated(equal(values)))
+    compare_items = item_comparator(compiler, operator, left, right, depth)
+    return comparison.compare_single(compiler, compare_items, left, right, depth)
+
+
+def _equal_collections(compiler: Compiler, left: Collection, right: Collection, depth: int) -> Make:
+    """Return whether complex items are as many and equal in order; null where either is empty."""
+    compare = item_comparator(compiler, "=", left, right, depth)
     one, other = listed(left, depth), listed(right, depth)
     scope, pairs = Scope(depth, "sides"), Scope(depth, "each")
 
@@ -82,11 +75,12 @@ def equal(compiler: Compiler, left: Collection, right: Collection, depth: int) -
     return lambda values: bind(ibis.struct({"one": one.make(values), "other": other.make(values)}), scope, same)
 
 
-def contains(compiler: Compiler, items: Collection, wanted: Collection, depth: int) -> Make:
-    """Whether `wanted`, one item, is among `items`; null where there is none wanted."""
+def membership(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
+    """Return `item in items` or `items contains item`; null where there is no item."""
+    items, wanted = (left, right) if operator == "contains" else (right, left)
     if not items.type or not wanted.type:
         none = compiler.single(wanted, depth)
-        return lambda values: ibis.cases((none.make(values).notnull(), ibis.literal(False)))
+        return boolean(lambda values: ibis.cases((none.make(values).notnull(), ibis.literal(False))))
     many, one = listed(items, depth), compiler.single(wanted, depth)
     compare = item_comparator(compiler, "=", many, one, depth)
     bound, scope = Scope(depth, "wanted"), Scope(depth, "among")
@@ -100,7 +94,7 @@ def contains(compiler: Compiler, items: Collection, wanted: Collection, depth: i
 
         return bind(one.make(values), bound, among)
 
-    return make
+    return boolean(make)
 
 
 def kept_if_among(compiler: Compiler, base: Collection, others: Collection, depth: int, *, among: bool) -> Collection:
@@ -145,8 +139,14 @@ def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
     return replace(base, make=make)
 
 
-def equivalent(compiler: Compiler, left: Collection, right: Collection, depth: int) -> Make:
-    """`left ~ right` (FHIRPath N1, 6.1.2): never null; the order of items and the case of texts do not matter."""
+def equivalence(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
+    """Return `left ~ right` or `left !~ right` (FHIRPath N1, 6.1.2), which are never null."""
+    same = _equivalent(compiler, left, right, depth)
+    return boolean(same if operator == "~" else lambda values: negated(same(values)))
+
+
+def _equivalent(compiler: Compiler, left: Collection, right: Collection, depth: int) -> Make:
+    """Return whether collections are equivalent: the order of items and the case of texts do not matter."""
     for side in (left, right):
         if side.choice or side.type not in PRIMITIVES | {""} or side.type == "xhtml":
             raise compiler.unsupported(f"'~' on {side.choice.name if side.choice else side.type}")
@@ -214,7 +214,7 @@ def _same_item(compiler: Compiler, left: Collection, right: Collection, depth: i
     scope = Scope(depth, "pair")
 
     def side(of: Collection, name: str) -> Collection:
-        return Collection(of.type, False, lambda values: values[scope][name], of.shape, navigates=True)
+        return Collection(of.type, False, lambda values: values[scope][name], of.shape, null_propagating=True)
 
     one, other = side(left, "f1"), side(right, "f2")
     elements = [
@@ -285,4 +285,13 @@ def _written(base: Collection, element: Element) -> Collection:
     assert base.shape is not None  # noqa: S101
     base.shape.touch_text(element.name, many=element.many)
     name = element.name
-    return Collection("string", element.many, lambda values: base.make(values)[name], navigates=True)
+    return Collection("string", element.many, lambda values: base.make(values)[name], null_propagating=True)
+
+
+EQUALITY: dict[str, Operator] = {
+    **dict.fromkeys(comparison.COMPARE, compare),
+    "in": membership,
+    "contains": membership,
+    "~": equivalence,
+    "!~": equivalence,
+}

@@ -10,7 +10,7 @@ Source: https://sql-on-fhir.org, ViewDefinition.select.repeat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,15 +21,14 @@ import ibis.expr.types as ir
 from mappers.errors import UnsupportedError
 from mappers.fhir_model.elements import PRIMITIVES, Choice, is_element, is_type
 from mappers.fhir_model.shape import Shape, object_from_json
-from mappers.fhirpath.collection import Collection, Make, Scope, Values, filter_items, map_items
-from mappers.fhirpath.compiler import Compiler
-from mappers.fhirpath.functions import call
+from mappers.fhirpath.arrays import Make, Scope, Values, filter_items, map_items
+from mappers.fhirpath.collection import Collection
+from mappers.fhirpath.compiler import PathCompiler
 from mappers.fhirpath.operations import fold
 from mappers.fhirpath.syntax import (
     Binary,
     Call,
     Indexer,
-    Literal,
     Member,
     PathSyntaxError,
     Tree,
@@ -49,46 +48,44 @@ class Texts:
     make: Make
 
 
-def repeated(
-    element: str, paths: Sequence[str], constants: Mapping[str, Literal], focus: Collection, depth: int
-) -> Collection:
-    """The items of a `repeat` as a dense array; `element` is its place in the view.
+def repeated(compiler: PathCompiler, paths: Sequence[str], focus: Collection, depth: int) -> Collection:
+    """Return the items of a `repeat` as an array without nulls; the compiler is that of the `repeat` as a whole.
 
     A path may name an element that a type on the way does not have: it leads nowhere from there.
 
     Raises:
         ViewError: a path that does not descend, or leads to what has no elements.
     """
-    steps = [_Path.parsed(_compiler(f"{element}[{number}]", constants), path) for number, path in enumerate(paths)]
+
+    def refuse() -> Make:
+        # Items have no position before the traversal is done.
+        raise UnsupportedError(compiler.element, "%rowIndex in a path of repeat is not supported")
+
+    one_path = replace(compiler, row_index=refuse, resource_ref=None)
+    steps = [
+        _Path.parsed(replace(one_path, element=f"{compiler.element}[{number}]"), path)
+        for number, path in enumerate(paths)
+    ]
     types = _types(steps, focus)
     if not types:
         none = ibis.literal([], dt.Array(dt.string))
-        return Collection("", True, lambda _values: none, navigates=True)
+        return Collection("", True, lambda _values: none, null_propagating=True)
     scope = Scope(depth, "node")
     node, below = Shape(), Shape()
-    inner = Collection("|".join(types), False, lambda values: values[scope], below, navigates=True)
+    inner = Collection("|".join(types), False, lambda values: values[scope], below, null_propagating=True)
     roots, children = _all(steps, focus, depth), _all(steps, inner, depth + 1)
     return replace(inner, many=True, shape=node, make=_traversal(roots, children, node, below, scope))
-
-
-def _compiler(element: str, constants: Mapping[str, Literal]) -> Compiler:
-    """A compiler that refuses `%rowIndex`: items have no position before the traversal is done."""
-
-    def refuse() -> Make:
-        raise UnsupportedError(element, "%rowIndex in a path of repeat is not supported")
-
-    return Compiler(element, constants, refuse)
 
 
 @dataclass(frozen=True)
 class _Path:
     """One path of a `repeat`."""
 
-    compiler: Compiler
+    compiler: PathCompiler
     tree: Tree
 
     @classmethod
-    def parsed(cls, compiler: Compiler, text: str) -> _Path:
+    def parsed(cls, compiler: PathCompiler, text: str) -> _Path:
         try:
             return cls(compiler, parse(text))
         except PathSyntaxError as error:
@@ -130,7 +127,7 @@ class _Path:
                 return self.compiler.member(parent, name, depth)
             case Call(base, name, args):
                 parent = self._parent(base, focus, depth)
-                return None if parent is None else call(self.compiler, name, parent, args, focus, depth)
+                return None if parent is None else self.compiler.call(name, parent, args, focus, depth)
             case Indexer(base, index):
                 parent = self._parent(base, focus, depth)
                 position = self.compiler.compile(index, focus, depth)
@@ -177,7 +174,7 @@ class _Path:
             False,
             lambda values: object_from_json(values[scope], texts.shape),
             texts.shape,
-            navigates=True,
+            null_propagating=True,
         )
         holds = self.compiler.condition(self.compiler.compile(criterion, item, depth + 1), depth + 1)
 
@@ -227,8 +224,8 @@ def _all(paths: Sequence[_Path], focus: Collection, depth: int) -> list[Texts]:
 
 def _objects(texts: Any, depth: int) -> ir.Value:
     """The texts that are objects; none for null."""
-    dense = filter_items(texts, Scope(depth), lambda text: text.startswith("{"))
-    return dense.fill_null(ibis.literal([], dt.Array(dt.string)))
+    non_null = filter_items(texts, Scope(depth), lambda text: text.startswith("{"))
+    return non_null.fill_null(ibis.literal([], dt.Array(dt.string)))
 
 
 def _traversal(roots: Sequence[Texts], children: Sequence[Texts], node: Shape, below: Shape, scope: Scope) -> Make:
