@@ -8,13 +8,13 @@ switch leaves a complete release, to which the next run switches.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors.lake.files import flush_to_disk, write_atomically
 from schedules.errors import PublishError
 
 if TYPE_CHECKING:
@@ -157,41 +157,25 @@ def _write(releases_dir: Path, number: int, files: Files) -> None:
     draft.mkdir()
     try:
         for name, content in files.items():
-            _write_durably(draft / name, content())
-        _flush_folder(draft)
+            write_atomically(draft / name, content(), private=False)
         draft.rename(releases_dir / str(number))
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    _flush_folder(releases_dir)  # the rename itself must survive a power cut before `current` names it
-
-
-def _write_durably(file: Path, content: bytes) -> None:
-    with file.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
+    flush_to_disk(releases_dir)  # the rename itself must survive a power cut before `current` names it
 
 
 def _switch(releases_dir: Path, number: int) -> None:
     """Replace `current` in one step: a symbolic link, or a file with the number where links are not possible."""
-    draft = releases_dir / f"{DRAFT}{CURRENT}"
+    draft, current = releases_dir / f"{DRAFT}{CURRENT}", releases_dir / CURRENT
     try:
         draft.symlink_to(str(number), target_is_directory=True)
     except (OSError, NotImplementedError):
-        _write_durably(draft, f"{number}\n".encode())
-    draft.replace(releases_dir / CURRENT)
-    _flush_folder(releases_dir)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # Windows cannot open a folder
+        # Windows without the right to make links, and some network shares.
+        write_atomically(current, f"{number}\n", private=False)
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    draft.replace(current)
+    flush_to_disk(releases_dir)
 
 
 def _remove_drafts(releases_dir: Path) -> None:
