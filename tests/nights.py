@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from connectors.fhir.resource import Resource, read_resource
 from connectors.lake.spool import as_batch
 from connectors.lake.table import Cursor, Lake
+from mappers.build.mapping import MapReport
 from mappers.study import Study, load_study
 from schedules.config.settings import Settings
 from schedules.config.site_settings import FolderSite
 from schedules.run.pipeline import Pipeline
-from schedules.run.stages import MapReport
 from tests.cohorts import KEY
 from tests.compiled import compiled_once
 from tests.invented import Invented, eligible, operated

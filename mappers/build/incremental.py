@@ -51,7 +51,7 @@ class Appended:
                 return None
             self._opened = DeltaTable(str(self.folder))
         built = self._opened.transaction_version(BUILT)
-        if built is not None and self._opened.transaction_version(MARK) != lake.mark(built):
+        if built is not None and self._opened.transaction_version(MARK) != lake.fingerprint(built):
             shutil.rmtree(self.folder)
             self._opened = None
             return None
@@ -68,7 +68,10 @@ class Appended:
             "append",
             table.schema(),
             commit_properties=CommitProperties(
-                app_transactions=[Transaction(BUILT, lake.ordinal), Transaction(MARK, lake.mark(lake.ordinal))]
+                app_transactions=[
+                    Transaction(BUILT, lake.sync_number),
+                    Transaction(MARK, lake.fingerprint(lake.sync_number)),
+                ]
             ),
         )
         table.update_incremental()

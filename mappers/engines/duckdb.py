@@ -20,17 +20,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import duckdb
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engines import duckdb_sql  # noqa: F401  its writers are put into Ibis
+from mappers.engines.duckdb_sql import DuckDBBackend
 from mappers.errors import CardinalityError, unreadable
-from mappers.fhirpath.comparison import SEVERAL
+from mappers.fhirpath.cardinality import SEVERAL
 
 if TYPE_CHECKING:
     import pandas as pd
-    from ibis.backends.duckdb import Backend
 
 RESOURCE = "resource"  # the column that holds the JSON of a resource
 ROW_GROUP = 10_240  # rows: few enough that those in which some patients lie are not everything
@@ -166,7 +164,7 @@ class DuckDBEngine:
             "temp_directory": None if temp_directory is None else str(temp_directory),
         }
         given = {name: value for name, value in settings.items() if value is not None}
-        self.con: Backend = ibis.duckdb.connect(**given)
+        self.con = DuckDBBackend().connect(**given)
         self.con.raw_sql("SET GLOBAL TimeZone = 'UTC'")
         self.con.raw_sql("SET GLOBAL parquet_metadata_cache = true")  # else read whenever a query is planned
         self.con.raw_sql(f"SET GLOBAL dynamic_or_filter_threshold = {LOOKED_UP}")
@@ -291,7 +289,7 @@ class DuckDBEngine:
     def _beside(self, own: Collection[str]) -> DuckDBEngine:
         """Another connection to the same database. Its temporary tables and views only it sees."""
         beside = copy.copy(self)
-        beside.con = ibis.duckdb.from_connection(self.con.con.cursor())
+        beside.con = DuckDBBackend.from_connection(self.con.con.cursor())
         beside._own = frozenset(own)
         return beside
 

@@ -1,63 +1,52 @@
 """The SQL of DuckDB: what Ibis 12 does not write for it, or writes with another meaning.
 
-Ibis finds the writer of an operation by its name, `visit_<Operation>`. `spark_sql` does the same for Spark.
+`spark_sql` does the same for Spark.
 """
+
+# ruff: noqa: N802  Ibis finds the writer of an operation by its name
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import ibis.expr.operations as ops
+import ibis.expr.types as ir
 import sqlglot.expressions as sge
-from ibis.backends.sql.compilers.base import SQLGlotCompiler
+from ibis.backends.duckdb import Backend
 from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 
-from mappers.fhirpath.fold import Fold
+from mappers.engines.mapping_sql import MappingSQL
 
 
-def _visit_fold(compiler: Any, _op: Fold, *, arg: Any, start: Any, body: Any, accumulator: Any, item: Any) -> Any:
-    return compiler.f.list_reduce(arg, sge.Lambda(this=body, expressions=[accumulator, item]), start)
+class MappingDuckDBCompiler(MappingSQL, DuckDBCompiler):  # type: ignore[misc]  # Ibis is untyped
+    """Ibis' writer for DuckDB, corrected."""
+
+    __slots__ = ()
+    SIMPLE_OPS: ClassVar[dict[Any, str]] = {}  # else those of Ibis would be put over the writers here
+
+    def visit_Fold(self, _op: Any, *, arg: Any, start: Any, body: Any, accumulator: Any, item: Any) -> Any:
+        return self.f.list_reduce(arg, sge.Lambda(this=body, expressions=[accumulator, item]), start)
+
+    def visit_ArrayConcat(self, op: Any, *, arg: Any) -> Any:
+        """Write arrays in one call where none can be null; Ibis writes each twice, to look for a null first."""
+        if not all(map(_never_null, op.arg)):
+            return super().visit_ArrayConcat(op, arg=arg)
+        return self.f.anon.list_concat(*arg)
 
 
-def visit_is_null(_compiler: Any, _op: Any, *, arg: Any) -> Any:
-    """`x IS NULL` with brackets round what is no plain value: Ibis writes `NOT x IS NULL` for the null of `NOT x`."""
-    return bracketed(arg).is_(sge.Null())
+class DuckDBBackend(Backend):  # type: ignore[misc]  # Ibis is untyped
+    """Ibis' DuckDB with our compiler."""
+
+    compiler = MappingDuckDBCompiler()
 
 
-def visit_not_null(_compiler: Any, _op: Any, *, arg: Any) -> Any:
-    """As `visit_is_null`."""
-    return bracketed(arg).is_(sge.Not(this=sge.Null()))
-
-
-def bracketed(arg: Any) -> Any:
-    """An operator in brackets."""
-    operator = isinstance(arg, (sge.Unary, sge.Binary, sge.Predicate)) and not isinstance(arg, (sge.Paren, sge.Dot))
-    return sge.Paren(this=arg) if operator else arg
-
-
-def visit_substring(compiler: Any, op: ops.Substring, *, arg: Any, start: Any, length: Any) -> Any:
-    """A part from a known place: Ibis writes the text twice, to count from its end where the place is negative."""
-    if not (isinstance(op.start, ops.Literal) and op.start.value >= 0):
-        return SQLGlotCompiler.visit_Substring(compiler, op, arg=arg, start=start, length=length)
-    return compiler.f.substring(arg, op.start.value + 1, *([] if length is None else [length]))
-
-
-def _visit_array_concat(compiler: Any, op: ops.ArrayConcat, *, arg: Any) -> Any:
-    """Arrays in one call where none can be null; Ibis writes each twice, to look for a null first."""
-    if any(not _never_null(each) for each in op.arg):
-        return INHERITED(compiler, op, arg=arg)
-    return compiler.f.anon.list_concat(*arg)
+def to_sql(table: ir.Table) -> str:
+    """Return the SQL of DuckDB for an expression over tables that need not be there, laid out for people."""
+    compiler = DuckDBBackend.compiler
+    return str(compiler.to_sqlglot(table.unbind()).sql(dialect=compiler.dialect, pretty=True))
 
 
 def _never_null(array: ops.Value) -> bool:
     if isinstance(array, ops.Coalesce):
         return any(map(_never_null, array.arg))
     return isinstance(array, ops.Array) or (isinstance(array, ops.Literal) and array.value is not None)
-
-
-INHERITED = DuckDBCompiler.visit_ArrayConcat
-DuckDBCompiler.visit_ArrayConcat = _visit_array_concat
-DuckDBCompiler.visit_Fold = _visit_fold
-DuckDBCompiler.visit_Substring = visit_substring
-DuckDBCompiler.visit_IsNull = visit_is_null
-DuckDBCompiler.visit_NotNull = visit_not_null

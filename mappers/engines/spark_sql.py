@@ -5,7 +5,7 @@ the mapping calls a function of DuckDB by name (`from_json`, `error`, `list_conc
 It needs no Spark to write.
 """
 
-# ruff: noqa: N802, N815  Ibis finds the writer of an operation by its name
+# ruff: noqa: N802  Ibis finds the writer of an operation by its name
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.base import NULL
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 
-from mappers.engines.duckdb_sql import visit_is_null, visit_not_null, visit_substring
+from mappers.engines.mapping_sql import MappingSQL
 from mappers.engines.spark_json import read_json
 
 FHIR_TIME = (
@@ -32,7 +32,7 @@ FHIR_TIME = (
 NUMBER = r"^\s*[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?\s*$"
 
 
-class SparkCompiler(PySparkCompiler):  # type: ignore[misc]  # Ibis is untyped
+class SparkCompiler(MappingSQL, PySparkCompiler):  # type: ignore[misc]  # Ibis is untyped
     """Ibis' writer for Spark, corrected."""
 
     __slots__ = ()
@@ -67,10 +67,6 @@ class SparkCompiler(PySparkCompiler):  # type: ignore[misc]  # Ibis is untyped
         item = sg.to_identifier("flat_item", quoted=self.quoted)
         present = sge.Lambda(this=item.is_(sg.not_(NULL)), expressions=[item])
         return self.f.anon.flatten(self.f.anon.filter(arg, present))
-
-    visit_Substring = visit_substring
-    visit_IsNull = visit_is_null
-    visit_NotNull = visit_not_null
 
     def visit_ArrayStringJoin(self, _op: Any, *, arg: Any, sep: Any) -> Any:
         return self.if_(self.f.anon.size(arg) > 0, self.f.anon.array_join(arg, sep), NULL)

@@ -19,13 +19,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from analytics.report.spreadsheet import neutral
-from schedules.cli.batches import Counted
+from analytics.spreadsheet import escape_formula
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 TABLE_ROWS = 1_000  # a table for people is laid out whole, and nobody reads more
+
+
+class CountedBatches:
+    """Record batches whose rows are counted in `rows` while they are read."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
+
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -50,7 +63,7 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        counted = Counted(reader)
+        counted = CountedBatches(reader)
         if form == "parquet":
             _write_parquet(reader.schema, counted, temporary)
         else:
@@ -133,7 +146,7 @@ def _cell(value: Any) -> str:
 
 def _cells(row: Iterable[Any]) -> list[str]:
     """Cells for CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return [neutral(value) if isinstance(value, str) else _cell(value) for value in row]
+    return [escape_formula(value) if isinstance(value, str) else _cell(value) for value in row]
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

@@ -26,7 +26,7 @@ PROGRAM = """
 import os
 import sys
 from pathlib import Path
-from schedules.run.mapping import MapStage
+import mappers.build.mapping  # noqa: F401
 from tests.nights import mapped, settled
 
 for line in sys.stdin:

@@ -11,13 +11,12 @@ import pytest
 
 from benchmarks.generate import SITE, append_night, fill, patients
 from connectors.lake.table import Lake
+from mappers.build.mapping import MapConfig, MapReport, MapStage
 from mappers.engines.duckdb import DuckDBEngine, Engine
 from mappers.study import load_study
 from schedules.config.settings import Settings
 from schedules.config.site_settings import FolderSite
-from schedules.run.mapping import MapStage
 from schedules.run.pipeline import Pipeline
-from schedules.run.stages import MapReport
 from tests.cohorts import ALNEO, KEY, TABLES
 from tests.compiled import compiled_once
 from tests.engines import ENGINES, Engines
@@ -41,9 +40,23 @@ def settings_of(folder: Path, engine: str, site: str = SITE) -> Settings:
     return Settings(data_dir=own, sites=(FolderSite(name=site, kind="folder", path=ALNEO),))
 
 
+def config_of(settings: Settings) -> MapConfig:
+    return MapConfig(
+        lake_dir=settings.lake_dir,
+        views_dir=settings.data_dir / "views",
+        cohort_dir=settings.cohort_dir,
+        study=STUDY,
+        sites=settings.site_names,
+        terminology_dirs=(),
+        view_dirs=(),
+        key_fingerprint="key",
+        set_aside={},
+    )
+
+
 def mapped(settings: Settings, engine: Engine) -> MapReport:
     with compiled_once(settings.data_dir):
-        return MapStage(settings, STUDY, engine, "key", lambda _: None).run({}, full=False)
+        return MapStage(config_of(settings), engine, lambda _: None).run(full=False)
 
 
 def mapped_by_both(first: Settings, second: Settings, spark: Engine) -> tuple[MapReport, MapReport]:
@@ -67,7 +80,7 @@ def compare(one: Settings, other: Settings) -> None:
 
 def test_the_fixture(spark: Engine, tmp_path: Path) -> None:
     site = FolderSite(name="milan", kind="folder", path=ALNEO)
-    Pipeline({}).sync(Settings(data_dir=tmp_path, sites=(site,)), ["milan"], full=False, progress=lambda _: None)
+    Pipeline({}).sync_site(Settings(data_dir=tmp_path, sites=(site,)), "milan", full=False, progress=lambda _: None)
     first, second = (settings_of(tmp_path, name, "milan") for name in ENGINES)
     report, other = mapped_by_both(first, second, spark)
     assert report == other
