@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Clock, TransferLimits
+    from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
@@ -82,13 +82,13 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         group=site.group,
         type_filter=site.type_filter,
         kick_off=site.kick_off,
-        allowed=site.allowed_origins,
+        allowed_origins=site.allowed_origins,
         auth=authenticator(settings, site, environ),
         limits=bulk_limits(settings.limits),
         transfer=transfer_limits(settings.limits),
         clock=told_timing(site.name),
         verify=encrypted(site, environ),
-        verify_elsewhere=trusted(site),
+        verify_other_origins=trusted(site),
     )
 
 
@@ -103,7 +103,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
 
 def transfer_limits(limits: Limits) -> TransferLimits:
     """The bounds of every request to a site."""
-    from connectors.http.client import TransferLimits
+    from connectors.http.retry import TransferLimits
 
     return TransferLimits(
         connect=limits.connect_seconds,
@@ -136,7 +136,7 @@ def bulk_limits(limits: Limits) -> BulkLimits:
 
 def told_timing(site: str) -> Clock:
     """The real clocks, with a line in the log for every wait."""
-    from connectors.http.client import Clock
+    from connectors.http.retry import Clock
 
     def wait(seconds: float) -> None:
         logging.getLogger(__name__).warning("%s gave no usable answer; trying again in %.0f s", site, seconds)
@@ -163,17 +163,17 @@ def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, st
 
 def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: Mapping[str, str]) -> Authenticator:
     from connectors.auth.smart import SmartAuth
-    from connectors.auth.token_endpoint import Client
+    from connectors.auth.token_endpoint import RegisteredClient
     from schedules.config.credentials import encrypted, signing_key, trusted
 
     return SmartAuth(
         site.url,
-        Client(auth.client_id, signing_key(auth.key_file), auth.jku),
+        RegisteredClient(auth.client_id, signing_key(auth.key_file), auth.jku),
         TYPES,
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings.limits),
         clock=told_timing(site.name),
         verify=encrypted(site, environ),
-        verify_elsewhere=trusted(site),
+        verify_other_origins=trusted(site),
     )
