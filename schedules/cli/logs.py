@@ -8,7 +8,6 @@ messages go to `crash.txt` in the data directory, where the records are anyway.
 from __future__ import annotations
 
 import logging
-import os
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import TextIO
 
 from analytics.report.wording import clean
+from connectors.lake.files import write_atomically
 
 PACKAGES = ("connectors", "mappers", "analytics", "schedules")
 SILENT = ("httpx", "httpcore", "apscheduler")
@@ -65,9 +65,8 @@ def write_crash_file(error: BaseException, folder: Path) -> Path | None:
     """Write the traceback of `error` with its messages to `crash.txt` in `folder`; return None if that fails."""
     file = folder / CRASH_FILE
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as handle:
-            handle.writelines(traceback.format_exception(error))
+        # A message may hold half of a surrogate pair, which UTF-8 cannot encode.
+        write_atomically(file, "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
     except OSError:
         return None
     return file

@@ -9,9 +9,11 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors.lake.files import write_atomically
 from schedules.config.settings import Settings
 from schedules.config.site_settings import ServerSite
 from schedules.errors import ConfigError
@@ -138,7 +140,9 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
     file = settings.data_dir / KEY_FILE
     if not file.exists():
         _refuse_a_lost_key(settings, file)
-        _create_key(file)
+        private_folder(file.parent)
+        with suppress(FileExistsError):  # another process was faster, and its key is read below
+            write_atomically(file, secrets.token_hex(KEY_BYTES) + "\n", exclusive=True)
     if os.name == "posix" and file.stat().st_mode & 0o077:
         raise ConfigError(f"{file}: others can read it; run `chmod 600` on it")
     return _decoded(_first_line(file), str(file))
@@ -167,21 +171,3 @@ def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
             f"{file}: missing, although {' and '.join(made)} were made with it; restore it from a backup, "
             "or delete views and cohort to give every patient a new pseudonym"
         )
-
-
-def _create_key(file: Path) -> None:
-    """Written whole beside its place, then linked: of two processes at once, one makes it and both read
-    the same."""
-    private_folder(file.parent)
-    draft = file.with_name(f".{KEY_FILE}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(secrets.token_hex(KEY_BYTES) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)
