@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from mappers.engines.duckdb_sql import DuckDBBackend
 from mappers.errors import CardinalityError, unreadable
-from mappers.fhirpath.comparison import SEVERAL
+from mappers.fhirpath.cardinality import SEVERAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,12 +202,6 @@ class DuckDBEngine:
         self.con.raw_sql(
             f"CREATE VIEW {name} AS SELECT json::VARCHAR AS {RESOURCE} FROM read_ndjson_objects('{quoted}')"  # noqa: S608
         )
-        return self.con.table(name)
-
-    def stream(self, rows: Any) -> ir.Table:
-        """What gives a new stream of Arrow batches each time that it is asked (`__arrow_c_stream__`), lazily."""
-        name = self._name("stream")
-        self.con.con.register(name, rows)
         return self.con.table(name)
 
     def resources(self, texts: Sequence[str]) -> ir.Table:
