@@ -99,8 +99,7 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
         emergent, _["ATOXGRN"].desc(nulls_first=False), _["date"], _["id"], key=(*KEY, "term_key", "APERIOD")
     )
     rows = attach(rows, worst.select(*RESOURCE, AOCC01FL=ibis.literal("Y")), RESOURCE)
-    return (
-        rows.mutate(
+    return rows.mutate(
             AETERM=_["term"],
             AEBODSYS=ibis.null("string"),
             AETOXGR=_["ATOXGR"],
@@ -108,7 +107,4 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
             ASTDTF=_["dtf"],
             AENDT=ibis.null("date"),
             SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
-        )
-        .select(*PUBLISHED)
-        .order_by("USUBJID", "APERIOD", "ASTDT", "AEDECOD", "SRCREF")
-    )
+    ).select(*PUBLISHED)
