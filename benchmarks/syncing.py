@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.measuring import Figures, Stopwatch, in_a_process, machine, peak_memory, resident_memory, show  # noqa: E402
 
 if TYPE_CHECKING:
-    from connectors.fhir.events import Source
     from connectors.report import Progress
+    from connectors.sources.base import Source
 
 SERVER = Path(__file__).with_name("streaming_server.py")
 MEMORY_TARGET = 400e6

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from connectors.errors import AccountingError, ConnectorError
 from connectors.lake.reconcile import OUTCOMES, Intake
@@ -53,7 +53,7 @@ class SyncReport:
     status: ok | partial (a part of the source was not read whole; see messages) | failed (nothing was read
     or stored). by_type: counts by resource type, '(none)' for what has no readable type. reasons:
     quarantined by reason. without_patient: resources received without a reference to a Patient, by type.
-    ordinal: number of the newest sync in the lake afterwards.
+    sync_number: number of the newest sync in the lake afterwards.
 
     deleted: of the stored versions, how many are deletions that the server told. removed: tombstones of what was
     missing on the server where everything was asked for; they are no received versions. announced: how many the
@@ -68,12 +68,17 @@ class SyncReport:
     reasons: Mapping[str, int] = field(default_factory=dict)
     without_patient: Mapping[str, int] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
-    ordinal: int = 0
+    sync_number: int = 0
     deleted: Mapping[str, int] = field(default_factory=dict)
     removed: Mapping[str, int] = field(default_factory=dict)
     announced: Mapping[str, int] = field(default_factory=dict)
     modified: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as a value of JSON, for the ledger and `--json`."""
+        # `ordinal` is the name that the ledgers and outputs of version 0.1 hold.
+        return {"ordinal" if name == "sync_number" else name: value for name, value in asdict(self).items()}
 
     @property
     def received(self) -> int:

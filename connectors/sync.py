@@ -19,7 +19,18 @@ from typing import Literal
 import pyarrow as pa
 
 from connectors.errors import SourceConfigError
-from connectors.fhir.events import Covered, Deleted, Expected, Note, Notice, Present, Problem, Received, Source, Unseen
+from connectors.fhir.events import (
+    CompleteFor,
+    Deleted,
+    Exists,
+    Expected,
+    InfoEvent,
+    NoData,
+    Note,
+    Problem,
+    ProgressMessage,
+    SourceEvent,
+)
 from connectors.fhir.resource import Rejected, Resource
 from connectors.lake.quarantine import OpenQuarantine, Quarantine
 from connectors.lake.reconcile import Intake, known_versions
@@ -28,8 +39,7 @@ from connectors.lake.table import Cursor, Lake
 from connectors.lake.tombstones import Tombstones
 from connectors.lake.versions import Keys, Versions
 from connectors.report import Progress, SyncReport, counts_by_type, total
-
-Told = Note | Notice | Expected | Deleted | Present | Covered | Unseen  # neither a version nor something wrong
+from connectors.sources.base import Source
 
 __all__ = ["SITE", "Point", "Progress", "SyncReport", "sync_site"]
 
@@ -84,7 +94,7 @@ def sync_site(
         intake = Intake(current, pulled, known_versions(lake, site), stack.enter_context(Keys(beside)))
         spool, aside = stack.enter_context(Spool(beside)), quarantine.open(site)
         stack.callback(aside.discard)  # harmless once committed, so that an error leaves no half file
-        pull = _Pull(intake, spool, aside, _Meter(site, progress), max_bytes, reached, lake.prepare)
+        pull = _Pull(intake, spool, aside, _Meter(site, progress), max_bytes, reached)
         with closing(_generator(source.pull(previous))) as items:
             pull.take_all(items)
         pull.meter.finish()
@@ -92,7 +102,7 @@ def sync_site(
         return _store(source, lake, site, pull, cursor)
 
 
-def _generator(items: Iterator[Received]) -> Generator[Received]:
+def _generator(items: Iterator[SourceEvent]) -> Generator[SourceEvent]:
     """The items, as something that can be closed before its end."""
     yield from items
 
@@ -110,7 +120,7 @@ def _store(source: Source, lake: Lake, site: str, pull: _Pull, before: Cursor | 
     pull.reached("quarantined")
     whole = source.whole and complete and "" not in pull.rejected
     graves = Tombstones(lake, site, intake, whole, frozenset(pull.rejected | pull.unseen))
-    ordinal = lake.append(site, pull.rows(graves), _cursor(source, pull, before))
+    sync_number = lake.append(site, pull.rows(graves), _cursor(source, pull, before))
     pull.reached("committed")
     return SyncReport(
         site,
@@ -120,7 +130,7 @@ def _store(source: Source, lake: Lake, site: str, pull: _Pull, before: Cursor | 
         _plain(intake.reasons),
         _plain(intake.without_patient),
         tuple(dict.fromkeys(pull.problems)),
-        ordinal,
+        sync_number,
         _plain(graves.deleted),
         _plain(graves.removed),
         _plain(pull.meter.expected),
@@ -156,9 +166,7 @@ class _Pull:
     meter: _Meter
     max_bytes: int
     reached: Callable[[Point], None]
-    prepare: Callable[[], None]  # called once, while the source or its server works
     bytes: int = 0
-    prepared: bool = False
     stopped: bool = False
     anew: bool = False  # everything was asked for, so what is wrong is stated anew
     problems: list[str] = field(default_factory=list)
@@ -166,7 +174,7 @@ class _Pull:
     rejected: set[str] = field(default_factory=set)  # types of which something cannot be read
     unseen: set[str] = field(default_factory=set)  # types of which nothing came
 
-    def take_all(self, items: Iterator[Received]) -> None:
+    def take_all(self, items: Iterator[SourceEvent]) -> None:
         """Everything, up to the limit of bytes."""
         for item in items:
             if isinstance(item, Resource):
@@ -182,10 +190,9 @@ class _Pull:
     def _admit(self, resource: Resource) -> None:
         if self.intake.admit(resource, self.spool.rows):
             self.spool.append(resource)
-            self._prepare()
         self._count(resource.resource_type, len(resource.raw))
 
-    def _take_other(self, item: Rejected | Problem | Told) -> None:
+    def _take_other(self, item: Rejected | Problem | InfoEvent) -> None:
         match item:
             case Rejected():
                 self.intake.reject(item)
@@ -197,27 +204,21 @@ class _Pull:
             case _:
                 self._note(item)
 
-    def _prepare(self) -> None:
-        if not self.prepared:
-            self.prepared = True
-            self.prepare()
-
-    def _note(self, item: Told) -> None:
+    def _note(self, item: InfoEvent) -> None:
         match item:
             case Note():
                 self.notes.append(item.message)
-            case Notice():
+            case ProgressMessage():
                 self.meter.notice(item)
-                self._prepare()
             case Expected():
                 self.meter.expect(item)
             case Deleted():
                 self.intake.delete(item)
-            case Present():
+            case Exists():
                 self.intake.meet(item)
-            case Covered():
+            case CompleteFor():
                 self.intake.cover(item)
-            case Unseen():
+            case NoData():
                 self.unseen.add(item.resource_type)
 
     def _count(self, resource_type: str, size: int) -> None:
@@ -257,7 +258,7 @@ class _Meter:
         self.expected[expected.resource_type] += expected.count
         self._tell(expected.resource_type)
 
-    def notice(self, notice: Notice) -> None:
+    def notice(self, notice: ProgressMessage) -> None:
         self.progress(Progress(self.site, "", 0, None, notice.message))
 
     def finish(self) -> None:

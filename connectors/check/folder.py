@@ -8,7 +8,7 @@ from itertools import islice
 
 from connectors.check.findings import Diagnosis, Finding, Level, SyncPath
 from connectors.errors import FolderError
-from connectors.fhir.events import Received
+from connectors.fhir.events import SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.sources.folder import FolderSource
 
@@ -58,7 +58,7 @@ def _findings(source: FolderSource) -> Iterator[Finding]:
         yield Finding("readable", Level.NOTE, said)
 
 
-def _count(item: Received, types: Counter[str], reasons: Counter[str]) -> None:
+def _count(item: SourceEvent, types: Counter[str], reasons: Counter[str]) -> None:
     if isinstance(item, Resource):
         types[item.resource_type] += 1
     elif isinstance(item, Rejected) and item.reason is not Reason.UNREQUESTED_TYPE:

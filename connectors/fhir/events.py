@@ -1,37 +1,31 @@
-"""What a source yields, in the order of arrival, and what a source is."""
+"""The events that a source yields while it is read, in the order of arrival."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from connectors.fhir.resource import Rejected, Resource
-from connectors.lake.table import Cursor
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A part of the source could not be read whole:
-
-    The sync is partial. `message` is a sentence for the report.
-    """
+    """A part of the source could not be read whole, so the sync is partial. `message` is a sentence for the report."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something worth knowing that makes nothing partial, as a sentence for the report."""
+    """Something worth knowing that does not make the sync partial. `message` is a sentence for the report."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """What the server says while it prepares an export: for the screen, it changes nothing.
+class ProgressMessage:
+    """What the server says while it prepares an export, for the screen; it changes nothing.
 
-    Holds only what may be shown: letters, digits and a few marks, cut to a line.
+    Holds only what may be shown: letters, digits and a few punctuation marks, at most one line.
     """
 
     message: str
@@ -47,9 +41,9 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The server says that this resource is gone.
+    """The server says that this resource was deleted.
 
-    version_id, last_updated: of the deletion, as the server tells them. where: its place in the source.
+    version_id, last_updated: of the deletion, as the server states them. where: its place in the source.
     """
 
     resource_type: str
@@ -60,7 +54,7 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
+class Exists:
     """The server has this resource, but its content was not asked for, or (`readable` false) is in quarantine."""
 
     resource_type: str
@@ -69,10 +63,10 @@ class Present:
 
 
 @dataclass(frozen=True, slots=True)
-class Covered:
-    """All of this type about these patients was asked for, and all of it came, as Resource or as Present.
+class CompleteFor:
+    """Everything of this type about these patients was asked for and came, as Resource or as Exists.
 
-    What the lake has of them beyond that is gone from the server. Comes after the resources.
+    What the lake has of them beyond that was deleted on the server. Comes after the resources.
     """
 
     resource_type: str
@@ -80,52 +74,14 @@ class Covered:
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
-    """Everything of this type was asked for and nothing came, not even an empty file.
+class NoData:
+    """The export returned no file for this type, although everything of it was asked for.
 
-    Perhaps there is none, perhaps the server may not give it: nothing is concluded from absence.
+    That is ambiguous (no data, or no permission), so nothing is treated as deleted.
     """
 
     resource_type: str
 
 
-Received = Resource | Rejected | Problem | Note | Notice | Expected | Deleted | Present | Covered | Unseen
-
-
-class Source(Protocol):
-    """A place that resources come from. `pull` is read once, to its end, with bounded memory."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of what is asked for (place and query, no secret): another one means another question."""
-
-    @property
-    def server_time(self) -> str | None:
-        """Up to when the pull is whole by the server's own clock, as a FHIR instant, once it is known.
-
-        The Date of its first answer, or what it states (transactionTime) if that is earlier. None for a folder.
-        """
-        ...
-
-    @property
-    def whole(self) -> bool:
-        """After the pull: everything that exists was asked for and read, so what the lake has beyond it is gone.
-
-        Of whatever patient. A source that asks for some patients says what is whole by Covered instead.
-        """
-        ...
-
-    @property
-    def state(self) -> Mapping[str, str]:
-        """After the pull: what the source wants to find in the cursor of the next one. No secret, no id.
-
-        Empty for a source that reads everything every time. asked = "everything" says that it did so this time.
-        """
-        ...
-
-    def pull(self, previous: Cursor | None) -> Iterator[Received]:
-        """Yield what there is, or what has changed since `previous`.
-
-        `previous` is the cursor of this site if the same question was asked last time (same fingerprint), None for
-        everything. Raises ConnectorError where nothing can be read at all.
-        """
+InfoEvent = Note | ProgressMessage | Expected | Deleted | Exists | CompleteFor | NoData
+SourceEvent = Resource | Rejected | Problem | InfoEvent

@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from connectors.fhir.events import Covered, Deleted, Present
+from connectors.fhir.events import CompleteFor, Deleted, Exists
 from connectors.fhir.resource import Rejected, Resource, instant
 from connectors.lake.table import Lake
 from connectors.lake.versions import Keys, Rows, Seen, Versions
@@ -186,7 +186,7 @@ class Intake:
             self.pulled.put(key, seen)
             self.told[key] = deleted
 
-    def meet(self, present: Present) -> None:
+    def meet(self, present: Exists) -> None:
         """Note that the server has this resource. It is no version, and not counted."""
         key = identity(present.resource_type, present.id)
         current = self.known(key)
@@ -196,6 +196,6 @@ class Intake:
         if lacking and present.readable:
             self.missed[key] = present.resource_type
 
-    def cover(self, covered: Covered) -> None:
+    def cover(self, covered: CompleteFor) -> None:
         """Note that all of a type about these patients has come."""
         self.covered.setdefault(covered.resource_type, set()).update(covered.patients)

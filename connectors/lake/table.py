@@ -1,14 +1,12 @@
-"""The lake: one Delta table of raw resources, append-only, every version that was ever current.
+"""The lake: one Delta table of raw resources, append-only, with every version that was ever current.
 
-A sync is one commit. Its rows, its number (`sync`) and the cursor of the site are in that commit or not at
-all. A sync that found nothing new commits its cursor alone, under the number of the newest sync:
+One sync is one commit. Its rows, its sync number (column `sync`) and the cursor of the site are in that commit or not
+at all. A sync that found nothing new commits only its cursor, and adds no sync number. In the Delta log:
 
-- two app transactions (Delta protocol, "Transaction Identifiers"), which checkpoints carry on:
-  `periop.sync` holds the number of the newest sync, `periop.site.<name>` the Delta version of the newest
-  commit of that site;
-- the cursor itself, as commit metadata of that version. The log is never expired (`enableExpiredLogCleanup`
-  off and a retention of a century), because there is about one commit a night and site, and the cursor
-  lives there.
+- Two app transactions (Delta protocol, "Transaction Identifiers"), which checkpoints preserve: `periop.sync` holds the
+  number of the newest sync, `periop.site.<name>` the Delta version of the newest commit of that site.
+- The cursor itself, as commit metadata of that version. The log never expires (`enableExpiredLogCleanup` off and a
+  retention of a century): there is about one commit a night and site, and the cursors live there.
 
 Version 0 is the empty table, so data files without a log always mean damage and never a killed first sync.
 """
@@ -19,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -61,22 +59,43 @@ REPAIR = "restore it from the backup, or move it away and pull everything again 
 class Cursor:
     """Where the last committed sync of a site stood.
 
-    ordinal: number of that sync (set by `Lake.append`). fingerprint: what was asked for. complete: every
-    part of the source was read. server_time: the server's own clock (its Date header) when it began, None
-    for a folder; of the last *complete* sync, so a partial one does not move it. state: what the source wants
-    to know next time (received.Source.state); a cursor of an earlier version has none.
+    fingerprint: digest of what was asked for; another one means that everything must be asked for again.
+    complete: every part of the source was read.
+    server_time: the server's own clock (its Date header) when the last *complete* sync began, None for a folder.
+    sync_number: number of that sync, set by `Lake.append`.
+    state: what the source wants to know next time (`connectors.sources.base.Source.state`).
     """
 
     fingerprint: str
     complete: bool
     server_time: str | None = None
-    ordinal: int = 0
+    sync_number: int = 0
     state: Mapping[str, str] = field(default_factory=dict)
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Return the cursor as it stands in the commit metadata."""
+        return {
+            "fingerprint": self.fingerprint,
+            "complete": self.complete,
+            "server_time": self.server_time,
+            "ordinal": self.sync_number,  # the name that lakes of version 0.1 hold
+            "state": dict(self.state),
+        }
+
+    @classmethod
+    def from_metadata(cls, found: Mapping[str, Any]) -> Cursor:
+        """Return the cursor that `as_metadata` wrote; one of an earlier version has no state.
+
+        Raises:
+            TypeError: these are not the fields of a cursor.
+        """
+        others = {name: value for name, value in found.items() if name != "ordinal"}
+        return cls(**others, sync_number=found.get("ordinal", 0))
 
 
 @dataclass(frozen=True)
 class LakeFile:
-    """One Parquet file of a snapshot: all its rows are of this site and resource type, the newest of sync `sync`."""
+    """One Parquet file of a snapshot: all its rows are of one site and resource type; `sync` is the newest in it."""
 
     site: str
     resource_type: str
@@ -87,46 +106,61 @@ class LakeFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The lake at one moment: the number of its newest sync (`ordinal`), which lake it is, and its files."""
+    """The lake at one moment: the number of its newest sync, the id of the Delta table, and its files."""
 
-    ordinal: int
+    sync_number: int
     identity: str
     files: tuple[LakeFile, ...]
 
-    def mark(self, sync: int) -> int:
-        """A number for the files that this sync brought, 0 for none: another one in an older copy of the lake that was
-        put back and went on. From 0 to 2^63 - 1, as the version of a Delta transaction is.
+    def fingerprint(self, sync_number: int) -> int:
+        """Return a number from 0 to 2^63 - 1 that names the files which this sync added, 0 if it added none.
+
+        Where a backup of the lake was restored and then advanced, the same sync number has another fingerprint.
         """
-        return self._marks.get(sync, 0)
+        return self._fingerprints.get(sync_number, 0)
 
     @cached_property
-    def _marks(self) -> dict[int, int]:
-        """The mark of each sync: a digest of the names of its files, which no two files share."""
+    def _fingerprints(self) -> dict[int, int]:
         names: dict[int, list[str]] = {}
         for file in self.files:
-            names.setdefault(file.sync, []).append(Path(file.path).name)
-        return {sync: _number("\n".join(sorted(each))) for sync, each in names.items()}
-
-
-def _number(text: str) -> int:
-    """The first 63 bits of the SHA-256 of a text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+            names.setdefault(file.sync, []).append(Path(file.path).name)  # a random name, never used twice
+        digests = {sync: hashlib.sha256("\n".join(sorted(each)).encode()).digest() for sync, each in names.items()}
+        # 63 bits: readers store it as the version of a Delta transaction, which is a signed integer of 64 bits
+        return {sync: int.from_bytes(digest[:8]) >> 1 for sync, digest in digests.items()}
 
 
 class Lake:
     """The Delta table at `path`. One writer at a time; every method reads the newest snapshot.
 
-    writing: held while a sync is committed. Threads that write to the same table share it (or this object); other
-    processes are kept out by the run lock, and noticed.
+    Args:
+        path: the folder of the table. It need not exist.
+        writing: held while a sync is committed. Threads that write to the same table share it (or this object); other
+            processes are kept out by the run lock, and noticed.
+
+    Examples:
+        >>> import tempfile
+        >>> from connectors.fhir.resource import read_resource
+        >>> from connectors.lake.spool import as_batch
+        >>> lake = Lake(Path(tempfile.mkdtemp()) / "lake")
+        >>> patient = read_resource(b'{"resourceType": "Patient", "id": "p1"}', where="example")
+        >>> lake.append("hospital", [as_batch([patient])], Cursor(fingerprint="example", complete=True))
+        1
+        >>> [row["id"] for batch in lake.rows("hospital", ["id"]) for row in batch.to_pylist()]
+        ['p1']
+        >>> lake.cursor("hospital").sync_number
+        1
     """
 
     def __init__(self, path: Path, writing: AbstractContextManager[object] | None = None) -> None:
         self.path = path
         self._writing = Lock() if writing is None else writing
-        self._made: DeltaTable | None = None  # by this object
 
     def exists(self) -> bool:
-        """True if there is a table. LakeError if there are data files but no log: damage, not absence."""
+        """Return True if there is a table.
+
+        Raises:
+            LakeError: there are data files but no log. That is damage, not absence.
+        """
         if any((self.path / "_delta_log").glob("*.json")) or any((self.path / "_delta_log").glob("*.parquet")):
             return True
         if self.path.is_dir() and any(self.path.rglob("*.parquet")):
@@ -134,108 +168,93 @@ class Lake:
         return False
 
     def version(self) -> int:
-        """The Delta version, -1 where there is no table."""
+        """Return the Delta version, -1 where there is no table."""
         return self._table().version() if self.exists() else -1
 
-    def ordinal(self) -> int:
-        """The number of the newest sync, 0 for an empty lake."""
+    def sync_number(self) -> int:
+        """Return the number of the newest sync, 0 for an empty lake."""
         return (self._table().transaction_version("periop.sync") or 0) if self.exists() else 0
 
     def cursor(self, site: str) -> Cursor | None:
-        """The cursor of the newest commit of this site, None if it has none yet."""
+        """Return the cursor of the newest commit of this site, None if it has none yet.
+
+        Raises:
+            LakeError: the commit that holds it is damaged or gone.
+        """
         version = self._table().transaction_version(f"periop.site.{site}") if self.exists() else None
         if version is None:
             return None
         try:
-            return Cursor(**self._commit_info(version)["periop.cursor"])
-        except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+            return Cursor.from_metadata(self._commit_info(version)["periop.cursor"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise LakeError(
                 f"the lake at {self.path} has lost commit {version} with the cursor of site {site}: {REPAIR}"
             ) from error
 
     def _commit_info(self, version: int) -> dict[str, Any]:
+        # Read from the log itself: deltalake's history() stops at the last checkpoint.
         with (self.path / "_delta_log" / f"{version:020d}.json").open(encoding="utf-8") as log:
             actions = (json.loads(line) for line in log)
             info: dict[str, Any] = next(action["commitInfo"] for action in actions if "commitInfo" in action)
         return info
 
-    def prepare(self) -> None:
-        """Make the empty table where there is none, while there is time: `append` would have to."""
-        with self._writing:
-            if not self.exists():
-                self._create()
-
     def append(self, site: str, batches: Iterable[pa.RecordBatch], cursor: Cursor) -> int:
-        """Store the rows and the cursor of one sync in ONE commit and return its number.
+        """Store the rows and the cursor of one sync in ONE commit; return the number of the newest sync.
 
-        `batches` have the columns of SCHEMA without `site` and `sync`. They are streamed. Without any row there is
-        no new sync and nothing for the views to read: the number of the newest sync stays and is returned. The
-        cursor is committed alone then, if it says anything new and there is a lake.
+        Args:
+            site: the name of the site.
+            batches: rows with the columns of SCHEMA without `site` and `sync`. They are streamed. Without any row
+                there is no new sync and nothing for the views to read: the cursor is committed alone, if it says
+                anything new and there is a lake.
+            cursor: where this sync stood; its sync number is filled in here.
 
-        Sites that are synchronised side by side wait for each other here: their rows are on disk by then.
+        Raises:
+            LakeError: nothing was stored.
         """
-        with self._writing:
+        with self._writing:  # sites that are synchronised at the same time wait here: their rows are on disk by then
             stream = iter(batches)
             first = next((batch for batch in stream if batch.num_rows), None)
             if first is None:
                 return self._move(site, cursor)
-            table = self._newest()
-            ordinal = (table.transaction_version("periop.sync") or 0) + 1
-            rows = (complete_rows(batch, site, ordinal) for batch in chain([first], stream))
-            self._commit(table, rows, site, replace(cursor, ordinal=ordinal))
-            return ordinal
+            table = self._table() if self.exists() else self._create()
+            sync_number = (table.transaction_version("periop.sync") or 0) + 1
+            rows = (complete_rows(batch, site, sync_number) for batch in chain([first], stream))
+            self._commit(table, rows, site, replace(cursor, sync_number=sync_number), sync_number)
+            return sync_number
 
     def _move(self, site: str, cursor: Cursor) -> int:
         """Commit a cursor without rows, unless it is the one that is there."""
-        ordinal, before = self.ordinal(), self.cursor(site)
-        moved = replace(cursor, ordinal=before.ordinal if before else ordinal)
+        newest, before = self.sync_number(), self.cursor(site)
+        moved = replace(cursor, sync_number=before.sync_number if before else newest)
         if self.exists() and moved != before:
-            self._commit(self._table(), iter(()), site, moved, ordinal)
-        return ordinal
+            self._commit(self._table(), iter(()), site, moved, newest)
+        return newest
 
     def patients(self, site: str) -> frozenset[str]:
-        """The ids of all patients whom anything of this site was ever about."""
+        """Return the ids of all patients whom any version of this site was ever about."""
         found: set[str] = set()
         for batch in self.rows(site, ["patient"]):
             found.update(batch.column("patient").unique().to_pylist())
         return frozenset(found - {None})
 
-    def _newest(self) -> DeltaTable:
-        """The newest state of the table to write to, made where there is none."""
-        if not self.exists():
-            return self._create()
-        if self._made is None:
-            return self._table()
-        try:
-            self._made.update_incremental()
-        except (DeltaError, OSError) as error:
-            raise self._unreadable(error) from error
-        return self._made
-
     def _create(self) -> DeltaTable:
         try:
-            self._made = DeltaTable.create(self.path, SCHEMA, partition_by=list(PARTITION), configuration=CONFIGURATION)
-            return self._made
+            return DeltaTable.create(self.path, SCHEMA, partition_by=list(PARTITION), configuration=CONFIGURATION)
         except (DeltaError, OSError) as error:
             raise LakeError(
                 f"no lake could be made at {self.path} ({type(error).__name__}): make it writable"
             ) from error
 
     def _commit(
-        self,
-        table: DeltaTable,
-        rows: Iterator[pa.RecordBatch],
-        site: str,
-        cursor: Cursor,
-        ordinal: int | None = None,
+        self, table: DeltaTable, rows: Iterator[pa.RecordBatch], site: str, cursor: Cursor, newest_sync: int
     ) -> None:
         properties = CommitProperties(
-            custom_metadata={"periop.cursor": asdict(cursor)},
+            custom_metadata={"periop.cursor": cursor.as_metadata()},
             app_transactions=[
-                Transaction("periop.sync", cursor.ordinal if ordinal is None else ordinal),
+                Transaction("periop.sync", newest_sync),
                 Transaction(f"periop.site.{site}", table.version() + 1),
             ],
-            max_commit_retries=0,  # another writer would move the version that the transaction names
+            max_commit_retries=0,  # a retry after another writer would get a version that the transaction does not name
         )
         try:
             table.create_write_transaction(
@@ -256,14 +275,14 @@ class Lake:
             ) from error
 
     def snapshot(self) -> Snapshot:
-        """The newest snapshot; of an empty lake one without files."""
+        """Return the newest snapshot; of an empty lake one without files."""
         if not self.exists():
             return Snapshot(0, "", ())
         table = self._table()
         return Snapshot(table.transaction_version("periop.sync") or 0, str(table.metadata().id), self._files(table))
 
     def files(self, resource_type: str | None = None) -> tuple[LakeFile, ...]:
-        """The Parquet files of the newest snapshot, by site, type and path; () where there is no table."""
+        """Return the Parquet files of the newest snapshot, by site, type and path; () where there is no table."""
         return tuple(file for file in self.snapshot().files if resource_type in (None, file.resource_type))
 
     def _files(self, table: DeltaTable) -> tuple[LakeFile, ...]:
@@ -274,12 +293,14 @@ class Lake:
         return tuple(sorted(files, key=lambda file: (file.site, file.resource_type, file.path)))
 
     def rows(self, site: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """These columns of all versions of one site, in bounded batches.
+        """Return these columns (and `resource_type`) of all versions of one site, in bounded batches.
 
-        Columns of the partition come from the path.
+        Raises:
+            LakeError: the lake or one of its files cannot be read.
         """
-        stored = [name for name in columns if name not in ("site", "resource_type")]
-        own = [file for file in self.files() if file.site == site]  # now: a writer that pulls rows allows no look-up
+        stored = [name for name in columns if name not in PARTITION]  # those of the partition are in the path only
+        # Listed at once and not with the first batch: what is committed meanwhile is no part of the answer.
+        own = [file for file in self.files() if file.site == site]
         return (batch for file in own for batch in self._read(file, stored))
 
     def _read(self, file: LakeFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -296,15 +317,12 @@ class Lake:
         try:
             return DeltaTable(self.path)
         except (DeltaError, OSError, ValueError) as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> LakeError:
-        return LakeError(f"the lake at {self.path} cannot be read ({type(error).__name__}): {REPAIR}")
+            raise LakeError(f"the lake at {self.path} cannot be read ({type(error).__name__}): {REPAIR}") from error
 
 
-def complete_rows(batch: pa.RecordBatch, site: str, ordinal: int) -> pa.RecordBatch:
-    """Add the columns `site` and `sync`, in the order of SCHEMA."""
+def complete_rows(batch: pa.RecordBatch, site: str, sync_number: int) -> pa.RecordBatch:
+    """Return the rows with the columns `site` and `sync` added, in the order of SCHEMA."""
     columns = {name: batch.column(name) for name in batch.schema.names}
     columns["site"] = pa.repeat(pa.scalar(site, pa.string()), batch.num_rows)
-    columns["sync"] = pa.repeat(pa.scalar(ordinal, pa.int64()), batch.num_rows)
+    columns["sync"] = pa.repeat(pa.scalar(sync_number, pa.int64()), batch.num_rows)
     return pa.record_batch([columns[field.name] for field in SCHEMA], schema=SCHEMA)

@@ -21,10 +21,10 @@ from connectors.fhir.bundle import (
     patients_by_full_url,
     read_bundle,
 )
-from connectors.fhir.events import Problem, Received
+from connectors.fhir.events import Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_resource
 from connectors.lake.table import Cursor
-from connectors.sources.plan import PlannedRequest
+from connectors.sources.base import PlannedRequest
 
 PATTERNS = (".ndjson", ".ndjson.gz", ".json")
 CHUNK = 1 << 18
@@ -74,7 +74,7 @@ class FolderSource:
         types = ",".join(sorted(self.types)) if self.types is not None else "*"
         return hashlib.sha256(f"folder\n{self.path.absolute()}\n{types}".encode()).hexdigest()
 
-    def pull(self, previous: Cursor | None = None) -> Iterator[Received]:  # noqa: ARG002
+    def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:  # noqa: ARG002
         """Every resource of every file. FolderError if there is no folder, or nothing to read in it."""
         for number, file in enumerate(self.files(), 1):
             try:
@@ -107,7 +107,7 @@ class FolderSource:
     def _visible(self, file: Path) -> bool:
         return not any(part.startswith(".") for part in file.relative_to(self.path).parts)
 
-    def read(self, file: Path) -> Iterator[Received]:
+    def read(self, file: Path) -> Iterator[SourceEvent]:
         """The resources of one file."""
         name = file.relative_to(self.path).as_posix()
         if file.suffix == ".json":
@@ -115,14 +115,14 @@ class FolderSource:
         else:
             yield from self.read_lines(file, name)
 
-    def read_document(self, file: Path, name: str) -> Iterator[Received]:
+    def read_document(self, file: Path, name: str) -> Iterator[SourceEvent]:
         """One *.json: a resource, or a Bundle of them."""
         if file.stat().st_size > self.limits.document:
             yield Rejected(Reason.TOO_LARGE, name, _beginning(file))
             return
         yield from self.expand(file.read_bytes().removeprefix(BOM), name)
 
-    def read_lines(self, file: Path, name: str) -> Iterator[Received]:
+    def read_lines(self, file: Path, name: str) -> Iterator[SourceEvent]:
         """One *.ndjson or *.ndjson.gz.
 
         What stands before a damage of the gzip stream is kept, the damage counted.
@@ -144,7 +144,7 @@ class FolderSource:
         if not last.ended:
             yield from self.read_line(last, name)
 
-    def read_line(self, line: Line, name: str) -> Iterator[Received]:
+    def read_line(self, line: Line, name: str) -> Iterator[SourceEvent]:
         """One line: a resource or, in some exports, a Bundle."""
         where = f"{name}:{line.number}"
         if line.cut:
@@ -153,7 +153,7 @@ class FolderSource:
             for item in self.expand(line.content, where):
                 yield as_truncated(item) if isinstance(item, Rejected) and not line.ended else item
 
-    def expand(self, raw: bytes, where: str) -> Iterator[Received]:
+    def expand(self, raw: bytes, where: str) -> Iterator[SourceEvent]:
         """A resource as itself, a Bundle as its entries."""
         if not looks_like_bundle(raw):
             yield read_resource(raw, where, self.types)
@@ -170,7 +170,7 @@ class FolderSource:
         for number, entry in enumerate(bundle.entries):
             yield self.read_entry(entry.resource, f"{where} entry {number}", patients)
 
-    def read_entry(self, resource: bytes, where: str, patients: dict[str, str]) -> Received:
+    def read_entry(self, resource: bytes, where: str, patients: dict[str, str]) -> SourceEvent:
         """One entry of a Bundle on disk."""
         if not resource:
             return Rejected(Reason.EMPTY_ENTRY, where, b"")

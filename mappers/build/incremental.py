@@ -48,8 +48,13 @@ class IncrementalTable:
             if not DeltaTable.is_deltatable(str(self.folder)):
                 return None
             self._opened = DeltaTable(str(self.folder))
+<<<<<<< HEAD
         built = self._opened.transaction_version(SYNC)
         if built is not None and self._opened.transaction_version(FINGERPRINT) != lake.mark(built):
+=======
+        built = self._opened.transaction_version(BUILT)
+        if built is not None and self._opened.transaction_version(MARK) != lake.fingerprint(built):
+>>>>>>> main
             shutil.rmtree(self.folder)
             self._opened = None
             return None
@@ -66,7 +71,16 @@ class IncrementalTable:
             [_added(file, count) for file, count in zip(files, rows, strict=True)],
             "append",
             table.schema(),
+<<<<<<< HEAD
             commit_properties=CommitProperties(app_transactions=newest),
+=======
+            commit_properties=CommitProperties(
+                app_transactions=[
+                    Transaction(BUILT, lake.sync_number),
+                    Transaction(MARK, lake.fingerprint(lake.sync_number)),
+                ]
+            ),
+>>>>>>> main
         )
         table.update_incremental()
         return sum(rows)

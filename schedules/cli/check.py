@@ -17,7 +17,7 @@ from schedules.errors import ConfigError, Exit
 if TYPE_CHECKING:
     from connectors.check.findings import Diagnosis
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Transport
+    from connectors.http.client import FhirClient
     from schedules.config.site_settings import BulkSite, SearchSite, Site
 
 FROM_THE_COMMAND_LINE = Path("--url")
@@ -88,15 +88,15 @@ def _server(session: Session, settings: Settings, site: SearchSite | BulkSite) -
     ).run()
 
 
-def connect(session: Session, settings: Settings, site: SearchSite | BulkSite, auth: Authenticator) -> Transport:
+def connect(session: Session, settings: Settings, site: SearchSite | BulkSite, auth: Authenticator) -> FhirClient:
     """A connection to the server of `site` for a person who waits."""
-    from connectors.http.client import Transport
+    from connectors.http.client import FhirClient
     from schedules.config.credentials import encrypted
     from schedules.run.sources import told_timing, transfer_limits
 
     limits = transfer_limits(settings.limits)
     hurried = dataclasses.replace(limits, attempts=ATTEMPTS, run=min(limits.run, PATIENCE_SECONDS))
-    return Transport(site.url, auth, hurried, told_timing(site.name), None, encrypted(site, session.environ))
+    return FhirClient(site.url, auth, hurried, told_timing(site.name), None, encrypted(site, session.environ))
 
 
 def exit_code(found: Sequence[Diagnosis]) -> Exit:

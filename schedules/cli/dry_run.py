@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from analytics.report import wording
 from connectors.errors import AuthenticationError, ConnectorError
-from connectors.sources.plan import PlannedRequest, Planning
+from connectors.sources.base import PlannedRequest, SupportsPlan
 from schedules.cli.session import Session
 from schedules.config.settings import Settings
 from schedules.errors import Exit, sentence
 
 if TYPE_CHECKING:
-    from connectors.fhir.events import Source
+    from connectors.sources.base import Source
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def _plan(session: Session, settings: Settings, name: str, full: bool) -> SitePl
     return SitePlan(name, tuple(requests))
 
 
-def _planning(asking: Source) -> Planning:
-    assert isinstance(asking, Planning)  # noqa: S101 - every source of `schedules.run.sources` is
+def _planning(asking: Source) -> SupportsPlan:
+    assert isinstance(asking, SupportsPlan)  # noqa: S101 - every source of `schedules.run.sources` is
     return asking
 
 

@@ -21,11 +21,11 @@ def make_keys(session: Session, algorithm: Algorithm, file: Path, force: bool) -
 
     Raises `ConfigError` where a file is, unless `force`: a key that is replaced signs no more.
     """
-    from connectors.auth.keys import new_key, private_jwk
+    from connectors.auth.keys import generate_key, private_jwk
 
     if not force and os.path.lexists(file):
         raise _there_already(file)
-    key = new_key(algorithm)
+    key = generate_key(algorithm)
     _write(file, json.dumps(private_jwk(key), indent=2) + "\n", force)
     _print(session, key)
     session.say(

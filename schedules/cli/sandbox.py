@@ -77,7 +77,7 @@ def read_cohort(folder: Path) -> list[dict[str, Any]]:
 @contextmanager
 def _sandbox(session: Session, where: str, server: str | None) -> Iterator[tuple[Sandbox, Any]]:
     """The sandbox at `where`, and what takes its progress. Raises `ConfigError` where nobody says that it is one."""
-    from connectors.http.client import Transport
+    from connectors.http.client import FhirClient
     from connectors.sandbox.server import Sandbox
     from schedules.config.credentials import encrypted
     from schedules.run.sources import authenticator, told_timing, transfer_limits
@@ -85,7 +85,7 @@ def _sandbox(session: Session, where: str, server: str | None) -> Iterator[tuple
     session.log(logging.WARNING)
     settings, site = _site(session, where)
     _refuse_unless_told(site, server)
-    transport = Transport(
+    transport = FhirClient(
         site.url,
         authenticator(settings, site, session.environ),
         transfer_limits(settings.limits),

@@ -174,7 +174,7 @@ def missing_sites(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
 
 def plain(report: SyncReport) -> dict[str, Any]:
     """A site report as plain data for the ledger and for `--json`."""
-    return dataclasses.asdict(report)
+    return report.as_json()
 
 
 def _is_whole(ledger: Ledger, site: str) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from connectors.fhir.events import Source
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Timing, TransferLimits
+    from connectors.http.client import Clock, TransferLimits
+    from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
     from connectors.sources.search.source import CohortQuery, SearchSource
@@ -62,7 +62,7 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
             reconcile_days=limits.reconcile_days,
         ),
         transfer=transfer_limits(limits),
-        timing=told_timing(site.name),
+        clock=told_timing(site.name),
         verify=encrypted(site, environ),
         stored=lambda: Lake(settings.lake_dir).patients(site.name),
     )
@@ -86,7 +86,7 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         auth=authenticator(settings, site, environ),
         limits=bulk_limits(settings.limits),
         transfer=transfer_limits(settings.limits),
-        timing=told_timing(site.name),
+        clock=told_timing(site.name),
         verify=encrypted(site, environ),
         verify_elsewhere=trusted(site),
     )
@@ -134,15 +134,15 @@ def bulk_limits(limits: Limits) -> BulkLimits:
     )
 
 
-def told_timing(site: str) -> Timing:
+def told_timing(site: str) -> Clock:
     """The real clocks, with a line in the log for every wait."""
-    from connectors.http.client import Timing
+    from connectors.http.client import Clock
 
     def wait(seconds: float) -> None:
         logging.getLogger(__name__).warning("%s gave no usable answer; trying again in %.0f s", site, seconds)
         time.sleep(seconds)
 
-    return Timing(sleep=wait)
+    return Clock(sleep=wait)
 
 
 def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, str]) -> Authenticator:
@@ -173,7 +173,7 @@ def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: M
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings.limits),
-        timing=told_timing(site.name),
+        clock=told_timing(site.name),
         verify=encrypted(site, environ),
         verify_elsewhere=trusted(site),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from connectors.auth.keys import Algorithm, new_key, public_jwks, read_key
+from connectors.auth.keys import Algorithm, generate_key, public_jwks, read_key
 from schedules.cli.main import main
 from schedules.cli.session import Session
 
@@ -79,7 +79,7 @@ def test_a_key_is_shown_again(tmp_path: Path) -> None:
 
 
 def test_a_key_of_ones_own_is_shown(tmp_path: Path) -> None:
-    key, file = new_key("RS384"), tmp_path / "key.pem"
+    key, file = generate_key("RS384"), tmp_path / "key.pem"
     file.write_bytes(key.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     file.chmod(0o600)
     code, printed, _ = periop("keys", "show", file)

@@ -43,7 +43,7 @@ class Site:
     def sync(self) -> SyncReport:
         cohort = CohortQuery("Condition", (("code", "lung"),))
         limits = SearchLimits(streams=1)
-        source = SearchSource(BASE, cohort, ("Condition", "Observation"), limits=limits, wire=self.server)
+        source = SearchSource(BASE, cohort, ("Condition", "Observation"), limits=limits, http_transport=self.server)
         return sync_site(source, self.lake, "site", self.quarantine)
 
     def rows(self) -> list[tuple[str, str, int]]:
@@ -207,7 +207,7 @@ def test_fault_24_a_full_disk_is_a_clean_stop(tmp_path: Path, size: int) -> None
     assert "Traceback" not in full.stderr
     assert "disk" in full.stderr
     lake = Lake(tmp_path / "periop-data" / "lake")
-    assert (lake.ordinal(), sum(file.rows for file in lake.files())) == (1, 1)
+    assert (lake.sync_number(), sum(file.rows for file in lake.files())) == (1, 1)
     again = subprocess.run([*sync, str(1 << 30), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert sum(file.rows for file in lake.files()) == 1_001

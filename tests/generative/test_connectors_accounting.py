@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.fhir.bundle import read_bundle
-from connectors.fhir.events import Received
+from connectors.fhir.events import SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.reconcile import OUTCOMES, Intake, identity, updated, version
@@ -42,7 +42,7 @@ rejects = st.builds(Rejected, st.sampled_from(Reason), st.just("here"), st.just(
 pulls = st.lists(st.lists(st.one_of(versions, rejects), max_size=12), max_size=4)
 
 
-def slow_current(pull: list[Received], current: dict[tuple[str, str], Resource]) -> dict[tuple[str, str], Resource]:
+def slow_current(pull: list[SourceEvent], current: dict[tuple[str, str], Resource]) -> dict[tuple[str, str], Resource]:
     """The reference: of what is known and what arrived, the last by (time, order of arrival) is current."""
     known = dict(current)
     arrived = [item for item in pull if isinstance(item, Resource)]
@@ -58,7 +58,7 @@ def state(item: Resource) -> tuple[str, str]:
 
 
 @given(pulls)
-def test_every_pull_is_accounted_for_and_ends_at_the_newest(nights: list[list[Received]]) -> None:
+def test_every_pull_is_accounted_for_and_ends_at_the_newest(nights: list[list[SourceEvent]]) -> None:
     current: dict[tuple[str, str], Resource] = {}
     seen: dict[str, Seen] = {}
     for number, pull in enumerate(nights, 1):
@@ -92,24 +92,24 @@ class Items:
     fingerprint = "items"
     server_time: str | None = None
 
-    def __init__(self, items: list[Received]) -> None:
+    def __init__(self, items: list[SourceEvent]) -> None:
         self.items = items
         self.whole = False
         self.state: dict[str, str] = {}
 
-    def pull(self, previous: Cursor | None) -> Iterator[Received]:
+    def pull(self, previous: Cursor | None) -> Iterator[SourceEvent]:
         yield from self.items
 
 
 @settings(max_examples=15, deadline=None)
 @given(pulls)
-def test_the_same_pull_again_stores_nothing(nights: list[list[Received]]) -> None:
+def test_the_same_pull_again_stores_nothing(nights: list[list[SourceEvent]]) -> None:
     with TemporaryDirectory() as folder:
         lake, quarantine = Lake(Path(folder) / "lake"), Quarantine(Path(folder) / "quarantine")
         for pull in nights:
             first = sync_site(Items(pull), lake, "site", quarantine)
             again = sync_site(Items(pull), lake, "site", quarantine)
-            assert (again.stored, again.quarantined, again.ordinal) == (0, first.quarantined, first.ordinal)
+            assert (again.stored, again.quarantined, again.sync_number) == (0, first.quarantined, first.sync_number)
             assert sum(getattr(first, outcome) for outcome in OUTCOMES) == first.received == len(pull)
         batches = list(lake.rows("site", ["id", "sync"]))
         rows = [row for batch in batches for row in batch.to_pylist()]

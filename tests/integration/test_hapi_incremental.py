@@ -74,7 +74,7 @@ class Hospital:
             CohortQuery("Condition", (("code", f"{SYSTEM}|{self.name}"),)),
             TYPES,
             limits=SearchLimits(**{"overlap": 0.0, **limits}),
-            wire=self.wire,
+            http_transport=self.wire,
             stored=lambda: self.lake.patients("hapi"),
         )
         return sync_site(source, self.lake, "hapi", self.quarantine)
@@ -113,7 +113,7 @@ def test_a_quiet_night_is_one_request_a_type_and_the_cohort_query(hospital: Hosp
     assert asked[:3] == ["/AdverseEvent"] * 3 or asked[0] == "/AdverseEvent/_history"
     assert {"/Patient/_history", "/Observation/_history", "/Condition/_history", "/Condition"} <= set(asked)
     assert report.stored == 0
-    assert hospital.lake.ordinal() == 1
+    assert hospital.lake.sync_number() == 1
 
 
 def test_fault_16_a_deletion_shows_in_the_history(hospital: Hospital) -> None:

@@ -97,11 +97,11 @@ def test_a_cohort_from_first_sync_to_a_changed_resource(loaded: str, tmp_path: P
     assert all(re.search(r'"value": ?1\.10\b', text) for text in sizes)
     cursor = Lake(tmp_path / "lake").cursor("hapi")
     assert cursor is not None
-    assert (cursor.ordinal, cursor.complete, cursor.server_time is not None) == (1, True, True)
+    assert (cursor.sync_number, cursor.complete, cursor.server_time is not None) == (1, True, True)
 
     again = sync(loaded, tmp_path, SearchLimits())  # other pages, other batches: the same resources
     assert again.counts == Counts(received=6 * PATIENTS, identical=6 * PATIENTS)
-    assert Lake(tmp_path / "lake").ordinal() == 1
+    assert Lake(tmp_path / "lake").sync_number() == 1
 
     put(loaded, {**resources("sync-p3", COHORT)[0], "gender": "male"})
     changed = sync(loaded, tmp_path, limits)

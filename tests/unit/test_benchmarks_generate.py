@@ -65,7 +65,7 @@ def test_the_lake_holds_so_many_versions_some_of_them_second_ones(tmp_path: Path
     fill(lake, COUNT, seed=3)
     rows = [row for batch in lake.rows(SITE, ["id", "version_id", "sync"]) for row in batch.to_pylist()]
     first, second = ({row["id"] for row in rows if row["sync"] == number} for number in (1, 2))
-    assert (len(rows), lake.ordinal()) == (COUNT, 2)
+    assert (len(rows), lake.sync_number()) == (COUNT, 2)
     assert len(second) == COUNT // (CHANGED + 1)
     assert second < first
     assert {(row["version_id"], row["sync"]) for row in rows} == {("1", 1), ("2", 2)}

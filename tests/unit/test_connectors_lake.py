@@ -33,7 +33,7 @@ def rows(lake: Lake, site: str) -> list[tuple[str, int]]:
 
 def test_an_empty_lake(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
-    assert (lake.exists(), lake.version(), lake.ordinal(), lake.cursor("a"), lake.files()) == (
+    assert (lake.exists(), lake.version(), lake.sync_number(), lake.cursor("a"), lake.files()) == (
         False,
         -1,
         0,
@@ -47,7 +47,7 @@ def test_a_sync_is_one_commit_with_its_rows_and_cursor(tmp_path: Path) -> None:
     assert lake.append("a", [batch("1"), batch("2", "3")], cursor("x")) == 1
     assert lake.append("b", [batch("1")], cursor("y")) == 2
     assert lake.version() == 2  # 0 is the empty table
-    assert lake.ordinal() == 2
+    assert lake.sync_number() == 2
     assert (rows(lake, "a"), rows(lake, "b")) == ([("1", 1), ("2", 1), ("3", 1)], [("1", 2)])
     assert lake.cursor("a") == Cursor("x", True, "2024-01-01T00:00:00+00:00", 1)
     assert lake.cursor("b") == Cursor("y", True, "2024-01-01T00:00:00+00:00", 2)
@@ -77,7 +77,7 @@ def test_without_rows_the_cursor_moves_alone(tmp_path: Path) -> None:
     assert lake.append("a", [nothing], cursor("x")) == 2  # it says nothing new
     assert lake.version() == 2
     assert lake.append("a", [nothing], cursor("y")) == 2  # the views have nothing to read
-    assert (lake.version(), lake.ordinal(), len(lake.files())) == (3, 2, 2)
+    assert (lake.version(), lake.sync_number(), len(lake.files())) == (3, 2, 2)
     assert lake.cursor("a") == Cursor("y", True, "2024-01-01T00:00:00+00:00", 1)
     assert lake.cursor("b") == Cursor("x", True, "2024-01-01T00:00:00+00:00", 2)
     assert lake.append("a", [batch("2")], cursor("z")) == 3
@@ -99,7 +99,7 @@ def test_writers_of_two_sites_wait_for_each_other(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert lake.ordinal() == 6
+    assert lake.sync_number() == 6
     assert [lake.cursor(site) is not None for site in sites] == [True] * 6
     assert sorted(rows(lake, site)[0][1] for site in sites) == [1, 2, 3, 4, 5, 6]
 
@@ -121,7 +121,7 @@ def test_cursors_survive_many_commits_a_checkpoint_and_a_cleanup(tmp_path: Path)
     table.create_checkpoint()
     table.cleanup_metadata()
     again = Lake(tmp_path / "lake")
-    assert again.ordinal() == 26
+    assert again.sync_number() == 26
     assert again.cursor("rare") == Cursor("first", True, "2024-01-01T00:00:00+00:00", 1)
     assert again.cursor("daily") == Cursor("24", True, "2024-01-01T00:00:00+00:00", 26)
     assert again.append("rare", [batch("1")], cursor("second")) == 27
@@ -134,7 +134,7 @@ def test_cursors_survive_a_compaction(tmp_path: Path) -> None:
         lake.append("a", [batch(str(number))], cursor(str(number)))
     DeltaTable(tmp_path / "lake").optimize.compact()
     assert len(lake.files()) == 1
-    assert (lake.ordinal(), rows(lake, "a")) == (3, [("0", 1), ("1", 2), ("2", 3)])
+    assert (lake.sync_number(), rows(lake, "a")) == (3, [("0", 1), ("1", 2), ("2", 3)])
     assert lake.cursor("a") == Cursor("2", True, "2024-01-01T00:00:00+00:00", 3)
     assert lake.append("a", [batch("3")], cursor("3")) == 4
     assert lake.cursor("a") == Cursor("3", True, "2024-01-01T00:00:00+00:00", 4)
@@ -161,7 +161,7 @@ def test_rows_that_break_off_leave_nothing(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     with pytest.raises(LakeError, match="nothing was stored"):
         lake.append("a", broken(), cursor("x"))
-    assert (lake.ordinal(), lake.files(), lake.cursor("a")) == (0, (), None)
+    assert (lake.sync_number(), lake.files(), lake.cursor("a")) == (0, (), None)
     assert lake.append("a", [batch("1")], cursor("x")) == 1
 
 
@@ -195,7 +195,7 @@ def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:
     lake.append("a", [batch("1")], cursor("x"))
     (tmp_path / "lake" / "_delta_log" / f"{0:020d}.json").write_text("garbage")
     with pytest.raises(LakeError, match=r"cannot be read .*restore it"):
-        lake.ordinal()
+        lake.sync_number()
 
 
 def test_a_data_file_that_is_gone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import AccountingError, ServerError, SourceConfigError
-from connectors.fhir.events import Expected, Problem, Received
+from connectors.fhir.events import Expected, Problem, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource, read_resource
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Cursor, Lake
@@ -26,12 +26,12 @@ class Items:
     fingerprint = "items"
     server_time: str | None = "2024-01-01T00:00:00+00:00"
 
-    def __init__(self, *items: Received | Exception) -> None:
+    def __init__(self, *items: SourceEvent | Exception) -> None:
         self.items = items
         self.whole = False
         self.state: dict[str, str] = {}
 
-    def pull(self, previous: Cursor | None) -> Iterator[Received]:
+    def pull(self, previous: Cursor | None) -> Iterator[SourceEvent]:
         for item in self.items:
             if isinstance(item, Exception):
                 raise item
@@ -55,10 +55,10 @@ class Site:
         self.lake = Lake(folder / "lake")
         self.quarantine = Quarantine(folder / "quarantine")
 
-    def sync(self, *items: Received | Exception) -> SyncReport:
+    def sync(self, *items: SourceEvent | Exception) -> SyncReport:
         return sync_site(Items(*items), self.lake, "site", self.quarantine)
 
-    def counts(self, *items: Received) -> tuple[int, int, int, int]:
+    def counts(self, *items: SourceEvent) -> tuple[int, int, int, int]:
         report = self.sync(*items)
         return report.stored, report.identical, report.superseded, report.quarantined
 
@@ -126,14 +126,14 @@ def test_a_server_without_times_that_goes_back_ends_where_it_is(site: Site) -> N
 def test_two_sites_do_not_know_each_other(site: Site) -> None:
     site.sync(observation("a", "1", T1))
     report = sync_site(Items(observation("a", "1", T1)), site.lake, "other", site.quarantine)
-    assert (report.stored, report.ordinal) == (1, 2)
+    assert (report.stored, report.sync_number) == (1, 2)
 
 
 def test_the_report_and_the_cursor(site: Site) -> None:
     orphan = read_resource(b'{"resourceType":"Condition","id":"c"}', "here")
     outcome = read_resource(b'{"resourceType":"OperationOutcome"}', "here")
     report = site.sync(observation("a"), orphan, outcome, read_resource(b"nonsense", "there"))
-    assert (report.site, report.status, report.messages, report.ordinal) == ("site", "ok", (), 1)
+    assert (report.site, report.status, report.messages, report.sync_number) == ("site", "ok", (), 1)
     assert report.counts == Counts(received=4, stored=2, quarantined=2)
     assert report.by_type == {
         "(none)": Counts(received=1, quarantined=1),

@@ -128,7 +128,7 @@ def test_all_sites_commit_to_one_lake(tmp_path: Path) -> None:
     found = SideBySide(settings(tmp_path), Pipeline({}), told.append).attempt(NAMES)
     assert [report.stored for report, _ in found] == [700, 700, 700]
     lake = Lake(tmp_path / "data" / "lake")
-    assert sorted(report.ordinal for report, _ in found) == [1, 2, 3]
+    assert sorted(report.sync_number for report, _ in found) == [1, 2, 3]
     assert [(file.site, file.rows) for file in lake.files()] == [(name, 700) for name in NAMES]
     for name in NAMES:
         assert [each.received for each in told if each.site == name] == [500, 700]

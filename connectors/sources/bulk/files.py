@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from connectors.errors import ConnectorError
-from connectors.fhir.events import Deleted, Problem, Received
+from connectors.fhir.events import Deleted, Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, is_severe_outcome, last_updated, read_resource
 from connectors.fhir.resource_types import KNOWN
 from connectors.http.client import Downloaded
@@ -34,7 +34,7 @@ class Arrived:
 
     file: ExportFile
     path: Path
-    framed: bool
+    length_delimited: bool
     complete: bool
     lines: int
 
@@ -49,7 +49,7 @@ class Arrived:
             return "ends in the middle of a line"
         if self.file.count is not None and self.lines != self.file.count:
             return f"holds {self.lines} lines where the manifest says {self.file.count}"
-        if not self.framed and self.file.count is None:
+        if not self.length_delimited and self.file.count is None:
             return "came without its length, and the manifest does not say how many lines it has"
         return None
 
@@ -68,7 +68,7 @@ def _inspected(file: ExportFile, path: Path, downloaded: Downloaded, limit: int)
     lines = ends + bool(last.strip())
     if file.count not in (None, lines):  # perhaps some are empty
         lines = sum(bool(line.cut or line.content.strip()) for line in split_lines(pieces(path), limit))
-    return Arrived(file, path, downloaded.framed, _complete(last, limit), lines)
+    return Arrived(file, path, downloaded.length_delimited, _complete(last, limit), lines)
 
 
 def _complete(last: bytes, limit: int) -> bool:
@@ -120,7 +120,7 @@ def _first(
     yield file, error or future.result()
 
 
-def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -> Iterator[Received]:
+def resources(arrived: Arrived, name: str, wanted: frozenset[str], limit: int) -> Iterator[SourceEvent]:
     """The resources of one output file, and what is wrong with it. Memory: one line, at most `limit` bytes."""
     kinds = frozenset({arrived.file.resource_type}) if arrived.file.resource_type else wanted
     strange = False
@@ -164,7 +164,9 @@ def types_named(rejected: Rejected, wanted: Iterable[str]) -> frozenset[str]:
     return named or frozenset(wanted)
 
 
-def deletions(arrived: Arrived, name: str, wanted: frozenset[str], time: str | None, limit: int) -> Iterator[Received]:
+def deletions(
+    arrived: Arrived, name: str, wanted: frozenset[str], time: str | None, limit: int
+) -> Iterator[SourceEvent]:
     """What Bundles of DELETE entries say is gone, at the time of the Bundle, else at `time`."""
     for line in _lines(arrived, limit):
         where, bundle = _where(name, line), _bundle(line)

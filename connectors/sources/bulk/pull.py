@@ -20,14 +20,14 @@ from connectors.errors import (
     ServerError,
     UnavailableError,
 )
-from connectors.fhir.events import Expected, Notice, Problem, Received, Unseen
+from connectors.fhir.events import Expected, NoData, Problem, ProgressMessage, SourceEvent
 from connectors.fhir.resource import Rejected, Resource, instant
-from connectors.http.client import Downloaded, Timing, Transport
+from connectors.http.client import Clock, Downloaded, FhirClient
 from connectors.sources.bulk.files import Arrived, arrive, deletions, outcomes, resources, side_by_side, types_named
 from connectors.sources.bulk.job import Export, JobFile, KickOff, Level, Polling, Question
 from connectors.sources.bulk.manifest import ExportFile, Manifest
 
-Read = Callable[[Arrived, str], Iterator[Received]]
+Read = Callable[[Arrived, str], Iterator[SourceEvent]]
 PATIENCE = 3  # files in a row without an answer until the rest is left
 
 
@@ -59,7 +59,7 @@ class Asking(Protocol):
     kick_off: KickOff
     limits: BulkLimits
     polling: Polling
-    timing: Timing
+    clock: Clock
 
     @property
     def sleep(self) -> Callable[[float], None]: ...
@@ -110,9 +110,9 @@ class _Reading:
 class Night:
     """The exports of one pull. state: what is known of the last one, moved on type by type."""
 
-    def __init__(self, source: Asking, transport: Transport, folder: Path, state: dict[str, str]) -> None:
+    def __init__(self, source: Asking, client: FhirClient, folder: Path, state: dict[str, str]) -> None:
         self._source = source
-        self._transport = transport
+        self._client = client
         self._folder = folder
         self._names = count(1)
         self._members = Members()
@@ -121,7 +121,7 @@ class Night:
         self.whole = True
         self.server_time: str | None = None
 
-    def run(self, questions: list[Question]) -> Iterator[Received]:
+    def run(self, questions: list[Question]) -> Iterator[SourceEvent]:
         """All exports. Raises what the first one raises; a later one that fails is a Problem."""
         self._leave_old_jobs(questions)
         for number, planned in enumerate(questions):
@@ -165,9 +165,9 @@ class Night:
 
     def _as_export(self, question: Question, file: JobFile) -> Export:
         source = self._source
-        return Export(self._transport, question, source.kick_off, file, source.polling, source.timing, source.sleep)
+        return Export(self._client, question, source.kick_off, file, source.polling, source.clock, source.sleep)
 
-    def _export(self, question: Question) -> Iterator[Received]:
+    def _export(self, question: Question) -> Iterator[SourceEvent]:
         """All of one export; asked for once more where the job or its files expire.
 
         A job that is left unread because the server does not answer, or because the time is over, or because the
@@ -195,7 +195,7 @@ class Night:
                 export.end()
                 return
 
-    def _read(self, reading: _Reading) -> Iterator[Received]:
+    def _read(self, reading: _Reading) -> Iterator[SourceEvent]:
         manifest = yield from reading.export.manifest()
         job = reading.export.job
         reading.times += [job.asked] if job and job.asked else []
@@ -203,7 +203,7 @@ class Night:
             yield from page if not isinstance(page, Manifest) else self._files(page, reading)
         self._move_on(reading)
         if "" not in reading.seen:
-            yield from map(Unseen, sorted(set(reading.question.types) - reading.seen))
+            yield from map(NoData, sorted(set(reading.question.types) - reading.seen))
 
     def _pages(self, reading: _Reading, page: Manifest) -> Iterator[Manifest | tuple[Problem]]:
         """Every page of the manifest, or what is wrong with their links."""
@@ -228,7 +228,7 @@ class Night:
                 self.state[f"since.{kind}"] = time
         self.server_time = min(filter(None, (self.server_time, time)), key=lambda each: instant(each) or 0)
 
-    def _files(self, manifest: Manifest, reading: _Reading) -> Iterator[Received]:
+    def _files(self, manifest: Manifest, reading: _Reading) -> Iterator[SourceEvent]:
         """What one page of the manifest lists."""
         reading.times += [manifest.transaction_time] if manifest.transaction_time else []
         reading.export.learn(manifest)
@@ -244,13 +244,13 @@ class Night:
 
     def _each(
         self, files: Sequence[ExportFile], manifest: Manifest, reading: _Reading, noun: str, read: Read
-    ) -> Iterator[Received]:
+    ) -> Iterator[SourceEvent]:
         """Download these files and read them with `read`. Raises ExpiredError where one has expired."""
         silent = 0
         fetch = partial(self._fetch, reading=reading, credentials=manifest.requires_token)
         for file, arrived in side_by_side(files, fetch, self._source.limits.streams):
             if arrived is None:
-                yield Notice(f"downloading a {file.resource_type or 'mixed'} {noun}")
+                yield ProgressMessage(f"downloading a {file.resource_type or 'mixed'} {noun}")
                 continue
             name = f"{file.resource_type or 'mixed'} {noun} {next(reading.numbers)} of the export"
             if isinstance(arrived, ConnectorError):
@@ -281,11 +281,11 @@ class Night:
         what = f"{file.resource_type or 'mixed'} file"
 
         def download() -> Downloaded:
-            return self._transport.download(url, what, path, credentials=credentials)
+            return self._client.download(url, what, path, credentials=credentials)
 
         return arrive(file, path, download, self._source.limits.resource)
 
-    def _taken(self, arrived: Arrived, name: str, reading: _Reading, read: Read) -> Iterator[Received]:
+    def _taken(self, arrived: Arrived, name: str, reading: _Reading, read: Read) -> Iterator[SourceEvent]:
         counted = self._source.level == "group"
         try:
             for item in read(arrived, name):
@@ -299,7 +299,7 @@ class Night:
             with suppress(OSError):
                 arrived.path.unlink()
 
-    def _told(self, item: Received, kind: str, reading: _Reading) -> Iterator[Received]:
+    def _told(self, item: SourceEvent, kind: str, reading: _Reading) -> Iterator[SourceEvent]:
         """What is no resource, and what follows from it."""
         if isinstance(item, Problem):
             reading.fail(kind)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from connectors.errors import IncompleteError
-from connectors.fhir.events import Expected, Problem, Received
+from connectors.fhir.events import Expected, Problem, SourceEvent
 from connectors.fhir.resource import Resource
 from connectors.sources.search.entries import Entries, pages_of
 from connectors.sources.search.paging import Paging, Window
@@ -22,14 +22,14 @@ class Cohort:
     patients: set[str] = field(default_factory=set)
     whole: bool = True
 
-    def pages(self) -> Iterator[tuple[list[str], list[Received]]]:
+    def pages(self) -> Iterator[tuple[list[str], list[SourceEvent]]]:
         """Of each page the patients who are new, in order, and what the searches for them cannot bring again.
 
         Raises ServerError.
         """
         try:
             for page in pages_of(self.paging, self.window, self.entries):
-                new, told = set[str](), list[Received]()
+                new, told = set[str](), list[SourceEvent]()
                 for item in page:
                     self._take(item, new, told)
                 self.patients |= new
@@ -38,12 +38,12 @@ class Cohort:
             self.whole = False
             yield [], [Problem(str(error))]
 
-    def alone(self) -> Iterator[Received]:
+    def alone(self) -> Iterator[SourceEvent]:
         """All pages: what the searches for the patients cannot bring again. Raises ServerError."""
         for _, told in self.pages():
             yield from told
 
-    def _take(self, item: Received, new: set[str], told: list[Received]) -> None:
+    def _take(self, item: SourceEvent, new: set[str], told: list[SourceEvent]) -> None:
         if isinstance(item, Resource) and item.patient:
             new |= {item.patient} - self.patients
             if self.window.resource_type in self.entries.types:

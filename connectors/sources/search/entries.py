@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from connectors.fhir.bundle import Bundle, Entry
-from connectors.fhir.events import Deleted, Expected, Present, Problem, Received
+from connectors.fhir.events import Deleted, Exists, Expected, Problem, SourceEvent
 from connectors.fhir.resource import ID, Reason, Rejected, Resource, read_resource
 from connectors.sources.search.paging import Paging, Window
 
@@ -27,7 +27,7 @@ class Entries:
     types: frozenset[str]
     size: int
 
-    def items(self, entry: Entry, window: Window, where: str) -> Iterator[Received]:
+    def items(self, entry: Entry, window: Window, where: str) -> Iterator[SourceEvent]:
         """One entry: a match of this window, an include (of any type asked for), or set aside.
 
         What is set aside and has a fullUrl is known to be there.
@@ -39,7 +39,7 @@ class Entries:
             if item.severe:
                 yield Problem(f"{window.label}: {OUTCOME_PROBLEM}")
             if (id_ := named(entry, window.resource_type)) and not included:
-                yield Present(window.resource_type, id_, readable=False)
+                yield Exists(window.resource_type, id_, readable=False)
         elif included or window.patients is None or item.patient is None or item.patient in window.patients:
             yield item
         else:
@@ -54,7 +54,7 @@ class Entries:
         return read_resource(entry.resource, where, wanted)
 
 
-def pages_of(paging: Paging, window: Window, entries: Entries) -> Iterator[Iterator[Received]]:
+def pages_of(paging: Paging, window: Window, entries: Entries) -> Iterator[Iterator[SourceEvent]]:
     """What each page of a window holds, with the number that is expected; each is read before the next.
 
     Raises ServerError.
@@ -66,14 +66,14 @@ def pages_of(paging: Paging, window: Window, entries: Entries) -> Iterator[Itera
         yield _items(page, announced, window, entries, number)
 
 
-def _items(page: Bundle, announced: int | None, window: Window, entries: Entries, number: int) -> Iterator[Received]:
+def _items(page: Bundle, announced: int | None, window: Window, entries: Entries, number: int) -> Iterator[SourceEvent]:
     if announced is not None:
         yield Expected(window.resource_type, announced)
     for place, entry in enumerate(page.entries):
         yield from entries.items(entry, window, f"{window.label}, page {number}, entry {place}")
 
 
-def found_in(paging: Paging, window: Window, entries: Entries) -> Iterator[Received]:
+def found_in(paging: Paging, window: Window, entries: Entries) -> Iterator[SourceEvent]:
     """What all pages of a window hold, with the number that is expected. Raises ServerError."""
     for page in pages_of(paging, window, entries):
         yield from page

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from connectors.errors import ProtocolError, RefusedError, ServerError, UnavailableError
-from connectors.fhir.events import Covered, Note, Present, Problem, Received
+from connectors.fhir.events import CompleteFor, Exists, Note, Problem, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.sources.concurrency import growing, side_by_side
 from connectors.sources.search import requests as windows
@@ -16,7 +16,7 @@ from connectors.sources.search.entries import Entries, deletion, found_in, named
 from connectors.sources.search.paging import Paging, SearchLimits, Window
 from connectors.sources.search.sync_plan import Found, Question, updated_at
 
-Task = Callable[[], Iterator[Received]]
+Task = Callable[[], Iterator[SourceEvent]]
 SECOND = 1_000_000  # microseconds: the precision of some servers' search index
 IGNORED = "{}: the server ignores _lastUpdated, so everything was asked for"
 LONG_HISTORY = "{}: the history has more than {} entries, so ids were compared in place of it"
@@ -46,11 +46,11 @@ class Reading:
     brought: set[str] = field(default_factory=set)
     ahead: set[str] = field(default_factory=set)
 
-    def with_cohort(self, cohort: Cohort) -> Iterator[Received]:
+    def with_cohort(self, cohort: Cohort) -> Iterator[SourceEvent]:
         """Everything of the patients, while the cohort query still brings further ones. Raises what that raises."""
         yield from growing(partial(self._cohort, cohort), self.limits.streams)
 
-    def _cohort(self, cohort: Cohort, add: Callable[[Task], None]) -> Iterator[Received]:
+    def _cohort(self, cohort: Cohort, add: Callable[[Task], None]) -> Iterator[SourceEvent]:
         """The cohort query; adds the searches for its patients, in whole batches, as soon as they are known."""
         waiting: list[str] = []
         for patients, told in cohort.pages():
@@ -73,7 +73,7 @@ class Reading:
     def _histories(self, kinds: Iterable[str]) -> list[Task]:
         return [partial(self._learn_history, kind) for kind in kinds if self.limits.history]
 
-    def everything(self, cohort_type: str, *, asked: bool = False) -> Iterator[Received]:
+    def everything(self, cohort_type: str, *, asked: bool = False) -> Iterator[SourceEvent]:
         """Histories first, because what they tell may be undone by what is read later; then ids, then content: what
         comes into being meanwhile is in the content. Beside it what the next sync must know of the server.
 
@@ -95,7 +95,7 @@ class Reading:
         changes = [partial(self._learn_changes, kind) for kind in full if kind in self.brought]
         yield from self._together([*self._histories(untold), *changes], ())
 
-    def _left(self, kind: str) -> Iterator[Received]:
+    def _left(self, kind: str) -> Iterator[SourceEvent]:
         """Why they left the cohort: their resources of the type that makes it, once more in full."""
         self.leaving = True
         yield from self._windows([kind], self.question.left, self._all, "former patients")
@@ -105,21 +105,21 @@ class Reading:
         self,
         kinds: Sequence[str],
         patients: Sequence[str],
-        read: Callable[[Window], Iterator[Received]],
+        read: Callable[[Window], Iterator[SourceEvent]],
         of: str = "patients",
         beside: Sequence[Task] = (),
-    ) -> Iterator[Received]:
+    ) -> Iterator[SourceEvent]:
         made = [w for kind in kinds for w in windows.everything(self.base, kind, patients, self.limits, of)]
         yield from self._together(
             [*(partial(read, window) for window in made), *beside], [*made, *(None for _ in beside)]
         )
 
-    def _together(self, tasks: Sequence[Task], made: Sequence[Window | None]) -> Iterator[Received]:
+    def _together(self, tasks: Sequence[Task], made: Sequence[Window | None]) -> Iterator[SourceEvent]:
         of = made or [None] * len(tasks)
         guarded = [partial(self._guarded, task, window) for task, window in zip(tasks, of, strict=True)]
         yield from side_by_side(guarded, self.limits.streams)
 
-    def _guarded(self, task: Task, window: Window | None) -> Iterator[Received]:
+    def _guarded(self, task: Task, window: Window | None) -> Iterator[SourceEvent]:
         """A window that cannot be read is a problem of its own. After UnavailableError nothing more is tried."""
         if self.gone:
             self._fail(window)
@@ -146,20 +146,20 @@ class Reading:
             self.found.failed.add(window.resource_type)
             self.found.unread.update((window.patients or frozenset()) & {*self.question.fresh, *self.ahead})
 
-    def _all(self, window: Window) -> Iterator[Received]:
+    def _all(self, window: Window) -> Iterator[SourceEvent]:
         """Everything of a window; what the lake has beyond it is gone, if all that came could be told apart."""
         clear = True
         pending = False  # what was set aside has not been told apart yet
         for item in found_in(self.paging, window, self.entries):
-            if isinstance(item, Problem) or (pending and not isinstance(item, Present)):
+            if isinstance(item, Problem) or (pending and not isinstance(item, Exists)):
                 clear = False
             pending = isinstance(item, Rejected) and item.reason is not Reason.OPERATION_OUTCOME
             self._look(item)
             yield item
         if clear and not pending and window.patients:
-            yield Covered(window.resource_type, window.patients)
+            yield CompleteFor(window.resource_type, window.patients)
 
-    def _look(self, item: Received) -> None:
+    def _look(self, item: SourceEvent) -> None:
         if isinstance(item, Rejected):
             self.found.rejected = True
         elif isinstance(item, Resource):
@@ -167,7 +167,7 @@ class Reading:
             if item.last_updated is None:
                 self.found.undated.add(item.resource_type)
 
-    def _changes(self, window: Window) -> Iterator[Received]:
+    def _changes(self, window: Window) -> Iterator[SourceEvent]:
         """What has changed, if the server does as it is asked, else everything."""
         kind, since = window.resource_type, self.question.since[window.resource_type]
         if kind not in self.found.undated and self.found.changes.get(kind, True):
@@ -183,7 +183,7 @@ class Reading:
             yield Note(IGNORED.format(kind))
         yield from self._all(window)
 
-    def _changed(self, window: Window, since: str) -> Iterator[Received]:
+    def _changed(self, window: Window, since: str) -> Iterator[SourceEvent]:
         begin = updated_at(since)
         for number, page in enumerate(self.paging.pages(window), 1):
             own = page.links.get("self", "") if number == 1 else ""  # that of a later page may be opaque (HAPI)
@@ -199,7 +199,7 @@ class Reading:
                         self.found.changes[window.resource_type] = False
                     yield item
 
-    def _ids(self, window: Window) -> Iterator[Received]:
+    def _ids(self, window: Window) -> Iterator[SourceEvent]:
         """Which resources there are; those of the lake that are not among them are gone."""
         kind, asked = window.resource_type, windows.ids(window, self.limits)
         try:
@@ -210,16 +210,16 @@ class Reading:
                         if id_ is None:
                             yield Problem(f"{asked.label}: the server gave entries that do not say what they are")
                             return
-                        yield Present(kind, id_)
+                        yield Exists(kind, id_)
         except RefusedError as error:
             if error.status != 400:
                 raise
             yield from self._all(window)
             return
         assert window.patients is not None  # noqa: S101 - made by windows.everything
-        yield Covered(kind, window.patients)
+        yield CompleteFor(kind, window.patients)
 
-    def _history(self, kind: str) -> Iterator[Received]:
+    def _history(self, kind: str) -> Iterator[SourceEvent]:
         """Deletions since the last sync. The newest entry of a resource says what has become of it."""
         window, met, entries = windows.history(kind, self.question.since[kind]), set[str](), 0
         try:
@@ -244,14 +244,14 @@ class Reading:
         if not entries:
             self.quiet.add(kind)
 
-    def _learn_changes(self, kind: str) -> Iterator[Received]:
+    def _learn_changes(self, kind: str) -> Iterator[SourceEvent]:
         """Whether the server may be asked for changes of a type that it has: unless it was seen not to understand,
         which may have been mended. That it ignores the question shows when it is asked (`_changed`).
         """
         self.found.changes[kind] = kind not in self.question.ignored or self._understands_changes(kind)
         yield from ()
 
-    def _learn_history(self, kind: str) -> Iterator[Received]:
+    def _learn_history(self, kind: str) -> Iterator[SourceEvent]:
         """Whether the server tells what was done to a type that it has. One that does not is no problem."""
         told = self._tells_history(kind)
         if told or kind in self.brought:

@@ -1,45 +1,29 @@
-"""What a sync by search would ask, as far as it is known before it is asked. Stores nothing.
+"""The requests of the next sync by search, as far as they are known before they are sent. Stores nothing.
 
-To know it, the cohort query is read, and how many resources each search has is asked (`_summary=count`). What an answer
-makes necessary cannot be told before: next pages, and a comparison where a server is found to ignore a parameter.
+How many resources each search has is asked for (`_summary=count`). What only a response makes necessary cannot be
+listed: next pages, and a comparison of ids where a server turns out to ignore a parameter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from connectors.errors import ServerError
-from connectors.fhir.resource import Resource
-from connectors.http.client import Transport
-from connectors.lake.table import Cursor
-from connectors.sources.plan import PlannedRequest
+from connectors.sources.base import PlannedRequest
 from connectors.sources.search import requests as windows
-from connectors.sources.search.entries import found_in
 from connectors.sources.search.paging import Paging, SearchLimits, Window
 from connectors.sources.search.sync_plan import Question
 
-if TYPE_CHECKING:
-    from connectors.sources.search.source import SearchSource
 
-
-def planned(source: SearchSource, previous: Cursor | None) -> Iterator[PlannedRequest]:
-    """The requests of a sync that begins at `previous`. Raises ConnectorError where the cohort query is not
-    answered.
-    """
-    with Transport(source.url, source.auth, source.transfer, source.timing, source.wire, source.verify) as transport:
-        paging = Paging(transport, source.limits)
-        cohort = source.cohort_window()
-        yield PlannedRequest("GET", paging.url(cohort), cohort.label, paging.count(cohort))
-        found = [item for item in found_in(paging, cohort, source.entries) if isinstance(item, Resource)]
-        patients = {item.patient for item in found if item.patient}
-        source.server_time = paging.began or transport.server_time
-        question = source.question(previous, patients)
-        for window in searches(question, transport.base, source.limits, source.cohort.resource_type):
-            yield PlannedRequest("GET", shown(paging, window), _what(window, question), _expected(paging, window))
-        yield from _probes(question, paging)
+def planned(
+    question: Question, paging: Paging, base: str, limits: SearchLimits, cohort_type: str
+) -> Iterator[PlannedRequest]:
+    """Yield the requests that follow the cohort query."""
+    for window in searches(question, base, limits, cohort_type):
+        yield PlannedRequest("GET", shown(paging, window), _what(window, question), _expected(paging, window))
+    yield from _probes(question, paging)
 
 
 def _probes(question: Question, paging: Paging) -> Iterator[PlannedRequest]:

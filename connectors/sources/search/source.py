@@ -19,15 +19,17 @@ from urllib.parse import urlencode
 import httpx
 
 from connectors.auth.scopes import scope_problems
-from connectors.fhir.events import Note, Received
+from connectors.fhir.events import Note, SourceEvent
+from connectors.fhir.resource import Resource
 from connectors.http.authenticators import Authenticator, NoAuth
-from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.http.client import Clock, FhirClient, TransferLimits
 from connectors.lake.table import Cursor
-from connectors.sources.plan import PlannedRequest
+from connectors.sources.base import PlannedRequest
 from connectors.sources.search.cohort import Cohort
-from connectors.sources.search.entries import Entries
+from connectors.sources.search.entries import Entries, found_in
 from connectors.sources.search.executor import Reading
 from connectors.sources.search.paging import Paging, SearchLimits, Window
+from connectors.sources.search.plan import planned
 from connectors.sources.search.sync_plan import Found, Question, ask, earliest
 
 __all__ = ["CohortQuery", "SearchLimits", "SearchSource"]
@@ -56,7 +58,7 @@ class SearchSource:
     """The cohort's resources of `types` on the server at `url`.
 
     stored: the patients of whom anything of this site is in the lake; without them everything is asked for every
-    time. `wire` replaces the network, `timing` the clocks.
+    time. `http_transport` replaces the network, `clock` the clocks.
     """
 
     url: str
@@ -65,12 +67,12 @@ class SearchSource:
     auth: Authenticator = field(default_factory=NoAuth)
     limits: SearchLimits = field(default_factory=SearchLimits)
     transfer: TransferLimits = field(default_factory=TransferLimits)
-    timing: Timing = field(default_factory=Timing)
-    wire: httpx.BaseTransport | None = None
+    clock: Clock = field(default_factory=Clock)
+    http_transport: httpx.BaseTransport | None = None
     verify: ssl.SSLContext | bool = True
     stored: Callable[[], Collection[str]] = nobody
     server_time: str | None = field(default=None, init=False)
-    whole: bool = field(default=False, init=False)  # of the cohort alone: what is whole is told by window (Covered)
+    whole: bool = field(default=False, init=False)  # of the cohort alone: what is whole is told by window (CompleteFor)
     state: Mapping[str, str] = field(default_factory=dict, init=False)
 
     @property
@@ -78,19 +80,19 @@ class SearchSource:
         asked = (self.url, self.cohort.resource_type, urlencode(self.cohort.params), *self.types)
         return hashlib.sha256("\n".join(("search", *asked)).encode()).hexdigest()
 
-    def pull(self, previous: Cursor | None = None) -> Iterator[Received]:
+    def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:
         """The cohort, or what changed in it since `previous`. Raises ConnectorError where not even the cohort query
         is answered.
         """
         found = Found()
-        with Transport(self.url, self.auth, self.transfer, self.timing, self.wire, self.verify) as transport:
-            paging = Paging(transport, self.limits)
+        with FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify) as client:
+            paging = Paging(client, self.limits)
             yield from scope_problems(self.auth, self.cohort.resource_type)
             cohort = Cohort(paging, self.cohort_window(), self.entries)
-            reading = Reading(paging, self.limits, Question(self.types), found, self.entries, transport.base)
+            reading = Reading(paging, self.limits, Question(self.types), found, self.entries, client.base)
             everything = previous is None  # of everybody, whoever they are
             yield from reading.with_cohort(cohort) if everything else cohort.alone()
-            self.server_time = earliest(transport.server_time, paging.began)
+            self.server_time = earliest(client.server_time, paging.began)
             question = self.question(previous, cohort.patients, whole_cohort=cohort.whole)
             yield from map(Note, question.notes)
             if question.left:
@@ -100,10 +102,18 @@ class SearchSource:
         self.state = found.state(question, previous, self.server_time, whole_cohort=cohort.whole)
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
-        """What `pull` would ask. Asks for the cohort and for numbers only, and stores nothing."""
-        from connectors.sources.search.plan import planned
+        """Yield the requests that `pull` would send. Reads the cohort query, asks for numbers, and stores nothing.
 
-        return planned(self, previous)
+        Raises:
+            ConnectorError: the cohort query is not answered.
+        """
+        with FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify) as client:
+            paging, cohort = Paging(client, self.limits), self.cohort_window()
+            yield PlannedRequest("GET", paging.url(cohort), cohort.label, paging.count(cohort))
+            found = [item for item in found_in(paging, cohort, self.entries) if isinstance(item, Resource)]
+            self.server_time = paging.began or client.server_time
+            question = self.question(previous, {item.patient for item in found if item.patient})
+            yield from planned(question, paging, client.base, self.limits, self.cohort.resource_type)
 
     @property
     def entries(self) -> Entries:
