@@ -107,8 +107,8 @@ class CompiledCohort:
                 engine.create_table_as(statement.table, statement.sql)
 
 
-class _Statements:
-    """Collects what a cohort keeps, with what depends on the data cutoff."""
+class Statements:
+    """The statements of a cohort, collected while it is built, with those that depend on the data cutoff."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -136,7 +136,7 @@ def compile_cohort(
     unowned = {name: ibis.table(everybody[name].schema(), name=f"all_{name}") for name in RESOURCE_TYPES}
     known = ibis.table(ibis.Schema.from_pyarrow(terminology.rows.schema), name="terminology")
 
-    statements = _Statements(engine)
+    statements = Statements(engine)
     sources = Sources(current, terminology.bound(known), study, statements.keep, unowned)
     tables = {name: getattr(build(sources), name) for name in (*PATIENT_TABLES, "unowned")}
 
@@ -149,7 +149,7 @@ def compile_cohort(
     return CompiledCohort(
         statements=tuple(statements.found),
         tables={name: compiled(tables[name].order_by(*order)) for name, order in ORDER.items()},
-        merged={name: compiled(_merged(name, tables[name]).order_by(*order)) for name, order in ORDER.items()},
+        merged={name: compiled(merged(name, tables[name]).order_by(*order)) for name, order in ORDER.items()},
         unowned=compiled(tables["unowned"]),
         derived=compiled(candidates(sources).aggregate(patients=_.count())),
         all_current={name: compiled(table) for name, table in everybody.items()},
@@ -159,7 +159,7 @@ def compile_cohort(
     )
 
 
-def _merged(name: str, new: ir.Table) -> ir.Table:
+def merged(name: str, new: ir.Table) -> ir.Table:
     """Return the rows of the table in place without those of affected patients, and their new ones."""
     previous = ibis.table(new.schema(), name=f"previous_{name}")
     subjects = ibis.table({"USUBJID": "string"}, name=AFFECTED_SUBJECTS)

@@ -73,10 +73,6 @@ class CohortFolder:
             for batch in batches:
                 writer.write_batch(batch)
 
-    def keep(self, cutoff: str | None, table: str) -> None:
-        """Take over the table in place as it is."""
-        shutil.copy(self.file(cutoff, table), self._made(cutoff))
-
     def write_quality(self, cutoff: str | None, unowned: pa.Table, set_aside: SetAside) -> None:
         """Write the quality list by site into the new folder, from the table of patients that is there already."""
         folder = self._made(cutoff)
@@ -112,7 +108,7 @@ def _folder(folder: Path, cutoff: str | None) -> Path:
 
 
 def quality_list(patients: pa.Table, unowned: pa.Table, set_aside: SetAside) -> pa.Table:
-    """Return SITEID, DOMAIN, ISSUE, COUNT in their order: the sum of counts of patients, sites and what is set aside."""
+    """Return SITEID, DOMAIN, ISSUE, COUNT in their order: sums over patients, sites and what is set aside."""
     counts = pa.concat_tables([patients, unowned.cast(patients.schema)])
     keys = list(COLUMNS[:-1])
     rows = counts.group_by(keys).aggregate([("COUNT", "sum")]).rename_columns(list(COLUMNS)).to_pylist()

@@ -1,11 +1,11 @@
-"""Delta tables that follow the lake: each commit appends what some syncs brought, and notes how far the table has come.
+"""Delta tables that follow the lake: each commit appends the rows of new syncs and notes how far the table has come.
 
 The number of the newest sync in the table is an app transaction (Delta protocol, "Transaction Identifiers") of the same
 commit, so a kill leaves rows and number both or neither. So is the lake's fingerprint of that sync: where the lake has
 another fingerprint for it, or no such sync, an older copy of the lake was put back, and the table is built again.
 
-A table lies at ``<name>/<digest>``. The digest is of all that its rows depend on besides those of the lake: with another
-digest it is another table, built from the first sync on, and the old one is deleted.
+A table lies at ``<name>/<digest>``. The digest is of all that its rows depend on besides those of the lake: with
+another digest it is another table, built from the first sync on, and the old one is deleted.
 """
 
 from __future__ import annotations
@@ -48,13 +48,8 @@ class IncrementalTable:
             if not DeltaTable.is_deltatable(str(self.folder)):
                 return None
             self._opened = DeltaTable(str(self.folder))
-<<<<<<< HEAD
         built = self._opened.transaction_version(SYNC)
-        if built is not None and self._opened.transaction_version(FINGERPRINT) != lake.mark(built):
-=======
-        built = self._opened.transaction_version(BUILT)
-        if built is not None and self._opened.transaction_version(MARK) != lake.fingerprint(built):
->>>>>>> main
+        if built is not None and self._opened.transaction_version(FINGERPRINT) != lake.fingerprint(built):
             shutil.rmtree(self.folder)
             self._opened = None
             return None
@@ -66,21 +61,12 @@ class IncrementalTable:
         table = self._opened = self._opened or DeltaTable.create(str(self.folder), schema.to_pyarrow())
         files = engine.write_parquet(sql, self.folder)
         rows = [pq.read_metadata(file).num_rows for file in files]
-        newest = [Transaction(SYNC, lake.ordinal), Transaction(FINGERPRINT, lake.mark(lake.ordinal))]
+        newest = [Transaction(SYNC, lake.sync_number), Transaction(FINGERPRINT, lake.fingerprint(lake.sync_number))]
         table.create_write_transaction(
             [_added(file, count) for file, count in zip(files, rows, strict=True)],
             "append",
             table.schema(),
-<<<<<<< HEAD
             commit_properties=CommitProperties(app_transactions=newest),
-=======
-            commit_properties=CommitProperties(
-                app_transactions=[
-                    Transaction(BUILT, lake.sync_number),
-                    Transaction(MARK, lake.fingerprint(lake.sync_number)),
-                ]
-            ),
->>>>>>> main
         )
         table.update_incremental()
         return sum(rows)

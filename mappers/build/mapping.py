@@ -107,11 +107,11 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     cache.delete_unused()
 
     rules = _rules_digest(config, compiler, cohort, terminology, view_tables)
-    state = State(rules, lake.ordinal, lake.mark(lake.ordinal))
+    state = State(rules, lake.sync_number, lake.fingerprint(lake.sync_number))
     folder = CohortFolder(config.cohort_dir)
     known = None if full else folder.state()
     view_tables.register(engine)
-    if known is None or known.program != rules or known.mark != lake.mark(known.sync):
+    if known is None or known.program != rules or known.mark != lake.fingerprint(known.sync):
         register_all_patients(engine, cohort, terminology)
         queries = cohort.tables
     else:  # the lake went on from what the tables in place were derived from

@@ -12,7 +12,6 @@ from itertools import groupby
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 from ibis import _
 
 from connectors.fhir.resource import MODIFIER

@@ -7,7 +7,7 @@ version. Current rows are those whose version is not in the list of superseded o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,9 +123,7 @@ class ViewTables:
 
 def refresh_views(folder: Path, lake: Snapshot, views: Views, engine: Engine) -> ViewTables:
     """Append to the view tables in `folder` what the lake has had since they were built."""
-    rows = {
-        name: IncrementalTable.of(folder, name, lake.identity, view.sql, MODIFIER) for name, view in views.items()
-    }
+    rows = {name: IncrementalTable.of(folder, name, lake.identity, view.sql, MODIFIER) for name, view in views.items()}
     resource_types = sorted({view.resource for view in views.values()})
     superseded = {
         resource_type: IncrementalTable.of(folder / SUPERSEDED, resource_type, lake.identity, ORDER)
@@ -139,7 +137,7 @@ def refresh_views(folder: Path, lake: Snapshot, views: Views, engine: Engine) ->
 
 def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, engine: Engine) -> ViewReport:
     built, written = table.built_to(lake), 0
-    if built is None or built < lake.ordinal:
+    if built is None or built < lake.sync_number:
         since = built or 0
         resources = usable(register_lake(engine, _files(lake, view.resource, since)), since)
         engine.create_view(RESOURCES, engine.compile(resources))
@@ -150,7 +148,7 @@ def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, e
 
 def _refresh_superseded(table: IncrementalTable, resource_type: str, lake: Snapshot, engine: Engine) -> None:
     built = table.built_to(lake)
-    if built is None or built < lake.ordinal:
+    if built is None or built < lake.sync_number:
         # Of all files, also after the first time: what a new version supersedes came with an earlier sync.
         rows = register_lake(engine, _files(lake, resource_type))
         if built is None:

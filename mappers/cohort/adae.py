@@ -100,11 +100,11 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
     )
     rows = attach(rows, worst.select(*RESOURCE, AOCC01FL=ibis.literal("Y")), RESOURCE)
     return rows.mutate(
-            AETERM=_["term"],
-            AEBODSYS=ibis.null("string"),
-            AETOXGR=_["ATOXGR"],
-            ASTDT=_["date"],
-            ASTDTF=_["dtf"],
-            AENDT=ibis.null("date"),
-            SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
+        AETERM=_["term"],
+        AEBODSYS=ibis.null("string"),
+        AETOXGR=_["ATOXGR"],
+        ASTDT=_["date"],
+        ASTDTF=_["dtf"],
+        AENDT=ibis.null("date"),
+        SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
     ).select(*PUBLISHED)

@@ -147,7 +147,7 @@ class SparkEngine:
         self._session.sql(sql).createOrReplaceTempView(name)
 
     def compile(self, table: ir.Table) -> str:
-        """Return the SQL of an expression. Its columns have the types of the expression, which Spark may see otherwise."""
+        """Return the SQL of an expression, with its columns cast to the types that Ibis expects of them."""
         return _with_types(str(self.con.compile(table)), table)
 
     def table(self, name: str) -> ir.Table:

@@ -19,9 +19,8 @@ import ibis
 
 from connectors.fhir.bundle import NotABundleError, looks_like_bundle, read_bundle
 from connectors.fhir.resource import BOM
-from mappers.engines.duckdb import error_of
-from mappers.engines.start import EngineName
-from mappers.engines.start import engine as engine_of
+from mappers.engines.base import error_of
+from mappers.engines.start import EngineName, start_engine
 from mappers.errors import CardinalityError, MappingError, ViewError
 from mappers.view.runner import ViewDefinition, parsed_texts, read_twice_if_needed, sql, view_table
 from schedules.cli.session import Session
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
 
-    from mappers.engines.duckdb import Engine
+    from mappers.engines.base import Engine
     from mappers.fhir_model.shape import Shape
     from mappers.view.runner import Parsing
 
@@ -62,7 +61,7 @@ def run_view(
     form = form or ("table" if out is None else "parquet")
     _check_output(form, out)
     checked = load_view(view)
-    with engine_of(on) as engine, _explained(view, files):
+    with start_engine(on) as engine, _explained(view, files):
 
         def deliver(parse: Parse) -> int:
             rows = read_rows(engine, _compiled(view, checked, read_files(engine, files, parse)))
