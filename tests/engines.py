@@ -55,7 +55,7 @@ class Engines:
 
 
 def assert_reads_files_of_any_name(engine: Engine, folder: Path) -> None:
-    """`Engine.register_parquet` gives the rows of all parts with their constants, and none of a schema without files."""
+    """`Engine.register_parquet` gives the rows of all parts with their constants; no files are an empty table."""
     paths = [folder / name for name in ("a b.parquet", "[c]{d}*é.parquet", "it's.parquet")]
     for number, path in enumerate(paths):
         pq.write_table(pa.table({"id": [number]}), path)

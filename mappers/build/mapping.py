@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from connectors.lake.table import Lake
 from mappers.build.cohort import (
+    PATIENT_TABLES,
     CompiledCohort,
     columns_of,
     compile_cohort,
@@ -113,12 +114,12 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     view_tables.register(engine)
     if known is None or known.program != rules or known.mark != lake.fingerprint(known.sync):
         register_all_patients(engine, cohort, terminology)
-        queries = cohort.tables
+        merge = False
     else:  # the lake went on from what the tables in place were derived from
         view_tables.register_changes(engine, known.sync)
         register_affected_patients(engine, cohort, terminology)
-        queries = cohort.merged
-    derived = _write_tables(config, cohort, queries, engine, folder, progress)
+        merge = True
+    derived = _write_tables(config, cohort, engine, folder, progress, merge=merge)
     folder.put_in_place(state)
 
     flags = folder.column("adsl", "ITTFL").to_pylist()
@@ -166,16 +167,11 @@ def _rules_digest(
 
 
 def _write_tables(
-    config: MapConfig,
-    cohort: CompiledCohort,
-    queries: Mapping[str, str],
-    engine: Engine,
-    folder: CohortFolder,
-    progress: Progress,
+    config: MapConfig, cohort: CompiledCohort, engine: Engine, folder: CohortFolder, progress: Progress, *, merge: bool
 ) -> int:
     """Write the tables of all data cutoffs from the registered patients; return how many of these have the condition.
 
-    `queries` are those of `cohort` for the rows of these patients only, or merged with the tables in place.
+    With `merge` they get the rows of the tables in place of all other patients too.
     """
     folder.begin()
     unowned = engine.arrow(cohort.unowned)
@@ -183,10 +179,11 @@ def _write_tables(
     for cutoff in data_cutoffs(config.study):
         progress(f"building the cohort at {cutoff.day.isoformat()}")
         cohort.prepare_cutoff(engine, cutoff.day)
-        for table, sql in queries.items():
-            if folder.file(cutoff.id, table).exists():
+        for table in PATIENT_TABLES:
+            if merge:
                 previous = Files((str(folder.file(cutoff.id, table)),))
                 engine.register_parquet(f"previous_{table}", [previous], pa.schema([]))
+            sql = cohort.merged[table] if merge else cohort.tables[table]
             folder.write(cutoff.id, table, engine.reader(sql, BATCH))
         folder.write_quality(cutoff.id, unowned, config.set_aside)
     return int(engine.arrow(cohort.derived)["patients"][0].as_py())
