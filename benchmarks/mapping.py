@@ -149,8 +149,8 @@ def _baseline(query: Callable[[str, Shape], str]) -> Figures:
 
 def touched(view: ViewDefinition) -> Shape:
     """The shape of a view: the elements that its paths touch, with their types."""
-    from mappers.fhirpath.collection import Scope
-    from mappers.fhirpath.compiler import resource as focus_on
+    from mappers.fhirpath.arrays import Scope
+    from mappers.fhirpath.collection import resource as focus_on
     from mappers.view.runner import compile_select_list
 
     focus = focus_on(view.resource, Scope())

@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from mappers.errors import CardinalityError
-from mappers.fhirpath.comparison import SEVERAL
+from mappers.fhirpath.cardinality import SEVERAL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -60,7 +60,7 @@ def test_a_key_is_not_replaced_by_mistake(tmp_path: Path) -> None:
     first = file.read_bytes()
     code, printed, said = periop("keys", "new", "--out", file)
     assert (code, printed) == (2, "")
-    assert "is there already; give another file with --out, or replace it with --force" in said
+    assert "already exists; name another file with --out, or overwrite it with --force" in said
     assert file.read_bytes() == first
     assert periop("keys", "new", "--out", file, "--force")[0] == 0
     assert read_key(file.read_bytes()).kid != read_key(first).kid

@@ -19,7 +19,7 @@ from connectors.errors import TlsError
 from connectors.http.client import FhirClient
 from connectors.http.origin_policy import parse_address, pin_ip
 from connectors.http.retry import TransferLimits
-from schedules.config.credentials import encrypted
+from schedules.config.credentials import client_ssl_context
 from schedules.config.settings import Settings
 from schedules.config.site_settings import SearchSite
 from schedules.run.sources import authenticator
@@ -53,7 +53,7 @@ def site(certificates: Certificates, url: str, **changes: Any) -> SearchSite:
 def read(configured: SearchSite, clock: FakeClock, environ: dict[str, str]) -> bytes:
     settings = Settings(sites=(configured,))
     auth = authenticator(settings, configured, environ)
-    verify = encrypted(configured, environ)
+    verify = client_ssl_context(configured, environ)
     with FhirClient(configured.url, auth, clock=clock.as_clock(), verify=verify) as client:
         return client.get_parsed(f"{configured.url}/Patient?_count=10", "Patient", bytes)
 
@@ -179,7 +179,7 @@ def test_fault_10_a_connection_to_a_checked_address_keeps_the_name_of_the_certif
     for name, fits in (("localhost", True), ("sso.example.org", False)):
         url = f"https://{name}:{server.port}/token"
         target = pin_ip(url, parse_address("127.0.0.1"))
-        endpoint = TokenClient(url, target, asking, encrypted(trusting, {}))
+        endpoint = TokenClient(url, target, asking, client_ssl_context(trusting, {}))
         if fits:
             assert endpoint.token(["system/*.rs"]).value == "token-1"
         else:
