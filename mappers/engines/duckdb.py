@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import duckdb
 import ibis.expr.types as ir
@@ -100,12 +100,6 @@ class DuckDBEngine:
         quoted = _quoted(glob.escape(str(path)))  # DuckDB takes a path for a pattern
         name = self._name("ndjson")
         self.con.raw_sql(f"CREATE VIEW {name} AS SELECT json::VARCHAR AS {RESOURCE} FROM read_ndjson_objects({quoted})")  # noqa: S608
-        return self.con.table(name)
-
-    def stream(self, rows: Any) -> ir.Table:
-        """Return what gives a new stream of Arrow batches each time that it is read (`__arrow_c_stream__`), lazily."""
-        name = self._name("stream")
-        self.con.con.register(name, rows)
         return self.con.table(name)
 
     def resources(self, texts: Sequence[str]) -> ir.Table:
