@@ -60,7 +60,7 @@ def run(data_dir: Path, site: Site, study: Study | None = None, min_cell: int = 
     settings = Settings(data_dir=data_dir, sites=(site,))
     pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
     study = study or load_study("alneo")
-    (report,) = pipeline.sync(settings, [site.name], full=False, progress=lambda _: None)
+    report = pipeline.sync_site(settings, site.name, full=False, progress=lambda _: None)
     with compiled_once(data_dir):
         pipeline.map_lake(settings, study, progress=lambda _: None)
     return Ran(settings, report, pipeline.analyze(settings.cohort_dir, study, min_cell))

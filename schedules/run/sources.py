@@ -1,4 +1,7 @@
-"""How a site of `periop.toml` becomes a source: what is asked of whom, with which credentials and limits."""
+"""From the settings of a site to its `Source`: which requests, with which credentials and limits.
+
+A new key of a site is added to its model in `schedules.config.site_settings` and used here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Clock, TransferLimits
+    from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
@@ -18,12 +21,13 @@ if TYPE_CHECKING:
     from schedules.config.site_settings import BulkSite, FolderSite, SearchSite, ServerSite, Site
     from schedules.config.site_settings import SmartAuth as SmartSettings
 
+# The resource types that the shipped views read.
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
-COHORT_VALUE_SET = "nsclc"
+COHORT_VALUE_SET = "nsclc"  # a file in mappers/valuesets, or of the same name in the folders of [mapping]
 
 
 def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
-    """Where the resources of `site` come from. Raises `ConfigError` where a secret or a certificate is missing."""
+    """Return the source of the resources of `site`. Raises `ConfigError` where a secret or a certificate is missing."""
     if site.kind == "folder":
         return folder_source(settings, site)
     if site.kind == "bulk":
@@ -32,18 +36,18 @@ def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source
 
 
 def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
-    """The files of a folder."""
+    """Return the source of a folder of FHIR files."""
     from connectors.sources.folder import FolderSource
 
     return FolderSource(site.path, frozenset(TYPES), folder_limits(settings.limits), whole=site.complete)
 
 
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
-    """The cohort of a FHIR server by paged search: those with a condition of the value set `nsclc`."""
+    """Return the source of a FHIR server that is read by paged search."""
     from connectors.lake.table import Lake
     from connectors.sources.search.paging import SearchLimits
     from connectors.sources.search.source import SearchSource
-    from schedules.config.credentials import encrypted
+    from schedules.config.credentials import client_ssl_context
 
     limits = settings.limits
     return SearchSource(
@@ -62,16 +66,20 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
             reconcile_days=limits.reconcile_days,
         ),
         transfer=transfer_limits(limits),
-        clock=told_timing(site.name),
-        verify=encrypted(site, environ),
+        clock=logging_clock(site.name),
+        verify=client_ssl_context(site, environ),
+        # Called only if it is needed: the patients that the lake knows, to tell who is new in the cohort.
         stored=lambda: Lake(settings.lake_dir).patients(site.name),
     )
 
 
 def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) -> BulkSource:
-    """What a FHIR server exports by Bulk Data. The job that is under way is remembered in `data_dir/jobs`."""
+    """Return the source of a FHIR server that is read by Bulk Data export.
+
+    The state of an export in progress is kept in `data_dir/jobs`, so that the next run can go on with it.
+    """
     from connectors.sources.bulk.source import BulkSource
-    from schedules.config.credentials import encrypted, trusted
+    from schedules.config.credentials import client_ssl_context, trust_only_ssl_context
 
     return BulkSource(
         site.url,
@@ -82,28 +90,29 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         group=site.group,
         type_filter=site.type_filter,
         kick_off=site.kick_off,
-        allowed=site.allowed_origins,
+        allowed_origins=site.allowed_origins,
         auth=authenticator(settings, site, environ),
         limits=bulk_limits(settings.limits),
         transfer=transfer_limits(settings.limits),
-        clock=told_timing(site.name),
-        verify=encrypted(site, environ),
-        verify_elsewhere=trusted(site),
+        clock=logging_clock(site.name),
+        verify=client_ssl_context(site, environ),
+        verify_other_origins=trust_only_ssl_context(site),  # a file server must not see the client certificate
     )
 
 
 def cohort_query(settings: Settings) -> CohortQuery:
-    """Which patients a search asks for: those with a condition of the value set `nsclc`."""
+    """Return the query for the patients of the cohort: those with a condition of the value set `nsclc`."""
     from connectors.sources.search.source import CohortQuery
     from mappers.terminology import load_terminology
 
+    # One parameter with all codes: a comma means "or" in FHIR search, so one search finds the whole cohort.
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
 
 def transfer_limits(limits: Limits) -> TransferLimits:
-    """The bounds of every request to a site."""
-    from connectors.http.client import TransferLimits
+    """Return the bounds of every request to a site."""
+    from connectors.http.retry import TransferLimits
 
     return TransferLimits(
         connect=limits.connect_seconds,
@@ -116,14 +125,14 @@ def transfer_limits(limits: Limits) -> TransferLimits:
 
 
 def folder_limits(limits: Limits) -> FolderLimits:
-    """The bounds of what is read from a folder."""
+    """Return the bounds of what is read from a folder."""
     from connectors.sources.folder import FolderLimits
 
     return FolderLimits(limits.max_resource_bytes, limits.max_document_bytes)
 
 
 def bulk_limits(limits: Limits) -> BulkLimits:
-    """The bounds of an export."""
+    """Return the bounds of an export."""
     from connectors.sources.bulk.source import BulkLimits
 
     return BulkLimits(
@@ -134,19 +143,19 @@ def bulk_limits(limits: Limits) -> BulkLimits:
     )
 
 
-def told_timing(site: str) -> Clock:
-    """The real clocks, with a line in the log for every wait."""
-    from connectors.http.client import Clock
+def logging_clock(site: str) -> Clock:
+    """Return the clocks of this machine, with a line in the log for every wait."""
+    from connectors.http.retry import Clock
 
     def wait(seconds: float) -> None:
-        logging.getLogger(__name__).warning("%s gave no usable answer; trying again in %.0f s", site, seconds)
+        logging.getLogger(__name__).warning("%s: no usable response; trying again in %.0f s", site, seconds)
         time.sleep(seconds)
 
     return Clock(sleep=wait)
 
 
 def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, str]) -> Authenticator:
-    """What proves to `site` who periop is. Raises `ConfigError` where a secret or a key is missing."""
+    """Return what signs in to `site`. Raises `ConfigError` where a secret or a key is missing."""
     from connectors.http.authenticators import BasicAuth, BearerAuth, NoAuth
     from schedules.config.credentials import secret
 
@@ -163,17 +172,17 @@ def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, st
 
 def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: Mapping[str, str]) -> Authenticator:
     from connectors.auth.smart import SmartAuth
-    from connectors.auth.token_endpoint import Client
-    from schedules.config.credentials import encrypted, signing_key, trusted
+    from connectors.auth.token_endpoint import RegisteredClient
+    from schedules.config.credentials import client_ssl_context, signing_key, trust_only_ssl_context
 
     return SmartAuth(
         site.url,
-        Client(auth.client_id, signing_key(auth.key_file), auth.jku),
+        RegisteredClient(auth.client_id, signing_key(auth.key_file), auth.jku),
         TYPES,
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings.limits),
-        clock=told_timing(site.name),
-        verify=encrypted(site, environ),
-        verify_elsewhere=trusted(site),
+        clock=logging_clock(site.name),
+        verify=client_ssl_context(site, environ),
+        verify_other_origins=trust_only_ssl_context(site),
     )

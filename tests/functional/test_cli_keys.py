@@ -60,7 +60,7 @@ def test_a_key_is_not_replaced_by_mistake(tmp_path: Path) -> None:
     first = file.read_bytes()
     code, printed, said = periop("keys", "new", "--out", file)
     assert (code, printed) == (2, "")
-    assert "is there already; give another file with --out, or replace it with --force" in said
+    assert "already exists; name another file with --out, or overwrite it with --force" in said
     assert file.read_bytes() == first
     assert periop("keys", "new", "--out", file, "--force")[0] == 0
     assert read_key(file.read_bytes()).kid != read_key(first).kid
@@ -92,5 +92,5 @@ def test_a_file_that_holds_no_key_is_named(tmp_path: Path) -> None:
     file.chmod(0o600)
     code, printed, said = periop("keys", "show", file)
     assert (code, printed) == (2, "")
-    assert "key.json: the JWK is not a whole EC or RSA key: make a key with `periop keys new`" in said
+    assert "key.json: the JWK is not a complete EC or RSA key: make a key with `periop keys new`" in said
     assert "c2VjcmV0" not in said

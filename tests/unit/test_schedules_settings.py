@@ -9,7 +9,7 @@ import pytest
 
 from schedules.config.settings import STARTER_FILE, check_sites, load_settings, load_study
 from schedules.config.site_settings import SearchSite
-from schedules.errors import ConfigError, Exit, exit_code
+from schedules.errors import ConfigError, ExitCode, exit_code
 
 FOLDER = '[[sites]]\nname = "a"\nkind = "folder"\npath = "in"\n'
 
@@ -23,7 +23,7 @@ def write(folder: Path, text: str, name: str = "periop.toml") -> Path:
 def fault(folder: Path, text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load_settings(write(folder, text))
-    assert exit_code(caught.value) == Exit.CONFIG
+    assert exit_code(caught.value) == ExitCode.CONFIG
     return str(caught.value)
 
 
@@ -284,7 +284,7 @@ def test_scopes_are_a_text_or_a_list(tmp_path: Path, written: str, scope: tuple[
         ('auth={kind="smart"}', "sites[0].auth.client_id: required"),
         (SMART + ', token_url="sso.example.org"}', "sites[0].auth.token_url: "),
         (SMART + ', token_url="https://u:p@h/token"}', "holds credentials"),
-        (SMART + ', token_url="http://sso/token"}', "asks for tokens over plain http"),
+        (SMART + ', token_url="http://sso/token"}', "requests tokens over plain http"),
         (SMART + ', scope=["a b"]}', "sites[0].auth.scope[0]: "),
         (SMART + ", scope=7}", "sites[0].auth.scope: "),
         (SMART + ', client_secret="hunter2"}', "sites[0].auth.client_secret: unknown key"),
