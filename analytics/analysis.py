@@ -1,4 +1,4 @@
-"""Cohort tables + Study -> Results. Every estimate is declared by the study; here they are only counted.
+"""Analyse cohort tables: compute every estimate that a study declares.
 
 The results carry for each count the row numbers of the patients behind it (`Cell`), since disclosure control
 must know which counts can be subtracted from each other. Nothing here may be rendered: see
@@ -7,19 +7,19 @@ must know which counts can be subtracted from each other. Nothing here may be re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.disclosure.differencing import group_of
-from analytics.disclosure.linkage import COURSE, UNKNOWN, Families, of_names, of_proportion, of_quantile
+from analytics.disclosure.differencing import without_cutoff
+from analytics.disclosure.variable_groups import COURSE, UNKNOWN, VariableGroups, of_names, of_proportion, of_quantile
 from analytics.estimates import baseline, proportions, safety
-from analytics.estimates.cohort import Cohort, check, load_cohort
-from analytics.estimates.flow import Box, flow
-from analytics.estimates.model import Cell, Proportion, Quantiles, Results, Survival
+from analytics.estimates.cohort_tables import Cohort, check, load_cohort
+from analytics.estimates.flow import Box, patient_flow
+from analytics.estimates.model import Cell, Estimate, Proportion, Quantiles, Results, Survival
 from analytics.estimates.quality import quality
-from analytics.estimates.survival import Bools, Times, survival
+from analytics.estimates.survival import Bools, Times, estimate_survival
 from mappers.study import ProportionSpec, QuantileSpec, Study, SurvivalSpec
 
 __all__ = ["Cohort", "analyse", "load_cohort"]
@@ -29,117 +29,124 @@ Patients = frozenset[str]
 
 
 @dataclass(frozen=True)
-class Group:
-    """Patients behind one count; `families` and `time` as in `Cell`."""
+class PatientGroup:
+    """The USUBJIDs behind one count; `variable_groups` and `time` as in `Cell`."""
 
     patients: Patients
-    families: Families
+    variable_groups: VariableGroups
     time: float | None = None
 
 
 @dataclass(frozen=True)
-class Found:
+class Counted:
     """One estimate, with the groups of patients that its counts stand for."""
 
-    estimate: Proportion | Quantiles | Survival
-    groups: tuple[Group, ...] = ()
+    estimate: Estimate
+    groups: tuple[PatientGroup, ...] = ()
 
 
 def analyse(cohort: Cohort, study: Study, sites_missing: tuple[str, ...] = ()) -> Results:
     """Compute everything that `study` declares. `sites_missing` are sites whose data could not be had.
 
     Raises `AnalysisError` naming table and column where the tables cannot be analysed.
+
+    >>> import pandas as pd
+    >>> from mappers.study import load_study
+    >>> names = ["USUBJID", "SITEID", "ITTFL", "SURGFL", "ADJSAFFL", "SEX"]
+    >>> adsl = pd.DataFrame([["1", "milan", "Y", "Y", "N", "F"], ["2", "milan", "Y", "N", "N", "M"]], columns=names)
+    >>> adae = pd.DataFrame(columns=["USUBJID", "APERIODC", "AEDECOD", "ATOXGRN", "TRTEMFL", "AOCC01FL"])
+    >>> adtte = pd.DataFrame(columns=["USUBJID", "PARAMCD", "AVAL", "CNSR"])
+    >>> cohort = Cohort(adsl, pd.DataFrame(columns=["USUBJID", "PARAMCD"]), adtte, adae)
+    >>> women = [p for p in load_study("alneo").proportions if p.id == "baseline.sex.female"]
+    >>> nothing = {"proportions": tuple(women), "quantiles": (), "survival": (), "cuts": ()}
+    >>> found = analyse(cohort, load_study("alneo").model_copy(update=nothing))
+    >>> [(p.id, p.x, p.n, p.percent) for p in found.proportions]
+    [('baseline.sex.female', 1, 2, 50.0)]
     """
     check(cohort, study)
     props = tuple(_proportions(cohort, study))
     quants = tuple(_quantiles(cohort, spec) for spec in study.quantiles)
     curves = tuple(_survival(cohort, spec) for spec in study.survival)
-    boxes = flow(cohort)
-    found = (*props, *quants, *curves)
+    boxes = patient_flow(cohort)
     return Results(
         study=study.id,
         study_title=study.title,
-        data_cut=study.data_cut.isoformat(),
+        data_cutoff=study.data_cut.isoformat(),
         sites=tuple(sorted({str(site) for site in cohort.column("adsl", "SITEID").dropna()})),
         study_hash=study.hash,
         population_sizes={name: len(cohort.population(name)) for name in POPULATIONS},
-        proportions=tuple(f.estimate for f in props if isinstance(f.estimate, Proportion)),
-        quantiles=tuple(f.estimate for f in quants if isinstance(f.estimate, Quantiles)),
-        survival=tuple(f.estimate for f in curves if isinstance(f.estimate, Survival)),
+        proportions=tuple(c.estimate for c in props if isinstance(c.estimate, Proportion)),
+        quantiles=tuple(c.estimate for c in quants if isinstance(c.estimate, Quantiles)),
+        survival=tuple(c.estimate for c in curves if isinstance(c.estimate, Survival)),
         flow=tuple(box.step for box in boxes),
         quality=quality(cohort),
         sites_missing=tuple(sorted(sites_missing)),
-        cells=_cells(cohort, found, boxes),
+        cells=_cells(cohort, (*props, *quants, *curves), boxes),
     )
 
 
-def _at_cut(cohort: Cohort, cut: str | None) -> Cohort | None:
-    return cohort if cut is None else cohort.cuts.get(cut)
-
-
-def _no_tables(cut: str | None) -> str:
-    return f"no tables at cut {cut}"
-
-
-def _proportions(cohort: Cohort, study: Study) -> Iterator[Found]:
+def _proportions(cohort: Cohort, study: Study) -> Iterator[Counted]:
     for spec in study.proportions:
-        here = _at_cut(cohort, spec.cut)
-        if here is None:
-            yield Found(proportions.not_evaluable(spec, _no_tables(spec.cut)))
+        if (tables := _at_cutoff(cohort, spec.cut)) is None:
+            yield Counted(proportions.not_evaluable(spec, _no_tables(spec.cut)))
         else:
-            yield _counted(here, spec, proportions.patients_meeting(here, spec))
+            yield _proportion(tables, spec, proportions.patients_meeting(tables, spec))
     for spec, patients in safety.worst_grades(cohort, study):
-        yield _counted(cohort, spec, patients)
+        yield _proportion(cohort, spec, patients)
 
 
-def _counted(cohort: Cohort, spec: ProportionSpec, patients: Patients) -> Found:
+def _at_cutoff(cohort: Cohort, cutoff: str | None) -> Cohort | None:
+    return cohort if cutoff is None else cohort.other_cutoffs.get(cutoff)
+
+
+def _no_tables(cutoff: str | None) -> str:
+    return f"no tables at data cutoff {cutoff}"
+
+
+def _proportion(cohort: Cohort, spec: ProportionSpec, patients: Patients) -> Counted:
     population = cohort.population(spec.population)
-    estimate = proportions.proportion(spec, len(patients), len(population))
-    return Found(estimate, (Group(patients, of_proportion(spec)), _denominator(spec.population, population)))
+    estimate = proportions.estimate_proportion(spec, len(patients), len(population))
+    return Counted(estimate, (PatientGroup(patients, of_proportion(spec)), _denominator(spec.population, population)))
 
 
-def _denominator(name: str, patients: Patients) -> Group:
-    """A population as the n of an estimate: part of the course of treatment, or all there are."""
-    return Group(patients, UNKNOWN if name == "enrolled" else COURSE)
+def _denominator(name: str, patients: Patients) -> PatientGroup:
+    """Return a population as the n of an estimate."""
+    # The resected and the adjuvant are part of the course of treatment; the enrolled are all patients there are.
+    return PatientGroup(patients, UNKNOWN if name == "enrolled" else COURSE)
 
 
-def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Found:
-    here = _at_cut(cohort, spec.cut)
-    if here is None:
-        return Found(baseline.not_evaluable(spec, _no_tables(spec.cut)))
-    population = here.population(spec.population)
-    estimate, members = _quantile(here, spec, population)
-    return Found(estimate, (Group(members, of_quantile(spec)), _denominator(spec.population, population)))
-
-
-def _quantile(cohort: Cohort, spec: QuantileSpec, population: Patients) -> tuple[Quantiles, Patients]:
-    """The estimate and the patients who had a value."""
+def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Counted:
+    if (tables := _at_cutoff(cohort, spec.cut)) is None:
+        return Counted(baseline.not_evaluable(spec, _no_tables(spec.cut)))
+    population = tables.population(spec.population)
     if spec.method == "reverse_km":
-        members, times = _times(cohort, spec.paramcd or "", population)
-        return baseline.follow_up(spec, times, len(population)), frozenset(members)
-    values = baseline.values(cohort, spec)
-    values = values[values.index.isin(population)]
-    return baseline.quantiles(spec, values, len(population)), frozenset(values.dropna().index)
+        members, times = _times(tables, spec.paramcd or "", population)
+        estimate = baseline.estimate_follow_up(spec, times, len(population))
+    else:
+        values = baseline.values(tables, spec)
+        values = values[values.index.isin(population)]
+        members = tuple(values.dropna().index)
+        estimate = baseline.estimate_quantiles(spec, values, len(population))
+    with_value = PatientGroup(frozenset(members), of_quantile(spec))
+    return Counted(estimate, (with_value, _denominator(spec.population, population)))
 
 
-def _survival(cohort: Cohort, spec: SurvivalSpec) -> Found:
-    """The estimate, with the patients who had the event, and by each month or landmark who had it or left."""
+def _survival(cohort: Cohort, spec: SurvivalSpec) -> Counted:
+    """Return the estimate, with the patients who had the event, and by each month or landmark who had it or left."""
     members, times = _times(cohort, spec.paramcd, cohort.population(spec.population))
     masks: list[tuple[Bools, float | None]] = [(np.ones(times.n, bool), None), (times.event, None)]
+    # A coarsened curve has its steps at whole months and landmarks: these are all the counts that it can show.
     for at in sorted({*spec.landmarks, *np.ceil(times.months).tolist()}):
         left = times.months <= at
         masks += [(times.event & left, at), (left, at)]
-    families = of_names([spec.paramcd])
-    groups = (Group(_chosen(members, mask), families, time) for mask, time in masks)
-    return Found(survival(spec, times), tuple(groups))
-
-
-def _chosen(members: tuple[str, ...], mask: Bools) -> Patients:
-    return frozenset(patient for patient, chosen in zip(members, mask, strict=True) if chosen)
+    usubjids = np.array(members, dtype=object)
+    variable_groups = of_names([spec.paramcd])
+    groups = (PatientGroup(frozenset(usubjids[mask]), variable_groups, time) for mask, time in masks)
+    return Counted(estimate_survival(spec, times), tuple(groups))
 
 
 def _times(cohort: Cohort, paramcd: str, population: Patients) -> tuple[tuple[str, ...], Times]:
-    """The patients of `population` with a time for `paramcd`, and their times, in the order of the table."""
+    """Return the patients of `population` with a time for `paramcd`, and their times, in the order of the table."""
     table = cohort.adtte
     wanted = (cohort.column("adtte", "PARAMCD") == paramcd) & cohort.column("adtte", "AVAL").notna()
     rows = table[wanted & table["USUBJID"].isin(population)]
@@ -147,45 +154,34 @@ def _times(cohort: Cohort, paramcd: str, population: Patients) -> tuple[tuple[st
     return tuple(rows["USUBJID"]), Times(months, rows["CNSR"].to_numpy(dtype=float) == 0)
 
 
-def _cells(cohort: Cohort, found: tuple[Found, ...], boxes: tuple[Box, ...]) -> tuple[Cell, ...]:
-    """The patients behind every count, numbered; those who are never enrolled have no part in it."""
+def _cells(cohort: Cohort, counted: tuple[Counted, ...], boxes: tuple[Box, ...]) -> tuple[Cell, ...]:
+    """Return the patients behind every count as row numbers; those who are never enrolled have no part in it."""
     named = [("populations", _denominator(name, cohort.population(name))) for name in POPULATIONS[1:]]
-    named += [(_group(f.estimate), group) for f in found for group in f.groups]
-    named += [("flow", Group(box.patients, COURSE)) for box in boxes]
-    named += list(_unions(found))
-    numbers = _numbers(cohort)
-    cells = [Cell("enrolled", _numbered(cohort.population("enrolled"), numbers))]
-    cells += [Cell(name, _numbered(g.patients, numbers), g.time, g.families) for name, g in named]
+    named += [(without_cutoff(c.estimate.breakdown), group) for c in counted for group in c.groups]
+    named += [("flow", PatientGroup(box.patients, COURSE)) for box in boxes]
+    named += list(_unions(counted))
+    # Patients who are enrolled at any data cutoff: a reader may subtract the counts of one from those of another.
+    enrolled = cohort.population("enrolled").union(*(c.population("enrolled") for c in cohort.other_cutoffs.values()))
+    row_numbers = {patient: number for number, patient in enumerate(sorted(enrolled))}
+
+    def numbered(patients: Patients) -> frozenset[int]:
+        return frozenset(row_numbers[patient] for patient in patients if patient in row_numbers)
+
+    cells = [Cell("enrolled", numbered(cohort.population("enrolled")))]
+    cells += [Cell(name, numbered(g.patients), g.time, g.variable_groups) for name, g in named]
     return tuple(dict.fromkeys(cells))
 
 
-def _unions(found: tuple[Found, ...]) -> Iterator[tuple[str, Group]]:
-    """The cells of a breakdown together, where they exclude each other: their sum is a count as well."""
-    breakdowns: dict[str, list[Group]] = {}
-    for f in found:
-        if isinstance(f.estimate, Proportion) and f.groups:
-            breakdowns.setdefault(f.estimate.breakdown, []).append(f.groups[0])
+def _unions(counted: tuple[Counted, ...]) -> Iterator[tuple[str, PatientGroup]]:
+    """Yield the cells of each breakdown together, where they exclude each other: their sum is a count as well."""
+    breakdowns: dict[str, list[PatientGroup]] = {}
+    for c in counted:
+        if isinstance(c.estimate, Proportion) and c.groups:
+            breakdowns.setdefault(c.estimate.breakdown, []).append(c.groups[0])
     for breakdown, cells in breakdowns.items():
         union = frozenset[str]().union(*(cell.patients for cell in cells))
         if len(cells) > 1 and len(union) == sum(len(cell.patients) for cell in cells):
-            yield group_of(breakdown), Group(union, _together(cells))
-
-
-def _together(groups: list[Group]) -> Families:
-    """The families of several groups; unknown if one is."""
-    families = [group.families for group in groups]
-    return frozenset[str]().union(*families) if all(families) else UNKNOWN
-
-
-def _group(estimate: Proportion | Quantiles | Survival) -> str:
-    return group_of(estimate.breakdown if isinstance(estimate, Proportion) else estimate.id)
-
-
-def _numbered(patients: Patients, numbers: Mapping[str, int]) -> frozenset[int]:
-    return frozenset(numbers[patient] for patient in patients if patient in numbers)
-
-
-def _numbers(cohort: Cohort) -> Mapping[str, int]:
-    further = (cut.population("enrolled") for cut in cohort.cuts.values())
-    enrolled = cohort.population("enrolled").union(*further)
-    return {patient: number for number, patient in enumerate(sorted(enrolled))}
+            # Linked to everything if one cell is: the union of the groups would claim less.
+            groups = [cell.variable_groups for cell in cells]
+            together = frozenset[str]().union(*groups) if all(groups) else UNKNOWN
+            yield without_cutoff(breakdown), PatientGroup(union, together)

@@ -1,4 +1,4 @@
-"""`Released` as files: results.json (``periop.results/1``) and results.csv. The same input, the same bytes.
+"""Write a `Released` as results.json (``periop.results/1``) and results.csv. The same input gives the same bytes.
 
 Percentages have 4 decimals and their limits 2, rounded once, half up, from the exact value; times 4 and
 fractions 6. A number that is not there is null, and `status` with `reason` says why.
@@ -25,22 +25,21 @@ from analytics.estimates.model import (
     Survival,
 )
 from analytics.estimates.rounding import exact_percent, round_half_up
-from analytics.report.spreadsheet import neutral
+from analytics.spreadsheet import escape_formula
 
 SCHEMA = "periop.results/1"
 COLUMNS = ("section", "id", "label", "population", "months", "statistic", "value", "unit", "status", "reason")
-# Read as a formula by a spreadsheet when a cell begins with one of these (OWASP, CSV injection).
 
 Json = dict[str, Any]
 Number = int | float | None
 
 
 def as_json(released: Released, release: int) -> Json:
-    """The content of results.json for release number `release`."""
+    """Return the content of results.json for release number `release`."""
     return {
         "schema": SCHEMA,
         "study": released.study,
-        "data_cut": released.data_cut,
+        "data_cut": released.data_cutoff,
         "release": release,
         "sites": list(released.sites),
         "sites_missing": list(released.sites_missing),
@@ -55,12 +54,12 @@ def as_json(released: Released, release: int) -> Json:
 
 
 def dumps(released: Released, release: int) -> bytes:
-    """results.json as UTF-8, indented, with a final newline; a float as the shortest text that means it."""
+    """Return results.json as UTF-8, indented, with a final newline; a float as the shortest text that means it."""
     return orjson.dumps(as_json(released, release), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def _rounded(value: float | None, digits: int) -> Number:
-    """Half up; a whole number without decimals."""
+    """Return `value` rounded half up; a whole number without decimals."""
     if value is None:
         return None
     number = round_half_up(value, digits)
@@ -68,7 +67,7 @@ def _rounded(value: float | None, digits: int) -> Number:
 
 
 def _status(estimate: Proportion | Quantiles | Survival | Landmark | FlowStep | QualityItem) -> Json:
-    """`reason` is there only where there is something to explain."""
+    """Return the status, with a `reason` only where there is something to explain."""
     return {"status": estimate.status} | ({"reason": estimate.reason} if estimate.reason else {})
 
 
@@ -80,9 +79,10 @@ def _interval(ci: Interval | None, digits: int) -> Json | None:
 
 
 def percent(p: Proportion) -> Number:
-    """The percentage with 4 decimals from the exact fraction; None where there is none."""
+    """Return the percentage with 4 decimals; None where there is none."""
     if p.x is None or not p.n or p.percent is None:
         return None
+    # From the counts, not from `p.percent`: a float may lie on the wrong side of a half.
     return float(round_half_up(exact_percent(p.x, p.n), 4))
 
 
@@ -139,10 +139,7 @@ def _quality(item: QualityItem) -> Json:
 
 
 def to_csv(released: Released) -> str:
-    """One row per number (columns: `COLUMNS`), CRLF as in RFC 4180; a withheld number is an empty `value`.
-
-    Text that a spreadsheet would take for a formula begins with an apostrophe.
-    """
+    """Return one row per number (columns: `COLUMNS`), CRLF as in RFC 4180; a suppressed number is an empty `value`."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
@@ -161,12 +158,12 @@ def _rows(released: Released) -> Iterator[tuple[object, ...]]:
         yield from _lines("flow", step, "", [("n", step.n, "patients")])
     for item in released.quality:
         row = (item.site, f"{item.domain}: {item.issue}", "", "", "count")
-        end = ("" if item.count is None else item.count, "records", item.status, neutral(item.reason))
-        yield ("quality", *map(neutral, row), *end)
+        end = ("" if item.count is None else item.count, "records", item.status, escape_formula(item.reason))
+        yield ("quality", *map(escape_formula, row), *end)
 
 
 def _numbers(estimate: Json, unit: str) -> list[tuple[str, Number, str]]:
-    """The numbers of a proportion or quantile with their units, the interval's limits last."""
+    """Return the numbers of a proportion or quantile with their units, the interval's limits last."""
     names = ("x", "n", "missing", "events", "percent", "median", "q1", "q3")
     counts = {"x", "n", "missing", "events"}
     found = [(name, estimate[name], "patients" if name in counts else unit) for name in names if name in estimate]
@@ -186,10 +183,10 @@ def _lines(
     status: Landmark | None = None,
 ) -> Iterator[tuple[object, ...]]:
     state = status or estimate
-    start = (section, neutral(estimate.id), neutral(estimate.label), neutral(population))
+    start = (section, escape_formula(estimate.id), escape_formula(estimate.label), escape_formula(population))
     for statistic, value, unit in numbers:
         shown = ("" if months is None else months, statistic, "" if value is None else value, unit)
-        yield (*start, *shown, state.status, neutral(state.reason))
+        yield (*start, *shown, state.status, escape_formula(state.reason))
 
 
 def _survival_rows(s: Survival) -> Iterator[tuple[object, ...]]:

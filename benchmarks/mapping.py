@@ -137,8 +137,8 @@ def baseline_ndjson(folder: Path) -> Figures:
 
 
 def _baseline(query: Callable[[str, Shape], str]) -> Figures:
-    from mappers.build.views import load_views
     from mappers.engines.duckdb import DuckDBEngine
+    from mappers.view.shipped import load_views
 
     with DuckDBEngine() as engine:
         queries = [query(view.resource, touched(view)) for view in load_views().values()]
@@ -149,8 +149,8 @@ def _baseline(query: Callable[[str, Shape], str]) -> Figures:
 
 def touched(view: ViewDefinition) -> Shape:
     """The shape of a view: the elements that its paths touch, with their types."""
-    from mappers.fhirpath.collection import Scope
-    from mappers.fhirpath.compiler import resource as focus_on
+    from mappers.fhirpath.arrays import Scope
+    from mappers.fhirpath.collection import resource as focus_on
     from mappers.view.runner import compile_select_list
 
     focus = focus_on(view.resource, Scope())
@@ -162,8 +162,9 @@ def touched(view: ViewDefinition) -> Shape:
 def views(folder: Path) -> Figures:
     """periop: compile all views, map every resource, and commit the Delta tables, in a fresh folder."""
     from connectors.lake.table import Lake
-    from mappers.build.views import ViewStore, load_views
+    from mappers.build.views import ViewStore
     from mappers.engines.duckdb import DuckDBEngine
+    from mappers.view.shipped import load_views
 
     lake = Lake(folder / "lake")
     lake.files()  # what is imported at the first look is not measured, as in the baselines

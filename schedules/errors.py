@@ -1,20 +1,19 @@
-"""What a person can put right, told in one sentence, and the exit code of each kind.
+"""Errors of `schedules`, each a sentence for its reader, and the exit code that each ends the program with.
 
 PeriopError                 1    what happened, where, and what to do
 ├── ConfigError             2    periop.toml, a study file or a secret is wrong or missing
-├── AuthenticationFailed    6    every site that was asked refused the credentials
+├── AuthenticationFailed    6    every site refused the credentials
 ├── LockBusyError          75    another run holds the data directory
 ├── LedgerError             1    runs.sqlite cannot be read; says how to repair it
-├── NoSiteError             1    no site could be synchronised, so nothing newer can be released
-├── NothingYetError         1    what a command reads has not been made yet; says which command makes it
+├── NoSiteError             1    no site could be synchronised, so there is nothing new to release
+├── NothingYetError         1    the input of a command does not exist yet; says which command makes it
 └── PublishError            1    a release cannot be written or delivered
 
-StopRequested             130    a KeyboardInterrupt: the service was told to stop and stops at the next
-safe point
+StopRequested             130    the service was told to stop, and the run stops at its next safe point
 
-Errors of `connectors`, `mappers` and `analytics` keep their own trees. Whatever is in none of them is a
-bug: it is shown with its traceback, and its message goes to a file in the data directory only, since it
-may quote a record.
+`connectors`, `mappers` and `analytics` have error trees of their own. An error outside all of these trees is a
+bug: it is shown with its traceback, and its message goes only to a file in the data directory, because it may
+quote a patient's record.
 """
 
 from __future__ import annotations
@@ -22,38 +21,33 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
+# deltalake and DuckDB report a full disk as an OSError without `errno`, so its text is compared too.
 DISK_FULL = "No space left on device"
-_ENVIRONMENT_ERRNOS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EIO,
-    errno.EMFILE,
-}
+_DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+# Faults of the machine that its administrator can fix. Any other OSError is more likely a bug of ours.
+_MACHINE_ERRNOS = {*_DISK_FULL_ERRNOS, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
 
 
-class Exit(IntEnum):
-    """The exit codes of `periop`, a contract with those who call it from scripts and monitors."""
+class ExitCode(IntEnum):
+    """The exit codes of `periop`: a contract with the scripts and monitors that call it."""
 
     OK = 0
     ERROR = 1
     CONFIG = 2
     PARTIAL = 3
     STALE = 4
-    WITHHELD = 5
+    SUPPRESSED = 5
     AUTHENTICATION = 6
     LOCKED = 75
     INTERRUPTED = 130
 
 
 class PeriopError(Exception):
-    """Root of the errors of `schedules`: a sentence that says what, where and what to do."""
+    """Root of the errors of `schedules`. The message tells the user what happened, where, and what to do."""
 
 
 class ConfigError(PeriopError):
-    """One or more sentences, a line each, every one naming the file, the key and what is allowed."""
+    """A wrong or missing setting. The message has one line per fault: the file, the key and what is allowed."""
 
 
 class AuthenticationFailed(PeriopError):  # noqa: N818 - reads as the outcome that it is
@@ -80,54 +74,52 @@ class PublishError(PeriopError):
     """A release cannot be written or delivered."""
 
 
+# A KeyboardInterrupt, so that no `except Exception` on the way up can swallow the request to stop.
 class StopRequested(KeyboardInterrupt):
-    """Raised at a safe point of a run after the service was told to stop; no `except Exception` holds it
-    up."""
+    """The service was told to stop; raised at a safe point of the run."""
 
 
-def exit_code(error: BaseException) -> Exit:
-    """The exit code that `error` ends the program with."""
+def exit_code(error: BaseException) -> ExitCode:
+    """Return the exit code that `error` ends the program with."""
     from connectors.errors import AuthenticationError, SourceConfigError
 
     match error:
         case ConfigError() | SourceConfigError():
-            return Exit.CONFIG
+            return ExitCode.CONFIG
         case AuthenticationFailed() | AuthenticationError():
-            return Exit.AUTHENTICATION
+            return ExitCode.AUTHENTICATION
         case LockBusyError():
-            return Exit.LOCKED
+            return ExitCode.LOCKED
         case KeyboardInterrupt():
-            return Exit.INTERRUPTED
+            return ExitCode.INTERRUPTED
         case _:
-            return Exit.ERROR
+            return ExitCode.ERROR
 
 
-def is_for_people(error: BaseException) -> bool:
-    """Whether the message of `error` was written to be read by its user (else it is a bug)."""
-    return isinstance(error, PeriopError) or _is_of_a_lower_room(error) or _is_of_the_machine(error)
+def is_user_facing(error: BaseException) -> bool:
+    """Return True if the message of `error` is written for the user, False if `error` is a bug.
+
+    Errors of the lower packages are user-facing too, except the two that signal a bug of periop itself.
+    """
+    from analytics.errors import NotReleasedError
+    from connectors.errors import AccountingError
+
+    if isinstance(error, NotReleasedError | AccountingError):
+        return False
+    packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    of_ours = isinstance(error, PeriopError) or not packages.isdisjoint({"connectors", "mappers", "analytics"})
+    return of_ours or _is_machine_fault(error)
 
 
-def sentence(error: BaseException) -> str:
-    """The message of an error for people; a full disk and a refused file in words."""
-    if not _is_of_the_machine(error):
+def user_message(error: BaseException) -> str:
+    """Return the message of a user-facing error, with a full disk and a refused file put into words."""
+    if not _is_machine_fault(error):
         return str(error)
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or DISK_FULL in str(error):
-        return "the disk is full: free space in the data directory and run again; what was complete is kept"
+    if getattr(error, "errno", None) in _DISK_FULL_ERRNOS or DISK_FULL in str(error):
+        return "the disk is full: free space in the data directory and run again; completed work is kept"
     reason = getattr(error, "strerror", None) or type(error).__name__
     return f"{getattr(error, 'filename', None) or 'a file'}: {reason}; check its owner and its permissions"
 
 
-def _is_of_a_lower_room(error: BaseException) -> bool:
-    """Each lower room writes its errors for people; two of them tell of a fault of the program instead."""
-    from analytics.errors import NotReleasedError
-    from connectors.errors import AccountingError
-
-    rooms = {"connectors", "mappers", "analytics"}
-    ours = any(kind.__module__.partition(".")[0] in rooms for kind in type(error).__mro__)
-    return ours and not isinstance(error, NotReleasedError | AccountingError)
-
-
-def _is_of_the_machine(error: BaseException) -> bool:
-    if not isinstance(error, OSError):
-        return False
-    return error.errno in _ENVIRONMENT_ERRNOS or DISK_FULL in str(error)
+def _is_machine_fault(error: BaseException) -> bool:
+    return isinstance(error, OSError) and (error.errno in _MACHINE_ERRNOS or DISK_FULL in str(error))

@@ -1,11 +1,9 @@
-"""The service: APScheduler says "now", the ledger says whether a night is due, the lock says whether it
-may run.
+"""The service: APScheduler says "now", the ledger says whether a run is due, the lock says whether it may begin.
 
-A night is due when a slot of the schedule has passed since something was first filed in the ledger (the
-service files its own start) and no whole run has begun since that slot. Two jobs ask: the cron job at
-the slot, and a watch every minute, which makes up for a service that was down, a clock that jumped, a
-lock that was busy and a night that was still running at the next slot. So no slot is lost, and none runs
-twice.
+A run is due when a slot of the schedule has passed since something was first recorded in the ledger (the service
+records its own start) and no nightly run has begun since that slot. Two jobs ask: the cron job at the slot, and a
+watchdog every minute. The watchdog makes up for a service that was down, a clock that jumped, a busy lock, and a run
+that was still in progress at the next slot. So no slot is lost, and none runs twice.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,46 +21,61 @@ from apscheduler.events import EVENT_SCHEDULER_STARTED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from schedules.config.cron import WallClockCron
-from schedules.errors import Exit, LockBusyError, StopRequested, exit_code, is_for_people, sentence
+from schedules.config.cron import CronSchedule
+from schedules.errors import ExitCode, LockBusyError, StopRequested, exit_code, is_user_facing, user_message
 from schedules.run.ledger import Clock, read_ledger
 
-WATCH_SECONDS = 60
-GRACE_SECONDS = 8.0
+WATCHDOG_SECONDS = 60
+GRACE_SECONDS = 8.0  # for a run to reach a safe point; systemd and docker send SIGKILL after 10 s or more
 
 log = logging.getLogger(__name__)
 
-Night = Callable[[], Exit]
+
+class CronTrigger(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped
+    """The slots of a `CronSchedule` for APScheduler.
+
+    Its own cron trigger counts weekdays from Monday (crontab: from Sunday), and in the hour that a clock change
+    repeats or skips it fires twice or not at all.
+    """
+
+    def __init__(self, schedule: CronSchedule) -> None:
+        self.schedule = schedule
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """Return the slot after `previous_fire_time`, or the first one from `now` on."""
+        return self.schedule.next_after(previous_fire_time or now - timedelta(microseconds=1))
 
 
-class Nightly:
-    """Runs `night` when the ledger says that one is due; never two at once; a failing one does not end
-    the service."""
+class NightlyJob:
+    """Runs `run`, a complete nightly run, whenever one is due according to the ledger.
 
-    def __init__(self, cron: WallClockCron, ledger_file: Path, now: Clock, night: Night) -> None:
-        self.cron = cron
+    Two runs never overlap, and one that fails does not end the service.
+    """
+
+    def __init__(self, schedule: CronSchedule, ledger_file: Path, now: Clock, run: Callable[[], ExitCode]) -> None:
+        self.schedule = schedule
         self._ledger_file = ledger_file
         self._now = now
-        self._night = night
+        self._run = run
         self._running = threading.Lock()
 
     def due_slot(self) -> datetime | None:
-        """The slot that a night is due for, if one is."""
-        slot = self.cron.last_until(self._now())
+        """Return the slot that a run is due for, or None."""
+        slot = self.schedule.last_until(self._now())
         with read_ledger(self._ledger_file) as ledger:
             if slot is None or ledger is None or not ledger.has_started_before(slot):
                 return None
             return None if ledger.has_run_since(slot) else slot
 
     def next_slot(self) -> datetime | None:
-        """The slot to come."""
-        return self.cron.next_after(self._now())
+        """Return the next slot."""
+        return self.schedule.next_after(self._now())
 
     def run_if_due(self) -> None:
-        """Run a night if one is due and none is running. Never raises: the end is logged, and filed by
-        the night."""
+        """Run if a run is due and none is in progress. Never raises: how it ended is logged, and is in the ledger."""
         if not self._running.acquire(blocking=False):
             return
         try:
@@ -71,7 +84,7 @@ class Nightly:
             self._running.release()
 
     def wait_until_idle(self, seconds: float) -> bool:
-        """Wait for a running night to end; false if it has not within `seconds`."""
+        """Wait for a run in progress to end; return False if it has not within `seconds`."""
         idle = self._running.acquire(timeout=seconds)
         if idle:
             self._running.release()
@@ -82,68 +95,67 @@ class Nightly:
             slot = self.due_slot()
             if slot is None:
                 return
-            log.info("the night due at %s begins", slot.isoformat())
-            code = self._night()
-            log.log(logging.INFO if code == Exit.OK else logging.WARNING, "the night ended: %s", code.name.lower())
+            log.info("the nightly run due at %s begins", slot.isoformat())
+            code = self._run()
+            level = logging.INFO if code == ExitCode.OK else logging.WARNING
+            log.log(level, "the nightly run ended: %s", code.name.lower())
         except StopRequested:
-            log.warning("the night stopped at a safe point; it is made up for at the next start")
+            log.warning("the nightly run stopped at a safe point; the next start of the service makes up for it")
         except LockBusyError as error:
-            log.warning("the night waits: %s", error)
+            log.warning("the nightly run waits: %s", error)
         except Exception as error:
-            if not is_for_people(error):
-                log.exception("the night failed by a fault of periop's; please report this traceback")
+            if is_user_facing(error):
+                log.error("the nightly run failed (exit code %d): %s", exit_code(error), user_message(error))
             else:
-                log.error("the night failed (exit code %d): %s", exit_code(error), sentence(error))
+                log.exception("the nightly run failed because of a bug in periop; please report this traceback")
 
 
-def make_scheduler(nightly: Nightly) -> BlockingScheduler:
-    """A scheduler with the cron job and the watch, in memory: what is due is not its to remember."""
+def make_scheduler(job: NightlyJob) -> BlockingScheduler:
+    """Return a scheduler with the cron job and the watchdog.
+
+    In memory, because the ledger already remembers what ran. `misfire_grace_time=None`: however late APScheduler
+    wakes up, the job is asked, since only the ledger decides whether a run is due.
+    """
     scheduler = BlockingScheduler(
         timezone=UTC,
         jobstores={"default": MemoryJobStore()},
-        executors={"default": ThreadPoolExecutor(2)},
+        executors={"default": ThreadPoolExecutor(2)},  # the watchdog still answers while a run is in progress
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
-    scheduler.add_job(nightly.run_if_due, nightly.cron, id="nightly")
-    scheduler.add_job(
-        nightly.run_if_due,
-        IntervalTrigger(seconds=WATCH_SECONDS, timezone=UTC),
-        id="watch",
-        next_run_time=datetime.now(UTC),
-    )
+    scheduler.add_job(job.run_if_due, CronTrigger(job.schedule), id="nightly")
+    watchdog = IntervalTrigger(seconds=WATCHDOG_SECONDS, timezone=UTC)
+    scheduler.add_job(job.run_if_due, watchdog, id="watchdog", next_run_time=datetime.now(UTC))
     return scheduler
 
 
-def serve(nightly: Nightly, stop: threading.Event, exit_now: Callable[[int], Any]) -> Exit:
-    """Serve until SIGTERM (ends with 0) or SIGINT (130). Call from the main thread.
+def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]) -> ExitCode:
+    """Serve until SIGTERM (returns OK) or SIGINT (returns INTERRUPTED). Call it from the main thread.
 
-    `stop` is set at once, for the night to end at its next safe point; one that has not ended after
-    `GRACE_SECONDS` is cut off by `exit_now`, which every stage survives: the next run ends in the same
-    state.
+    A signal sets `stop`, at which the run in progress ends at its next safe point. If it has not within
+    `GRACE_SECONDS`, `exit_now` ends the process, which loses nothing: every stage survives a kill.
     """
-    scheduler = make_scheduler(nightly)
+    scheduler = make_scheduler(job)
     started = threading.Event()
     scheduler.add_listener(lambda _event: started.set(), EVENT_SCHEDULER_STARTED)
     received: list[int] = []
 
+    def shut_down() -> None:
+        started.wait()  # a signal may come before the scheduler runs, and then `shutdown` would raise
+        if scheduler.running:
+            scheduler.shutdown(wait=False)
+
     def on_signal(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         stop.set()
-        # From a thread of its own: the handler may have interrupted the scheduler inside its locks.
-        threading.Thread(target=_shut_down, args=(scheduler, started), daemon=True).start()
+        # In a thread of its own: the handler may have interrupted the scheduler while it holds its locks.
+        threading.Thread(target=shut_down, daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    log.info("serving; the next night is due at %s", nightly.next_slot())
+    log.info("serving; the next nightly run is due at %s", job.next_slot())
     scheduler.start()
-    code = Exit.INTERRUPTED if received and received[0] == signal.SIGINT else Exit.OK
-    if not nightly.wait_until_idle(GRACE_SECONDS):
-        log.warning("the night did not reach a safe point in time and is cut off; the next start makes up for it")
+    code = ExitCode.INTERRUPTED if received and received[0] == signal.SIGINT else ExitCode.OK
+    if not job.wait_until_idle(GRACE_SECONDS):
+        log.warning("the nightly run reached no safe point in time and is cut off; the next start makes up for it")
         exit_now(code)
     return code
-
-
-def _shut_down(scheduler: BlockingScheduler, started: threading.Event) -> None:
-    started.wait()
-    if scheduler.running:
-        scheduler.shutdown(wait=False)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analytics.disclosure.control import Released
 from connectors.http.authenticators import NoAuth
-from connectors.http.client import Transport
+from connectors.http.client import FhirClient
 from connectors.report import SyncReport
 from connectors.sandbox.server import Loaded, Sandbox
 from mappers.study import Study, load_study
@@ -60,7 +60,7 @@ def run(data_dir: Path, site: Site, study: Study | None = None, min_cell: int = 
     settings = Settings(data_dir=data_dir, sites=(site,))
     pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
     study = study or load_study("alneo")
-    (report,) = pipeline.sync(settings, [site.name], full=False, progress=lambda _: None)
+    report = pipeline.sync_site(settings, site.name, full=False, progress=lambda _: None)
     with compiled_once(data_dir):
         pipeline.map_lake(settings, study, progress=lambda _: None)
     return Ran(settings, report, pipeline.analyze(settings.cohort_dir, study, min_cell))
@@ -73,5 +73,5 @@ def run_folder(data_dir: Path, folder: Path, study: Study | None = None, name: s
 
 def put_alneo(base: str) -> Loaded:
     """Put the built-in cohort on the server at `base`, as `periop sandbox load` does."""
-    with Transport(base, NoAuth()) as transport:
-        return Sandbox(transport, COHORT).load(read_cohort(ALNEO))
+    with FhirClient(base, NoAuth()) as client:
+        return Sandbox(client, COHORT).load(read_cohort(ALNEO))

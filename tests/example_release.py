@@ -63,7 +63,7 @@ def example_results(study: Study | None = None) -> Results:
     return Results(
         study=study.id,
         study_title=study.title,
-        data_cut="2024-12-01",
+        data_cutoff="2024-12-01",
         sites=("milan", "turin"),
         study_hash="0" * 60 + "cafe",
         population_sizes=SIZES,

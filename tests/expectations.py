@@ -15,8 +15,8 @@ import click
 from click.testing import CliRunner
 
 from analytics.results import dumps
-from mappers.build.views import load_views
 from mappers.view.runner import sql
+from mappers.view.shipped import load_views
 from schedules.cli.main import cli
 from schedules.cli.session import Session
 from tests.cohorts import ALNEO, run_folder

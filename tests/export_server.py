@@ -10,7 +10,7 @@ from typing import Any
 
 from connectors.fhir.events import Deleted, Problem, SourceEvent
 from connectors.fhir.resource import Rejected, Resource
-from connectors.http.client import Timing
+from connectors.http.client import Clock
 from connectors.lake.table import Cursor
 from connectors.sources.bulk.source import BulkSource
 from tests.raw_server import RawServer, Request, Wire, http, ndjson
@@ -86,7 +86,7 @@ class ExportServer:
         }
 
 
-class Clock:
+class FakeClock:
     """Time that passes only by sleeping."""
 
     def __init__(self) -> None:
@@ -96,19 +96,19 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
-    def timing(self) -> Timing:
+    def as_clock(self) -> Clock:
         from datetime import UTC, datetime, timedelta
 
         began = datetime(2024, 1, 1, tzinfo=UTC)
         now = lambda: began + timedelta(days=self.day, seconds=sum(self.slept))  # noqa: E731
-        return Timing(lambda: sum(self.slept), now, self.sleep, lambda: 0.0)
+        return Clock(lambda: sum(self.slept), now, self.sleep, lambda: 0.0)
 
 
-def source(server: ExportServer, folder: Path, clock: Clock | None = None, **options: Any) -> BulkSource:
+def source(server: ExportServer, folder: Path, clock: FakeClock | None = None, **options: Any) -> BulkSource:
     """The source of a test: no time passes but by `clock`."""
-    clock = clock or Clock()
+    clock = clock or FakeClock()
     types = options.pop("types", TYPES)
-    return BulkSource(server.base, types, "site", folder / "jobs", timing=clock.timing(), sleep=clock.sleep, **options)
+    return BulkSource(server.base, types, "site", folder / "jobs", clock=clock.as_clock(), sleep=clock.sleep, **options)
 
 
 @dataclass

@@ -14,14 +14,14 @@ from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from connectors.auth.keys import SigningKey, new_key
+from connectors.auth.keys import SigningKey, generate_key
 from connectors.auth.smart import SmartAuth
 from connectors.auth.token_endpoint import Client
-from connectors.http.retry import Timing, TransferLimits
+from connectors.http.retry import Clock, TransferLimits
 
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
 START = datetime(2026, 11, 24, 1, 30, tzinfo=UTC)
-KEY = new_key("ES384")
+KEY = generate_key("ES384")
 FHIR_JSON = {"Content-Type": "application/fhir+json"}
 
 
@@ -138,7 +138,7 @@ def served(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Http]:
         server.close()
 
 
-class Clock:
+class FakeClock:
     """Seconds that pass only by sleeping and by `pass_by`."""
 
     def __init__(self, skew: float = 0.0) -> None:
@@ -156,15 +156,15 @@ class Clock:
     def now(self) -> datetime:
         return START + timedelta(seconds=self.seconds + self._skew)
 
-    def timing(self, now: Callable[[], datetime] | None = None) -> Timing:
-        return Timing(lambda: self.seconds, now or self.now, self.sleep, lambda: 0.0)
+    def as_clock(self, now: Callable[[], datetime] | None = None) -> Clock:
+        return Clock(lambda: self.seconds, now or self.now, self.sleep, lambda: 0.0)
 
 
 class TokenEndpoint:
     """Gives token-1, token-2, …; first what is in `script`. Remembers what it gave and when, by the test's clock."""
 
     def __init__(
-        self, clock: Clock, *script: Reply, expires_in: object = 300, scope: str | None = "system/*.rs"
+        self, clock: FakeClock, *script: Reply, expires_in: object = 300, scope: str | None = "system/*.rs"
     ) -> None:
         self.clock = clock
         self.script = list(script)
@@ -189,13 +189,13 @@ class FhirServer:
         resources: Sequence[Mapping[str, Any]],
         accepts: Callable[[str], bool],
         token_endpoint: str | None = None,
-        clock: Clock | None = None,
+        clock: FakeClock | None = None,
         page_seconds: float = 0.0,
     ) -> None:
         self.resources = resources
         self.accepts = accepts
         self.token_endpoint = token_endpoint
-        self.clock = clock or Clock()
+        self.clock = clock or FakeClock()
         self.page_seconds = page_seconds
         self.refused = 0
 
@@ -243,8 +243,8 @@ def cohort(patients: int) -> list[dict[str, Any]]:
     return made
 
 
-def smart(base: str, clock: Clock, key: SigningKey = KEY, client_id: str = "periop", **options: Any) -> SmartAuth:
+def smart(base: str, clock: FakeClock, key: SigningKey = KEY, client_id: str = "periop", **options: Any) -> SmartAuth:
     """The authenticator of a site, on the test's clock."""
-    options.setdefault("timing", clock.timing())
+    options.setdefault("clock", clock.as_clock())
     options.setdefault("limits", TransferLimits())
     return SmartAuth(base, Client(client_id, key), TYPES, **options)

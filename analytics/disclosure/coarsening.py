@@ -1,14 +1,8 @@
-"""A survival curve that gives no small count away: a life table in steps of at least k events.
+"""Coarsen a survival curve so that it discloses no small count: a life table in steps of at least k events.
 
-Times are grouped to whole months, upwards, but not past a landmark. A step is closed when at least k events
-and either no or at least k censorings have happened since the one before; at a landmark whenever that holds
-there. What remains after the last step is shown by no step, and since totals are published it is itself a
-pair of counts: steps are dropped from the end until these are 0 or at least k. If even the totals are not,
-there is no curve.
-
-S, its band and its median are computed from the counts of the steps alone, so that they tell no more than
+S, its band and its median are computed from the counts of the steps alone, so that they disclose no more than
 those: the actuarial estimate (Cutler and Ederer 1958), censored patients at risk for half of a step, variance
-by Greenwood, log(-log) band. Without censoring within a step it equals the product limit at its end.
+by Greenwood (1926), log(-log) band. Without censoring within a step it equals the product limit at its end.
 """
 
 from __future__ import annotations
@@ -19,14 +13,14 @@ from dataclasses import dataclass, replace
 
 from scipy import stats
 
-from analytics.disclosure.differencing import small
+from analytics.disclosure.differencing import is_protected
 from analytics.estimates.model import CurvePoint, Landmark, MedianStatus, Survival
 from analytics.estimates.survival import TOLERANCE, crossing, landmark_interval, median_interval
 
 BAND = "log-log on a life table of coarsened steps"
 MEDIAN_CI = "brookmeyer-crowley, log-log on a life table of coarsened steps"
-NOT_SHOWN = "the coarsened curve has no step here"
-LAST_EVENTS = "withheld: the last events are too few to show"
+NO_STEP = "the coarsened curve has no step here"
+LAST_EVENTS = "the last events are too few to show"
 
 
 @dataclass(frozen=True)
@@ -39,42 +33,45 @@ class Counts:
 
 
 def coarsen(exact: Survival, k: int) -> Survival | None:
-    """`exact` with its curve in safe steps and all else computed from them; None where totals are small."""
+    """Return `exact` with its curve in safe steps and all else computed from them; None where totals are protected.
+
+    A step is closed when at least k events, and either no or at least k censorings, have happened since the one
+    before; at a landmark whenever that holds there.
+    """
     if exact.n == 0:
         return exact
     if exact.n is None or exact.events is None or exact.ci is None:
         return None
-    marks = tuple(sorted(mark.t for mark in exact.landmarks))
-    steps = _safe_tail(_steps(_grouped(exact.curve, marks), marks, k), exact.n, exact.events, k)
+    times = tuple(sorted(landmark.t for landmark in exact.landmarks))
+    steps = _without_small_rest(_steps(_grouped(exact.curve, times), times, k), exact.n, exact.events, k)
     if steps is None:
         return None
-    points = life_table(exact.n, steps, exact.ci.level)
-    shown = sum(step.events for step in steps) == exact.events
-    return _rebuilt(exact, points, shown=shown)
-
-
-def _rebuilt(exact: Survival, points: tuple[CurvePoint, ...], *, shown: bool) -> Survival:
-    level = exact.ci.level if exact.ci else 0.95
+    level = exact.ci.level
+    points = life_table(exact.n, steps, level)
+    complete = sum(step.events for step in steps) == exact.events
     median = crossing(points, 0.5)
-    status: MedianStatus = "ok" if median is not None else "not_reached" if shown else "suppressed"
+    # A curve that ends early and above one half may have a median in the part that is not shown.
+    status: MedianStatus = "ok" if median is not None else "not_reached" if complete else "suppressed"
     interval = median_interval(points, level, MEDIAN_CI)
     return replace(
         exact,
         median=median,
         median_status=status,
-        ci=interval if shown or interval.high is not None else None,
-        landmarks=tuple(_landmark(mark, points, level) for mark in exact.landmarks),
+        # "No upper limit" would be a statement about the part that is not shown.
+        ci=interval if complete or interval.high is not None else None,
+        landmarks=tuple(_landmark(landmark, points, level) for landmark in exact.landmarks),
         curve=points,
         reason=LAST_EVENTS if status == "suppressed" else None,
     )
 
 
-def _grouped(curve: Iterable[CurvePoint], marks: tuple[float, ...]) -> list[Counts]:
-    """The counts of `curve` by month (ceiling), a landmark within the month ending its part of it."""
+def _grouped(curve: Iterable[CurvePoint], landmarks: tuple[float, ...]) -> list[Counts]:
+    """Return the counts of `curve` by month (ceiling), a landmark within the month ending its part of it."""
     found: dict[float, Counts] = {}
     for point in curve:
+        # A day of an event could be known from elsewhere, a month much less so.
         month = float(math.ceil(point.t - TOLERANCE))
-        t = min((month, *(mark for mark in marks if mark >= point.t - TOLERANCE)))
+        t = min((month, *(landmark for landmark in landmarks if landmark >= point.t - TOLERANCE)))
         before = found.get(t, Counts(t, 0, 0))
         found[t] = Counts(t, before.events + point.events, before.censored + point.censored)
     return [found[t] for t in sorted(found) if found[t].events or found[t].censored]
@@ -86,17 +83,18 @@ def _joined(counts: Iterable[Counts], t: float) -> Counts:
 
 
 def _is_step(counts: Counts, k: int) -> bool:
-    return counts.events >= k and not small(counts.censored, k)
+    return counts.events >= k and not is_protected(counts.censored, k)
 
 
-def _steps(grouped: list[Counts], marks: tuple[float, ...], k: int) -> list[Counts]:
-    """Steps within each stretch between landmarks that can be one as a whole; the rest step by step."""
+def _steps(grouped: list[Counts], landmarks: tuple[float, ...], k: int) -> list[Counts]:
+    """Return steps within each stretch between landmarks that can be one as a whole; the rest step by step."""
     found: list[Counts] = []
     waiting = list(grouped)
-    for mark in marks:
-        stretch = [counts for counts in waiting if counts.t <= mark]
-        if _is_step(_joined(stretch, mark), k):
-            found += _divided(stretch, mark, k)
+    for landmark in landmarks:
+        stretch = [counts for counts in waiting if counts.t <= landmark]
+        # A landmark that cannot end a step leaves its counts to the next stretch, and is not shown.
+        if _is_step(_joined(stretch, landmark), k):
+            found += _ending_at(landmark, stretch, k)
             waiting = waiting[len(stretch) :]
     return found + _greedy(waiting, k)
 
@@ -112,33 +110,39 @@ def _greedy(counts: list[Counts], k: int) -> list[Counts]:
     return found
 
 
-def _divided(stretch: list[Counts], mark: float, k: int) -> list[Counts]:
-    """Steps that use up the stretch and end at the landmark; the last ones are joined until it is one."""
+def _ending_at(landmark: float, stretch: list[Counts], k: int) -> list[Counts]:
+    """Return steps that use up the stretch and end at the landmark: the last ones are joined until that is one."""
     steps = _greedy(stretch, k)
-    whole = _joined(stretch, mark)
+    whole = _joined(stretch, landmark)
     while True:
-        used = _joined(steps[:-1], mark)
-        last = Counts(mark, whole.events - used.events, whole.censored - used.censored)
+        used = _joined(steps[:-1], landmark)
+        last = Counts(landmark, whole.events - used.events, whole.censored - used.censored)
         if len(steps) <= 1 or _is_step(last, k):
             return [*steps[:-1], last]
         steps.pop()
 
 
-def _safe_tail(steps: list[Counts], n: int, events: int, k: int) -> list[Counts] | None:
+def _without_small_rest(steps: list[Counts], n: int, events: int, k: int) -> list[Counts] | None:
+    """Return `steps` less as many at the end as it takes; None where even the totals are protected.
+
+    What remains after the last step is shown by no step, but the totals are published: the difference is a pair
+    of counts, each of which must be 0 or at least k.
+    """
     for end in range(len(steps), -1, -1):
         used = _joined(steps[:end], 0)
         rest = events - used.events, n - events - used.censored
-        if not any(small(count, k) for count in rest):
+        if not any(is_protected(count, k) for count in rest):
             return steps[:end]
     return None
 
 
 def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoint, ...]:
-    """The actuarial estimate at the end of each step, from `n` patients at 0."""
+    """Return the actuarial estimate at the end of each step, from `n` patients at 0, with its band."""
     points = [CurvePoint(0.0, n, 0, 0, 1.0, 1.0, 1.0)]
     z = float(stats.norm.isf((1 - level) / 2))
     s, variance = 1.0, 0.0
     for step in steps:
+        # When in the step patients were censored is not known: on average half way.
         exposed = n - step.censored / 2
         s *= 1 - step.events / exposed
         if exposed > step.events:
@@ -150,7 +154,7 @@ def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoin
 
 
 def _band(s: float, width: float) -> tuple[float | None, float | None]:
-    """The log(-log) band: S to the power of exp(± width / log S)."""
+    """Return the log(-log) band: S to the power of exp(± width / log S); none where S is 0."""
     if s <= TOLERANCE:
         return None, None
     theta = width / abs(math.log(s))
@@ -158,11 +162,11 @@ def _band(s: float, width: float) -> tuple[float | None, float | None]:
 
 
 def _landmark(exact: Landmark, points: tuple[CurvePoint, ...], level: float) -> Landmark:
-    """S at a landmark that is the end of a step with patients left after it; else it is not shown."""
+    """Return S at a landmark that is the end of a step with patients left after it; else it is suppressed."""
     step = next((point for point in points[1:] if point.t == exact.t), None)
     left = 0 if step is None else step.at_risk - step.events - step.censored
     if step is None or left == 0:
-        return Landmark(exact.t, None, None, None, "suppressed", NOT_SHOWN)
+        return Landmark(exact.t, None, None, None, "suppressed", NO_STEP)
     if exact.status != "ok":
         return replace(exact, at_risk=None)
     return Landmark(exact.t, left, step.s, landmark_interval(step, level, BAND))

@@ -1,4 +1,4 @@
-"""Medians and quartiles (docs/endpoint-rules.md 11, 14): of a variable, of the time between two dates, of follow-up."""
+"""Estimate medians and quartiles of variables, times between dates and follow-up (docs/endpoint-rules.md 11, 14)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.errors import AnalysisError
-from analytics.estimates.cohort import Cohort
+from analytics.estimates.cohort_tables import Cohort
 from analytics.estimates.model import MedianStatus, Quantiles
 from analytics.estimates.survival import Times, crossing, curve
 from mappers.study import QuantileSpec
@@ -17,7 +17,7 @@ REVERSE_KM = "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the s
 
 
 def values(cohort: Cohort, spec: QuantileSpec) -> pd.Series:
-    """The quantity of every ADSL row in `spec.unit`, indexed by USUBJID; NaN where it is missing."""
+    """Return the quantity of every ADSL row in `spec.unit`, indexed by USUBJID; NaN where it is missing."""
     if spec.variable is not None:
         found = pd.to_numeric(cohort.column("adsl", spec.variable), errors="coerce")
     elif spec.start is not None and spec.end is not None:
@@ -33,11 +33,12 @@ def _days(cohort: Cohort, start: str, end: str) -> pd.Series:
     try:
         return (pd.to_datetime(last) - pd.to_datetime(first)).dt.days
     except (ValueError, TypeError, AttributeError):
+        # `from None`: the message of pandas quotes the date, which is a patient's.
         raise AnalysisError("adsl", end, f"it or {start} is not a date", "give dates as YYYY-MM-DD") from None
 
 
-def quantiles(spec: QuantileSpec, observed: pd.Series, population: int) -> Quantiles:
-    """Type 7 (linear interpolation, as in R) of the `observed` values of `population` patients."""
+def estimate_quantiles(spec: QuantileSpec, observed: pd.Series, population: int) -> Quantiles:
+    """Return the quartiles of the `observed` values of `population` patients, by type 7 (linear, the default of R)."""
     numbers = observed.dropna().to_numpy(dtype=float)
     if len(numbers) == 0:
         return not_evaluable(spec, "no patient has a value", n=0, missing=population)
@@ -57,11 +58,11 @@ def quantiles(spec: QuantileSpec, observed: pd.Series, population: int) -> Quant
     )
 
 
-def follow_up(spec: QuantileSpec, times: Times, population: int) -> Quantiles:
-    """Median follow-up: the Kaplan-Meier curve of the time to censoring; None where it is not reached."""
+def estimate_follow_up(spec: QuantileSpec, times: Times, population: int) -> Quantiles:
+    """Return median follow-up by the Kaplan-Meier curve of the time to censoring; None where it is not reached."""
     if times.n == 0:
         return not_evaluable(spec, f"no patient has a time for {spec.paramcd}", n=0, missing=population)
-    points = curve(times.reversed(), 0.95)
+    points = curve(times.reversed(), level=0.95)  # the level of a band that is not used
     median = crossing(points, 0.5)
     status: MedianStatus = "not_reached" if median is None else "ok"
     return Quantiles(
@@ -80,7 +81,7 @@ def follow_up(spec: QuantileSpec, times: Times, population: int) -> Quantiles:
 
 
 def not_evaluable(spec: QuantileSpec, reason: str, n: int | None = None, missing: int | None = None) -> Quantiles:
-    """The quantity without a value, and why."""
+    """Return the quantity without a value, and why."""
     return Quantiles(
         id=spec.id,
         label=spec.label,

@@ -1,4 +1,4 @@
-"""The way of the patients through the trial, as boxes of a CONSORT-like flow diagram.
+"""Count the patients on their way through the trial, as boxes of a CONSORT-like flow diagram.
 
 screened -> enrolled -> resected -> adjuvant -> completed; from each box hang those who left there, by reason.
 """
@@ -11,9 +11,9 @@ from typing import Literal
 
 import pandas as pd
 
-from analytics.estimates.cohort import Cohort
+from analytics.estimates.cohort_tables import Cohort
 from analytics.estimates.model import FlowStep
-from analytics.estimates.safety import slug
+from analytics.estimates.safety import distinct, slug
 
 NO_REASON = "No reason recorded"
 ACRONYMS = frozenset({"ALK", "NSCLC"})
@@ -21,18 +21,21 @@ ACRONYMS = frozenset({"ALK", "NSCLC"})
 
 @dataclass(frozen=True)
 class Box:
-    """A step together with the patients in it."""
+    """A step of the flow together with the patients in it."""
 
     step: FlowStep
     patients: frozenset[str]
 
 
-def flow(cohort: Cohort) -> tuple[Box, ...]:
-    """The boxes in reading order: a trunk box, then who left it."""
+def patient_flow(cohort: Cohort) -> tuple[Box, ...]:
+    """Return the boxes in reading order: a trunk box, then those who left it."""
     screened = frozenset(cohort.column("adsl", "USUBJID"))
     enrolled, resected = cohort.population("enrolled"), cohort.population("resected")
     adjuvant = cohort.population("adjuvant") & resected
-    completed = _flagged(cohort, "ADJCMPFL") & adjuvant
+    completed = frozenset[str]()
+    # A study without an adjuvant course need not have this column.
+    if "ADJCMPFL" in cohort.adsl:
+        completed = frozenset(cohort.adsl.loc[cohort.adsl["ADJCMPFL"] == "Y", "USUBJID"]) & adjuvant
     return (
         _box("flow.screened", "Screened", "main", None, screened),
         *_leaving(cohort, "flow.screened", "SCRFRS", screened - enrolled),
@@ -46,43 +49,28 @@ def flow(cohort: Cohort) -> tuple[Box, ...]:
     )
 
 
-def _flagged(cohort: Cohort, column: str) -> frozenset[str]:
-    if column not in cohort.adsl.columns:
-        return frozenset()
-    return frozenset(cohort.adsl.loc[cohort.adsl[column] == "Y", "USUBJID"])
-
-
 def _leaving(
     cohort: Cohort, parent: str, column: str, patients: frozenset[str], prefix: str | None = None
 ) -> Iterator[Box]:
-    """Those who left at `parent`, one box per reason in ADSL `column`, by name: another order would tell of counts."""
+    """Yield those who left at `parent`, one box per reason in ADSL `column`."""
     rows = cohort.adsl[cohort.adsl["USUBJID"].isin(patients)]
     reasons = rows[column] if column in rows.columns else pd.Series(None, index=rows.index, dtype=object)
     groups = rows.groupby(reasons.fillna(NO_REASON).astype(str))["USUBJID"].agg(frozenset)
     taken: set[str] = set()
+    # By name: an order by size would tell of counts that are suppressed.
     for reason, members in sorted(groups.items(), key=lambda item: str(item[0])):
         text = " ".join(str(reason).split())[:80]
-        name = _distinct(slug(text), taken)
-        label = _sentence(text) if prefix is None else f"{prefix}: {_words(text)}"
+        name = distinct(slug(text), taken)
+        words = _words(text)
+        label = words[:1].upper() + words[1:] if prefix is None else f"{prefix}: {words}"
         yield _box(f"{parent}.{name}", label, "excluded", parent, members)
 
 
 def _words(codelist_term: str) -> str:
-    """A codelist term in capitals as words of a sentence; text that is not all capitals stays as it is."""
+    """Return a codelist term in capitals as words of a sentence; text that is not all capitals stays as it is."""
     if not codelist_term.isupper():
         return codelist_term
     return " ".join(word if word in ACRONYMS else word.lower() for word in codelist_term.split())
-
-
-def _sentence(codelist_term: str) -> str:
-    words = _words(codelist_term)
-    return words[:1].upper() + words[1:]
-
-
-def _distinct(name: str, taken: set[str]) -> str:
-    found = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-    taken.add(found)
-    return found
 
 
 def _others(parent: str, name: str, label: str, patients: frozenset[str]) -> Iterator[Box]:

@@ -45,7 +45,7 @@ class Proportion:
 class Quantiles:
     """Median and quartiles of one quantity, in `unit`; `n` patients had a value.
 
-    `method` says which definition of a quantile. `missing` patients of the population had no value and
+    `method` names the definition of a quantile. `missing` patients of the population had no value and
     are left out.
     """
 
@@ -62,6 +62,11 @@ class Quantiles:
     status: Status = "ok"
     reason: str | None = None
     missing: int | None = 0
+
+    @property
+    def breakdown(self) -> str:
+        """Return the id: an estimate that is no proportion is a table of its own."""
+        return self.id
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,14 @@ class Survival:
     status: Status = "ok"
     reason: str | None = None
 
+    @property
+    def breakdown(self) -> str:
+        """Return the id: an estimate that is no proportion is a table of its own."""
+        return self.id
+
+
+Estimate = Proportion | Quantiles | Survival
+
 
 @dataclass(frozen=True)
 class FlowStep:
@@ -130,7 +143,7 @@ class FlowStep:
 
 @dataclass(frozen=True)
 class QualityItem:
-    """What was missing, unmapped or set aside: `count` records of `domain` at `site`, for `issue`."""
+    """`count` records of `domain` at `site` that were missing, unmapped or set aside, for `issue`."""
 
     site: str
     domain: str
@@ -144,25 +157,25 @@ class QualityItem:
 class Cell:
     """The patients behind one count of a result, as row numbers of the cohort (no identifiers).
 
-    Counts of one `group` are withheld together. Only who stands behind the counts says which of them can be
-    subtracted from each other; `analytics.disclosure.differencing` reads nothing else. `time` marks a count of a
-    survival curve at that many months, which is published only if the coarsened curve has a step there.
-    `families` say what the count is about (`analytics.disclosure.linkage`; empty: tied to everything).
+    Counts of one `breakdown` are suppressed together. Which counts can be subtracted from each other depends on
+    the patients behind them alone (`analytics.disclosure.differencing`). `time` marks a count of a survival curve
+    at that many months, which is published only if the coarsened curve has a step there. `variable_groups` say
+    what the count is about (`analytics.disclosure.variable_groups`; empty: linked to everything).
     """
 
-    group: str
+    breakdown: str
     patients: frozenset[int]
     time: float | None = None
-    families: frozenset[str] = frozenset()
+    variable_groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything one analysis found, before disclosure control. Never rendered, never written."""
+    """All results of one analysis before disclosure control. Never rendered, never written."""
 
     study: str
     study_title: str
-    data_cut: str
+    data_cutoff: str
     sites: tuple[str, ...]
     study_hash: str
     population_sizes: dict[str, int]
@@ -173,3 +186,8 @@ class Results:
     quality: tuple[QualityItem, ...]
     sites_missing: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """Return all proportions, quantiles and survival estimates."""
+        return (*self.proportions, *self.quantiles, *self.survival)

@@ -1,16 +1,16 @@
-"""What was missing, unmapped or set aside on the way to the cohort tables, by site, domain and issue."""
+"""Count what was missing, unmapped or set aside on the way to the cohort tables, by site, domain and issue."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from analytics.errors import AnalysisError
-from analytics.estimates.cohort import Cohort
+from analytics.estimates.cohort_tables import Cohort
 from analytics.estimates.model import QualityItem
 
 
 def quality(cohort: Cohort) -> tuple[QualityItem, ...]:
-    """The quality list in order of site, domain and issue; rows that agree in all three are added up."""
+    """Return the quality list in order of site, domain and issue; rows that agree in all three are added up."""
     frame = pd.DataFrame({c: cohort.column("quality", c) for c in ("SITEID", "DOMAIN", "ISSUE", "COUNT")})
     if not frame["COUNT"].map(_is_count).all():
         raise AnalysisError(

@@ -1,9 +1,9 @@
-"""Kaplan-Meier estimates with lifelines (docs/endpoint-rules.md 8-12), and the curve read backwards for follow-up.
+"""Estimate survival with the Kaplan-Meier method of lifelines (docs/endpoint-rules.md 8-12).
 
-Product limit (Kaplan and Meier 1958), variance by Greenwood, pointwise band on the log(-log) scale
+Product limit (Kaplan and Meier 1958), variance by Greenwood (1926), pointwise band on the log(-log) scale
 (Kalbfleisch and Prentice 1980), median = smallest t with S(t) <= 0.5, its interval by inverting that band
-(Brookmeyer and Crowley 1982). All of it in months. An event and a censoring at the same time: the event
-first.
+(Brookmeyer and Crowley 1982). All times are in months. Of an event and a censoring at the same time the event
+is first.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Times:
 
     @property
     def n(self) -> int:
-        """Number of patients."""
+        """Return the number of patients."""
         return len(self.months)
 
     def reversed(self) -> Times:
-        """Events and censorings exchanged: the time to the end of follow-up (Schemper and Smith 1996)."""
+        """Return events and censorings exchanged: the time to the end of follow-up (Schemper and Smith 1996)."""
         return Times(self.months, ~self.event)
 
 
 def curve(times: Times, level: float) -> tuple[CurvePoint, ...]:
-    """The product-limit curve: a point at 0 and at every time of an event or censoring. Needs n >= 1.
+    """Return the product-limit curve: a point at 0 and at every time of an event or censoring. Needs n >= 1.
 
     The band is None where S is 0 (no finite limit) and 1 to 1 before the first event.
     """
@@ -60,7 +60,7 @@ def curve(times: Times, level: float) -> tuple[CurvePoint, ...]:
 
 
 def limits(s: float, band: Floats) -> tuple[float | None, float | None]:
-    """The limits at survival `s`: the log(-log) band has none at 0 and no width at 1."""
+    """Return the limits at survival `s`: the log(-log) band has none at 0 and no width at 1."""
     if s >= 1 - TOLERANCE:
         return 1.0, 1.0
     if s <= TOLERANCE or not np.isfinite(band).all():
@@ -69,12 +69,12 @@ def limits(s: float, band: Floats) -> tuple[float | None, float | None]:
 
 
 def crossing(points: tuple[CurvePoint, ...], level: float) -> float | None:
-    """The smallest t with S(t) <= `level`; None where the curve stays above."""
+    """Return the smallest t with S(t) <= `level`; None where the curve stays above."""
     return next((point.t for point in points if point.s <= level + TOLERANCE), None)
 
 
 def median_interval(points: tuple[CurvePoint, ...], level: float, method: str = MEDIAN_CI) -> Interval:
-    """The times at which the lower and the upper band first fall to one half; None where a band does not."""
+    """Return the times at which the lower and the upper band first fall to one half; None where a band does not."""
     half = 0.5 + TOLERANCE
     low = next((p.t for p in points if p.low is not None and p.low <= half), None)
     high = next((p.t for p in points if p.high is not None and p.high <= half), None)
@@ -82,7 +82,7 @@ def median_interval(points: tuple[CurvePoint, ...], level: float, method: str = 
 
 
 def landmark(times: Times, points: tuple[CurvePoint, ...], at: float, spec: SurvivalSpec) -> Landmark:
-    """S at `at` months; at risk are the patients with a time of `at` or later.
+    """Return S at `at` months; at risk are the patients with a time of `at` or later.
 
     Not evaluable where fewer than the study's `min_at_risk` are left. Before the first event there is no
     interval.
@@ -96,14 +96,14 @@ def landmark(times: Times, points: tuple[CurvePoint, ...], at: float, spec: Surv
 
 
 def landmark_interval(point: CurvePoint, level: float, method: str = BAND) -> Interval | None:
-    """The band at one point as an interval; None before the first event."""
+    """Return the band at one point as an interval; None before the first event."""
     return None if point.s >= 1 - TOLERANCE else Interval(level, method, point.low, point.high)
 
 
-def survival(spec: SurvivalSpec, times: Times) -> Survival:
-    """The estimate of one ADTTE parameter; not evaluable without patients."""
+def estimate_survival(spec: SurvivalSpec, times: Times) -> Survival:
+    """Return the estimate of one ADTTE parameter; not evaluable without patients."""
     if times.n == 0:
-        return _empty(spec)
+        return not_evaluable(spec)
     points = curve(times, spec.ci_level)
     median = crossing(points, 0.5)
     status: MedianStatus = "not_reached" if median is None else "ok"
@@ -121,7 +121,8 @@ def survival(spec: SurvivalSpec, times: Times) -> Survival:
     )
 
 
-def _empty(spec: SurvivalSpec) -> Survival:
+def not_evaluable(spec: SurvivalSpec) -> Survival:
+    """Return the estimate without a value, and why."""
     reason = f"no patient of population {spec.population} has a time for {spec.paramcd}"
     blank = tuple(Landmark(at, None, None, None, "not_evaluable", reason) for at in sorted(spec.landmarks))
     return Survival(

@@ -20,7 +20,7 @@ METHODS = {
     ),
     "log-log on a life table of coarsened steps": (
         "Actuarial life table of steps of several events each (Cutler and Ederer 1958), so that no small count can be "
-        "worked out; variance by Greenwood; pointwise interval on the log(−log) scale."
+        "derived; variance by Greenwood; pointwise interval on the log(−log) scale."
     ),
     "brookmeyer-crowley, log-log on a life table of coarsened steps": (
         "Median survival is the end of the first step with S(t) ≤ 0.5; its interval inverts the log(−log) band of the "
@@ -44,7 +44,7 @@ NAMES = {
 }
 ALWAYS = {
     "Rounding": "Every percentage and limit is rounded once, half up, from the exact value.",
-    "Time": "Time 0 is the first dose. A month is 30.4375 days. Nothing dated after the data cut is used.",
+    "Time": "Time 0 is the first dose. A month is 30.4375 days. Nothing dated after the data cutoff is used.",
     "Tied times": "An event and a censoring at the same time: the event comes first.",
     "Numbers at risk": (
         "Layout after KMunicate (Morris et al. 2019, BMJ Open 9:e030215): at risk at each time, events and "

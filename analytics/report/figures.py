@@ -88,7 +88,7 @@ def adverse_events(released: Released, prefix: str) -> Markup | None:
     """
     require_released(released)
     table = grade_table(released.proportions)
-    if not any(bar.withheld is None for bars in table.bars.values() for bar in bars.values()):
+    if not any(bar.missing is None for bars in table.bars.values() for bar in bars.values()):
         return None
     # A controlled release leaves out terms listed only because they were seen: their absence says nothing.
     absent = "not shown" if coarsened(released) else "none recorded"
@@ -265,9 +265,8 @@ def _draw_phase(axes: Axes, table: GradeTable, phase: Phase, reach: float, absen
 
 
 def _draw_bar(axes: Axes, row: int, bar: Bar, n: int | None, reach: float) -> None:
-    withheld = bar.withheld
-    if withheld is not None or not n:
-        word = wording.WORDS[withheld.status] if withheld else wording.WORDS["not_evaluable"]
+    if bar.missing is not None or not n:
+        word = wording.WORDS[bar.missing.status if bar.missing else "not_evaluable"]
         _write(axes, reach, row, word)
         return
     start = 0.0
@@ -307,7 +306,7 @@ def _reach(table: GradeTable) -> float:
     """The end of the percent axes: the longest bar, with room for its number."""
     sizes = {phase.id: phase.n for phase in table.phases}
     bars = [(bar, sizes[phase]) for phases in table.bars.values() for phase, bar in phases.items()]
-    longest = max((100 * bar.total / n for bar, n in bars if n and bar.withheld is None), default=0)
+    longest = max((100 * bar.total / n for bar, n in bars if n and bar.missing is None), default=0)
     return max(longest * 1.45, 10)
 
 

@@ -39,13 +39,13 @@ class Bar:
     cells: dict[str, Proportion]
 
     @property
-    def withheld(self) -> Proportion | None:
+    def missing(self) -> Proportion | None:
         """The first cell without a value, if any: then the bar is not drawn and the cell says why."""
         return next((cell for cell in self.cells.values() if cell.status != "ok"), None)
 
     @property
     def total(self) -> int:
-        """Patients with the term at any grade. Only for a bar that is not withheld."""
+        """Patients with the term at any grade. Only for a bar without a missing cell."""
         return sum(cell.x or 0 for cell in self.cells.values())
 
 
@@ -87,7 +87,7 @@ def grade_table(proportions: tuple[Proportion, ...]) -> GradeTable:
 
 
 def _patients(bars: dict[str, Bar]) -> int:
-    return sum(bar.total for bar in bars.values() if bar.withheld is None)
+    return sum(bar.total for bar in bars.values() if bar.missing is None)
 
 
 def _phases(bars: dict[str, dict[str, Bar]]) -> tuple[Phase, ...]:

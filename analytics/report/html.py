@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analytics.disclosure.control import Released
-from analytics.estimates.model import Proportion, Quantiles, Survival
+from analytics.estimates.model import Proportion, Survival
 from analytics.report import definitions, tables, wording
 from analytics.report.comparison import compare
 from analytics.report.figures import adverse_events, coarsened, drawable, kaplan_meier, require_released
@@ -39,9 +39,6 @@ MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 UNCONTROLLED = "Counts of single patients can appear: treat this report as patient data."
-
-
-Estimate = Proportion | Quantiles | Survival
 
 
 @dataclass(frozen=True)
@@ -118,10 +115,10 @@ def _page(released: Released, study: Study, release: int, statement: str | None)
         "released": released,
         "study": study,
         "release": release,
-        "data_cut": long_date(released.data_cut),
-        "cuts": tuple((cut.id.replace("_", " "), long_date(cut.date.isoformat())) for cut in study.cuts),
+        "data_cutoff": long_date(released.data_cutoff),
+        "other_cutoffs": tuple((c.id.replace("_", " "), long_date(c.date.isoformat())) for c in study.cuts),
         "statements": statements(released, statement),
-        "withheld": withheld(released),
+        "suppressed": suppressed(released),
         "populations": definitions.populations(released, study),
         "endpoints": definitions.endpoints(study),
         "methods": definitions.methods(released),
@@ -163,10 +160,9 @@ def statements(released: Released, statement: str | None) -> tuple[str, ...]:
     return said or (released.statement, UNCONTROLLED)
 
 
-def withheld(released: Released) -> tuple[tuple[str, int], ...]:
+def suppressed(released: Released) -> tuple[tuple[str, int], ...]:
     """(reason, number) of the estimates that are suppressed, most frequent first."""
-    estimates: tuple[Estimate, ...] = (*released.proportions, *released.quantiles, *released.survival)
-    reasons = Counter(e.reason or "no reason given" for e in estimates if e.status == "suppressed")
+    reasons = Counter(e.reason or "no reason given" for e in released.estimates if e.status == "suppressed")
     return tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -50,7 +50,7 @@ class EstimateRow:
     id: str
     label: str
     population: str
-    group: str
+    breakdown: str
     counts: str = ""
     value: str = ""
     interval: str = ""
@@ -109,7 +109,7 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
         id=estimate.id,
         label=estimate.label,
         population=estimate.population,
-        group=estimate.breakdown,
+        breakdown=estimate.breakdown,
         counts=f"{x}/{n}",
         value=wording.share(x, n),
         plain=wording.share(x, n),
@@ -137,7 +137,7 @@ def quantile_row(estimate: Quantiles) -> EstimateRow:
         id=estimate.id,
         label=f"{estimate.label}, median and quartiles",
         population=estimate.population,
-        group=estimate.id,
+        breakdown=estimate.id,
         counts=f"n = {wording.present(estimate.n, estimate.id)}{without}",
         value=f"{wording.median(estimate)} {estimate.unit}"
         if estimate.median_status == "ok"
@@ -193,7 +193,7 @@ def grade_rows(table: GradeTable) -> tuple[GradeRow, ...]:
 def _grade_row(term: str, phase: Phase, bar: Bar, grades: tuple[str, ...]) -> GradeRow:
     size = "n not released" if phase.n is None else f"n = {phase.n}"
     denominator = f"{phase.population}, {size}"
-    if (cell := bar.withheld) is not None:
+    if (cell := bar.missing) is not None:
         missing = Missing(wording.WORDS[cell.status], cell.reason)
         return GradeRow(term, phase.name, denominator, missing=missing)
     cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in grades)

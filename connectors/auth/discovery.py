@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.errors import AuthenticationError, ForeignOriginError, ProtocolError, RefusedError
-from connectors.http.client import CutError, Transport
-from connectors.http.origin import shown
+from connectors.http.client import FhirClient, TruncatedError
+from connectors.http.origin import redact_url
 
 WELL_KNOWN = "/.well-known/smart-configuration"
 METADATA = "/metadata"
@@ -32,7 +32,7 @@ class SmartConfiguration:
     capabilities: tuple[str, ...] = ()
 
 
-def discover(transport: Transport) -> SmartConfiguration:
+def discover(client: FhirClient) -> SmartConfiguration:
     """Ask the server, without credentials. Raises AuthenticationError where it names no token endpoint, and
     UnavailableError where it does not answer."""
     for path, read, accept in (
@@ -40,14 +40,14 @@ def discover(transport: Transport) -> SmartConfiguration:
         (METADATA, of_capability_statement, "application/fhir+json"),
     ):
         try:
-            content = transport.get(transport.base + path, path, _document, {"Accept": accept})
+            content = client.get_parsed(client.base + path, path, _document, {"Accept": accept})
         except NOT_THERE:
             continue
         found = read(content)
         if found is not None:
             return found
     raise AuthenticationError(
-        f"{shown(transport.base)} names no token endpoint, neither at {WELL_KNOWN} nor in its CapabilityStatement: "
+        f"{redact_url(client.base)} names no token endpoint, neither at {WELL_KNOWN} nor in its CapabilityStatement: "
         "set token_url in `auth`, or another kind of `auth`"
     )
 
@@ -85,7 +85,7 @@ def _document(body: bytes) -> Any:
         raise ProtocolError("the answer is nested too deeply") from None
     except ValueError:
         if body.lstrip()[:1] == b"{" and body.rstrip()[-1:] != b"}":
-            raise CutError from None
+            raise TruncatedError from None
         raise ProtocolError("the answer is not JSON") from None
 
 

@@ -38,7 +38,7 @@ class SigningKey:
     key: PrivateKey = field(repr=False)
 
 
-def new_key(algorithm: Algorithm) -> SigningKey:
+def generate_key(algorithm: Algorithm) -> SigningKey:
     """A new key pair; its name is the thumbprint of its public half."""
     if algorithm == "ES384":
         return _named(ec.generate_private_key(ec.SECP384R1()), None)

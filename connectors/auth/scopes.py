@@ -37,7 +37,7 @@ class Scope:
         return self.context == "system" and self.whole and fits and rights <= self.rights
 
 
-def read_scope(text: str) -> Scope | None:
+def parse_scope(text: str) -> Scope | None:
     """A scope of v1 or v2 on a resource type; None for one of another kind (`launch`, `https://…/.default`)."""
     match = FORM.fullmatch(text)
     if match is None:
@@ -46,21 +46,21 @@ def read_scope(text: str) -> Scope | None:
     return Scope(match["context"], match["type"], rights, match["query"] is None) if rights else None
 
 
-def reading(types: Iterable[str]) -> tuple[str, ...]:
+def read_scopes(types: Iterable[str]) -> tuple[str, ...]:
     """The scopes of v2 that let a system read and search `types`."""
     return tuple(f"system/{resource_type}.rs" for resource_type in types)
 
 
-def not_granted(asked: Sequence[str], granted: Sequence[str], types: Sequence[str]) -> tuple[str, ...]:
+def missing_scopes(asked: Sequence[str], granted: Sequence[str], types: Sequence[str]) -> tuple[str, ...]:
     """The scopes of `asked` that `granted` does not cover.
 
     One for all types (`system/*.rs`) counts for each of `types` and for no other: a server may answer it with
     a list of types. Scopes of another kind are compared letter by letter. Rights may be granted in parts.
     """
-    have = [scope for scope in map(read_scope, granted) if scope is not None]
+    have = [scope for scope in map(parse_scope, granted) if scope is not None]
     missing: dict[str, None] = {}
     for text in asked:
-        scope = read_scope(text)
+        scope = parse_scope(text)
         if text in granted:
             continue
         if scope is None or scope.context != "system":
@@ -75,7 +75,7 @@ def not_granted(asked: Sequence[str], granted: Sequence[str], types: Sequence[st
 
 def unreadable(granted: Sequence[str], types: Sequence[str]) -> tuple[str, ...]:
     """The types of `types` that `granted` does not let a system both read and search."""
-    have = [scope for scope in map(read_scope, granted) if scope is not None]
+    have = [scope for scope in map(parse_scope, granted) if scope is not None]
     return tuple(resource_type for resource_type in types if not _covered(resource_type, READ, have))
 
 

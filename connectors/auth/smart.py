@@ -16,14 +16,22 @@ from uuid import uuid4
 import httpx
 
 from connectors.auth.discovery import SmartConfiguration, discover
-from connectors.auth.scopes import not_granted, reading, unreadable
+from connectors.auth.scopes import missing_scopes, read_scopes, unreadable
 from connectors.auth.token_endpoint import Asking, Client, Token, TokenEndpoint
 from connectors.errors import AuthenticationError, ConnectorError, ForeignOriginError
 from connectors.http.authenticators import NoAuth
-from connectors.http.client import Transport
-from connectors.http.origin import origin, shown
-from connectors.http.origin_policy import Resolve, Target, address_of, kind_of, looked_up, pinned, system_addresses
-from connectors.http.retry import Timing, TransferLimits
+from connectors.http.client import FhirClient
+from connectors.http.origin import origin, redact_url
+from connectors.http.origin_policy import (
+    Resolve,
+    Target,
+    address_kind,
+    parse_address,
+    pin_ip,
+    resolve_by_system,
+    resolve_host,
+)
+from connectors.http.retry import Clock, TransferLimits
 
 REMEDY = "if that is right, set token_url in `auth`"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -49,15 +57,15 @@ class SmartAuth:
     scopes: tuple[str, ...] = ()
     token_url: str | None = None
     limits: TransferLimits = field(default_factory=TransferLimits)
-    timing: Timing = field(default_factory=Timing)
-    wire: httpx.BaseTransport | None = field(default=None, repr=False)
+    clock: Clock = field(default_factory=Clock)
+    http_transport: httpx.BaseTransport | None = field(default=None, repr=False)
     verify: ssl.SSLContext | bool = field(default=True, repr=False)
     verify_elsewhere: ssl.SSLContext | bool = field(default=True, repr=False)
-    resolve: Resolve = field(default=system_addresses, repr=False)
+    resolve: Resolve = field(default=resolve_by_system, repr=False)
     new_id: Callable[[], str] = field(default=new_id, repr=False)
 
     def __post_init__(self) -> None:
-        self.scopes = self.scopes or reading(self.types)
+        self.scopes = self.scopes or read_scopes(self.types)
         self._lock = Lock()
         self._seen = local()  # .token: the one that this thread used last
         self._token: Token | None = None
@@ -72,7 +80,7 @@ class SmartAuth:
         """
         with self._lock:
             token = self._token
-            if token is None or self.timing.monotonic() >= token.fresh_until:
+            if token is None or self.clock.monotonic() >= token.fresh_until:
                 token = self._obtain()
         self._seen.token = token
         return {"Authorization": f"Bearer {token.value}"}
@@ -92,7 +100,7 @@ class SmartAuth:
     @property
     def missing_scopes(self) -> tuple[str, ...]:
         """The scopes asked for and not granted with the current token."""
-        return () if self.granted is None else not_granted(self.scopes, self.granted, self.types)
+        return () if self.granted is None else missing_scopes(self.scopes, self.granted, self.types)
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -115,15 +123,15 @@ class SmartAuth:
         granted = self.granted
         if granted is not None and not any(scope in granted for scope in self.scopes) and self._all_unreadable():
             raise AuthenticationError(
-                f"token: {shown(self.base)} granted none of the scopes that were asked for: ask its administrator to "
-                f"allow {', '.join(self.missing_scopes)}"
+                f"token: {redact_url(self.base)} granted none of the scopes that were asked for: "
+                f"ask its administrator to allow {', '.join(self.missing_scopes)}"
             )
 
     def _all_unreadable(self) -> bool:
         return bool(self.missing_scopes) and self.unreadable == self.types
 
     def _found(self) -> TokenEndpoint:
-        asking = Asking(self.client, self.limits, self.timing, self.wire, self.new_id)
+        asking = Asking(self.client, self.limits, self.clock, self.http_transport, self.new_id)
         if self.token_url is not None:
             return TokenEndpoint(self.token_url, Target(self.token_url, own=False), asking, self.verify)
         found = self.discovered()
@@ -133,8 +141,8 @@ class SmartAuth:
 
     def discovered(self) -> SmartConfiguration:
         """What the FHIR server declares about its token endpoint."""
-        with Transport(self.base, NoAuth(), self.limits, self.timing, self.wire, self.verify) as transport:
-            return discover(transport)
+        with FhirClient(self.base, NoAuth(), self.limits, self.clock, self.http_transport, self.verify) as client:
+            return discover(client)
 
 
 def allowed_target(url: str, base: str, resolve: Resolve) -> Target:
@@ -146,7 +154,9 @@ def allowed_target(url: str, base: str, resolve: Resolve) -> Target:
     scheme, host, _ = origin(url)
     parts = urlsplit(url)
     if not host or parts.username or parts.password or parts.fragment:
-        raise ForeignOriginError(f"token: the endpoint that {shown(base)} names is not an address: refused; {REMEDY}")
+        raise ForeignOriginError(
+            f"token: the endpoint that {redact_url(base)} names is not an address: refused; {REMEDY}"
+        )
     own_host = origin(base)[1]
     if host == own_host or {host, own_host} <= LOOPBACK:
         if scheme == "http" and origin(base)[0] == "https" and host not in LOOPBACK:
@@ -154,15 +164,15 @@ def allowed_target(url: str, base: str, resolve: Resolve) -> Target:
         return Target(url, own=origin(url) == origin(base))
     if scheme != "https":
         raise _unencrypted(url, base)
-    addresses = [address_of(each) for each in looked_up(url, "token", resolve)]
-    if any(kind_of(address) != "public" for address in addresses):
+    addresses = [parse_address(each) for each in resolve_host(url, "token", resolve)]
+    if any(address_kind(address) != "public" for address in addresses):
         raise ForeignOriginError(
-            f"token: {shown(base)} names an endpoint at a private address, {shown(url)}: refused; {REMEDY}"
+            f"token: {redact_url(base)} names an endpoint at a private address, {redact_url(url)}: refused; {REMEDY}"
         )
-    return pinned(url, addresses[0])
+    return pin_ip(url, addresses[0])
 
 
 def _unencrypted(url: str, base: str) -> ForeignOriginError:
     return ForeignOriginError(
-        f"token: {shown(base)} names an endpoint that is not encrypted, {shown(url)}: refused; {REMEDY}"
+        f"token: {redact_url(base)} names an endpoint that is not encrypted, {redact_url(url)}: refused; {REMEDY}"
     )

@@ -22,10 +22,19 @@ import jwt
 from connectors.auth.keys import SigningKey
 from connectors.auth.token_refusal import Asked, refusal
 from connectors.errors import AuthenticationError
-from connectors.http.origin import shown
+from connectors.http.origin import redact_url
 from connectors.http.origin_policy import Target
 from connectors.http.response import Body, refuse_web_page, tls_error
-from connectors.http.retry import A_DAY, RETRIED, CutError, RetryError, Retrying, Timing, TransferLimits, retry_after
+from connectors.http.retry import (
+    A_DAY,
+    RETRIED,
+    Clock,
+    RetryError,
+    Retrying,
+    TransferLimits,
+    TruncatedError,
+    retry_after,
+)
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LIFETIME = 240  # seconds of a statement: at most 300 by SMART, less a minute for a clock that is ahead
@@ -73,8 +82,8 @@ class Asking:
 
     client: Client
     limits: TransferLimits
-    timing: Timing
-    wire: httpx.BaseTransport | None
+    clock: Clock
+    http_transport: httpx.BaseTransport | None
     new_id: Callable[[], str]
 
 
@@ -94,16 +103,16 @@ class TokenEndpoint:
         self._asking = asking
         self._verify = verify
         self._algorithms = algorithms
-        self._server = shown(url)
+        self._server = redact_url(url)
         self._what = "token"
-        self._retrying = Retrying(self._server, asking.limits, asking.timing)
+        self._retrying = Retrying(self._server, asking.limits, asking.clock)
 
     def token(self, scopes: Sequence[str]) -> Token:
         """A new token. Raises AuthenticationError where the server refuses, TlsError, and UnavailableError after
         all attempts."""
         limits = self._asking.limits
         with httpx.Client(
-            transport=self._asking.wire,
+            transport=self._asking.http_transport,
             verify=self._verify,
             trust_env=False,
             follow_redirects=False,
@@ -112,14 +121,14 @@ class TokenEndpoint:
             return self._retrying.run(self._what, lambda: self._attempt(client, scopes))
 
     def _attempt(self, client: httpx.Client, scopes: Sequence[str]) -> Token:
-        started = self._asking.timing.monotonic()
+        started = self._asking.clock.monotonic()
         try:
             status, headers, body = self._sent(client, scopes)
-        except CutError as error:
+        except TruncatedError as error:
             raise RetryError("a body that is cut off") from error
         except httpx.TransportError as error:
             raise tls_error(error, self._what, self._server) or RetryError(type(error).__name__) from error
-        now = self._asking.timing.now()
+        now = self._asking.clock.now()
         if status in RETRIED:
             raise RetryError(f"status {status}", retry_after(headers, now))
         if status == 200:
@@ -136,14 +145,14 @@ class TokenEndpoint:
             return response.status_code, response.headers, body
 
     def _form(self, scopes: Sequence[str]) -> str:
-        client, timing = self._asking.client, self._asking.timing
+        client, clock = self._asking.client, self._asking.clock
         return urlencode(
             {
                 "grant_type": "client_credentials",
                 "scope": " ".join(scopes),
                 "client_id": client.client_id,  # RFC 7521, 4.2: optional, and some servers want it
                 "client_assertion_type": ASSERTION_TYPE,
-                "client_assertion": client.assertion(self.url, timing.now(), self._asking.new_id()),
+                "client_assertion": client.assertion(self.url, clock.now(), self._asking.new_id()),
             }
         )
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlencode
 
-from connectors.check import admin_requests as wishes
+from connectors.check import admin_requests
 from connectors.check.capability import Capability
 from connectors.check.findings import Finding, Level
 from connectors.errors import AuthenticationError, ForeignOriginError, ServerError, UnavailableError
 from connectors.fhir.bundle import Bundle, Entry
 from connectors.fhir.resource import Resource, read_resource
-from connectors.http.client import Transport
-from connectors.http.origin import rebased, server_base, shown
+from connectors.http.client import FhirClient
+from connectors.http.origin import base_of_self_link, rebase_link, redact_url
 from connectors.http.response import fhir_body
-from connectors.http.retry import RETRIED, CutError
+from connectors.http.retry import RETRIED, TruncatedError
 from connectors.sources.search.paging import FIRST_PAGE, parse_page
 from connectors.sources.search.source import CohortQuery
 
@@ -62,19 +62,19 @@ class Probes:
 
     def __init__(
         self,
-        transport: Transport,
+        client: FhirClient,
         cohort: CohortQuery,
         types: Sequence[str],
         capability: Capability | None = None,
         *,
         anonymous: bool = False,
     ) -> None:
-        self._transport = transport
+        self._client = client
         self._cohort = cohort
         self._types = types
         self._capability = capability
         self._anonymous = anonymous
-        self._server = shown(transport.base)
+        self._server = redact_url(client.base)
         self._patient = ""
         self._pages: list[tuple[str, Asked]] = []
         self._unanswered = 0
@@ -147,7 +147,7 @@ class Probes:
 
     def _ignored(self, check: str, kind: str, name: str) -> Finding:
         said = f"the parameter {name} is ignored: the server returns what was not asked for"
-        return Finding(check, Level.MISSING, said, kind, wishes.parameter(self._server, name, "ignored"))
+        return Finding(check, Level.MISSING, said, kind, admin_requests.parameter(self._server, name, "ignored"))
 
     def _changes(self, kind: str, read: Asked) -> Finding:
         canary = self._search(kind, (self._of(kind, self._patient or CANARY), ("_lastUpdated", f"ge{FAR}"), ONE))
@@ -161,7 +161,7 @@ class Probes:
 
     def _no_changes(self, kind: str, how: str) -> Finding:
         said = f"the parameter _lastUpdated is {how}: every night reads everything"
-        return Finding("changes", Level.NOTE, said, kind, wishes.changes(self._server, how))
+        return Finding("changes", Level.NOTE, said, kind, admin_requests.changes(self._server, how))
 
     def _history(self, kind: str, read: Asked) -> Finding:
         """A history counts where it names what was done (`sources.search.executor`), and `_since` narrows it."""
@@ -179,7 +179,7 @@ class Probes:
 
     def _no_history(self, kind: str, how: str) -> Finding:
         said = f"_history is {how}: deletions show when all ids are compared"
-        return Finding("history", Level.NOTE, said, kind, wishes.history(self._server))
+        return Finding("history", Level.NOTE, said, kind, admin_requests.history(self._server))
 
     # --- paging ---
 
@@ -190,26 +190,28 @@ class Probes:
                 return
         if any(asked.page is not None and (asked.page.total or 0) > 1 for _, asked in self._pages):
             said = "the server announces more resources than its first page holds, and gives no next link"
-            yield Finding("paging", Level.MISSING, said, request=wishes.paging(self._server, "there are none"))
+            yield Finding("paging", Level.MISSING, said, request=admin_requests.paging(self._server, "there are none"))
         else:
             yield Finding("paging", Level.NOTE, "no search here has a second page to try")
 
     def _next(self, kind: str, asked: Asked, page: Bundle, link: str) -> Finding:
-        own = server_base(page.links.get("self"), kind)
+        own = base_of_self_link(page.links.get("self"), kind)
         try:
-            url = rebased(link, asked.url, self._transport.base, own)
+            url = rebase_link(link, asked.url, self._client.base, own)
         except ForeignOriginError as error:
-            return Finding("paging", Level.MISSING, str(error), request=wishes.links(self._server, _other(link)))
+            return Finding(
+                "paging", Level.MISSING, str(error), request=admin_requests.links(self._server, _other(link))
+            )
         second = self._ask(url, f"second page of {kind}")
         if second.page is None:
             said = f"following a next link fails: {second.failure or f'status {second.status}'}"
-            wish = wishes.paging(self._server, f"following one ends with status {second.status or 'none'}")
+            wish = admin_requests.paging(self._server, f"following one ends with status {second.status or 'none'}")
             return Finding("paging", Level.MISSING, said, request=wish)
         if _same(page, second.page):
             said = "a next link leads to the same page again"
-            return Finding("paging", Level.MISSING, said, request=wishes.paging(self._server, said))
-        if own and not self._transport.base.startswith(own):
-            said = f"next links name {shown(own)} and are asked for at {self._server}"
+            return Finding("paging", Level.MISSING, said, request=admin_requests.paging(self._server, said))
+        if own and not self._client.base.startswith(own):
+            said = f"next links name {redact_url(own)} and are asked for at {self._server}"
             return Finding("paging", Level.OK, said)
         return Finding("paging", Level.OK, "a next link leads on")
 
@@ -219,45 +221,49 @@ class Probes:
         return self._ask(f"{kind}?{urlencode(params)}", kind)
 
     def _ask(self, place: str, what: str) -> Asked:
-        url = place if place.startswith(self._transport.base) else f"{self._transport.base}/{place}"
+        url = place if place.startswith(self._client.base) else f"{self._client.base}/{place}"
         try:
-            answer = self._transport.ask(url, what, ANY_STATUS, FIRST_PAGE)
+            answer = self._client.get(url, what, ANY_STATUS, FIRST_PAGE)
             page = parse_page(fhir_body(answer, what, self._server)) if answer.status == 200 else None
         except AuthenticationError as error:
             return Asked(url, failure=str(error), login=True)
         except UnavailableError as error:
             self._unanswered += 1
             return Asked(url, failure=str(error))
-        except (ServerError, CutError) as error:
+        except (ServerError, TruncatedError) as error:
             return Asked(url, failure=str(error) or f"{what}: the answer is cut off")
         return Asked(url, answer.status, page, headers=answer.headers)
 
     def _unreadable(self, check: str, kind: str, asked: Asked, parameter: str) -> Finding:
         server, promised = self._server, self._promised(kind, "")
         if asked.login:
-            wish = wishes.base_url(server, "it answers a program with a web page, probably its login")
+            wish = admin_requests.base_url(server, "it answers a program with a web page, probably its login")
             return Finding(check, Level.REFUSED, asked.failure, kind, wish)
         match asked.status:
             case 401 if self._anonymous:
                 said = "credentials are asked for (401): configure `auth` of the site"
-                return Finding(check, Level.REFUSED, said, kind, wishes.sign_in(server))
+                return Finding(check, Level.REFUSED, said, kind, admin_requests.sign_in(server))
             case 401:
                 said = "the credentials are not accepted (401): check `auth` of the site"
-                return Finding(check, Level.REFUSED, said, kind, wishes.credentials(server))
+                return Finding(check, Level.REFUSED, said, kind, admin_requests.credentials(server))
             case 403:
                 said = f"not allowed (403){promised}"
-                return Finding(check, Level.MISSING, said, kind, wishes.read(server))
+                return Finding(check, Level.MISSING, said, kind, admin_requests.read(server))
             case 404:
-                return Finding(check, Level.MISSING, f"not served (404){promised}", kind, wishes.type_served(server))
+                return Finding(
+                    check, Level.MISSING, f"not served (404){promised}", kind, admin_requests.type_served(server)
+                )
             case 400 | 422:
                 promised = self._promised(kind, parameter)
                 said = f"the parameter {parameter} is refused ({asked.status}){promised}"
-                return Finding(check, Level.MISSING, said, kind, wishes.parameter(server, parameter, "refused"))
+                return Finding(check, Level.MISSING, said, kind, admin_requests.parameter(server, parameter, "refused"))
             case 0:
-                return Finding(check, Level.MISSING, asked.failure, kind, wishes.fault(server, "no usable answer"))
+                return Finding(
+                    check, Level.MISSING, asked.failure, kind, admin_requests.fault(server, "no usable answer")
+                )
             case status:
                 said = f"answered with {status}{promised}"
-                return Finding(check, Level.MISSING, said, kind, wishes.fault(server, f"status {status}"))
+                return Finding(check, Level.MISSING, said, kind, admin_requests.fault(server, f"status {status}"))
 
     def _promised(self, kind: str, parameter: str) -> str:
         """Whether the CapabilityStatement says that it is offered: the search of a type, or a parameter of it."""
@@ -274,7 +280,7 @@ def _is_outcome(entry: Entry) -> bool:
 
 def _other(link: str) -> str:
     try:
-        return shown(link)
+        return redact_url(link)
     except ForeignOriginError:
         return "something that is no http(s) address"
 

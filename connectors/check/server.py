@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from connectors.check import admin_requests as wishes
+from connectors.check import admin_requests
 from connectors.check.capability import Capability, read_capability
 from connectors.check.findings import Diagnosis, Finding, Level, export_path, listed, search_path
 from connectors.check.probes import ANY_STATUS, Probes
@@ -20,14 +20,14 @@ from connectors.errors import (
     UnavailableError,
 )
 from connectors.http.authenticators import Authenticator, NoAuth, Scoped
-from connectors.http.client import Transport, http_date
-from connectors.http.origin import shown
-from connectors.http.response import Answer, fhir_body
+from connectors.http.client import FhirClient, http_date
+from connectors.http.origin import redact_url
+from connectors.http.response import Response, fhir_body
 from connectors.sources.search.source import CohortQuery
 
 CLOCK_SECONDS = 5  # a difference that is worth a word; HTTP dates are of whole seconds
 
-Connect = Callable[[Authenticator], Transport]
+Connect = Callable[[Authenticator], FhirClient]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class ServerCheck:
 
     def run(self) -> Diagnosis:
         """Ask the server. What it answers is in the findings, so nothing is raised for it."""
-        with self.connect(NoAuth()) as transport:
-            self._server = shown(transport.base)
+        with self.connect(NoAuth()) as client:
+            self._server = redact_url(client.base)
         findings = tuple(self._findings())
         path = None
         if self._usable(findings):
@@ -87,12 +87,12 @@ class ServerCheck:
         if any(finding.check == "credentials" and finding.level is not Level.OK for finding in token):
             return
         yield from self._exports()
-        with self.connect(self.auth) as transport:
+        with self.connect(self.auth) as client:
             if self.export:
-                yield self._access(transport, self.export)
+                yield self._access(client, self.export)
                 return
             anonymous = isinstance(self.auth, NoAuth)
-            probes = Probes(transport, self.cohort, self.types, self._capability, anonymous=anonymous).findings()
+            probes = Probes(client, self.cohort, self.types, self._capability, anonymous=anonymous).findings()
             yield from probes
 
     # --- the CapabilityStatement, and what every answer tells ---
@@ -102,20 +102,20 @@ class ServerCheck:
             answer, ours = self._ask_metadata()
             body = fhir_body(answer, "metadata", self._server)
         except TlsError as error:
-            yield Finding("reach", Level.MISSING, str(error), request=wishes.certificate(self._server))
+            yield Finding("reach", Level.MISSING, str(error), request=admin_requests.certificate(self._server))
             return
         except UnavailableError as error:
-            yield Finding("reach", Level.MISSING, str(error), request=wishes.reach(self._server))
+            yield Finding("reach", Level.MISSING, str(error), request=admin_requests.reach(self._server))
             return
         except (AuthenticationError, ServerError) as error:
-            wish = wishes.base_url(self._server, "it answers with something else than FHIR in JSON")
+            wish = admin_requests.base_url(self._server, "it answers with something else than FHIR in JSON")
             yield Finding("reach", Level.MISSING, str(error), request=wish)
             return
         yield from self._statement(answer, body)
         yield self._clock(answer, ours)
         yield self._gzip(answer)
 
-    def _ask_metadata(self) -> tuple[Answer, datetime]:
+    def _ask_metadata(self) -> tuple[Response, datetime]:
         """Without credentials first (FHIR R4, 3.1.0.13 asks for no more), with them where that is refused."""
         answer, ours = self._ask_as(NoAuth())
         if answer.status in (401, 403) and not isinstance(self.auth, NoAuth):
@@ -123,19 +123,19 @@ class ServerCheck:
                 return self._ask_as(self.auth)
         return answer, ours
 
-    def _ask_as(self, auth: Authenticator) -> tuple[Answer, datetime]:
+    def _ask_as(self, auth: Authenticator) -> tuple[Response, datetime]:
         """The answer, and what our clock said half-way."""
-        with self.connect(auth) as transport:
+        with self.connect(auth) as client:
             before = self.now()
-            answer = transport.ask(f"{transport.base}/metadata", "metadata", ANY_STATUS)
+            answer = client.get(f"{client.base}/metadata", "metadata", ANY_STATUS)
             return answer, before + (self.now() - before) / 2
 
-    def _statement(self, answer: Answer, body: bytes) -> Iterator[Finding]:
+    def _statement(self, answer: Response, body: bytes) -> Iterator[Finding]:
         scheme = urlsplit(self._server).scheme
         how = "with a certificate that is trusted" if scheme == "https" else "unencrypted (http)"
         if 300 <= answer.status < 400:
             said = f"it redirects ({answer.status}): set `url` to the final address"
-            yield Finding("reach", Level.MISSING, said, request=wishes.base_url(self._server, "it redirects"))
+            yield Finding("reach", Level.MISSING, said, request=admin_requests.base_url(self._server, "it redirects"))
             return
         yield Finding("reach", Level.OK, f"answers {how}")
         if answer.status != 200:
@@ -145,7 +145,7 @@ class ServerCheck:
         try:
             self._capability = read_capability(body)
         except ServerError as error:
-            wish = wishes.base_url(self._server, "its /metadata is no CapabilityStatement")
+            wish = admin_requests.base_url(self._server, "its /metadata is no CapabilityStatement")
             yield Finding("fhir", Level.MISSING, str(error), request=wish)
             return
         yield self._version(self._capability)
@@ -153,7 +153,9 @@ class ServerCheck:
     def _version(self, capability: Capability) -> Finding:
         if not capability.readable:
             said = f"it speaks FHIR {capability.fhir_version or 'of an unknown version'}: R4 (4.0, 4.3) is read here"
-            return Finding("fhir", Level.MISSING, said, request=wishes.version(self._server, capability.fhir_version))
+            return Finding(
+                "fhir", Level.MISSING, said, request=admin_requests.version(self._server, capability.fhir_version)
+            )
         lacking = [kind for kind in self.types if not capability.offers(kind, "search-type")]
         by = f", {capability.software}" if capability.software else ""
         said = f"FHIR {capability.fhir_version}{by}"
@@ -161,23 +163,23 @@ class ServerCheck:
             return Finding("fhir", Level.NOTE, f"{said}; its CapabilityStatement lists no search of {listed(lacking)}")
         return Finding("fhir", Level.OK, said)
 
-    def _clock(self, answer: Answer, ours: datetime) -> Finding:
+    def _clock(self, answer: Response, ours: datetime) -> Finding:
         theirs = http_date(answer.headers.get("date", ""))
         if theirs is None:
             said = "answers carry no Date: a night cannot ask for what is new since the last one"
-            return Finding("clock", Level.NOTE, said, request=wishes.date(self._server))
+            return Finding("clock", Level.NOTE, said, request=admin_requests.date(self._server))
         seconds = round((theirs - ours).total_seconds())
         if abs(seconds) <= CLOCK_SECONDS:
             return Finding("clock", Level.OK, "its clock is ours within some seconds")
         where = "behind" if seconds < 0 else "ahead of"
         said = f"its clock is {abs(seconds)} s {where} ours; cursors go by its clock, but signed tokens may be refused"
-        return Finding("clock", Level.NOTE, said, request=wishes.clock(self._server, seconds))
+        return Finding("clock", Level.NOTE, said, request=admin_requests.clock(self._server, seconds))
 
-    def _gzip(self, answer: Answer) -> Finding:
+    def _gzip(self, answer: Response) -> Finding:
         if "gzip" in answer.headers.get("content-encoding", "").lower():
             return Finding("gzip", Level.OK, "answers are compressed")
         said = "answers come uncompressed: a sync takes longer"
-        return Finding("gzip", Level.NOTE, said, request=wishes.gzip(self._server))
+        return Finding("gzip", Level.NOTE, said, request=admin_requests.gzip(self._server))
 
     # --- credentials ---
 
@@ -189,9 +191,9 @@ class ServerCheck:
         try:
             self.auth.headers()
         except AuthenticationError as error:
-            return (Finding("credentials", Level.REFUSED, str(error), request=wishes.token(self._server)),)
+            return (Finding("credentials", Level.REFUSED, str(error), request=admin_requests.token(self._server)),)
         except ConnectorError as error:
-            return (Finding("credentials", Level.MISSING, str(error), request=wishes.token(self._server)),)
+            return (Finding("credentials", Level.MISSING, str(error), request=admin_requests.token(self._server)),)
         if not isinstance(self.auth, Scoped):
             return (Finding("credentials", Level.OK, "sent with each request; whether they do shows below"),)
         return (Finding("credentials", Level.OK, "an access token is given"), *self._scopes(self.auth))
@@ -200,7 +202,7 @@ class ServerCheck:
         if not auth.missing_scopes:
             yield Finding("scopes", Level.OK, "none of those that were asked for is missing")
             return
-        wish = wishes.scopes(self._server, listed(auth.missing_scopes))
+        wish = admin_requests.scopes(self._server, listed(auth.missing_scopes))
         for kind in auth.unreadable:
             yield Finding("scopes", Level.MISSING, "the token does not let us read and search it", kind, wish)
         if not auth.unreadable:
@@ -217,26 +219,26 @@ class ServerCheck:
         elif self.export.level in levels:
             yield Finding("export", Level.OK, f"{said}; a check starts none")
         else:
-            wish = wishes.export(self._server, self.export.level)
+            wish = admin_requests.export(self._server, self.export.level)
             level = Level.MISSING if self._capability else Level.NOTE
             yield Finding("export", level, f"{said}, and level = {self.export.level!r} is configured", request=wish)
 
-    def _access(self, transport: Transport, export: Export) -> Finding:
+    def _access(self, client: FhirClient, export: Export) -> Finding:
         """Whether the credentials are accepted: by the Group, or by a number that no export is started for."""
         group = export.level == "group"
         place, what = (f"Group/{export.group}", "the Group") if group else ("Patient?_summary=count", "a count")
         try:
-            answer = transport.ask(f"{transport.base}/{place}", what, ANY_STATUS)
+            answer = client.get(f"{client.base}/{place}", what, ANY_STATUS)
         except (AuthenticationError, ConnectorError) as error:
-            wish = wishes.fault(self._server, "no usable answer").replace("{types}", what)
+            wish = admin_requests.fault(self._server, "no usable answer").replace("{types}", what)
             return Finding("access", Level.MISSING, str(error), request=wish)
         if answer.status == 401:
             said = "the credentials are not accepted (401): check `auth` of the site"
-            return Finding("access", Level.REFUSED, said, request=wishes.credentials(self._server))
+            return Finding("access", Level.REFUSED, said, request=admin_requests.credentials(self._server))
         if answer.status == 200:
             return Finding("access", Level.OK, f"{what} can be read" if group else "the credentials are accepted")
         if group:
             said = f"the Group of the site is answered with {answer.status}: check `group`"
-            return Finding("access", Level.MISSING, said, request=wishes.group(self._server, answer.status))
+            return Finding("access", Level.MISSING, said, request=admin_requests.group(self._server, answer.status))
         said = f"a search is answered with {answer.status}: what the credentials may do shows in the first export"
         return Finding("access", Level.NOTE, said)

@@ -1,7 +1,7 @@
 """Requests to one FHIR server: retries, deadlines, size limits, no redirects, credentials to one origin only.
 
-Time and chance are arguments (`Timing`), and so are the wire (an httpx transport) and the resolver of names, so tests
-wait for nothing. One `Transport` serves several threads at once.
+Time and randomness are arguments (`Clock`), and so are the httpx transport and the resolver of names, so tests wait
+for nothing. One `FhirClient` serves several threads at once.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import httpx
 
 from connectors.errors import ForeignOriginError, ProtocolError, SpoolError, UnavailableError
 from connectors.http.authenticators import Authenticator
-from connectors.http.origin import checked_base, shown
-from connectors.http.origin_policy import Resolve, Target, Targets, system_addresses
-from connectors.http.response import Answer, Body, Downloaded, fhir_body, refuse_web_page, refused, tls_error
+from connectors.http.origin import check_base_url, redact_url
+from connectors.http.origin_policy import OriginPolicy, Resolve, Target, resolve_by_system
+from connectors.http.response import Body, Downloaded, Response, fhir_body, refuse_web_page, refused, tls_error
 from connectors.http.retry import (
     RETRIED,
-    CutError,
+    Clock,
     RetryError,
     Retrying,
-    Timing,
     TransferLimits,
+    TruncatedError,
     http_date,
     retry_after,
     server_time,
@@ -38,12 +38,12 @@ from connectors.http.retry import (
 )
 
 __all__ = [
-    "Answer",
-    "CutError",
+    "Clock",
     "Downloaded",
-    "Timing",
+    "FhirClient",
+    "Response",
     "TransferLimits",
-    "Transport",
+    "TruncatedError",
     "http_date",
     "retry_after",
     "server_time",
@@ -56,7 +56,7 @@ for _name in ("httpx", "httpcore"):  # their lines hold URLs (ids of patients) a
 FHIR_JSON = "application/fhir+json"
 NDJSON = "application/fhir+ndjson"
 LIMITS = TransferLimits()
-TIMING = Timing()
+CLOCK = Clock()
 Parsed = TypeVar("Parsed")
 
 
@@ -71,7 +71,7 @@ class _Request:
     elsewhere: bool = False  # an allowlisted origin will do
 
 
-class Transport:
+class FhirClient:
     """One server during one sync. Use as a context manager.
 
     allowed: further origins that files may be downloaded from, without credentials. resolve: looks their names up.
@@ -83,31 +83,31 @@ class Transport:
         base: str,
         authenticator: Authenticator,
         limits: TransferLimits = LIMITS,
-        timing: Timing = TIMING,
-        wire: httpx.BaseTransport | None = None,
+        clock: Clock = CLOCK,
+        http_transport: httpx.BaseTransport | None = None,
         verify: ssl.SSLContext | bool = True,
         allowed: Sequence[str] = (),
-        resolve: Resolve = system_addresses,
+        resolve: Resolve = resolve_by_system,
         verify_elsewhere: ssl.SSLContext | bool = True,
     ) -> None:
-        self.base = checked_base(base)
+        self.base = check_base_url(base)
         self.server_time: str | None = None
-        self._server = shown(self.base)
+        self._server = redact_url(self.base)
         self._authenticator = authenticator
         self._limits = limits
-        self._timing = timing
-        self._targets = Targets(self.base, allowed, resolve)
-        self._retrying = Retrying(self._server, limits, timing)
+        self._clock = clock
+        self._targets = OriginPolicy(self.base, allowed, resolve)
+        self._retrying = Retrying(self._server, limits, clock)
         self._lock = Lock()
         self._closed = Event()
-        self._wire = wire
+        self._http_transport = http_transport
         self._verify_elsewhere = verify_elsewhere
         self._client = self._connect(_trusted(verify, self.base))
         self._client_elsewhere: httpx.Client | None = None
 
     def _connect(self, verify: ssl.SSLContext | bool) -> httpx.Client:
         return httpx.Client(
-            transport=self._wire,
+            transport=self._http_transport,
             verify=verify,
             trust_env=False,
             follow_redirects=False,
@@ -125,25 +125,25 @@ class Transport:
         if self._client_elsewhere is not None:
             self._client_elsewhere.close()
 
-    def get(
+    def get_parsed(
         self, url: str, what: str, parse: Callable[[bytes], Parsed], headers: Mapping[str, str] | None = None
     ) -> Parsed:
         """Fetch one page and parse it;
 
-        `parse` raises CutError for a body that is not whole, which is fetched again.
+        `parse` raises TruncatedError for a body that is not whole, which is fetched again.
 
         `what` names the page in messages (the URL may hold ids). Raises AuthenticationError,
         ForeignOriginError, RefusedError, TooLargeError, ProtocolError, TlsError, or UnavailableError after all
         attempts.
         """
 
-        def attempt(answer: Answer) -> Parsed:
+        def attempt(answer: Response) -> Parsed:
             return parse(fhir_body(answer, what, self._server))
 
         return self._ask(_Request("GET", url, what, headers or {}), (200,), attempt)
 
-    def ask(self, url: str, what: str, statuses: Sequence[int], headers: Mapping[str, str] | None = None) -> Answer:
-        """GET an answer of one of these statuses, as it is. Raises as `get` does, RefusedError for other statuses."""
+    def get(self, url: str, what: str, statuses: Sequence[int], headers: Mapping[str, str] | None = None) -> Response:
+        """GET a response of one of these statuses. Raises as `get_parsed` does, RefusedError for other statuses."""
         return self._ask(_Request("GET", url, what, headers or {}), statuses, _itself)
 
     def post(
@@ -153,8 +153,8 @@ class Transport:
         body: bytes,
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 201, 202),
-    ) -> Answer:
-        """POST a body of JSON. Sent again after a failure, as `get` is, so it must be one that may arrive twice."""
+    ) -> Response:
+        """POST a body of JSON. Sent again after a failure, as `get_parsed` is, so it must be safe to repeat."""
         sent = {"Content-Type": FHIR_JSON, **(headers or {})}
         return self._ask(_Request("POST", url, what, sent, body), statuses, _itself)
 
@@ -164,7 +164,7 @@ class Transport:
         what: str,
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 202, 204, 404, 410),
-    ) -> Answer:
+    ) -> Response:
         """DELETE. What is already gone (404, 410) is an answer too, no error."""
         return self._ask(_Request("DELETE", url, what, headers or {}), statuses, _itself)
 
@@ -182,20 +182,20 @@ class Transport:
         First to `.<name>.part` beside it, then renamed: `target` is whole or not there. Not durable: what a power cut
         leaves of it nobody may read, so nothing waits for the disk. A failed download starts again from the first byte.
         Only the configured origin gets credentials, and only where `credentials`.
-        Raises as `get` does, RefusedError(404 or 410) for a file that has expired, SpoolError where the disk is full.
+        Raises as `get_parsed` does, RefusedError(404 or 410) for an expired file, SpoolError where the disk is full.
         """
         request = _Request("GET", url, what, {"Accept": NDJSON, **(headers or {})}, None, credentials, True)
         return self._retrying.run(what, lambda: self._download(request, target))
 
-    def reserve(self, seconds: float, what: str) -> None:
+    def require_time(self, seconds: float, what: str) -> None:
         """DeferredError where a wait of so long would be beyond the end of the run. Waits for nothing."""
-        self._retrying.reserve(seconds, what)
+        self._retrying.require_time(seconds, what)
 
-    def _ask(self, request: _Request, statuses: Sequence[int], use: Callable[[Answer], Parsed]) -> Parsed:
+    def _ask(self, request: _Request, statuses: Sequence[int], use: Callable[[Response], Parsed]) -> Parsed:
         def attempt() -> Parsed:
             with self._failures(request), self._opened(request) as response:
                 self._check_status(response, request, statuses)
-                return use(Answer(response.status_code, response.headers, self._read(response, request)))
+                return use(Response(response.status_code, response.headers, self._read(response, request)))
 
         return self._retrying.run(request.what, attempt)
 
@@ -224,14 +224,14 @@ class Transport:
             stream.write(piece)
             self._within(self._retrying.end)
         stream.flush()
-        return Downloaded(body.size, body.framed)
+        return Downloaded(body.size, body.length_delimited)
 
     @contextmanager
     def _failures(self, request: _Request) -> Iterator[None]:
-        """What failed on the wire as RetryError if it may pass, else as what it means."""
+        """What failed on the http_transport as RetryError if it may pass, else as what it means."""
         try:
             yield
-        except CutError as error:
+        except TruncatedError as error:
             raise RetryError("a body that is cut off") from error
         except httpx.TransportError as error:
             permanent = tls_error(error, request.what, self._server)
@@ -242,10 +242,10 @@ class Transport:
     @contextmanager
     def _opened(self, request: _Request) -> Iterator[httpx.Response]:
         """The response, its body not yet read; after a 401, the one that new credentials get."""
-        target = self._targets.checked(request.url, request.what)
+        target = self._targets.check(request.url, request.what)
         if not (target.own or request.elsewhere):
             raise ForeignOriginError(
-                f"{request.what}: a request to {shown(request.url)} was refused, the site is {self._server}"
+                f"{request.what}: a request to {redact_url(request.url)} was refused, the site is {self._server}"
             )
         credentials = self._credentials() if target.own and request.credentials else {}
         with self._stream(request, target, credentials) as response:
@@ -293,11 +293,11 @@ class Transport:
         if status in statuses:
             return
         if status in RETRIED:
-            raise RetryError(f"status {status}", retry_after(response.headers, self._timing.now()))
+            raise RetryError(f"status {status}", retry_after(response.headers, self._clock.now()))
         raise refused(status, request.what, self._server)
 
     def _read(self, response: httpx.Response, request: _Request) -> bytes:
-        end = min(self._retrying.end, self._timing.monotonic() + self._limits.request)
+        end = min(self._retrying.end, self._clock.monotonic() + self._limits.request)
         pieces = []
         for piece in Body(response, request.what, self._limits.response, self._limits.ratio):
             pieces.append(piece)
@@ -307,7 +307,7 @@ class Transport:
     def _within(self, end: float) -> None:
         if self._closed.is_set():  # another thread ended this run
             raise UnavailableError(f"{self._server}: the run was stopped")
-        if self._timing.monotonic() > end:
+        if self._clock.monotonic() > end:
             raise httpx.ReadTimeout("the answer takes too long")
 
 
@@ -317,5 +317,5 @@ def _trusted(verify: ssl.SSLContext | bool, base: str) -> ssl.SSLContext | bool:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if verify is True and base.startswith("http://") else verify
 
 
-def _itself(answer: Answer) -> Answer:
+def _itself(answer: Response) -> Response:
     return answer

@@ -9,7 +9,7 @@ from connectors.errors import ForeignOriginError, SourceConfigError
 PORTS = {"http": 80, "https": 443}
 
 
-def checked_base(url: str) -> str:
+def check_base_url(url: str) -> str:
     """The base of a FHIR server without a slash at its end. SourceConfigError if it cannot be one."""
     try:
         parts = urlsplit(url)
@@ -34,13 +34,13 @@ def origin(url: str) -> tuple[str, str, int]:
         raise ForeignOriginError("a link of the server is not an http(s) URL: refused") from error
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """Scheme, host and port for a message: path and query may hold ids of patients."""
     scheme, host, port = origin(url)
     return f"{scheme}://{host}:{port}"
 
 
-def server_base(self_link: str | None, resource_type: str) -> str | None:
+def base_of_self_link(self_link: str | None, resource_type: str) -> str | None:
     """The base that the server calls itself by, from the self link of a first page `BASE/Type?…`;
 
     None if unclear.
@@ -51,7 +51,7 @@ def server_base(self_link: str | None, resource_type: str) -> str | None:
     return stem.removesuffix(f"/{resource_type}") if stem.endswith(f"/{resource_type}") else None
 
 
-def rebased(link: str, current: str, base: str, own_base: str | None) -> str:
+def rebase_link(link: str, current: str, base: str, own_base: str | None) -> str:
     """The next link as a URL of the configured server.
 
     `current`: the page it stands in (links may be relative). `own_base`: how the server calls itself
@@ -65,7 +65,8 @@ def rebased(link: str, current: str, base: str, own_base: str | None) -> str:
     if own_base and target.startswith(own_base) and target[len(own_base) : len(own_base) + 1] in ("", "/", "?"):
         return base + target[len(own_base) :]
     raise ForeignOriginError(
-        f"a next link leads to {shown(target)}, not to {shown(base)}: refused; correct the base URL of the server"
+        f"a next link leads to {redact_url(target)}, not to {redact_url(base)}: refused; "
+        "correct the base URL of the server"
     )
 
 

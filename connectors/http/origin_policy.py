@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from connectors.errors import ForeignOriginError, SourceConfigError, UnavailableError
-from connectors.http.origin import origin, shown
+from connectors.http.origin import origin, redact_url
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
 
-def system_addresses(host: str, port: int) -> Sequence[str]:
+def resolve_by_system(host: str, port: int) -> Sequence[str]:
     """The addresses of a host, as the resolver of the system gives them. OSError if there are none."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
@@ -35,45 +35,45 @@ class Target:
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Targets:
+class OriginPolicy:
     """The origins of one site. `allowed`: further ones, as URLs `https://host[:port]`."""
 
-    def __init__(self, base: str, allowed: Sequence[str] = (), resolve: Resolve = system_addresses) -> None:
+    def __init__(self, base: str, allowed: Sequence[str] = (), resolve: Resolve = resolve_by_system) -> None:
         self._base = base
         self._origin = origin(base)
         self._allowed = frozenset(_allowed_origin(each) for each in allowed)
         self._resolve = resolve
 
-    def checked(self, url: str, what: str) -> Target:
+    def check(self, url: str, what: str) -> Target:
         """The target of `url`. ForeignOriginError, and no request is made, where it may not go there."""
         wanted = origin(url)
         if "@" in urlsplit(url).netloc:
-            raise ForeignOriginError(f"{what}: a link of the server to {shown(url)} holds credentials: refused")
+            raise ForeignOriginError(f"{what}: a link of the server to {redact_url(url)} holds credentials: refused")
         if wanted == self._origin:
             return Target(url, own=True)
         if wanted not in self._allowed:
             raise ForeignOriginError(
-                f"{what}: a request to {shown(url)} was refused, the site is {shown(self._base)}: "
+                f"{what}: a request to {redact_url(url)} was refused, the site is {redact_url(self._base)}: "
                 "if its files lie there, add it to `allowed_origins`"
             )
-        return pinned(url, self._checked_address(url, what))
+        return pin_ip(url, self._checked_address(url, what))
 
     def _checked_address(self, url: str, what: str) -> Address:
-        addresses = [address_of(each) for each in looked_up(url, what, self._resolve)]
+        addresses = [parse_address(each) for each in resolve_host(url, what, self._resolve)]
         for address in addresses:
-            kind = kind_of(address)
+            kind = address_kind(address)
             if kind != "public" and (kind == "reserved" or kind not in self._own_kinds(what)):
                 raise ForeignOriginError(
-                    f"{what}: {shown(url)} leads to a {kind} address, which is refused: correct `allowed_origins`"
+                    f"{what}: {redact_url(url)} leads to a {kind} address, which is refused: correct `allowed_origins`"
                 )
         return addresses[0]
 
     def _own_kinds(self, what: str) -> set[str]:
         """Kinds of addresses of the site itself: a server within the hospital may keep its files there too."""
-        return {kind_of(address_of(each)) for each in looked_up(self._base, what, self._resolve)}
+        return {address_kind(parse_address(each)) for each in resolve_host(self._base, what, self._resolve)}
 
 
-def looked_up(url: str, what: str, resolve: Resolve) -> Sequence[str]:
+def resolve_host(url: str, what: str, resolve: Resolve) -> Sequence[str]:
     """The addresses of the host of `url`, which may be one itself. UnavailableError if its name has none."""
     _, host, port = origin(url)
     try:
@@ -84,12 +84,12 @@ def looked_up(url: str, what: str, resolve: Resolve) -> Sequence[str]:
         except OSError:
             found = ()
         if not found:
-            raise UnavailableError(f"{what}: the name of {shown(url)} has no address: check it") from None
+            raise UnavailableError(f"{what}: the name of {redact_url(url)} has no address: check it") from None
         return found
     return (host,)
 
 
-def pinned(url: str, address: Address) -> Target:
+def pin_ip(url: str, address: Address) -> Target:
     """The request for `url`, to an address of it that was checked; host and certificate stay those of the name."""
     parts = urlsplit(url)
     host = f"[{address}]" if address.version == 6 else str(address)
@@ -106,14 +106,14 @@ def _allowed_origin(url: str) -> tuple[str, str, int]:
         raise SourceConfigError("an entry of `allowed_origins` is not http(s)://host[:port]: correct it") from error
 
 
-def address_of(text: str) -> Address:
+def parse_address(text: str) -> Address:
     """An address; one of IPv4 that is written within IPv6 (::ffff:127.0.0.1) as what it is."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
-def kind_of(address: Address) -> str:
+def address_kind(address: Address) -> str:
     """public | loopback | private | reserved (link-local, multicast, unspecified and the like: never a file server)."""
     if address.is_loopback:
         return "loopback"

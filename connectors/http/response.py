@@ -21,7 +21,7 @@ from connectors.errors import (
     TlsError,
     TooLargeError,
 )
-from connectors.http.retry import CutError
+from connectors.http.retry import TruncatedError
 
 PIECE = 1 << 18
 SMALL = 16 << 20  # what fits is no bomb, whatever its ratio
@@ -30,7 +30,7 @@ LOGIN = (b"<!doctype", b"<html>")
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A whole answer, decompressed."""
 
     status: int
@@ -42,16 +42,16 @@ class Answer:
 class Downloaded:
     """A file that was downloaded whole as far as the protocol tells.
 
-    size: bytes, decompressed. framed: the protocol says where it ends (Content-Length, chunks, or the end marker of
-    gzip); otherwise it ended with the connection, and whether that is its end only the content can tell.
+    size: bytes, decompressed. length_delimited: the protocol says where it ends (Content-Length, chunks, or the end
+    marker of gzip); otherwise it ended with the connection, and whether that is its end only the content can tell.
     """
 
     size: int
-    framed: bool
+    length_delimited: bool
 
 
 class Body:
-    """The decompressed pieces of one answer. `framed` is known when they are read to the end."""
+    """The decompressed pieces of one answer. `length_delimited` is known when they are read to the end."""
 
     def __init__(self, response: httpx.Response, what: str, limit: int, ratio: int, *, sniff: bool = False) -> None:
         self._response = response
@@ -62,14 +62,14 @@ class Body:
         self._sent = 0
         self.size = 0
         headers = response.headers
-        self.framed = (
+        self.length_delimited = (
             "content-length" in headers
             or "chunked" in headers.get("transfer-encoding", "").lower()
             or response.http_version == "HTTP/2"
         )
 
     def __iter__(self) -> Iterator[bytes]:
-        """CutError where it ends too early, TooLargeError over a limit, ProtocolError for an unknown encoding."""
+        """TruncatedError where it ends too early, TooLargeError over a limit, ProtocolError for an unknown encoding."""
         for piece in self._decoded(self._raw()):
             self.size += len(piece)
             self._check()
@@ -91,7 +91,7 @@ class Body:
         if not zipped or not first:
             yield from _chain(first, pieces)
             return
-        self.framed = True
+        self.length_delimited = True
         yield from gunzipped(_chain(first, pieces))
 
     def _check(self) -> None:
@@ -113,7 +113,7 @@ def _chain(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Inflate one or more gzip members in pieces of at most 256 KiB. CutError at a cut or a corruption."""
+    """Inflate one or more gzip members in pieces of at most 256 KiB. TruncatedError at a cut or a corruption."""
     inflate, inside = zlib.decompressobj(31), True
     for piece in pieces:
         rest = piece
@@ -125,14 +125,14 @@ def gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 yield inflate.decompress(rest, PIECE)
             except zlib.error as error:
-                raise CutError from error
+                raise TruncatedError from error
             inside = not inflate.eof
             rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
     if inside:
-        raise CutError
+        raise TruncatedError
 
 
-def fhir_body(answer: Answer, what: str, server: str) -> bytes:
+def fhir_body(answer: Response, what: str, server: str) -> bytes:
     """The body of an answer in JSON. AuthenticationError for a web page, ProtocolError for XML."""
     refuse_web_page(answer.headers, answer.body, what, server)
     if "xml" in answer.headers.get("content-type", "").lower():

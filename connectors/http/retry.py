@@ -1,6 +1,6 @@
 """How long to try: attempts, waits between them (Retry-After, backoff with jitter), and the deadline of the run.
 
-Clocks, sleep and chance are arguments (`Timing`), so tests wait for nothing.
+Clocks, sleep and random numbers are arguments (`Clock`), so tests wait for nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EPOCH_SECONDS = 1_000_000_000  # a Retry-After beyond this is a point in time, n
 T = TypeVar("T")
 
 
-class CutError(ValueError):
+class TruncatedError(ValueError):
     """The body ended before its end: worth fetching again."""
 
 
@@ -40,13 +40,13 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Timing:
-    """The clocks, the sleep and the chance of a transport. Seconds; `chance` is uniform in [0, 1)."""
+class Clock:
+    """The clocks, the sleep and the random numbers of a client. Seconds; `random` is uniform in [0, 1)."""
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
+    random: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class TransferLimits:
 class Retrying:
     """The attempts of one run against one server, which messages call `server`. Safe for use by several threads."""
 
-    def __init__(self, server: str, limits: TransferLimits, timing: Timing) -> None:
+    def __init__(self, server: str, limits: TransferLimits, clock: Clock) -> None:
         self._server = server
         self._limits = limits
-        self._timing = timing
-        self.end = timing.monotonic() + limits.run
+        self._clock = clock
+        self.end = clock.monotonic() + limits.run
 
     def run(self, what: str, attempt: Callable[[], T]) -> T:
         """What `attempt` gives, called again after each RetryError.
@@ -99,16 +99,16 @@ class Retrying:
 
     def _backoff(self, attempt: int, wait: float | None) -> float:
         ceiling = min(self._limits.backoff_cap, self._limits.backoff * 2.0**attempt)
-        return max(wait or 0.0, ceiling * (0.5 + self._timing.chance() / 2))
+        return max(wait or 0.0, ceiling * (0.5 + self._clock.random() / 2))
 
     def pause(self, seconds: float, what: str) -> None:
         """Wait so long; DeferredError, at once, where that would be beyond the end of the run."""
-        self.reserve(seconds, what)
-        self._timing.sleep(seconds)
+        self.require_time(seconds, what)
+        self._clock.sleep(seconds)
 
-    def reserve(self, seconds: float, what: str) -> None:
+    def require_time(self, seconds: float, what: str) -> None:
         """DeferredError where a wait of so long would be beyond the end of the run."""
-        if self._timing.monotonic() + seconds > self.end:
+        if self._clock.monotonic() + seconds > self.end:
             raise DeferredError(
                 f"{what}: {self._server} asks to wait {seconds:.0f} s, beyond the deadline of this run: "
                 "the next run tries again"

@@ -21,9 +21,9 @@ import orjson
 from connectors.check.capability import read_capability
 from connectors.errors import AuthenticationError, ProtocolError, RefusedError, SandboxError, ServerError
 from connectors.fhir.bundle import Entry
-from connectors.http.client import Transport
-from connectors.http.origin import shown
-from connectors.http.response import Answer
+from connectors.http.client import FhirClient
+from connectors.http.origin import redact_url
+from connectors.http.response import Response
 from connectors.http.retry import RETRIED
 from connectors.sandbox.bundles import (
     Resource,
@@ -76,7 +76,7 @@ class Cleared:
 class Sandbox:
     """One server, and the `cohort` whose resources are put there: a code, the same for load and clear."""
 
-    transport: Transport
+    client: FhirClient
     cohort: str
     limits: SearchLimits = field(default_factory=SearchLimits)
     _transactions: bool = field(default=True, init=False)
@@ -85,7 +85,7 @@ class Sandbox:
     def load(self, resources: Sequence[Resource], progress: Progress = silent) -> Loaded:
         """Put `resources` there, those that are not there as they are.
 
-        Raises SandboxError where the server cannot take them, AuthenticationError and ServerError as `Transport` does.
+        Raises SandboxError where the server cannot take them, AuthenticationError and ServerError as `FhirClient` does.
         """
         ours = {identity_of(each): tagged(each, self.cohort) for each in resources}
         there = {identity_of(each): each for each in self._tagged(sorted({each["resourceType"] for each in resources}))}
@@ -103,7 +103,7 @@ class Sandbox:
         """Delete what `load` put there, of these types, and nothing else.
 
         Raises SandboxError where the server cannot tell it from the rest, AuthenticationError and ServerError as
-        `Transport` does.
+        `FhirClient` does.
         """
         found = self._tagged(types)
         self._transactions = self._takes_transactions()
@@ -129,7 +129,7 @@ class Sandbox:
                 if error.status == 403:
                     raise
                 raise SandboxError(
-                    f"{shown(self.transport.base)} does not search {kind} by _tag ({error.status}), so what is put "
+                    f"{redact_url(self.client.base)} does not search {kind} by _tag ({error.status}), so what is put "
                     "there could not be taken off again: use another server"
                 ) from error
         return found
@@ -138,7 +138,7 @@ class Sandbox:
         if is_tagged(resource, self.cohort):
             return True
         raise SandboxError(
-            f"{shown(self.transport.base)} ignores the search parameter _tag, so what is put there could not be told "
+            f"{redact_url(self.client.base)} ignores the search parameter _tag, so what is put there could not be told "
             "from the rest: nothing was changed; use another server"
         )
 
@@ -153,12 +153,12 @@ class Sandbox:
                 count += sum(each["id"] in some and not is_tagged(each, self.cohort) for each in self._read(window))
         if count:
             raise SandboxError(
-                f"{shown(self.transport.base)} has {count} resources with ids of the cohort that periop did not put "
+                f"{redact_url(self.client.base)} has {count} resources with ids of the cohort that periop did not put "
                 "there: nothing was written; take them off, or use another server"
             )
 
     def _read(self, window: Window) -> Iterable[Resource]:
-        for page in Paging(self.transport, self.limits).pages(window):
+        for page in Paging(self.client, self.limits).pages(window):
             for entry in page.entries:
                 body = _resource(entry) if entry.mode in ("", "match") else {}
                 if body.get("resourceType") == window.resource_type:
@@ -166,7 +166,7 @@ class Sandbox:
 
     def _takes_transactions(self) -> bool:
         """By the CapabilityStatement; without one, it is tried."""
-        answer = self.transport.ask(f"{self.transport.base}/metadata", "metadata", ANY_STATUS)
+        answer = self.client.get(f"{self.client.base}/metadata", "metadata", ANY_STATUS)
         if answer.status != 200:
             return True
         return "transaction" in read_capability(answer.body).interactions
@@ -179,12 +179,12 @@ class Sandbox:
             if self._transactions:
                 self._put_transaction(portion, ids)
             else:
-                self._put_batch([put_entry(self.transport.base, each, ids) for each in portion])
+                self._put_batch([put_entry(self.client.base, each, ids) for each in portion])
             done += len(portion)
             progress(f"{done} of {len(resources)} resources put")
 
     def _put_transaction(self, resources: Sequence[Resource], ids: Mapping[str, str]) -> None:
-        base = self.transport.base
+        base = self.client.base
         if self._own_ids:
             answer = self._post("transaction", [put_entry(base, each, ids) for each in resources])
             if answer.status == 200:
@@ -222,20 +222,20 @@ class Sandbox:
     def _delete_one_by_one(self, resources: Sequence[Resource]) -> list[Resource]:
         left = []
         for each in resources:
-            url = f"{self.transport.base}/{place_of(each)}"
-            answer = self.transport.delete(url, f"deleting a {each['resourceType']}", statuses=ANY_STATUS)
+            url = f"{self.client.base}/{place_of(each)}"
+            answer = self.client.delete(url, f"deleting a {each['resourceType']}", statuses=ANY_STATUS)
             if answer.status in (401, 403):
                 raise self._refusal(answer.status, answer.body)
             if answer.status not in DELETED:
                 left.append(each)
         return left
 
-    def _post(self, kind: str, entries: Sequence[dict[str, Any]]) -> Answer:
+    def _post(self, kind: str, entries: Sequence[dict[str, Any]]) -> Response:
         body = orjson.dumps({"resourceType": "Bundle", "type": kind, "entry": entries})
-        return self.transport.post(self.transport.base, f"a {kind} of {len(entries)} resources", body, None, ANY_STATUS)
+        return self.client.post(self.client.base, f"a {kind} of {len(entries)} resources", body, None, ANY_STATUS)
 
     def _refusal(self, status: int, body: bytes) -> ServerError | AuthenticationError | SandboxError:
-        server = shown(self.transport.base)
+        server = redact_url(self.client.base)
         if status == 401:
             return AuthenticationError(f"{server} does not accept the credentials for writing (401): check `auth`")
         if status == 403:
@@ -261,7 +261,7 @@ def _by_type(resources: Iterable[Resource]) -> Mapping[str, int]:
     return dict(sorted(Counter(each["resourceType"] for each in resources).items()))
 
 
-def _failed(entries: list[dict[str, Any]], answer: Answer) -> tuple[list[dict[str, Any]], int]:
+def _failed(entries: list[dict[str, Any]], answer: Response) -> tuple[list[dict[str, Any]], int]:
     """The entries that a batch did not carry out, and the status of the last of them."""
     statuses = [str(each.get("response", {}).get("status", ""))[:3] for each in _entries(answer.body)]
     statuses += ["0"] * (len(entries) - len(statuses))

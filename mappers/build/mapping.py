@@ -24,11 +24,12 @@ from mappers.build.cohort import PATIENT_TABLES, CohortProgram, DataCut, Rows
 from mappers.build.cohort_folder import CohortFolder, SetAside, State
 from mappers.build.sql_cache import CompiledTexts, compiler_digest
 from mappers.build.steps import Step, run
-from mappers.build.views import CompiledView, ViewStore, load_views
+from mappers.build.views import CompiledView, ViewStore
 from mappers.engines.duckdb import Engine
 from mappers.study import Study
 from mappers.terminology import Terminology, load_terminology
 from mappers.view.runner import ViewDefinition
+from mappers.view.shipped import load_views
 
 Progress = Callable[[str], None]
 BATCH = 100_000  # rows

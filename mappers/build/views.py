@@ -38,10 +38,8 @@ from mappers.build.versions import (
     versions_of,
 )
 from mappers.engines.duckdb import RESOURCE, Engine, Result, in_turn
-from mappers.errors import ViewError
-from mappers.view.runner import ViewDefinition, sql, view_table
+from mappers.view.runner import ViewDefinition, view_table
 
-SHIPPED_VIEWS = Path(__file__).parent.parent / "views"
 RESOURCES = "resources"  # the name of the table that a compiled view reads
 LAKE = "lake"  # the name of the lake's rows of one resource type, one type after the other
 VERSIONS = "versions"  # all versions of what a night brought, one type after the other
@@ -57,37 +55,6 @@ class ViewReport:
     name: str
     rows: int
     rebuilt: bool
-
-
-def load_views(*folders: Path) -> dict[str, ViewDefinition]:
-    """The ViewDefinitions of the shipped folder and of `folders`, by file name; a later folder replaces a view.
-
-    Raises:
-        ViewError: a folder is not there, a view cannot be compiled, or it lacks a column that the cohort reads.
-    """
-    shipped = {path.stem: ViewDefinition.load(path) for path in sorted(SHIPPED_VIEWS.glob("*.json"))}
-    views = dict(shipped)
-    for folder in folders:
-        if not folder.is_dir():
-            raise ViewError(str(folder), "no such folder; correct mapping.views in periop.toml")
-        for path in sorted(folder.glob("*.json")):
-            views[path.stem] = _own_view(path, shipped.get(path.stem))
-    return views
-
-
-def _own_view(path: Path, replaced: ViewDefinition | None) -> ViewDefinition:
-    """A view of the hospital's own, compiled once to see its faults, with every column of the one it replaces."""
-    try:
-        view = ViewDefinition.load(path)
-        sql(view, VERSION)
-    except ViewError as error:
-        element = error.element.removeprefix(str(path))  # a file that is not JSON names itself
-        raise ViewError(f"{path}: {element}" if element else str(path), error.problem) from None
-    given = {column.name for column in view.columns()}
-    missing = [column.name for column in (replaced.columns() if replaced else ()) if column.name not in given]
-    if missing:
-        raise ViewError(str(path), f"lacks the column(s) {', '.join(missing)} that the cohort reads; add them")
-    return view
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from mappers.engines.duckdb_sql import DuckDBBackend
 from mappers.errors import CardinalityError, unreadable
-from mappers.fhirpath.comparison import SEVERAL
+from mappers.fhirpath.cardinality import SEVERAL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ https://build.fhir.org/ig/HL7/FHIRPath/#lowboundaryprecision-integer-decimal--da
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -18,14 +18,10 @@ import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import DATES, INTEGERS, Element
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath import decimals, quantities
-from mappers.fhirpath.collection import Collection, Scope, Values, bind, navigate, sql_type
-from mappers.fhirpath.syntax import Tree
-
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
-
-Args = tuple[Tree, ...]
+from mappers.fhirpath.arrays import Scope, Values, bind
+from mappers.fhirpath.collection import Collection, empty_of, navigate
+from mappers.fhirpath.language import Args, Compiler
+from mappers.fhirpath.operations import RANGE, decimal, forced, truncated_multiple
 
 DAY = len("2024-01-31")
 EARLIEST, LATEST = "+14:00", "-12:00"  # the time zones in which a day begins first and ends last
@@ -42,15 +38,15 @@ TIME_DIGITS = {2: 2, 4: 5, 6: 8, 9: 12}
 
 def low_boundary(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
     """The smallest value."""
-    return _boundary(compiler, base, _precision(compiler, args, focus, depth), depth, high=False)
+    return _boundary(compiler, base, precision_argument(compiler, args, focus, depth), depth, high=False)
 
 
 def high_boundary(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
     """The greatest value."""
-    return _boundary(compiler, base, _precision(compiler, args, focus, depth), depth, high=True)
+    return _boundary(compiler, base, precision_argument(compiler, args, focus, depth), depth, high=True)
 
 
-def _precision(compiler: Compiler, args: Args, focus: Collection, depth: int) -> int | None:
+def precision_argument(compiler: Compiler, args: Args, focus: Collection, depth: int) -> int | None:
     if not args:
         return None
     found = compiler.compile(args[0], focus, depth)
@@ -63,10 +59,8 @@ def _boundary(compiler: Compiler, base: Collection, precision: int | None, depth
     if base.type == "Period":
         end = compiler.member(base, "end" if high else "start", depth)
         return _boundary(compiler, end, precision, depth, high=high)
-    if quantities.is_quantity(base):
-        return _of_quantity(compiler, base, precision, depth, high=high)
     if base.type == "decimal" or base.type in INTEGERS:
-        return _of_number(compiler, base, precision, depth, high=high)
+        return number_boundary(compiler, base, precision, depth, high=high)
     if base.type not in DATES | {"time"}:
         raise compiler.unsupported(f"a boundary of {base.type or 'the empty collection'}")
     one = compiler.single(base, depth)
@@ -77,7 +71,7 @@ def _boundary(compiler: Compiler, base: Collection, precision: int | None, depth
         edge = {"date": _date, "time": _time}.get(base.type, _datetime)(text, high=high)
         return ibis.cases((valid, edge))
 
-    found = Collection(base.type, False, make, navigates=one.navigates)
+    found = Collection(base.type, False, make, null_propagating=one.null_propagating)
     return found if precision is None else _cut(compiler, found, precision)
 
 
@@ -85,7 +79,7 @@ def _cut(compiler: Compiler, found: Collection, precision: int) -> Collection:
     """A date or time to so many digits; the zone stays where there is a time."""
     known = {"date": DATE_DIGITS, "time": TIME_DIGITS}.get(found.type, DATETIME_DIGITS)
     if precision > max(known) or precision < 0:
-        return _nothing(found.type)
+        return empty_of(found.type)
     if precision not in known:
         digits = ", ".join(str(each) for each in known)
         raise compiler.error(f"the precision of a {found.type} is one of {digits} digits, not {precision}")
@@ -96,32 +90,15 @@ def _cut(compiler: Compiler, found: Collection, precision: int) -> Collection:
         zone = text.re_extract(r"(Z|[+-][0-9]{2}:[0-9]{2})$", 1) if size > DAY and found.type != "time" else ""
         return text.substr(0, size).concat(zone)
 
-    return replace(found, make=make, navigates=False)
+    return replace(found, make=make, null_propagating=False)
 
 
-def _nothing(type_name: str) -> Collection:
-    return Collection(type_name, False, lambda _values: ibis.null(sql_type(type_name)), navigates=True)
-
-
-def _of_quantity(compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool) -> Collection:
-    """The boundary of the value, in the same unit."""
-    one = compiler.single(base, depth)
-    value = compiler.member(one, "value", depth)
-    value = replace(value, literal=one.literal) if one.literal is not None else value
-    edge = _of_number(compiler, value, precision, depth, high=high)
-    unit = quantities.normal(compiler, one, depth)
-    return quantities.of_parts(edge, Collection("string", False, lambda values: _field(unit.make(values), "unit")))
-
-
-def _field(item: Any, name: str) -> ir.Value:
-    made: ir.Value = item[name]
-    return made
-
-
-def _of_number(compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool) -> Collection:
+def number_boundary(
+    compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool
+) -> Collection:
     """Half a unit of the last digit. The digits are read as text, because 1.5 is less precise than 1.50."""
     if precision is not None and not 0 <= precision <= DECIMAL.scale:
-        return _nothing("decimal")
+        return empty_of("decimal")
     digits = digits_of(compiler, base, depth)
     if digits is None:
         raise compiler.unsupported("a boundary of a decimal that is no element")
@@ -132,7 +109,7 @@ def _of_number(compiler: Compiler, base: Collection, precision: int | None, dept
             return exact
         return bind(exact, Scope(depth, "boundary"), lambda value: _towards(value, precision, high=high))
 
-    return Collection("decimal", False, make, navigates=base.navigates)
+    return Collection("decimal", False, make, null_propagating=base.null_propagating)
 
 
 def digits_of(compiler: Compiler, base: Collection, depth: int) -> Collection | None:
@@ -142,10 +119,12 @@ def digits_of(compiler: Compiler, base: Collection, depth: int) -> Collection | 
         return Collection("string", False, lambda _values: ibis.literal(text))
     if base.type in INTEGERS:
         one = compiler.single(base, depth)
-        return Collection("string", False, lambda values: one.make(values).cast(dt.string), navigates=one.navigates)
-    if base.home is None or base.home[0].shape is None:
+        return Collection(
+            "string", False, lambda values: one.make(values).cast(dt.string), null_propagating=one.null_propagating
+        )
+    if base.parent_element is None or base.parent_element[0].shape is None:
         return None
-    parent, element = base.home
+    parent, element = base.parent_element
     assert parent.shape is not None  # noqa: S101
     parent.shape.touch_digits(element.name, many=element.many)
     return compiler.single(navigate(parent, Element(element.name, "string", element.many), None, depth), depth)
@@ -155,16 +134,16 @@ def _half_away(text: Any, *, high: bool) -> ir.Value:
     places = text.re_extract(r"^-?[0-9]+\.([0-9]+)$", 1).length()
     half = ibis.literal("0.").concat(ibis.literal("0").repeat(places), "5").try_cast(DECIMAL)
     value = text.try_cast(DECIMAL)
-    fits = value.abs() < decimals.decimal(decimals.RANGE)
+    fits = value.abs() < decimal(RANGE)
     return ibis.cases((text.re_search(PLAIN) & fits, (value + half if high else value - half).cast(DECIMAL)))
 
 
 def _towards(value: Any, places: int, *, high: bool) -> ir.Value:
     """Downwards to so many places, or upwards."""
-    unit = decimals.decimal(f"{10**-places:.{places}f}" if places else "1")
-    cut = decimals.truncated_multiple(value, unit)
+    unit = decimal(f"{10**-places:.{places}f}" if places else "1")
+    cut = truncated_multiple(value, unit)
     beyond = value > cut if high else value < cut
-    further = decimals.forced(cut + unit if high else cut - unit, DECIMAL)
+    further = forced(cut + unit if high else cut - unit, DECIMAL)
     return ibis.ifelse(beyond, further, cut)
 
 

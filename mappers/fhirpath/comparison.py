@@ -1,4 +1,4 @@
-"""Operators of FHIRPath on compiled values: equality, order, three-valued logic, arithmetic.
+"""The operators of the core: equality and order of primitives, and three-valued logic.
 
 Source: FHIRPath N1, section 6, https://hl7.org/fhirpath/N1/#operations
 """
@@ -8,21 +8,18 @@ from __future__ import annotations
 import operator as python
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhir_model.elements import DATES
-from mappers.fhirpath.collection import Collection, Values, kind, negated
+from mappers.fhir_model.elements import DATES, PRIMITIVES
+from mappers.fhirpath.arrays import Values, negated
+from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind
+from mappers.fhirpath.language import Comparator, Compiler, Operator
 
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
-
-Comparator = Callable[[ir.Value, ir.Value], ir.Value]
-
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": python.eq,
     "!=": python.ne,
     "<": python.lt,
@@ -35,67 +32,89 @@ DAY = len("2024-01-31")
 TO_THE_MINUTE = r"(.*T[0-9]{2}:[0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?"
 VALID_DATE = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?$"
 VALID_TIME = r"^[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?$"
-SEVERAL = "periop: several values: "
 
 
-def stop(message: str) -> Any:
-    """The engine's own function that ends the query with a message; a text by its declared type only."""
-    return _end(message)
+def logic(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
+    """Return three-valued logic; SQL's AND and OR are those of FHIRPath."""
+    one, other = compiler.condition(left, depth), compiler.condition(right, depth)
+
+    def make(values: Values) -> ir.Value:
+        first: Any = one.make(values).cast(dt.boolean)
+        second: Any = other.make(values).cast(dt.boolean)
+        match operator:
+            case "and":
+                return first & second
+            case "or":
+                return first | second
+            case "implies":
+                return negated(first) | second
+            case _:
+                return first != second
+
+    return boolean(make)
 
 
-def _error(message: str) -> Any: ...
+def compare_primitives(
+    compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int
+) -> Collection:
+    """Return whether primitives are equal, or in order. `=` and `!=` also take several items on a side."""
+    many = operator in ("=", "!=") and (left.many or right.many)
+    compare_items = comparator(compiler, "=" if many else operator, left, right)
+    if not many:
+        return compare_single(compiler, compare_items, left, right, depth)
+    ones, others = drop_nulls(left, depth), drop_nulls(right, depth)
+
+    def equal(values: Values) -> ir.Value:
+        return _equal_collections(ones, others, values, compare_items)
+
+    return boolean(equal if operator == "=" else lambda values: negated(equal(values)))
 
 
-_end = ibis.udf.scalar.builtin(name="error", signature=((dt.string,), dt.string))(_error)
+def compare_single(
+    compiler: Compiler, compare_items: Comparator, left: Collection, right: Collection, depth: int
+) -> Collection:
+    """Return the comparison of two collections that have one item each; several end the run."""
+    one, other = compiler.single(left, depth), compiler.single(right, depth)
+    return boolean(
+        lambda values: compare_items(one.make(values), other.make(values)),
+        null_propagating=one.null_propagating or other.null_propagating,
+    )
 
 
-def only(array: ir.Value, element: str) -> ir.Value:
-    """The single item of a dense array; several items stop the query, null where there is none."""
-    items: Any = array
-    first = items[0]
-    return ibis.cases((items.length() > 1, stop(SEVERAL + element).cast(first.type())), else_=first)
-
-
-def logic(operator: str, left: ir.Value, right: ir.Value) -> ir.Value:
-    """Three-valued logic; SQL's AND and OR are those of FHIRPath."""
-    one: Any = left.cast(dt.boolean)
-    other: Any = right.cast(dt.boolean)
-    match operator:
-        case "and":
-            return one & other
-        case "or":
-            return one | other
-        case "implies":
-            return negated(one) | other
-        case _:
-            return one != other
+def reject_choice(compiler: Compiler, operator: str, *sides: Collection) -> None:
+    """Raise a `ViewError` if an operand is an element whose type is not chosen."""
+    for side in sides:
+        if side.choice:
+            raise compiler.error(f"'{operator}' on '{side.choice.name}', which has a choice of types; add ofType(TYPE)")
 
 
 def comparator(compiler: Compiler, operator: str, left: Collection, right: Collection) -> Comparator:
-    """The comparison of two single items of these types; null where either is empty or precision leaves it
-    open.
+    """Return the comparison of two single primitives of these types; null where empty or open for lack of precision.
 
     Raises:
         ViewError: the types do not compare.
     """
-    compare = OPERATORS[operator]
+    reject_choice(compiler, operator, left, right)
+    if not {left.type, right.type} <= PRIMITIVES | {""}:
+        raise compiler.unsupported(f"'{operator}' on {left.type} and {right.type}")
+    compare_values = COMPARE[operator]
     if not left.type or not right.type:
         return lambda _one, _other: ibis.null(dt.boolean)
     kinds = {kind(left.type), kind(right.type)}
     if kinds <= DATES:
-        return _of_valid(VALID_DATE, left, right, _to_the_minute(compare, left, right))
+        return _of_valid(VALID_DATE, left, right, _to_the_minute(compare_values, left, right))
     if kinds == {"time"}:
-        return _of_valid(VALID_TIME, left, right, lambda one, other: _prefix(compare, one, other, None))
+        return _of_valid(VALID_TIME, left, right, lambda one, other: _prefix(compare_values, one, other, None))
     texts = kinds <= DATES | {"text", "time"} and operator in ("=", "!=")  # a date given as a string
     if len(kinds) > 1 and not texts:
         raise compiler.error(f"'{operator}' compares {left.type} with {right.type}")
     if kinds == {"boolean"} and operator not in ("=", "!="):
         raise compiler.error(f"'{operator}' compares booleans")
-    return compare
+    return compare_values
 
 
-def equal_collections(left: Collection, right: Collection, values: Values, equal: Comparator) -> ir.Value:
-    """Whether collections are as many and equal in order by `equal`; null where either is empty, or an item open."""
+def _equal_collections(left: Collection, right: Collection, values: Values, equal: Comparator) -> ir.Value:
+    """Return whether collections are as many and equal in order; null where either is empty, or an item open."""
     one, other = _array(left, values), _array(right, values)
     size, other_size = one.length().fill_null(0), other.length().fill_null(0)
     if left.many and right.many:
@@ -119,7 +138,7 @@ def _array(side: Collection, values: Values) -> Any:
 
 
 def _of_valid(pattern: str, left: Collection, right: Collection, compare: Comparator) -> Comparator:
-    """The comparison where what stands in the resource is a date or time at all; null otherwise."""
+    """Return the comparison where what stands in the resource is a date or time at all; null otherwise."""
 
     def make(one: Any, other: Any) -> ir.Value:
         data = [value for side, value in ((left, one), (right, other)) if side.literal is None]
@@ -130,7 +149,7 @@ def _of_valid(pattern: str, left: Collection, right: Collection, compare: Compar
 
 
 def _to_the_minute(compare: Callable[[Any, Any], Any], left: Collection, right: Collection) -> Comparator:
-    """`_dates`; where one side is a literal with a time without seconds, equal minutes leave it open."""
+    """Return `_dates`; where one side is a literal with a time without seconds, equal minutes leave it open."""
     coarse = [_with_seconds(side.literal) for side in (left, right)]
     if not any(coarse):
         return lambda one, other: _dates(compare, one, other)
@@ -151,13 +170,13 @@ def _to_the_minute(compare: Callable[[Any, Any], Any], left: Collection, right: 
 
 
 def _with_seconds(literal: str | None) -> str | None:
-    """A literal that ends with minutes, with seconds; None for any other."""
+    """Return a literal that ends with minutes, with seconds; None for any other."""
     found = re.fullmatch(TO_THE_MINUTE, literal or "")
     return f"{found[1]}:00{found[2] or ''}" if found else None
 
 
 def _dates(compare: Callable[[Any, Any], Any], one: Any, other: Any) -> ir.Value:
-    """Dates of any precision: as instants if both have a time, else as far as both are precise."""
+    """Compare dates of any precision: as instants if both have a time, else as far as both are precise."""
     instant = dt.Timestamp("UTC")
     timed = (one.length() > DAY) & (other.length() > DAY)
     return ibis.cases(
@@ -173,3 +192,9 @@ def _prefix(compare: Callable[[Any, Any], Any], one: Any, other: Any, limit: int
     left, right = one.substr(0, size), other.substr(0, size)
     decided = (left != right) | (one.length() == other.length())
     return ibis.cases((decided, compare(left, right)))
+
+
+OPERATORS: dict[str, Operator] = {
+    **dict.fromkeys(("and", "or", "xor", "implies"), logic),
+    **dict.fromkeys(COMPARE, compare_primitives),
+}

@@ -1,9 +1,8 @@
 """FHIRPath syntax tree -> Ibis expression.
 
-`Compiler.compile` resolves a tree against the type of its focus (an error names the element of the view) and
-gives a `Collection`. Operators are here and in `mappers.fhirpath.comparison`, functions in
-`mappers.fhirpath.functions`. Source: FHIRPath N1, https://hl7.org/fhirpath/N1/ and its subset in
-https://sql-on-fhir.org
+`PathCompiler.compile` resolves a tree against the type of its focus (an error names the element of the view) and gives
+a `Collection`. Elements, literals and variables are here; functions and operators come from a `Language`.
+Source: FHIRPath N1, https://hl7.org/fhirpath/N1/ and its subset in https://sql-on-fhir.org
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import ibis
-import ibis.expr.types as ir
 
 from mappers.errors import UnsupportedError, ViewError
 from mappers.fhir_model.elements import (
@@ -26,22 +24,10 @@ from mappers.fhir_model.elements import (
     element,
     is_resource,
 )
-from mappers.fhir_model.shape import Shape
-from mappers.fhirpath import collections, comparison, equality, functions, math, quantities, types
-from mappers.fhirpath.collection import (
-    Collection,
-    Make,
-    Scope,
-    Values,
-    densify,
-    item_at,
-    kind,
-    listed,
-    navigate,
-    negated,
-    nth,
-    sql_type,
-)
+from mappers.fhirpath.arrays import Make, item_at, nth
+from mappers.fhirpath.cardinality import only
+from mappers.fhirpath.collection import Collection, boolean, constant, drop_nulls, empty, kind, listed, navigate
+from mappers.fhirpath.language import Args, Language
 from mappers.fhirpath.syntax import (
     Binary,
     Call,
@@ -58,45 +44,56 @@ from mappers.fhirpath.syntax import (
     Variable,
     parse,
 )
+from mappers.fhirpath.types import type_operator
 
-LOGIC = frozenset({"and", "or", "xor", "implies"})
-COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+# FHIR R4, "Using FHIRPath with FHIR": constants that stand for URLs
 SYSTEMS = {"ucum": "http://unitsofmeasure.org", "sct": "http://snomed.info/sct", "loinc": "http://loinc.org"}
 CANONICALS = {"vs-": "http://hl7.org/fhir/ValueSet/", "ext-": "http://hl7.org/fhir/StructureDefinition/"}
+# what the column types hold: 64-bit integers, and 20 digits before the point of a DECIMAL(38,18)
 LARGEST = {"integer": 2**63, "decimal": 10**20}
 
 
 @dataclass
-class Anchor:
-    """The resource of the view, `%resource`; what stands on an item keeps it at hand where a path asks for it."""
+class ResourceRef:
+    """The resource of the view, `%resource`. `used` says whether a path asked for it, so that it must be carried along
+    where arrays are unnested.
+    """
 
     resource: Collection
     used: bool = False
 
-    def found(self) -> Collection:
+    def read(self) -> Collection:
+        """Return the resource, and note that it is used."""
         self.used = True
-        return replace(self.resource, navigates=False)
+        return replace(self.resource, null_propagating=False)
 
 
 @dataclass(frozen=True)
-class Compiler:
+class PathCompiler:
     """Compiles one path of a view.
 
-    `element` is its place, for errors; `constants` are those of the view; `row_index` gives what makes
-    `%rowIndex`, the position in the innermost iteration, 0 outside of all; `anchor` is the resource of the view,
-    `context` what the path is relative to.
+    Attributes:
+        element: place of the path in the view, for errors.
+        language: the functions and operators that it may use.
+        constants: those of the view.
+        row_index: gives what makes `%rowIndex`, the position in the innermost iteration; 0 outside of all.
+        resource_ref: the resource of the view; None where it cannot be reached.
+        context: what the path is relative to, `%context`.
     """
 
     element: str
+    language: Language
     constants: Mapping[str, Literal]
     row_index: Callable[[], Make] | None = None
-    anchor: Anchor | None = None
+    resource_ref: ResourceRef | None = None
     context: Collection | None = None
 
     def error(self, problem: str) -> ViewError:
+        """Return an error that names the place of the path in the view."""
         return ViewError(self.element, problem)
 
     def unsupported(self, construct: str, why: str = "") -> UnsupportedError:
+        """Return the error of something that is right by the specification, but not supported."""
         return UnsupportedError(self.element, f"{construct} is not supported{': ' if why else ''}{why}")
 
     def path(self, text: str, focus: Collection, depth: int) -> Collection:
@@ -105,7 +102,7 @@ class Compiler:
         `focus` is the item that the path is relative to, `depth` the number of lambdas around it.
 
         Raises:
-            ViewError: no FHIRPath, an unknown element, function or constant, or types that do not fit.
+            ViewError: not FHIRPath, an unknown element, function or constant, or types that do not fit.
         """
         try:
             return replace(self, context=focus).compile(parse(text), focus, depth)
@@ -128,54 +125,80 @@ class Compiler:
             case Member(base, name):
                 return self._member(base, name, focus, depth)
             case Call(base, name, args):
-                return self._call(base, name, args, focus, depth)
+                return self.call(name, focus if base is None else self.compile(base, focus, depth), args, focus, depth)
             case Indexer(base, index):
                 found = self.compile(base, focus, depth)
                 return self.item(found, self.compile(index, focus, depth), depth)
             case Polarity("-", Quantity(value, unit, calendar)):
-                return quantities.literal(Quantity(f"-{value}", unit, calendar))
+                return self._quantity(Quantity(f"-{value}", unit, calendar))
             case Polarity(operator, operand):
                 return self._signed(operator, self.compile(operand, focus, depth), depth)
             case TypeTest(operator, operand, name):
-                found = self.compile(operand, focus, depth)
-                return types.type_operator(self, operator, found, name, depth)
+                return type_operator(self, operator, self.compile(operand, focus, depth), name, depth)
             case Binary(operator, left, right):
-                return self._binary(operator, left, right, focus, depth)
+                return self._binary(
+                    operator, self.compile(left, focus, depth), self.compile(right, focus, depth), depth
+                )
             case Quantity():
-                return quantities.literal(tree)
+                return self._quantity(tree)
             case Variable(name):
                 raise self.unsupported(name, "it is of aggregate()")
 
+    def call(self, name: str, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+        """Call the function `name` on `base`; arguments are relative to `focus`.
+
+        Raises:
+            ViewError: no such function, or arguments that do not fit.
+            UnsupportedError: a function of FHIRPath that is not supported.
+        """
+        if name in self.language.unsupported:
+            raise self.unsupported(f"{name}()", self.language.unsupported[name])
+        if name not in self.language.functions:
+            raise self.error(f"unknown function '{name}'")
+        function = self.language.functions[name]
+        if not function.fewest <= len(args) <= function.most:
+            wanted = (
+                f"{function.fewest}" if function.fewest == function.most else f"{function.fewest} to {function.most}"
+            )
+            raise self.error(f"{name}() takes {wanted} arguments, not {len(args)}")
+        if base.choice and not function.on_choice:
+            raise self.error(
+                f"'{base.choice.name}' has a choice of types; write {base.choice.name}.ofType(TYPE).{name}()"
+            )
+        return function.implementation(self, base, args, focus, depth)
+
     def member(self, base: Collection, name: str, depth: int) -> Collection:
-        """`base.name`"""
+        """Return `base.name`."""
         if base.choice:
             return self.member(self._only_option(base, base.choice, name, depth), name, depth)
         if not base.type:
             return base
-        if base.worked_out:
-            return quantities.member(self, base, name, depth)
+        if base.members:
+            if name not in base.members:
+                raise self.error(f"a computed {base.type} has {', '.join(base.members)}, and no '{name}'")
+            return base.members[name](base, depth)
         if base.type == "Resource":
             raise self.error(f"a resource in a resource has no type yet; write ofType(TYPE).{name}")
         found = self.element_of(base.type, name)
-        if found is None and base.home and base.type in PRIMITIVES:
+        if found is None and base.parent_element and base.type in PRIMITIVES:
             return self._of_primitive(base, name, depth)
         if found is None:
             written = choice_of(base.type, name)
             hint = f"; write {written}" if written else ""
             raise self.error(f"R4 has no element '{name}' in {base.type}{hint}")
         if isinstance(found, Choice):
-            return replace(base, choice=found, home=None)
+            return replace(base, choice=found, parent_element=None)
         return self.step(base, found, depth)
 
     def element_of(self, type_name: str, name: str) -> Element | Choice | None:
-        """The element `name` of a type, or of several (`A|B`) that agree on it; None where R4 has none."""
+        """Return the element `name` of a type, or of several (`A|B`) that agree on it; None where R4 has none."""
         try:
             return element(type_name, name)
         except AmbiguousElementError as error:
             raise UnsupportedError(self.element, f"{error}, which is not supported") from error
 
     def step(self, base: Collection, chosen: Element, depth: int) -> Collection:
-        """One step along a known element: touches the shape."""
+        """Take one step along a known element, and touch it in the shape."""
         if base.shape is None:
             raise self.error(f"'{chosen.name}' is asked of a value that has no elements")
         if chosen.type in PRIMITIVES or chosen.type == "Resource":
@@ -184,47 +207,45 @@ class Compiler:
         return navigate(base, chosen, base.shape.touch_complex(chosen.name, many=chosen.many), depth)
 
     def item(self, found: Collection, index: Collection, depth: int) -> Collection:
-        """`found[index]`"""
+        """Return `found[index]`; a computed index gives nothing where it is negative or too large."""
         if index.type not in INTEGERS:
             raise self.error(f"an index is an integer, not {index.type or 'an empty collection'}")
         if index.literal is None:
-            return self._item_at(found, self.single(index, depth), depth)
+            items, one = listed(found, depth), self.single(index, depth)
+            return replace(
+                items,
+                many=False,
+                null_propagating=False,
+                make=lambda values: item_at(items.make(values), one.make(values)),
+            )
         position = int(index.literal)
         if position < 0:
             raise self.error(f"the index {position} is negative")
         if not found.many:
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
-        dense = densify(found, depth)
-        return replace(found, many=False, home=None, make=lambda values: nth(dense.make, values, position))
-
-    def _item_at(self, found: Collection, index: Collection, depth: int) -> Collection:
-        """An index that is worked out; nothing where it is negative or too large."""
-        items = listed(found, depth)
-        return replace(
-            items,
-            many=False,
-            navigates=False,
-            make=lambda values: item_at(items.make(values), index.make(values)),
-        )
+        non_null = drop_nulls(found, depth)
+        return replace(found, many=False, parent_element=None, make=lambda values: nth(non_null.make, values, position))
 
     def single(self, found: Collection, depth: int) -> Collection:
-        """The one item of a collection; several end the run with a `CardinalityError`."""
+        """Return the one item of a collection; several end the run with a `CardinalityError`."""
         if not found.many:
             return found
-        dense = densify(found, depth)
+        non_null = drop_nulls(found, depth)
         return replace(
             found,
             many=False,
-            home=None,
-            make=lambda values: comparison.only(dense.make(values), self.element),
+            parent_element=None,
+            make=lambda values: only(non_null.make(values), self.element),
         )
 
     def condition(self, found: Collection, depth: int) -> Collection:
-        """A collection as a condition: a boolean is itself, any other single item is true, none is empty."""
+        """Return a collection as a condition: a boolean is itself, any other single item is true, none is empty."""
         one = self.single(found, depth)
         if one.type in ("boolean", "") and not one.choice:
             return replace(one, type="boolean")
-        return boolean(lambda values: ibis.cases((one.make(values).notnull(), True)), navigates=one.navigates)
+        return boolean(
+            lambda values: ibis.cases((one.make(values).notnull(), True)), null_propagating=one.null_propagating
+        )
 
     def _constant(self, name: str) -> Collection:
         if name in self.constants:
@@ -235,23 +256,26 @@ class Compiler:
         if name == "context" and self.context is not None:
             return self.context
         if name in ("resource", "rootResource"):
-            if self.anchor is None:
+            if self.resource_ref is None:
                 raise self.unsupported(f"%{name} in a path of repeat, or on a resource inside a resource,")
-            return self.anchor.found()
-        url = _standard_url(name)
-        if url is not None:
-            return constant(Literal("string", url))
+            return self.resource_ref.read()
+        if name in SYSTEMS:
+            return constant(Literal("string", SYSTEMS[name]))
+        for prefix, url in CANONICALS.items():
+            if name.startswith(prefix):
+                return constant(Literal("string", url + name.removeprefix(prefix)))
         known = ", ".join(f"%{known}" for known in self.constants) or "none"
         raise self.error(f"unknown constant %{name}; the view defines {known}")
 
     def _member(self, base: Tree | None, name: str, focus: Collection, depth: int) -> Collection:
         if base is not None:
             return self.member(self.compile(base, focus, depth), name, depth)
+        # A path may begin with the type of its focus: `Patient.name` is `name`.
         names = {focus.type, "Resource", "DomainResource"} if is_resource(focus.type) else {focus.type}
         return focus if name in names and focus.shape is not None else self.member(focus, name, depth)
 
     def _only_option(self, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
-        """Of an element with a choice of types the one type that has the element `name`."""
+        """Of an element with a choice of types, take the one type that has the element `name`."""
         having = [option for option in choice.options.values() if element(option.type, name) is not None]
         if len(having) != 1:
             raise self.error(f"'{choice.name}' has a choice of types; write {choice.name}.ofType(TYPE).{name}")
@@ -267,18 +291,19 @@ class Compiler:
             raise self.error(f"the number {literal.text} is too large")
         return constant(literal)
 
+    def _quantity(self, literal: Quantity) -> Collection:
+        if self.language.quantity is None:
+            raise self.unsupported("a literal of a Quantity")
+        return self.language.quantity(literal)
+
     def _of_primitive(self, base: Collection, name: str, depth: int) -> Collection:
-        """`birthDate.extension`: the id and extensions of a primitive stand in a sibling, `_birthDate`."""
-        assert base.home is not None  # noqa: S101
-        parent, own = base.home
+        """Return `birthDate.extension`: id and extensions of a primitive stand in a sibling, `_birthDate`."""
+        assert base.parent_element is not None  # noqa: S101
+        parent, own = base.parent_element
         if name not in ("id", "extension"):
             raise self.error(f"a {base.type} has no element '{name}'")
         sibling = self.step(parent, Element(f"_{own.name}", "Element", own.many), depth)
         return self.member(sibling, name, depth)
-
-    def _call(self, base: Tree | None, name: str, args: tuple[Tree, ...], focus: Collection, depth: int) -> Collection:
-        found = focus if base is None else self.compile(base, focus, depth)
-        return functions.call(self, name, found, args, focus, depth)
 
     def _signed(self, operator: str, operand: Collection, depth: int) -> Collection:
         if kind(operand.type) != "number":
@@ -288,74 +313,9 @@ class Compiler:
         if operand.literal is not None:
             return constant(Literal(operand.type, f"-{operand.literal}"))
         one = self.single(operand, depth)
-        return replace(one, home=None, make=lambda values: -one.make(values))
+        return replace(one, parent_element=None, make=lambda values: -one.make(values))
 
-    def _binary(self, operator: str, left: Tree, right: Tree, focus: Collection, depth: int) -> Collection:
-        first, second = self.compile(left, focus, depth), self.compile(right, focus, depth)
-        if operator in LOGIC:
-            sides = self.condition(first, depth), self.condition(second, depth)
-            return boolean(lambda values: comparison.logic(operator, *(side.make(values) for side in sides)))
-        if operator in COMPARISONS:
-            return self._compared(operator, first, second, depth)
-        match operator:
-            case "|":
-                return collections.united(self, first, second, depth)
-            case "in":
-                return boolean(equality.contains(self, second, first, depth))
-            case "contains":
-                return boolean(equality.contains(self, first, second, depth))
-            case "~":
-                return boolean(equality.equivalent(self, first, second, depth))
-            case "!~":
-                same = equality.equivalent(self, first, second, depth)
-                return boolean(lambda values: negated(same(values)))
-            case _:
-                return math.arithmetic(self, operator, first, second, depth)
-
-    def _compared(self, operator: str, first: Collection, second: Collection, depth: int) -> Collection:
-        if operator in ("=", "!=") and (first.many or second.many):
-            equal = equality.equal(self, first, second, depth)
-            return boolean(equal if operator == "=" else lambda values: negated(equal(values)))
-        compare = equality.item_comparator(self, operator, first, second, depth)
-        one, other = self.single(first, depth), self.single(second, depth)
-        return boolean(
-            lambda values: compare(one.make(values), other.make(values)),
-            navigates=one.navigates or other.navigates,
-        )
-
-
-def boolean(make: Make, *, navigates: bool = False) -> Collection:
-    """A single boolean."""
-    return Collection("boolean", False, make, navigates=navigates)
-
-
-def _standard_url(name: str) -> str | None:
-    """`%ucum`, `%sct`, `%loinc`, `%`vs-NAME`` and `%`ext-NAME`` (FHIR R4, "Using FHIRPath with FHIR")."""
-    if name in SYSTEMS:
-        return SYSTEMS[name]
-    return next((url + name.removeprefix(key) for key, url in CANONICALS.items() if name.startswith(key)), None)
-
-
-def empty() -> Collection:
-    """The empty collection."""
-    return Collection("", False, lambda _values: ibis.null(), navigates=True)
-
-
-def constant(literal: Literal) -> Collection:
-    """A literal, or a constant of the view."""
-
-    def make(_values: Values) -> ir.Value:
-        if literal.type == "boolean":
-            return ibis.literal(literal.text == "true")
-        if literal.type == "decimal":
-            return ibis.literal(Decimal(literal.text), sql_type("decimal"))
-        return ibis.literal(int(literal.text) if literal.type == "integer" else literal.text, sql_type(literal.type))
-
-    return Collection(literal.type, False, make, literal=literal.text)
-
-
-def resource(type_name: str, scope: Scope) -> Collection:
-    """The focus of a view: a resource, its `resourceType` touched."""
-    shape = Shape()
-    shape.touch_primitive("resourceType", "code", many=False)
-    return Collection(type_name, False, lambda values: values[scope], shape, navigates=True)
+    def _binary(self, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
+        if operator not in self.language.operators:
+            raise self.unsupported(f"'{operator}'")
+        return self.language.operators[operator](self, operator, left, right, depth)

@@ -1,29 +1,18 @@
-"""What a function of FHIRPath goes through, item by item: `where`, `select`, `all`, with `$this` and `$index`."""
+"""The items that a function goes through one by one (`where`, `select`, `all`), with `$this` and `$index`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhirpath.collection import (
-    Collection,
-    Make,
-    Numbering,
-    Scope,
-    Sifted,
-    Values,
-    densify,
-    filter_items,
-    map_items,
-)
+from mappers.fhirpath.arrays import FilteredItems, ItemIndex, Make, Scope, Values, filter_items, map_items
+from mappers.fhirpath.collection import Collection, drop_nulls
+from mappers.fhirpath.language import Compiler
 from mappers.fhirpath.syntax import Tree
-
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
 
 
 @dataclass(frozen=True)
@@ -32,30 +21,33 @@ class Iteration:
 
     base: Collection
     depth: int
-    numbering: Numbering
+    item_index: ItemIndex
 
     @classmethod
     def over(cls, base: Collection, depth: int) -> Iteration:
-        return cls(densify(base, depth), depth, Numbering(Scope(depth + 1)))
+        return cls(drop_nulls(base, depth), depth, ItemIndex(Scope(depth + 1)))
 
     @property
     def item(self) -> Collection:
-        """The item, `$this`."""
-        item = self.numbering.item if self.base.many else self._only
-        index = self.numbering.index if self.base.many else _first
-        home = None if self.base.many else self.base.home  # the extensions of one item are not told from those of all
-        return replace(self.base, many=False, dense=True, literal=None, home=home, make=item, index=index)
+        """Return the item, `$this`."""
+        item = self.item_index.item if self.base.many else self._only
+        index = self.item_index.index if self.base.many else _first
+        # The extensions of one item of several are not told from those of all, which stand in one array.
+        parent = None if self.base.many else self.base.parent_element
+        return replace(
+            self.base, many=False, non_null=True, literal=None, parent_element=parent, make=item, index=index
+        )
 
     def compile(self, compiler: Compiler, tree: Tree) -> Collection:
-        """An expression on the item."""
+        """Compile an expression on the item."""
         return compiler.compile(tree, self.item, self.depth + 1)
 
     def filtered(self, holds: Make) -> Collection:
-        """The items for which a condition on the item is true."""
-        scope = self.numbering.scope
-        if self.base.many and not self.numbering.used:
-            sifted = Sifted.of(self.base.make, scope).where(scope, lambda values: _true(holds, values))
-            return replace(self.base, home=None, literal=None, make=sifted)
+        """Return the items for which a condition on the item is true."""
+        scope = self.item_index.scope
+        if self.base.many and not self.item_index.used:
+            filtered = FilteredItems.of(self.base.make, scope).where(scope, lambda values: _true(holds, values))
+            return replace(self.base, parent_element=None, literal=None, make=filtered)
 
         def make(values: Values) -> ir.Value:
             if not self.base.many:
@@ -64,42 +56,50 @@ class Iteration:
             kept = self._array(values, lambda known: _true(holds, known))
             return map_items(kept, scope, lambda item: item["item"])
 
-        return replace(self.base, home=None, literal=None, make=make)
+        return replace(self.base, parent_element=None, literal=None, make=make)
 
     def count_of(self, holds: Make) -> Make:
-        """How many items there are for which a condition on the item is true; a single item counts as one."""
+        """Return the number of items for which a condition on the item is true; a single item counts as one."""
 
         def make(values: Values) -> ir.Value:
             if self.base.many:
                 return self._array(values, holds).length().fill_null(0)
             made = self.base.make(values)
-            return ibis.ifelse(made.notnull() & holds({**values, self.numbering.scope: made}), 1, 0)
+            return ibis.ifelse(made.notnull() & holds({**values, self.item_index.scope: made}), 1, 0)
 
         return make
 
     def projected(self, found: Collection) -> Collection:
-        """What an expression gives for each item, one after the other."""
-        scope = self.numbering.scope
+        """Return the results of an expression for all items, one after the other."""
+        scope = self.item_index.scope
 
         def make(values: Values) -> ir.Value:
             made = self.base.make(values)
             if not self.base.many:
                 one = found.make({**values, scope: made})
-                return one if found.navigates else ibis.cases((made.notnull(), one))
-            items = self.numbering.array(self.base.make)(values)
+                return one if found.null_propagating else ibis.cases((made.notnull(), one))
+            items = self.item_index.array(self.base.make)(values)
             each: Any = map_items(items, scope, lambda item: found.make({**values, scope: item}))
             return each.flatten() if found.many else each
 
         many = self.base.many or found.many
-        return replace(found, many=many, dense=False, make=make, navigates=self.base.navigates, home=None, literal=None)
+        return replace(
+            found,
+            many=many,
+            non_null=False,
+            make=make,
+            null_propagating=self.base.null_propagating,
+            parent_element=None,
+            literal=None,
+        )
 
     def _array(self, values: Values, holds: Make) -> Any:
-        scope = self.numbering.scope
-        items = self.numbering.array(self.base.make)(values)
+        scope = self.item_index.scope
+        items = self.item_index.array(self.base.make)(values)
         return filter_items(items, scope, lambda item: holds({**values, scope: item}))
 
     def _only(self, values: Values) -> ir.Value:
-        return values[self.numbering.scope]
+        return values[self.item_index.scope]
 
 
 def _true(holds: Make, values: Values) -> ir.Value:

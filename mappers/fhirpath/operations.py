@@ -1,17 +1,22 @@
-"""Operations that Ibis 12 does not have, which the compiler of each engine writes: a fold and an exact product."""
+"""Operations that Ibis 12 does not have: a fold, an exact product, and decimals of an exact type."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.rules as rlz
 import ibis.expr.types as ir
 from ibis.common.annotations import attribute
 
-from mappers.fhirpath.collection import Scope
+from mappers.fhir_model.shape import DECIMAL
+from mappers.fhirpath.arrays import Scope
+
+RANGE = Decimal(10) ** 19  # decimals below it can be added and halved within DECIMAL(38,18)
 
 
 class Product(ops.Value):  # type: ignore[misc]  # Ibis is untyped
@@ -45,7 +50,7 @@ class Fold(ops.Value):  # type: ignore[misc]  # Ibis is untyped
 
 
 def fold(array: ir.Value, start: ir.Value, scope: Scope, step: Callable[[Any, Any], ir.Value]) -> Any:
-    """Fold an array: `step(accumulator, item)` for each item, an accumulator of the type of `start`.
+    """Fold an array by `step(accumulator, item)`; the accumulator has the type of `start`.
 
     `scope` names the parameters. Null for a null array, `start` for an empty one.
     """
@@ -54,3 +59,18 @@ def fold(array: ir.Value, start: ir.Value, scope: Scope, step: Callable[[Any, An
     item = ops.Argument(name=f"{scope.name}_item", shape=node.shape, dtype=array.type().value_type)
     body = step(accumulator.to_expr(), item.to_expr()).cast(start.type())
     return Fold(array, start=start, body=body, accumulator=accumulator, item=item).to_expr()
+
+
+def forced(value: ir.Value, dtype: dt.DataType) -> Any:
+    """Cast to a type, even where Ibis takes the value to be of it already: engines give decimals other scales."""
+    return ops.Cast(value, to=dtype).to_expr()
+
+
+def decimal(value: int | str | Decimal, dtype: dt.DataType = DECIMAL) -> Any:
+    """Return a literal, exactly of the type."""
+    return forced(ibis.literal(f"{Decimal(value):f}"), dtype)
+
+
+def truncated_multiple(one: Any, divisor: Any) -> Any:
+    """Return the part of `one` that is divisible without a remainder."""
+    return forced(one - forced(one % divisor, DECIMAL), DECIMAL)

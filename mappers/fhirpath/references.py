@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from mappers.fhirpath.collection import negated
+from mappers.fhirpath.arrays import negated
 
 REFERENCE = r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?{type}/([^/?#|]+)(?:/_history/[^/?#|]+)?$"
 AFTER_SLASH = chr(ord("/") + 1)
@@ -13,7 +13,7 @@ ANY_TYPE = "[A-Z][A-Za-z]+"
 
 
 def reference_key(reference: ir.Value, type_name: str | None) -> ir.Value:
-    """The id in a literal reference to another resource: relative or absolute, with or without a version.
+    """Return the id in a literal reference to another resource: relative or absolute, with or without a version.
 
     It equals the `id` of the resource, which is its key (getResourceKey). Other references have no key:
     `#contained`, `urn:uuid:…`, by identifier or display only, conditional, or to another type than asked for.

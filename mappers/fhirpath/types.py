@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import Choice, is_subtype, is_type
 from mappers.fhir_model.shape import Shape, object_from_json
-from mappers.fhirpath.collection import Collection, Scope, Values, densify, filter_items, length, map_items, negated
+from mappers.fhirpath.arrays import Scope, Values, filter_items, length, map_items, negated
+from mappers.fhirpath.collection import Collection, boolean, drop_nulls
+from mappers.fhirpath.language import Compiler
 from mappers.fhirpath.syntax import Literal, Member, Tree
-
-if TYPE_CHECKING:
-    from mappers.fhirpath.compiler import Compiler
 
 SYSTEM_TYPES = {
     name[0].upper() + name[1:]: name for name in ("boolean", "string", "integer", "decimal", "date", "dateTime", "time")
@@ -23,7 +22,7 @@ SYSTEM_TYPES = {
 
 
 def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Collection:
-    """The items of `base` that are of the FHIR type `name`.
+    """Return the items of `base` that are of the FHIR type `name`.
 
     Raises:
         ViewError: no such type, or one that the element never has.
@@ -37,11 +36,12 @@ def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Coll
         return base
     if "|" in base.type or name == "BackboneElement":
         raise compiler.unsupported(f"{name} as the type of one of {base.type.replace('|', ', ')}")
-    return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, navigates=True)
+    return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, null_propagating=True)
 
 
 def _resolved(compiler: Compiler, base: Collection, name: str) -> str:
-    """The FHIR type of a name. A type of System is told of a literal only: an element has a FHIR type (N1, 5.5)."""
+    """Return the FHIR type of a name. A type of System is told of a literal only."""
+    # An element has a FHIR type, which is not the one of System that it converts to (N1, 5.5).
     name = name.removeprefix("FHIR.")
     system = name.removeprefix("System.")
     if system in SYSTEM_TYPES and (system != name or not is_type(name)):
@@ -62,7 +62,7 @@ def _option(compiler: Compiler, base: Collection, choice: Choice, name: str, dep
 
 
 def _contained(base: Collection, name: str, depth: int) -> Collection:
-    """Resources inside a resource are JSON text; those of the type are read with a shape of their own."""
+    """Parse resources inside a resource, which are JSON text; those of the type have a shape of their own."""
     shape = Shape()
     shape.touch_primitive("resourceType", "code", many=False)
     scope = Scope(depth)
@@ -76,39 +76,34 @@ def _contained(base: Collection, name: str, depth: int) -> Collection:
             return filter_items(map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name)
         return ibis.cases((parsed(made)["resourceType"] == name, parsed(made)))
 
-    return Collection(name, base.many, make, shape, navigates=base.navigates)
+    return Collection(name, base.many, make, shape, null_propagating=base.null_propagating)
 
 
 def is_empty(compiler: Compiler, base: Collection, depth: int) -> Callable[[Values], ir.Value]:
-    """Whether `base` has no item; of a choice, whether none of its options has one."""
+    """Return whether `base` has no item; of a choice, whether none of its options has one."""
     if base.choice:
-        options = [is_empty(compiler, option, depth) for option in _options(compiler, base, depth)]
+        chosen = replace(base, choice=None)
+        options = [
+            is_empty(compiler, compiler.step(chosen, option, depth), depth) for option in base.choice.options.values()
+        ]
         return lambda values: ibis.and_(*(option(values) for option in options))
-    dense = densify(base, depth)
+    non_null = drop_nulls(base, depth)
     if base.many:
-        return lambda values: length(dense.make(values)) == 0
-    return lambda values: dense.make(values).isnull()
-
-
-def _options(compiler: Compiler, base: Collection, depth: int) -> list[Collection]:
-    assert base.choice is not None  # noqa: S101
-    chosen = replace(base, choice=None)
-    return [compiler.step(chosen, option, depth) for option in base.choice.options.values()]
+        return lambda values: length(non_null.make(values)) == 0
+    return lambda values: non_null.make(values).isnull()
 
 
 def type_operator(compiler: Compiler, operator: str, base: Collection, name: str, depth: int) -> Collection:
-    """`base is name`, `base as name`"""
+    """Return `base is name` or `base as name`."""
     chosen = of_type(compiler, base, name, depth)
     if operator == "as":
         return chosen
     nothing, something = is_empty(compiler, base, depth), is_empty(compiler, chosen, depth)
-    return Collection(
-        "boolean", False, lambda values: ibis.cases((negated(nothing(values)), negated(something(values))))
-    )
+    return boolean(lambda values: ibis.cases((negated(nothing(values)), negated(something(values)))))
 
 
 def type_argument(compiler: Compiler, function: str, tree: Tree) -> str:
-    """The name of a type as a function's argument: `Quantity`, `FHIR.Quantity`, `'Quantity'`."""
+    """Return the name of a type that is a function's argument: `Quantity`, `FHIR.Quantity`, `'Quantity'`."""
     match tree:
         case Member(None, name):
             return name

@@ -18,21 +18,13 @@ import ibis.expr.types as ir
 from mappers.errors import ViewError
 from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource
 from mappers.fhir_model.shape import is_structured
-from mappers.fhirpath.collection import (
-    Collection,
-    Make,
-    Numbering,
-    Scope,
-    Values,
-    densify,
-    filter_items,
-    map_items,
-    sql_type,
-)
-from mappers.fhirpath.compiler import Anchor, Compiler
-from mappers.fhirpath.recursion import repeated
+from mappers.fhirpath.arrays import ItemIndex, Make, Scope, Values, filter_items, map_items
+from mappers.fhirpath.collection import Collection, drop_nulls, sql_type
+from mappers.fhirpath.compiler import PathCompiler, ResourceRef
+from mappers.fhirpath.repeat import repeated
 from mappers.fhirpath.syntax import Literal
 from mappers.view.definition import Column, Select
+from mappers.view.language import LANGUAGE
 
 Constants = Mapping[str, Literal]
 ROW_INDEX = "%rowIndex"  # a column of just this is 0 where every other is null, in the padding of forEachOrNull
@@ -74,7 +66,7 @@ class Place:
     """Where a selection stands.
 
     `focus` is what its paths are relative to, `depth` the number of lambdas around it, `row_index` gives what
-    makes `%rowIndex` (0 by default), `anchor` is the resource of the view. `padded`: the focus may be the null
+    makes `%rowIndex` (0 by default), `resource_ref` is the resource of the view. `padded`: the focus may be the null
     that stands for no item at all in a `forEachOrNull`; then every column is null and every iteration gives
     one row.
     """
@@ -84,10 +76,10 @@ class Place:
     depth: int = 0
     padded: bool = False
     row_index: Callable[[], Make] | None = None
-    anchor: Anchor | None = None
+    resource_ref: ResourceRef | None = None
 
-    def compiler(self, element: str) -> Compiler:
-        return Compiler(element, self.constants, self.row_index, self.anchor)
+    def compiler(self, element: str) -> PathCompiler:
+        return PathCompiler(element, LANGUAGE, self.constants, self.row_index, self.resource_ref)
 
 
 def compile_select(select: Select, place: Place) -> Level:
@@ -99,20 +91,20 @@ def compile_select(select: Select, place: Place) -> Level:
     path = select.for_each or select.for_each_or_null
     or_null = select.for_each_or_null is not None
     if select.repeat:
-        found = repeated(f"{select.element}.repeat", select.repeat, place.constants, place.focus, place.depth)
+        found = repeated(place.compiler(f"{select.element}.repeat"), select.repeat, place.focus, place.depth)
     elif path is None:
         return _on(select, place)
     else:
         key = "forEachOrNull" if or_null else "forEach"
         found = _items(place.compiler(f"{select.element}.{key}"), path, place.focus, place.depth)
-    numbering = Numbering(Scope(place.depth + 1))
-    item = replace(found, many=False, dense=True, navigates=True, home=None, make=numbering.item)
+    item_index = ItemIndex(Scope(place.depth + 1))
+    item = replace(found, many=False, non_null=True, null_propagating=True, parent_element=None, make=item_index.item)
     padded = place.padded or or_null
     # On the items of a resource in the resource, %resource is that one, which is not kept at hand.
-    anchor = None if is_resource(found.type) and found.type != place.focus.type else place.anchor
-    level = _on(select, Place(item, place.constants, place.depth + 1, padded, numbering.index, anchor))
-    array = numbering.array(_padded(found, place.focus, or_null=or_null, padded=place.padded))
-    return Level({}, level.types, (Each(array, numbering.scope, level),))
+    resource_ref = None if is_resource(found.type) and found.type != place.focus.type else place.resource_ref
+    level = _on(select, Place(item, place.constants, place.depth + 1, padded, item_index.index, resource_ref))
+    array = item_index.array(_padded(found, place.focus, or_null=or_null, padded=place.padded))
+    return Level({}, level.types, (Each(array, item_index.scope, level),))
 
 
 def _on(select: Select, place: Place) -> Level:
@@ -122,15 +114,15 @@ def _on(select: Select, place: Place) -> Level:
     return Level.joined([own, *nested, *union])
 
 
-def _items(compiler: Compiler, path: str, focus: Collection, depth: int) -> Collection:
-    """The items of an iteration as a dense array."""
+def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> Collection:
+    """The items of an iteration as a non_null array."""
     found = compiler.path(path, focus, depth)
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
     if not found.type and focus.type:
         raise compiler.error("the path never gives an item")
     if found.many:
-        return densify(found, depth)
+        return drop_nulls(found, depth)
 
     def make(values: Values) -> ir.Value:
         one: Any = found.make(values)
@@ -167,18 +159,25 @@ def _column(column: Column, place: Place) -> Level:
     else:
         one = compiler.single(found, depth)
         make = _cast(one.make, dtype) if sql_type(found.type) != dtype or not found.type else one.make
-    if place.padded and not (found.navigates and not column.collection) and column.path.strip() != ROW_INDEX:
+    if place.padded and not (found.null_propagating and not column.collection) and column.path.strip() != ROW_INDEX:
         make = _null_on_padding(make, focus, dtype)
     return Level({column.name: make}, {column.name: dtype})
 
 
 def _plain(found: Collection, depth: int) -> Collection:
     """The texts of an element without objects and arrays that stand in their place."""
-    if found.home is None or found.choice or found.type not in PRIMITIVES or sql_type(found.type) != dt.string:
+    if (
+        found.parent_element is None
+        or found.choice
+        or found.type not in PRIMITIVES
+        or sql_type(found.type) != dt.string
+    ):
         return found
     if found.many:
-        return replace(found, dense=True, home=None, make=lambda values: _plain_items(found.make(values), depth))
-    return replace(found, home=None, make=lambda values: _unless_structured(found.make(values)))
+        return replace(
+            found, non_null=True, parent_element=None, make=lambda values: _plain_items(found.make(values), depth)
+        )
+    return replace(found, parent_element=None, make=lambda values: _unless_structured(found.make(values)))
 
 
 def _plain_items(texts: Any, depth: int) -> ir.Value:
@@ -189,7 +188,7 @@ def _unless_structured(text: Any) -> ir.Value:
     return ibis.cases((is_structured(text), ibis.null(dt.string)), else_=text)
 
 
-def _column_type(compiler: Compiler, column: Column, found: Collection) -> str:
+def _column_type(compiler: PathCompiler, column: Column, found: Collection) -> str:
     """The declared type if the path fits it, the type of the path if none is declared."""
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
@@ -214,10 +213,10 @@ def _fits(found: str, declared: str) -> bool:
 
 
 def _all(found: Collection, dtype: dt.DataType, depth: int) -> Make:
-    dense = densify(found, depth)
+    non_null = drop_nulls(found, depth)
 
     def make(values: Values) -> ir.Value:
-        made: Any = dense.make(values)
+        made: Any = non_null.make(values)
         if not found.many:
             made = ibis.ifelse(made.isnull(), ibis.literal([], dt.Array(dtype)), ibis.array([made.cast(dtype)]))
         return made.cast(dt.Array(dtype)).fill_null(ibis.literal([], dt.Array(dtype)))

@@ -24,10 +24,12 @@ from mappers.engines.spark_sql import to_sql as spark_sql
 from mappers.engines.start import EngineName
 from mappers.errors import ViewError
 from mappers.fhir_model.shape import Shape, from_json
-from mappers.fhirpath.collection import Collection, Scope
-from mappers.fhirpath.comparison import stop
-from mappers.fhirpath.compiler import Anchor, Compiler, resource
+from mappers.fhirpath.arrays import Scope
+from mappers.fhirpath.cardinality import stop
+from mappers.fhirpath.collection import Collection, resource
+from mappers.fhirpath.compiler import PathCompiler, ResourceRef
 from mappers.view.definition import ViewDefinition
+from mappers.view.language import LANGUAGE
 from mappers.view.ndjson import Lines, is_unreadable
 from mappers.view.rows import Level, Place, compile_select
 
@@ -57,15 +59,15 @@ def view_table(view: ViewDefinition, resources: ir.Table | Parsing, keep: Sequen
     _check_keep(view, keep)
     scope = Scope()
     focus = resource(view.resource, scope)
-    anchor = Anchor(focus)
-    root = compile_select_list(view, focus, anchor)
-    filters = [_filter(view, item.element, item.path, anchor) for item in view.where]
+    resource_ref = ResourceRef(focus)
+    root = compile_select_list(view, focus, resource_ref)
+    filters = [_filter(view, item.element, item.path, resource_ref) for item in view.where]
     assert focus.shape is not None  # noqa: S101
     parsed = parsed_texts(resources, focus.shape, keep) if isinstance(resources, ir.Table) else resources(focus.shape)
     holds = [parsed[PARSED]["resourceType"] == view.resource]
     holds += [condition.make({scope: parsed[PARSED]}) for condition in filters]
     table = parsed.filter(*holds)
-    kept, known = (list(keep), {}) if not anchor.used else ([*keep, PARSED], {scope: PARSED})
+    kept, known = (list(keep), {}) if not resource_ref.used else ([*keep, PARSED], {scope: PARSED})
     return _expand(table, root, {scope: PARSED}, kept, known).select(*keep, *(column.name for column in view.columns()))
 
 
@@ -96,9 +98,9 @@ def read_twice_if_needed(run: Callable[[Callable[[Engine, str | Path], Parsing]]
     return run(parse_plainly)
 
 
-def compile_select_list(view: ViewDefinition, focus: Collection, anchor: Anchor | None = None) -> Level:
-    """All selections of a view as one level on the resource, which `anchor` says whether it is asked for below."""
-    place = Place(focus, view.constants, anchor=anchor or Anchor(focus))
+def compile_select_list(view: ViewDefinition, focus: Collection, resource_ref: ResourceRef | None = None) -> Level:
+    """Compile all selections of a view as one level; `resource_ref` notes whether a path asks for the resource."""
+    place = Place(focus, view.constants, resource_ref=resource_ref or ResourceRef(focus))
     return Level.joined([compile_select(select, place) for select in view.select])
 
 
@@ -155,9 +157,9 @@ def _read_once(text: Any) -> ir.Value:
     return ibis.cases((text == "", stop("periop: the text of a resource is empty")), else_=text)
 
 
-def _filter(view: ViewDefinition, element: str, path: str, anchor: Anchor) -> Collection:
-    compiler = Compiler(element, view.constants, anchor=Anchor(anchor.resource))
-    found = compiler.path(path, anchor.resource, depth=0)
+def _filter(view: ViewDefinition, element: str, path: str, resource_ref: ResourceRef) -> Collection:
+    compiler = PathCompiler(element, LANGUAGE, view.constants, resource_ref=ResourceRef(resource_ref.resource))
+    found = compiler.path(path, resource_ref.resource, depth=0)
     if found.type not in ("boolean", "") or found.choice:
         raise ViewError(element, f"a filter gives a boolean, and this path gives {found.type or 'nothing'}")
     return compiler.condition(found, depth=0)

@@ -1,12 +1,21 @@
-"""`periop demo`: the whole way on the built-in cohort of 33 invented patients, into a folder of its own."""
+"""`periop demo`: a complete run on the built-in cohort of 33 invented patients, in a folder of its own."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from schedules.config.settings import Settings, load_settings
-from schedules.errors import ConfigError, PeriopError
+import click
+
+from schedules.cli.publish import release_text
+from schedules.cli.session import Session, pass_session
+from schedules.errors import ConfigError, ExitCode, PeriopError
+
+if TYPE_CHECKING:
+    from schedules.config.settings import Settings
+    from schedules.release.published import Agreement
 
 INVENTED = "The patients of this demo are invented, so nothing is suppressed (min_cell = 0)."
 CONFIG = "periop.toml"
@@ -28,19 +37,60 @@ IN_THE_WHEEL = Path(__file__).parent / "demo_cohort"
 IN_A_CHECKOUT = Path(__file__).parents[2] / "fixtures" / "alneo"
 
 
-def demo_cohort(*places: Path) -> Path:
-    """The folder of the built-in cohort, in FHIR NDJSON: the first of `places` that holds it."""
-    for place in places or (IN_THE_WHEEL, IN_A_CHECKOUT):
-        if any(place.glob("*.ndjson*")):
-            return place
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("periop-demo"),
+    show_default=True,
+    help="The folder for lake, tables and report.",
+)
+@pass_session
+def demo(session: Session, out: Path) -> ExitCode:
+    """Run all stages on the built-in cohort and compare the results with the published figures."""
+    from schedules.cli.output import comparison
+    from schedules.config.credentials import private_folder
+    from schedules.release.published import agreements
+    from schedules.run.nightly import run_nightly
+
+    session.log()
+    cohort = demo_cohort()
+    if not out.exists():
+        private_folder(out)
+    settings = demo_settings(out, cohort)
+    session.data_dir = settings.data_dir
+    study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
+    with session.progress() as progress:
+        outcome = run_nightly(settings, study, pipeline, progress, session.now)
+    agreed = agreements(outcome.released, study, settings.study)
+    session.print_out(comparison(agreed, study.title), _summary(agreed), INVENTED, release_text(outcome.published))
+    return outcome.exit_code if all(row.equal for row in agreed) else ExitCode.ERROR
+
+
+def _summary(agreed: Sequence[Agreement]) -> str:
+    proportions = [row.equal for row in agreed if row.is_proportion]
+    medians = [row.equal for row in agreed if not row.is_proportion]
+    return (
+        f"{sum(proportions)} of {len(proportions)} published proportions are equal in x and n, "
+        f"{sum(medians)} of {len(medians)} medians as printed."
+    )
+
+
+def demo_cohort(*folders: Path) -> Path:
+    """Return the first of `folders` (by default of a wheel, of a checkout) that holds the built-in cohort as NDJSON."""
+    for folder in folders or (IN_THE_WHEEL, IN_A_CHECKOUT):
+        if any(folder.glob("*.ndjson*")):
+            return folder
     raise PeriopError("the cohort of the demo is not part of this installation; install periop-fhir again")
 
 
 def demo_settings(out: Path, cohort: Path) -> Settings:
-    """Copy `cohort` and write the demo's `periop.toml` into `out`, and read it.
+    """Copy `cohort` into `out`, write the `periop.toml` of the demo there, and return its settings.
 
-    Raises `ConfigError` where `out` is in use for something else; a folder of an earlier demo is used again.
+    Raises `ConfigError` where `out` holds anything but an earlier demo, which is used again.
     """
+    from schedules.config.settings import load_settings
+
     file = out / CONFIG
     if file.exists():
         if file.read_text(encoding="utf-8") != SETTINGS:

@@ -4,72 +4,77 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedules.config.credentials import signing_key
-from schedules.errors import ConfigError, Exit
+import click
+
+from schedules.cli.session import Session, existing_file, pass_session
+from schedules.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from connectors.auth.keys import Algorithm, SigningKey
-    from schedules.cli.session import Session
+    from connectors.auth.keys import Algorithm
 
 
-def make_keys(session: Session, algorithm: Algorithm, file: Path, force: bool) -> Exit:
-    """Write a new private key to `file`, for its owner alone, and print the public one.
+@click.group()
+def keys() -> None:
+    """The key pair with which periop requests tokens from a server (SMART Backend Services)."""
 
-    Raises `ConfigError` where a file is, unless `force`: a key that is replaced signs no more.
-    """
-    from connectors.auth.keys import new_key, private_jwk
 
-    if not force and os.path.lexists(file):
-        raise _there_already(file)
-    key = new_key(algorithm)
-    _write(file, json.dumps(private_jwk(key), indent=2) + "\n", force)
-    _print(session, key)
-    session.say(
-        f"Wrote the private key to {file}, for you alone; it stays here. Next:\n"
-        "  1. send the lines above to the server's administrator, to register the client with them\n"
+@keys.command(name="new")
+@click.option(
+    "--alg",
+    "algorithm",
+    type=click.Choice(["ES384", "RS384"]),
+    default="ES384",
+    show_default=True,
+    help="The algorithm that the server accepts: EC P-384 or RSA of 3072 bits.",
+)
+@click.option(
+    "--out",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("periop-key.json"),
+    show_default=True,
+    help="The file for the private key.",
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing key (it can no longer be used).")
+@pass_session
+def new(session: Session, algorithm: Algorithm, file: Path, force: bool) -> ExitCode:
+    """Make a key pair and print its public half, a JWKS, for the server's administrator."""
+    from connectors.auth.keys import generate_key, private_jwk, public_jwks
+    from connectors.lake.files import write_atomically
+
+    if not force and os.path.lexists(file):  # also a broken link
+        raise _already_exists(file)
+    key = generate_key(algorithm)
+    try:
+        write_atomically(file, json.dumps(private_jwk(key), indent=2) + "\n", exclusive=not force)
+    except FileExistsError:
+        raise _already_exists(file) from None
+    except FileNotFoundError:
+        raise ConfigError(f"{file.parent}: no such folder; make it first") from None
+    session.print_json(public_jwks(key))
+    session.print_err(
+        f"Wrote the private key to {file}, readable by you alone; keep it on this machine. Next:\n"
+        "  1. send the lines above to the server's administrator, to register the client\n"
         f'  2. auth = {{ kind = "smart", client_id = "…", key_file = {json.dumps(str(file))} }}   in periop.toml\n'
         "  3. periop check"
     )
-    return Exit.OK
+    return ExitCode.OK
 
 
-def show_keys(session: Session, file: Path) -> Exit:
-    """Print the public half of the private key in `file`."""
-    _print(session, signing_key(file))
-    return Exit.OK
-
-
-def _print(session: Session, key: SigningKey) -> None:
+@keys.command(name="show")
+@click.argument("file", type=existing_file, metavar="FILE")
+@pass_session
+def show(session: Session, file: Path) -> ExitCode:
+    """Print the public half of a private key again, as a JWKS."""
     from connectors.auth.keys import public_jwks
+    from schedules.config.credentials import signing_key
 
-    session.show_json(public_jwks(key))
-
-
-def _write(file: Path, text: str, force: bool) -> None:
-    """Whole or not at all, readable by its owner from the first byte on; over a file that is there only by force."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if force:
-            draft.replace(file)
-        else:
-            os.link(draft, file)
-    except FileExistsError:
-        raise _there_already(file) from None
-    except FileNotFoundError:
-        raise ConfigError(f"{file.parent}: no such folder; make it first") from None
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+    session.print_json(public_jwks(signing_key(file)))
+    return ExitCode.OK
 
 
-def _there_already(file: Path) -> ConfigError:
-    return ConfigError(f"{file}: is there already; give another file with --out, or replace it with --force")
+def _already_exists(file: Path) -> ConfigError:
+    return ConfigError(f"{file}: already exists; name another file with --out, or overwrite it with --force")

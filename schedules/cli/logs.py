@@ -1,15 +1,13 @@
-"""Logs and tracebacks on stderr that hold no patient data.
+"""Logs and tracebacks on stderr, without patient data.
 
-Only our own rooms are heard below WARNING: a client library logs addresses, and an address holds a
-patient's id. A traceback shows where the program was and what kind of error it met, not the error's
-message, which may quote a record; the whole of it goes to `crash.txt` in the data directory, where the
-records already are.
+Only our own packages log below WARNING: an HTTP library logs addresses, and an address may hold a patient's id. A
+traceback shows where the program was and the kind of the error, but not its message, which may quote a record; the
+messages go to `crash.txt` in the data directory, where the records are anyway.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,8 +16,9 @@ from types import TracebackType
 from typing import TextIO
 
 from analytics.report.wording import clean
+from connectors.lake.files import write_atomically
 
-ROOMS = ("connectors", "mappers", "analytics", "schedules")
+PACKAGES = ("connectors", "mappers", "analytics", "schedules")
 SILENT = ("httpx", "httpcore", "apscheduler")
 CRASH_FILE = "crash.txt"
 
@@ -39,22 +38,22 @@ class _Lines(logging.Formatter):
         return clean(super().formatMessage(record))
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - logging's name
-        return where_it_failed(ei[1]) if ei[1] is not None else ""
+        return traceback_without_messages(ei[1]) if ei[1] is not None else ""
 
 
 def configure(stream: TextIO, level: int) -> None:
-    """Send the records of our rooms from `level` on, and warnings of others, to `stream`."""
+    """Send the log records of our packages from `level` on, and warnings of others, to `stream`."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Lines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for room in ROOMS:
-        logging.getLogger(room).setLevel(level)
+    for package in PACKAGES:
+        logging.getLogger(package).setLevel(level)
     for library in SILENT:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
-def where_it_failed(error: BaseException) -> str:
-    """The traceback of `error` and of what caused it, with the kind of each error instead of its message."""
+def traceback_without_messages(error: BaseException) -> str:
+    """Return the traceback of `error` and of its causes, with the class of each error in place of its message."""
     parts = []
     for link in reversed(list(_chain(error))):
         frames = "".join(traceback.format_tb(link.__traceback__))
@@ -62,20 +61,19 @@ def where_it_failed(error: BaseException) -> str:
     return "\n\nand then\n\n".join(parts)
 
 
-def keep_whole_traceback(error: BaseException, folder: Path) -> Path | None:
-    """Write the traceback of `error`, messages included, to `crash.txt` in `folder`; none if that cannot
-    be done."""
+def write_crash_file(error: BaseException, folder: Path) -> Path | None:
+    """Write the traceback of `error` with its messages to `crash.txt` in `folder`; return None if that fails."""
     file = folder / CRASH_FILE
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as handle:
-            handle.writelines(traceback.format_exception(error))
+        # A message may hold half of a surrogate pair, which UTF-8 cannot encode.
+        write_atomically(file, "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
     except OSError:
         return None
     return file
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and what caused it, as Python prints them; a cycle of causes ends."""
     link: BaseException | None = error
     seen: set[int] = set()
     while link is not None and id(link) not in seen:

@@ -1,4 +1,4 @@
-"""How far a run is, on stderr: bars on a terminal, else a line now and then."""
+"""Progress of a run on stderr: bars on a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from rich.progress import TaskID
 
 from connectors.report import Progress
 from schedules.errors import StopRequested
-from schedules.run.nightly import Watch
+from schedules.run.nightly import ProgressReporter
 
 LINE_SECONDS = 10.0
 
 
 @contextmanager
-def watching(stream: TextIO, elapsed: Callable[[], float]) -> Iterator[Watch]:
-    """A `Watch` that shows on `stream`; `elapsed` is a clock in seconds that never runs backwards."""
+def progress_on(stream: TextIO, elapsed: Callable[[], float]) -> Iterator[ProgressReporter]:
+    """Show progress on `stream`; `elapsed` is a clock in seconds that never runs backwards."""
     if stream.isatty():
-        with _bars(stream) as watch:
-            yield watch
+        with _bars(stream) as reporter:
+            yield reporter
     else:
         yield _lines(stream, elapsed)
 
 
-def stoppable(watch: Watch, stop: threading.Event) -> Watch:
-    """`watch`, which raises `StopRequested` at the next page or step after `stop` was set."""
+def stoppable(reporter: ProgressReporter, stop: threading.Event) -> ProgressReporter:
+    """Return `reporter`, but raising `StopRequested` at the first page or step after `stop` was set."""
 
     def page(progress: Progress) -> None:
         _stop_if_asked(stop)
-        watch.page(progress)
+        reporter.page(progress)
 
     def step(text: str) -> None:
         _stop_if_asked(stop)
-        watch.step(text)
+        reporter.step(text)
 
-    return Watch(page, step)
+    return ProgressReporter(page, step)
 
 
 def _stop_if_asked(stop: threading.Event) -> None:
@@ -45,23 +45,23 @@ def _stop_if_asked(stop: threading.Event) -> None:
         raise StopRequested("the service was told to stop")
 
 
-def _lines(stream: TextIO, elapsed: Callable[[], float]) -> Watch:
+def _lines(stream: TextIO, elapsed: Callable[[], float]) -> ProgressReporter:
     last = elapsed()
 
     def page(progress: Progress) -> None:
         nonlocal last
         if elapsed() - last >= LINE_SECONDS:
             last = elapsed()
-            print(told(progress), file=stream, flush=True)
+            print(progress_text(progress), file=stream, flush=True)
 
     def step(text: str) -> None:
         print(text, file=stream, flush=True)
 
-    return Watch(page, step)
+    return ProgressReporter(page, step)
 
 
-def told(progress: Progress) -> str:
-    """`milan: 500 of 1200 Observation`, or what the server says while it prepares them."""
+def progress_text(progress: Progress) -> str:
+    """Return `milan: 500 of 1200 Observation`, or what the server says while it prepares an export."""
     if progress.note:
         return f"{progress.site}: {progress.note}"
     of = f" of {progress.expected}" if progress.expected is not None else ""
@@ -69,7 +69,7 @@ def told(progress: Progress) -> str:
 
 
 @contextmanager
-def _bars(stream: TextIO) -> Iterator[Watch]:
+def _bars(stream: TextIO) -> Iterator[ProgressReporter]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -85,12 +85,13 @@ def _bars(stream: TextIO) -> Iterator[Watch]:
 
     def page(progress: Progress) -> None:
         key = (progress.site, progress.resource_type)
-        text = told(progress) if progress.note else " ".join(key)
+        text = progress_text(progress) if progress.note else " ".join(key)
         if key not in tasks:
             tasks[key] = bars.add_task(text, total=progress.expected)
         bars.update(tasks[key], description=text, completed=progress.received, total=progress.expected)
+        # The bar of the preparation, which has no resource type, ends with the first page.
         if not progress.note and (waited := tasks.pop((progress.site, ""), None)) is not None:
             bars.remove_task(waited)
 
     with bars:
-        yield Watch(page, lambda text: bars.console.print(text))
+        yield ProgressReporter(page, lambda text: bars.console.print(text))

@@ -1,71 +1,79 @@
-"""`periop sandbox`: the built-in cohort of invented patients on a FHIR server of one's own, and off again."""
+"""`periop sandbox`: the built-in cohort of invented patients on a FHIR server of your own, for trials."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rich.text import Text
+import click
 
-from schedules.cli.check import settings_of
-from schedules.cli.session import Session
-from schedules.config.settings import Settings, load_settings
-from schedules.config.site_settings import BulkSite, SearchSite
-from schedules.errors import ConfigError, Exit
+from schedules.cli.session import Session, as_json, pass_session
+from schedules.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from connectors.sandbox.server import Sandbox
+    from schedules.config.settings import Settings
+    from schedules.config.site_settings import BulkSite, SearchSite
 
 COHORT = "alneo"  # the code of our tag
 NOT_A_SANDBOX = (
-    "{host} is not marked as a sandbox, and it may hold real patients: if it does not, say `--server {host}`, "
+    "{host} is not marked as a sandbox and may hold real patients: if it does not, pass `--server {host}`, "
     "or set `sandbox = true` in its [[sites]]"
 )
 
+where_argument = click.argument("where", metavar="URL|SITE")
+server_option = click.option("--server", metavar="HOST", help="Confirm the host name of the sandbox.")
 
-def run_load(session: Session, where: str, server: str | None, json_wanted: bool) -> Exit:
-    """Put the built-in cohort on the server."""
+
+@click.group()
+def sandbox() -> None:
+    """Load or remove synthetic test patients on a FHIR server."""
+
+
+@sandbox.command(name="load")
+@where_argument
+@server_option
+@as_json
+@pass_session
+def load(session: Session, where: str, server: str | None, json_wanted: bool) -> ExitCode:
+    """Put the built-in cohort on the server, tagged. Repeating it changes nothing."""
     from schedules.cli.demo import demo_cohort
 
     resources = read_cohort(demo_cohort())
-    with _sandbox(session, where, server) as (sandbox, say):
-        loaded = sandbox.load(resources, say)
+    with _open(session, where, server) as (opened, progress):
+        loaded = opened.load(resources, progress)
     counts = {"created": loaded.created, "updated": loaded.updated, "unchanged": loaded.unchanged}
-    code = Exit.OK
-    if json_wanted:
-        session.show_json({name: dict(each) for name, each in counts.items()} | {"exit_code": code})
-    else:
-        session.show(Text(_told(counts)))
-    return code
+    _print_counts(session, counts, ExitCode.OK, json_wanted)
+    return ExitCode.OK
 
 
-def run_clear(session: Session, where: str, server: str | None, json_wanted: bool) -> Exit:
-    """Take the built-in cohort off the server. ERROR where something stayed."""
+@sandbox.command(name="clear")
+@where_argument
+@server_option
+@as_json
+@pass_session
+def clear(session: Session, where: str, server: str | None, json_wanted: bool) -> ExitCode:
+    """Delete what `load` put on the server, and nothing else."""
     from schedules.run.sources import TYPES
 
-    with _sandbox(session, where, server) as (sandbox, say):
-        cleared = sandbox.clear(TYPES, say)
-    counts = {"deleted": cleared.deleted, "left": cleared.left}
-    code = Exit.ERROR if cleared.left else Exit.OK
-    if json_wanted:
-        session.show_json({name: dict(each) for name, each in counts.items()} | {"exit_code": code})
-        return code
-    session.show(Text(_told(counts)))
-    if cleared.left:
-        session.say(
-            "periop: the server did not delete all: other resources may refer to what is left; take those off first, "
-            "then clear again"
+    with _open(session, where, server) as (opened, progress):
+        cleared = opened.clear(TYPES, progress)
+    code = ExitCode.ERROR if cleared.left else ExitCode.OK
+    _print_counts(session, {"deleted": cleared.deleted, "left": cleared.left}, code, json_wanted)
+    if cleared.left and not json_wanted:
+        session.print_err(
+            "periop: the server did not delete everything: other resources may refer to what is left; delete those "
+            "first, then run `periop sandbox clear` again"
         )
     return code
 
 
 def read_cohort(folder: Path) -> list[dict[str, Any]]:
-    """The resources of the NDJSON files of `folder`."""
+    """Return the resources of the NDJSON files in `folder`."""
     return [
         json.loads(line)
         for file in sorted(folder.glob("*.ndjson"))
@@ -74,35 +82,48 @@ def read_cohort(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-@contextmanager
-def _sandbox(session: Session, where: str, server: str | None) -> Iterator[tuple[Sandbox, Any]]:
-    """The sandbox at `where`, and what takes its progress. Raises `ConfigError` where nobody says that it is one."""
-    from connectors.http.client import Transport
-    from connectors.sandbox.server import Sandbox
-    from schedules.config.credentials import encrypted
-    from schedules.run.sources import authenticator, told_timing, transfer_limits
+def _print_counts(session: Session, counts: Mapping[str, Mapping[str, int]], code: ExitCode, json_wanted: bool) -> None:
+    if json_wanted:
+        session.print_json({name: dict(by_type) for name, by_type in counts.items()} | {"exit_code": code})
+        return
+    for name, by_type in counts.items():
+        types = ", ".join(f"{count} {kind}" for kind, count in by_type.items())
+        session.print_out(f"{sum(by_type.values())} {name}" + (f": {types}" if types else ""))
 
-    session.log(logging.WARNING)
-    settings, site = _site(session, where)
-    _refuse_unless_told(site, server)
-    transport = Transport(
+
+@contextmanager
+def _open(session: Session, where: str, server: str | None) -> Iterator[tuple[Sandbox, Any]]:
+    """Connect to the sandbox at `where`, with a callback for its progress.
+
+    Raises `ConfigError` unless the settings or `server` confirm that it is a sandbox.
+    """
+    from connectors.http.client import FhirClient
+    from connectors.sandbox.server import Sandbox
+    from schedules.config.credentials import client_ssl_context
+    from schedules.run.sources import authenticator, logging_clock, transfer_limits
+
+    session.log()
+    settings, site = _settings_and_site(session, where)
+    _check_confirmed(site, server)
+    client = FhirClient(
         site.url,
         authenticator(settings, site, session.environ),
         transfer_limits(settings.limits),
-        told_timing(site.name),
+        logging_clock(site.name),
         None,
-        encrypted(site, session.environ),
+        client_ssl_context(site, session.environ),
     )
-    with transport, session.watch() as watch:
-        yield Sandbox(transport, COHORT), watch.step
+    with client, session.progress() as progress:
+        yield Sandbox(client, COHORT), progress.step
 
 
-def _site(session: Session, where: str) -> tuple[Settings, SearchSite | BulkSite]:
-    """The configured site of this name or url, else one without credentials at this url."""
+def _settings_and_site(session: Session, where: str) -> tuple[Settings, SearchSite | BulkSite]:
+    """Return the configured site with this name or url, or else one without credentials at this url."""
+    from schedules.cli.check import settings_of
+
     is_url = "://" in where
     if not is_url or session.config.exists():
-        settings = load_settings(session.config)
-        session.data_dir = settings.data_dir
+        settings = session.settings()
         for site in settings.sites:
             if site.kind != "folder" and where.rstrip("/") in (site.name, site.url):
                 return settings, site
@@ -114,16 +135,10 @@ def _site(session: Session, where: str) -> tuple[Settings, SearchSite | BulkSite
     return settings, site
 
 
-def _refuse_unless_told(site: SearchSite | BulkSite, server: str | None) -> None:
+def _check_confirmed(site: SearchSite | BulkSite, server: str | None) -> None:
+    # No host counts as a sandbox by itself, not even localhost: it may be a tunnel to the hospital's server.
     parts = urlsplit(site.url)
     if server is not None and server.lower() not in (parts.hostname, parts.netloc.lower()):
-        raise ConfigError(f"--server {server}: the url is that of {parts.hostname}; give the server that is meant")
+        raise ConfigError(f"--server {server}: the url is that of {parts.hostname}; give the host that you mean")
     if server is None and not site.sandbox:
         raise ConfigError(NOT_A_SANDBOX.format(host=parts.hostname))
-
-
-def _told(counts: Mapping[str, Mapping[str, int]]) -> str:
-    return "\n".join(
-        f"{sum(each.values())} {name}" + (f": {', '.join(f'{n} {kind}' for kind, n in each.items())}" if each else "")
-        for name, each in counts.items()
-    )

@@ -1,13 +1,14 @@
-"""One invocation of `periop`: its streams, its clock, its environment, and how its errors end.
+"""One invocation of `periop`: its streams, clock and environment, what it prints, and how its errors end.
 
-All that the process has and a test replaces is here: nothing else in `schedules` reads a clock or the
-environment.
+Everything that belongs to the process and that a test replaces is here; nothing else in `schedules` reads a clock or
+the environment.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
 import time
@@ -15,151 +16,150 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mappers.study import Study
     from schedules.config.settings import Settings
-    from schedules.run.nightly import Watch
-    from schedules.run.stages import Stages
+    from schedules.run.nightly import ProgressReporter
+    from schedules.run.pipeline import Pipeline
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the time of the wall clock."""
     return datetime.now(UTC)
 
 
 @dataclass
 class Session:
-    """`stages`: what to run instead of `schedules.run.pipeline`. `data_dir`: where records may be, once it
-    is known."""
+    """The invocation. `given_pipeline` is what tests run instead of the real stages.
+
+    `data_dir` is where records of patients may be written, once the settings are known.
+    """
 
     stdout: TextIO
     stderr: TextIO
     environ: Mapping[str, str]
     now: Callable[[], datetime] = utc_now
     elapsed: Callable[[], float] = time.monotonic
-    given_stages: Stages | None = None
+    given_pipeline: Pipeline | None = None
     config: Path = field(default=Path("periop.toml"), init=False)
     verbose: bool = field(default=False, init=False)
     data_dir: Path | None = field(default=None, init=False)
 
     @classmethod
-    def of_the_process(cls) -> Session:
-        """Streams and environment of this process; a character that a stream cannot show is replaced."""
+    def of_process(cls) -> Session:
+        """Return the session of this process."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")
+                stream.reconfigure(errors="replace")  # a console of another encoding shows ? instead of failing
         return cls(sys.stdout, sys.stderr, os.environ)
 
-    def begin(self, config: Path, verbose: bool) -> None:
-        """Take the global options."""
-        self.config, self.verbose = config, verbose
-
-    def log(self, level: int) -> None:
-        """Send logs from `level` on (everything with --verbose) to stderr."""
-        import logging
-
+    def log(self, level: int = logging.WARNING) -> None:
+        """Send log records from `level` on to stderr, or all of them with --verbose."""
         from schedules.cli.logs import configure
 
         configure(self.stderr, logging.DEBUG if self.verbose else level)
 
-    def stages(self, statement: str | None = None) -> Stages:
-        """The stages of a night; `statement` is what the report says of disclosure in place of the usual
-        words."""
-        if self.given_stages is not None:
-            return self.given_stages
-        from schedules.run.pipeline import Pipeline
-
-        return Pipeline(self.environ, statement)
-
-    def settings(self) -> Settings:
-        """The settings of --config."""
+    def settings(self, level: int = logging.WARNING) -> Settings:
+        """Begin to log, and return the settings of --config."""
         from schedules.config.settings import load_settings
 
+        self.log(level)
         settings = load_settings(self.config)
         self.data_dir = settings.data_dir
         return settings
 
     def study(self, name_or_path: str) -> Study:
-        """A study by its name or path."""
+        """Return a study by its name or path."""
         from schedules.config.settings import load_study
 
         return load_study(name_or_path)
 
-    def watch(self) -> AbstractContextManager[Watch]:
-        """Progress on stderr."""
-        from schedules.cli.progress import watching
+    def pipeline(self, statement: str | None = None) -> Pipeline:
+        """Return the stages of a run; `statement` replaces the report's sentence about disclosure control."""
+        if self.given_pipeline is not None:
+            return self.given_pipeline
+        from schedules.run.pipeline import Pipeline
 
-        return watching(self.stderr, self.elapsed)
+        return Pipeline(self.environ, statement)
 
-    def show(self, renderable: RenderableType) -> None:
-        """Print a table or a text on stdout."""
-        from schedules.cli.terminal import console
+    def progress(self) -> AbstractContextManager[ProgressReporter]:
+        """Show progress on stderr."""
+        from schedules.cli.progress import progress_on
 
-        self.printed(lambda: console(self.stdout).print(renderable))
+        return progress_on(self.stderr, self.elapsed)
 
-    def show_json(self, content: object) -> None:
+    def print_out(self, *parts: RenderableType) -> None:
+        """Print texts as they are, and tables, on stdout."""
+        for part in parts:
+            if isinstance(part, str):
+                self.write_out(f"{part}\n")
+            else:
+                from schedules.cli.output import print_table
+
+                self._to_stdout(partial(print_table, part, self.stdout))
+
+    def print_json(self, content: object) -> None:
         """Print `content` as one JSON document on stdout."""
-        text = json.dumps(content, indent=2, ensure_ascii=False, default=_plain)
-        self.printed(lambda: self.stdout.write(f"{text}\n"))
+        self.write_out(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
-    def say(self, text: str) -> None:
+    def write_out(self, text: str) -> None:
+        """Write `text` to stdout without a line end."""
+        self._to_stdout(lambda: self.stdout.write(text))
+
+    def print_err(self, text: str) -> None:
         """Print a sentence on stderr."""
         self.stderr.write(f"{text}\n")
 
-    def report(self, error: BaseException) -> int:
-        """Say what ended the run on stderr, and return its exit code: a sentence, or for a bug a
-        traceback."""
-        from schedules.errors import exit_code, is_for_people, sentence
+    def report_error(self, error: BaseException) -> int:
+        """Print the error that ended the command on stderr, and return the exit code.
+
+        A user-facing error is printed as its message, a bug as a traceback without messages.
+        """
+        from schedules.errors import exit_code, is_user_facing, user_message
 
         if isinstance(error, KeyboardInterrupt):
-            self.say("periop: interrupted; what was complete is kept, run again to go on")
-        elif is_for_people(error):
-            for line in sentence(error).splitlines():
-                self.say(f"periop: {line}")
+            self.print_err("periop: interrupted; completed work is kept, run again to continue")
+        elif is_user_facing(error):
+            for line in user_message(error).splitlines():
+                self.print_err(f"periop: {line}")
         else:
             self._report_bug(error)
         return int(exit_code(error))
 
-    def end(self, code: int) -> int:
-        """Flush what was printed; a reader that went away changes nothing of the exit code."""
-        self.printed(self.stdout.flush)
-        return code
-
     def _report_bug(self, error: BaseException) -> None:
-        from schedules.cli.logs import keep_whole_traceback, where_it_failed
+        from schedules.cli.logs import traceback_without_messages, write_crash_file
 
-        self.say(where_it_failed(error))
-        kept = keep_whole_traceback(error, self.data_dir) if self.data_dir is not None else None
-        self.say("periop: this is a fault of periop, please report it with the lines above")
-        if kept:
-            self.say(f"periop: with messages it is in {kept}, which may hold patient data: do not send it")
-        elif self.data_dir is None:
-            self.say(f"periop: {error}")
+        self.print_err(traceback_without_messages(error))
+        crash_file = write_crash_file(error, self.data_dir) if self.data_dir is not None else None
+        self.print_err("periop: this is a bug in periop, please report it with the lines above")
+        if crash_file:
+            self.print_err(f"periop: the messages are in {crash_file}, which may hold patient data: do not send it")
+        elif self.data_dir is None:  # nothing of a patient has been read yet
+            self.print_err(f"periop: {error}")
 
-    def printed(self, write: Callable[[], Any]) -> None:
-        """Write to stdout; a reader that has gone away (`| head`) is no error."""
+    def flush(self) -> None:
+        """Flush stdout."""
+        self._to_stdout(self.stdout.flush)
+
+    def _to_stdout(self, write: Callable[[], Any]) -> None:
         try:
             write()
         except BrokenPipeError:
-            # As the documentation of `signal` has it: what is still in buffers at the end goes nowhere.
-            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), self.stdout.fileno())
+            # The reader has gone away (`| head`), which is no error. As the documentation of `signal` advises: the
+            # file descriptor becomes that of the null device, or Python would complain while it flushes at exit.
+            with suppress(OSError), Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), self.stdout.fileno())
             self.stdout = io.StringIO()
 
 
-def _plain(value: object) -> Any:
-    from collections.abc import Mapping as AnyMapping
-    from dataclasses import asdict, is_dataclass
-
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, AnyMapping):
-        return dict(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")
+pass_session = click.make_pass_decorator(Session)
+as_json = click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
+existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
@@ -19,13 +16,27 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from analytics.report.spreadsheet import neutral
-from schedules.cli.batches import Counted
+from analytics.spreadsheet import escape_formula
+from connectors.lake.files import AtomicFile
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 TABLE_ROWS = 1_000  # a table for people is laid out whole, and nobody reads more
+
+
+class CountedBatches:
+    """Record batches whose rows are counted in `rows` while they are read."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
+
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -43,24 +54,20 @@ def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> 
 
 
 def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
-    """Write the rows to a file, which only its owner may read; returns how many there are.
+    """Write the rows to a file that only its owner can read, and return their number.
 
-    What was at `path` is replaced when every row is written, and stays as it was if one fails.
+    A file at `path` is replaced once every row is written, and stays as it was if one fails.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        counted = Counted(reader)
+    counted = CountedBatches(reader)
+    with AtomicFile(path) as stream:
         if form == "parquet":
-            _write_parquet(reader.schema, counted, temporary)
+            import pyarrow.parquet as pq
+
+            with pq.ParquetWriter(stream, reader.schema) as writer:
+                for batch in counted:
+                    writer.write_batch(batch)
         else:
-            with Path(temporary).open("w", encoding="utf-8", newline="") as file:
-                file.writelines(text_of(reader.schema, counted, form))
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+            stream.writelines(text.encode() for text in text_of(reader.schema, counted, form))
     return counted.rows
 
 
@@ -79,14 +86,6 @@ def as_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
     for row in islice(chain.from_iterable(map(_values, batches)), TABLE_ROWS):
         table.add_row(*(Text(clean(_cell(value))) for value in row))
     return table
-
-
-def _write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: str) -> None:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(path, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
 
 
 def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
@@ -133,7 +132,7 @@ def _cell(value: Any) -> str:
 
 def _cells(row: Iterable[Any]) -> list[str]:
     """Cells for CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return [neutral(value) if isinstance(value, str) else _cell(value) for value in row]
+    return [escape_formula(value) if isinstance(value, str) else _cell(value) for value in row]
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

@@ -7,7 +7,6 @@ the file that was asked for; no error quotes a resource.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from mappers.errors import CardinalityError, MappingError, ViewError
 from mappers.view.runner import ViewDefinition, parsed_texts, read_twice_if_needed, sql, view_table
 from schedules.cli.session import Session
 from schedules.cli.view_formats import TABLE_ROWS, as_table, text_of, write_file
-from schedules.errors import ConfigError, Exit
+from schedules.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -50,7 +49,7 @@ def run_view(
     form: str | None,
     out: Path | None,
     on: EngineName = "duckdb",
-) -> Exit:
+) -> ExitCode:
     """Print the rows of a view, or write them to `out`.
 
     Nothing is printed, and `out` stays as it was, unless every row could be made.
@@ -58,7 +57,7 @@ def run_view(
     Raises:
         MappingError: the view cannot be compiled or run, or a file cannot be read.
     """
-    session.log(logging.WARNING)
+    session.log()
     form = form or ("table" if out is None else "parquet")
     _check_output(form, out)
     checked = load_view(view)
@@ -70,37 +69,35 @@ def run_view(
 
         count = read_twice_if_needed(deliver)
     if out is not None:
-        session.say(f"{count} rows are in {out}")
-    return Exit.OK
+        session.print_err(f"{count} rows are in {out}")
+    return ExitCode.OK
 
 
-def show_view(session: Session, view: Path, on: EngineName = "duckdb") -> Exit:
+def show_view(session: Session, view: Path, on: EngineName = "duckdb") -> ExitCode:
     """Print the SQL of a view over a table `resources` with the text column `resource`, as the engine runs it."""
-    session.log(logging.WARNING)
+    session.log()
     checked = load_view(view)
     with _named(view):
         text = sql(checked, keep=(), engine=on)
-    _write(session, f"{text};\n")
-    return Exit.OK
+    session.write_out(f"{text};\n")
+    return ExitCode.OK
 
 
-def run_conformance(session: Session, folder: Path, report: Path, on: EngineName = "duckdb") -> Exit:
+def run_conformance(session: Session, folder: Path, report: Path, on: EngineName = "duckdb") -> ExitCode:
     """Run the HL7 test cases of a folder and write their report; ERROR unless every case passed."""
-    from rich.text import Text
-
     from mappers.view.conformance import read_suites, run_suites, summary, write_report
 
-    session.log(logging.WARNING)
+    session.log()
     _check_folder(report)
     suites, others = read_suites(folder, report)
     for file in others:
-        session.say(f"{file}: left out, it holds no list `tests`")
+        session.print_err(f"{file}: left out, it holds no list `tests`")
     if not suites:
         raise ConfigError(f"{folder}: no test file (*.json with a list `tests`) in it; name the folder of the cases")
     results = run_suites(suites, on)
     write_report(results, report)
-    session.show(Text(f"{summary(results)}\nReport: {report}"))
-    return Exit.OK if all(case.passed for case in results) else Exit.ERROR
+    session.print_out(f"{summary(results)}\nReport: {report}")
+    return ExitCode.OK if all(case.passed for case in results) else ExitCode.ERROR
 
 
 def load_view(path: Path) -> ViewDefinition:
@@ -215,13 +212,9 @@ def _print(session: Session, reader: pa.RecordBatchReader, form: str) -> int:
     count: int = sum(batch.num_rows for batch in batches)
     if form != "table":
         for text in text_of(reader.schema, batches, form):
-            _write(session, text)
+            session.write_out(text)
         return count
-    session.show(as_table(reader.schema, batches))
+    session.print_out(as_table(reader.schema, batches))
     if count > TABLE_ROWS:
-        session.say(f"the first {TABLE_ROWS} of {count} rows are shown; --format csv prints all")
+        session.print_err(f"the first {TABLE_ROWS} of {count} rows are shown; --format csv prints all")
     return count
-
-
-def _write(session: Session, text: str) -> None:
-    session.printed(lambda: session.stdout.write(text))

@@ -1,5 +1,5 @@
-"""What keeps data private: secrets by the name of an environment variable or of a file, the keys that
-periop proves itself by, the certificates to trust, the key of the pseudonyms, and the folder of it all."""
+"""Secrets, by the name of an environment variable or of a file: passwords, tokens, the private keys of SMART and TLS,
+and the key of the pseudonyms. Also the private data folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors.lake.files import write_atomically
 from schedules.config.settings import Settings
 from schedules.config.site_settings import ServerSite
 from schedules.errors import ConfigError
@@ -25,8 +27,10 @@ KEY_BYTES = 32
 
 
 def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> str:
-    """The secret that variable `env` or `file` holds. Raises `ConfigError` that names which one is
-    missing or empty."""
+    """Return the secret in the environment variable `env` or in `file`.
+
+    Raises `ConfigError` that names which one is missing or empty.
+    """
     if env is not None:
         where, value = f"environment variable {env}", environ.get(env, "")
     elif file is not None:
@@ -48,7 +52,7 @@ def _first_line(file: Path) -> str:
 
 
 def signing_key(file: Path) -> SigningKey:
-    """The private key of SMART Backend Services. Raises `ConfigError` that says what is wrong with the file."""
+    """Return the private key of SMART Backend Services. Raises `ConfigError` that says what is wrong with the file."""
     from connectors.auth.keys import read_key
     from connectors.errors import SourceConfigError
 
@@ -64,22 +68,27 @@ def _private_bytes(file: Path, what: str) -> bytes:
         content, mode = file.read_bytes(), file.stat().st_mode
     except OSError as error:
         raise ConfigError(f"{file}: the {what} cannot be read ({error.strerror}); check path and permissions") from None
+    # The group may read it: a key is often shared with it on purpose, such as one that a secret manager mounts.
     if os.name == "posix" and mode & 0o007:
-        raise ConfigError(f"{file}: every user of this machine may read the {what}; run `chmod 600` on it")
+        raise ConfigError(f"{file}: every user of this machine can read the {what}; run `chmod 600` on it")
     return content
 
 
-def encrypted(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLContext | bool:
-    """The TLS of `site`: whom it trusts, and the certificate that it shows where one is configured.
+def client_ssl_context(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLContext | bool:
+    """Return the TLS settings of `site`: the authorities to trust, and its client certificate if one is configured.
 
-    For its own origin only: elsewhere take `trusted`. Raises `ConfigError` when a file cannot be used.
+    Only for the origin of the site: to any other origin use `trust_only_ssl_context`, so that periop does not show
+    its certificate there. Raises `ConfigError` when a file cannot be used.
     """
-    context = trusted(site)
+    context = trust_only_ssl_context(site)
     if site.client_cert_file is None:
         return context
     key_file = site.client_key_file or site.client_cert_file
     _private_bytes(key_file, "private key of the client certificate")
-    context = context if isinstance(context, ssl.SSLContext) else _public_authorities()
+    if not isinstance(context, ssl.SSLContext):
+        import httpx
+
+        context = httpx.create_ssl_context(trust_env=False)  # with the public authorities
     try:
         context.load_cert_chain(site.client_cert_file, key_file, _key_password(site, environ))
     except (OSError, ValueError) as error:  # SSLError is an OSError
@@ -91,23 +100,16 @@ def encrypted(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLContext | 
     return context
 
 
-def _public_authorities() -> ssl.SSLContext:
-    import httpx
-
-    return httpx.create_ssl_context(trust_env=False)
-
-
 def _key_password(site: ServerSite, environ: Mapping[str, str]) -> Callable[[], str]:
-    """The password of the client key, '' where none is configured: without a callback OpenSSL would ask on the
-    terminal."""
     env, file = site.client_key_password_env, site.client_key_password_file
     password = secret(env, file, environ) if env or file else ""
+    # Always a callback, even for no password: without one OpenSSL would ask on the terminal.
     return lambda: password
 
 
-def trusted(site: ServerSite) -> ssl.SSLContext | bool:
-    """Who may sign the certificate of `site`: those in its `ca_file` and nobody else, or True for the
-    public authorities.
+def trust_only_ssl_context(site: ServerSite) -> ssl.SSLContext | bool:
+    """Return the authorities that may sign the certificate of `site`: only those in its `ca_file`, or True for the
+    public ones.
 
     Raises `ConfigError` when the file cannot be read or holds no certificate.
     """
@@ -123,31 +125,31 @@ def trusted(site: ServerSite) -> ssl.SSLContext | bool:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder`, which only its owner may enter; the mode of one that is there stays as it is."""
+    """Make `folder` if absent, for its owner alone; an existing folder keeps its mode."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
-    """The key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), else
-    `pseudonym.key`.
+    """Return the key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), or `pseudonym.key`.
 
-    The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError`
-    when the key is malformed, when others may read its file, or when the file is gone though tables were
-    made with it.
+    The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError` when the key
+    is malformed, when others can read its file, or when the file is missing although tables were made with it.
     """
     if PSEUDONYM_KEY in environ:
         return _decoded(environ[PSEUDONYM_KEY], f"environment variable {PSEUDONYM_KEY}")
     file = settings.data_dir / KEY_FILE
     if not file.exists():
         _refuse_a_lost_key(settings, file)
-        _create_key(file)
+        private_folder(file.parent)
+        with suppress(FileExistsError):  # another process was faster, and its key is read below
+            write_atomically(file, secrets.token_hex(KEY_BYTES) + "\n", exclusive=True)
     if os.name == "posix" and file.stat().st_mode & 0o077:
-        raise ConfigError(f"{file}: others may read it; run `chmod 600` on it")
+        raise ConfigError(f"{file}: others can read it; run `chmod 600` on it")
     return _decoded(_first_line(file), str(file))
 
 
 def fingerprint(key: bytes) -> str:
-    """What tells one key from another without giving it away: HMAC-SHA-256 of a fixed text under it."""
+    """Return a digest that identifies `key` without revealing it: HMAC-SHA-256 of a fixed text under it."""
     return hmac.new(key, b"periop pseudonym key", hashlib.sha256).hexdigest()
 
 
@@ -162,27 +164,10 @@ def _decoded(text: str, where: str) -> bytes:
 
 
 def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
+    # A new key would give every patient a second pseudonym, and the tables would count them twice.
     made = [folder for folder in ("views", "cohort") if (settings.data_dir / folder).exists()]
     if made:
         raise ConfigError(
-            f"{file}: missing, though {' and '.join(made)} were made with it; restore it from a backup, "
+            f"{file}: missing, although {' and '.join(made)} were made with it; restore it from a backup, "
             "or delete views and cohort to give every patient a new pseudonym"
         )
-
-
-def _create_key(file: Path) -> None:
-    """Written whole beside its place, then linked: of two processes at once, one makes it and both read
-    the same."""
-    private_folder(file.parent)
-    draft = file.with_name(f".{KEY_FILE}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(secrets.token_hex(KEY_BYTES) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)

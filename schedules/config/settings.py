@@ -1,7 +1,6 @@
-"""`periop.toml` as frozen models: a misspelt key at any depth is an error, every path is relative to the
-file.
+"""`periop.toml` as frozen models. A misspelt key at any depth is an error; paths are relative to the file.
 
-Raises `ConfigError` alone. Secrets are not in here: `schedules.config.credentials` resolves their names.
+The sites are in `site_settings`. Secrets are not here: `credentials` reads them by the names that are.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from pydantic import (
 )
 
 from mappers.study import Study, study_path
+from schedules.config.cron import CronSchedule
 from schedules.config.site_settings import FilePath, Section, Site, from_the_file
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
@@ -50,34 +50,36 @@ class Schedule(Section):
 
     @model_validator(mode="after")
     def _due_at_some_time(self) -> Schedule:
-        from schedules.config.cron import WallClockCron
-
-        WallClockCron(self.nightly, ZoneInfo(self.timezone))
+        CronSchedule(self.nightly, ZoneInfo(self.timezone))
         return self
 
 
 class Disclosure(Section):
-    """Counts of 1 to `min_cell` - 1 are never released; 0 releases everything. `note` is said in the
-    report."""
+    """Disclosure control: counts of 1 to `min_cell` - 1 are never released; 0 releases everything.
+
+    `note` replaces the sentence of the report about it.
+    """
 
     min_cell: Annotated[int, Field(ge=0, le=1000)] = 11
     note: str | None = None
 
 
 class FolderTarget(Section):
-    """A folder that receives each release, for instance a share of the registry. Without `path` it is
-    `releases_dir`, where every release is anyway."""
+    """A folder that receives a copy of each release, for instance a network share of the registry.
+
+    Without `path` it is `releases_dir`, where every release is written anyway.
+    """
 
     kind: Literal["folder"]
     path: FilePath | None = None
 
 
 class Limits(Section):
-    """How long to wait for a server and how much to take from it: bounds against a hostile or broken one.
+    """Bounds on how long to wait for a server and how much to take from it, against a broken or hostile one.
 
-    `request_seconds`: one page in whole. `site_seconds`: all requests to one site in one run. `run_seconds`: those to
-    all sites. `streams`: requests to one site at a time. `overlap_seconds`: how far before the last sync changes are
-    asked for again. `reconcile_days`: after which all ids are compared.
+    `request_seconds`: one whole page. `site_seconds`: all requests to one site in one run. `run_seconds`: those to
+    all sites. `streams`: requests to one site at a time. `overlap_seconds`: changes are requested from that long
+    before the last sync. `reconcile_days`: how often all ids are compared with the server.
     """
 
     connect_seconds: Seconds = 10
@@ -101,14 +103,27 @@ class Limits(Section):
 
 
 class Mapping(Section):
-    """Folders whose ViewDefinitions and value sets take the place of the shipped ones of the same name."""
+    """Folders whose ViewDefinitions and value sets replace the shipped ones of the same name."""
 
     views: tuple[FilePath, ...] = ()
     terminology: tuple[FilePath, ...] = ()
 
 
 class Settings(Section):
-    """The whole of `periop.toml`."""
+    """The whole of `periop.toml`.
+
+    >>> import tomllib
+    >>> text = '''
+    ... [[sites]]
+    ... name = "milan"
+    ... kind = "search"
+    ... url = "https://fhir.example.org/r4"
+    ... auth = { kind = "bearer", token_env = "PERIOP_MILAN_TOKEN" }
+    ... '''
+    >>> settings = Settings.model_validate(tomllib.loads(text))
+    >>> settings.sites[0].auth.kind, settings.disclosure.min_cell, str(settings.lake_dir)
+    ('bearer', 11, 'periop-data/lake')
+    """
 
     data_dir: FilePath = Field(default=Path("periop-data"), validate_default=True)
     study: Annotated[str, AfterValidator(_study_from_the_file)] = "alneo"
@@ -131,27 +146,27 @@ class Settings(Section):
 
     @property
     def site_names(self) -> tuple[str, ...]:
-        """Names of the sites, in the order of the file."""
+        """The names of the sites, in the order of the file."""
         return tuple(site.name for site in self.sites)
 
     @property
     def lake_dir(self) -> Path:
-        """Where the raw resources rest."""
+        """The folder of the raw resources."""
         return self.data_dir / "lake"
 
     @property
     def cohort_dir(self) -> Path:
-        """Where the cohort tables rest."""
+        """The folder of the cohort tables."""
         return self.data_dir / "cohort"
 
     @property
     def quarantine_dir(self) -> Path:
-        """Where what could not be read is kept, with its reason."""
+        """The folder of what could not be read, with the reasons."""
         return self.data_dir / "quarantine"
 
     @property
     def releases_dir(self) -> Path:
-        """Where the releases are filed."""
+        """The folder of the releases."""
         return self.data_dir / "releases"
 
     @property
@@ -161,17 +176,17 @@ class Settings(Section):
 
     @property
     def view_dirs(self) -> tuple[Path, ...]:
-        """Folders with ViewDefinitions of the hospital's own."""
+        """The folders of the hospital's own ViewDefinitions."""
         return self.mapping.views
 
     @property
     def terminology_dirs(self) -> tuple[Path, ...]:
-        """Folders with value sets and concept maps of the hospital's own."""
+        """The folders of the hospital's own value sets and concept maps."""
         return self.mapping.terminology
 
     @property
     def target_dirs(self) -> tuple[Path, ...]:
-        """Further folders that receive each release."""
+        """The further folders that receive each release."""
         return tuple(target.path for target in self.publish if target.path is not None)
 
 
@@ -194,8 +209,10 @@ def load_study(name_or_path: str) -> Study:
 
 
 def check_sites(settings: Settings, wanted: tuple[str, ...], file: Path) -> tuple[str, ...]:
-    """The sites asked for, all where none is named. Raises `ConfigError` for one that `file` does not
-    configure."""
+    """Return the sites that were named, or all where none was.
+
+    Raises `ConfigError` for a name that `file` does not configure.
+    """
     unknown = [name for name in wanted if name not in settings.site_names]
     if unknown:
         known = ", ".join(settings.site_names)

@@ -1,20 +1,20 @@
-"""File a release: every file of it or none, under the next number, with `current` switched last.
+"""Write a release: all of its files or none, under the next number, with `current` switched last.
 
     releases/.new-<n>/   written and flushed  ──rename──>  releases/<n>/  ──>  releases/current -> <n>
 
-A kill before the rename leaves a `.new-*` folder, which the next run removes; a kill between the rename
-and the switch leaves a whole release, which the next run points to. Both end as if nothing had happened.
+A kill before the rename leaves a `.new-*` folder, which the next run removes. A kill between the rename and the
+switch leaves a complete release, to which the next run switches.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors.lake.files import flush_to_disk, write_atomically
 from schedules.errors import PublishError
 
 if TYPE_CHECKING:
@@ -32,11 +32,16 @@ Artefacts = Callable[[int], Files]
 
 @dataclass(frozen=True)
 class PublishReport:
-    """The release that stands after publishing. `unchanged`: it already did, and nothing new was written."""
+    """The current release after publishing. `unchanged`: it already was, and nothing was written."""
 
     release: int
     path: Path
     unchanged: bool
+
+    @property
+    def report(self) -> Path:
+        """The report of the release, a web page."""
+        return self.path / "report.html"
 
 
 def write_release(
@@ -48,9 +53,9 @@ def write_release(
     *,
     dry_run: bool = False,
 ) -> PublishReport:
-    """File results.json, results.csv and report.html of `released`. Raises `PublishError` for anything else.
+    """Write results.json, results.csv and report.html of `released`. Raises `PublishError` for anything else.
 
-    With `dry_run` nothing is written: the report says which release it would be.
+    With `dry_run` write nothing, and return which release it would be.
     """
     from analytics.disclosure.control import Released
 
@@ -61,20 +66,21 @@ def write_release(
 
 
 def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
-    """Which release `file_release` would leave standing, without writing anything.
+    """Return which release would be current after `file_release`, without writing anything.
 
-    Two releases say the same when the results.json that each would have under one number is identical.
+    Two releases are the same if their results.json under the same number are identical.
     """
     highest = max(releases(releases_dir), default=None)
+    # The highest may be newer than `current`, after a kill between the two steps.
     for number in (current_release(releases_dir), highest):
-        if number is not None and _says_the_same(releases_dir / str(number), artefacts(number)):
+        if number is not None and _is_same(releases_dir / str(number), artefacts(number)):
             return PublishReport(number, releases_dir / str(number), unchanged=True)
     number = (highest or 0) + 1
     return PublishReport(number, releases_dir / str(number), unchanged=False)
 
 
 def file_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
-    """File what `artefacts(n)` makes for release n, unless the current release already says the same."""
+    """Write the files that `artefacts(n)` makes for release n, unless the current release is the same."""
     releases_dir.mkdir(parents=True, exist_ok=True)
     _remove_drafts(releases_dir)
     plan = plan_release(artefacts, releases_dir)
@@ -86,29 +92,31 @@ def file_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
 
 
 def deliver(release: Path, target_dir: Path) -> Path:
-    """Copy the release folder `release` into `target_dir` under its number and point `current` there to
-    it."""
+    """Copy the release folder `release` into `target_dir` under its number, and switch `current` there to it.
+
+    Raises `PublishError` where the target holds a different release of that number.
+    """
     number, copy = int(release.name), target_dir / release.name
     target_dir.mkdir(parents=True, exist_ok=True)
     _remove_drafts(target_dir)
     files = {file.name: file.read_bytes for file in sorted(release.iterdir())}
     if not copy.exists():
         _write(target_dir, number, files)
-    elif not _says_the_same(copy, files):
-        raise PublishError(f"{copy}: holds another release of that number; empty the folder or give another path")
+    elif not _is_same(copy, files):
+        raise PublishError(f"{copy}: holds a different release of that number; empty the folder or give another path")
     _switch(target_dir, number)
     return copy
 
 
 def releases(releases_dir: Path) -> tuple[int, ...]:
-    """Numbers of the releases in `releases_dir`, ascending."""
+    """Return the numbers of the releases in `releases_dir`, ascending."""
     if not releases_dir.is_dir():
         return ()
     return tuple(sorted(int(child.name) for child in releases_dir.iterdir() if child.name.isdecimal()))
 
 
 def current_release(releases_dir: Path) -> int | None:
-    """The number that `current` points to; none where nothing is published."""
+    """Return the number of the current release, or None where nothing is published."""
     current = releases_dir / CURRENT
     try:
         name = current.readlink().name if current.is_symlink() else current.read_text().strip()
@@ -139,7 +147,7 @@ def _bytes(content: str | bytes) -> bytes:
     return content if isinstance(content, bytes) else content.encode()
 
 
-def _says_the_same(folder: Path, files: Files) -> bool:
+def _is_same(folder: Path, files: Files) -> bool:
     standing = folder / IDENTITY
     return standing.is_file() and standing.read_bytes() == files[IDENTITY]()
 
@@ -149,41 +157,25 @@ def _write(releases_dir: Path, number: int, files: Files) -> None:
     draft.mkdir()
     try:
         for name, content in files.items():
-            _write_durably(draft / name, content())
-        _flush_folder(draft)
+            write_atomically(draft / name, content(), private=False)
         draft.rename(releases_dir / str(number))
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    _flush_folder(releases_dir)
-
-
-def _write_durably(file: Path, content: bytes) -> None:
-    with file.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
+    flush_to_disk(releases_dir)  # the rename itself must survive a power cut before `current` names it
 
 
 def _switch(releases_dir: Path, number: int) -> None:
-    """Replace `current` in one step: a link, or a file with the number where links are not to be had."""
-    draft = releases_dir / f"{DRAFT}{CURRENT}"
+    """Replace `current` in one step: a symbolic link, or a file with the number where links are not possible."""
+    draft, current = releases_dir / f"{DRAFT}{CURRENT}", releases_dir / CURRENT
     try:
         draft.symlink_to(str(number), target_is_directory=True)
     except (OSError, NotImplementedError):
-        _write_durably(draft, f"{number}\n".encode())
-    draft.replace(releases_dir / CURRENT)
-    _flush_folder(releases_dir)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":
+        # Windows without the right to make links, and some network shares.
+        write_atomically(current, f"{number}\n", private=False)
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    draft.replace(current)
+    flush_to_disk(releases_dir)
 
 
 def _remove_drafts(releases_dir: Path) -> None:

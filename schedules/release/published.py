@@ -1,4 +1,4 @@
-"""The published figures of a study, from the CSV files beside its file.
+"""The published figures of a study, from the CSV files in the folder of its file.
 
 `published = "trial.csv"` in the study names the proportions; the medians lie in `trial_other.csv`, if
 there are any. Columns: those of `analytics.report.comparison`.
@@ -14,14 +14,13 @@ import pandas as pd
 
 from analytics.disclosure.control import Released
 from analytics.report.comparison import OTHER_COLUMNS, PROPORTION_COLUMNS, SAME, compare
-from mappers.study import Study
+from mappers.study import Study, study_path
 from schedules.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class PublishedFigures:
-    """`proportions`: one row a published proportion; `other`: one row a published median. None where
-    there is none."""
+    """One row per published proportion (`proportions`) and per published median (`other`), or None."""
 
     proportions: pd.DataFrame | None = None
     other: pd.DataFrame | None = None
@@ -29,8 +28,10 @@ class PublishedFigures:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One published figure beside ours, as text; `equal`: x and n are the same, for a median what is
-    printed."""
+    """One published figure and ours, as text.
+
+    `equal` compares x and n of a proportion exactly, and a median as printed, since only that is published.
+    """
 
     id: str
     label: str
@@ -41,20 +42,26 @@ class Agreement:
 
 
 def load_published(study: Study, study_file: Path) -> PublishedFigures:
-    """The figures that `study`, read from `study_file`, names. Raises `ConfigError` when its file is not
-    there."""
+    """Return the published figures that `study`, read from `study_file`, names.
+
+    Raises `ConfigError` when their file is missing or not a CSV with the required columns.
+    """
     if study.published is None:
         return PublishedFigures()
     file = study_file.parent / study.published
     other = file.with_name(f"{file.stem}_other{file.suffix}")
     if not file.is_file():
-        raise ConfigError(f"{study_file}: published: {file} is not there; put it beside the study or drop the key")
+        raise ConfigError(f"{study_file}: published: {file} not found; put it next to the study or remove the key")
     others = _read(other, OTHER_COLUMNS) if other.is_file() else None
     return PublishedFigures(_read(file, PROPORTION_COLUMNS), others)
 
 
-def agreements(released: Released, study: Study, figures: PublishedFigures) -> tuple[Agreement, ...]:
-    """Each published figure beside ours, in the order of the files."""
+def agreements(released: Released, study: Study, name_or_path: str) -> tuple[Agreement, ...]:
+    """Return each published figure next to ours, in the order of the files.
+
+    `name_or_path` is that of `study`; its published figures are in the same folder.
+    """
+    figures = load_published(study, study_path(name_or_path))
     compared = compare(released, study, figures.proportions, figures.other)
     counts = {} if figures.proportions is None else _counts(figures.proportions)
     ours = {estimate.id: (estimate.x, estimate.n) for estimate in released.proportions}

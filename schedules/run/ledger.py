@@ -1,12 +1,9 @@
-"""The run ledger: what ran, when and how it ended, in SQLite (WAL, `synchronous=FULL`).
-
-A run moves through these states; only the holder of the run lock opens the ledger to write, so a run
-that is still `running` when it does was killed:
+"""The run ledger: which runs there were, when, and how each ended, in SQLite.
 
     running ──> ok | partial | withheld | failed | interrupted
 
-Instants are UTC, ISO 8601 with microseconds. `detail` and `counts` hold counts and messages, never
-patient data. Raises `LedgerError` with the way to repair it when the file is damaged.
+Only the holder of the run lock opens the ledger for writing, so a run that is then still `running` was killed.
+Instants are UTC in ISO 8601 with microseconds. `detail` and `counts` hold counts and messages, never patient data.
 """
 
 from __future__ import annotations
@@ -20,11 +17,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from schedules.errors import Exit, LedgerError, exit_code, is_for_people, sentence
+from schedules.errors import ExitCode, LedgerError, exit_code, is_user_facing, user_message
 
 Clock = Callable[[], datetime]
 RunStatus = Literal["running", "ok", "partial", "withheld", "failed", "interrupted"]
-COMPLETE = (Exit.OK, Exit.PARTIAL, Exit.WITHHELD)
+COMPLETE = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.SUPPRESSED)
+# The words are on disk and in `status --json`, so "withheld" stays for what the code calls suppressed.
+STATUS: dict[ExitCode, RunStatus] = {
+    ExitCode.OK: "ok",
+    ExitCode.PARTIAL: "partial",
+    ExitCode.SUPPRESSED: "withheld",
+    ExitCode.INTERRUPTED: "interrupted",
+}
 
 SCHEMA = """
 create table if not exists runs (
@@ -55,12 +59,17 @@ class Run:
 
 @dataclass
 class OpenRun:
-    """What a run in progress will be filed with; the body of `Ledger.record` fills it in."""
+    """A run in progress. The body of `Ledger.record` sets what its row will hold at the end."""
 
     id: int
-    exit_code: Exit = Exit.OK
+    ledger: Ledger
+    exit_code: ExitCode = ExitCode.OK
     release: int | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+
+    def add_site_report(self, site: str, counts: Mapping[str, Any]) -> None:
+        """Record the counts of the sync of `site` in this run."""
+        self.ledger.add_site_report(self.id, site, counts)
 
 
 class Ledger:
@@ -72,37 +81,33 @@ class Ledger:
 
     @contextmanager
     def record(self, kind: str, now: Clock) -> Iterator[OpenRun]:
-        """A run of `kind` around the body: filed as running, then with how it ended; errors pass through."""
+        """Record a run of `kind` around the body: as running first, then as it ended. Errors pass through."""
         with self._db:
             row = self._db.execute(
                 "insert into runs (kind, started, status) values (?, ?, 'running')", (kind, _text(now()))
             )
-        run = OpenRun(id=_rowid(row))
+        assert row.lastrowid is not None  # noqa: S101 - an insert has one
+        run = OpenRun(row.lastrowid, self)
         try:
             yield run
         except BaseException as error:
             run.exit_code = exit_code(error)
-            run.detail["error"] = sentence(error) if is_for_people(error) else type(error).__name__
+            # The message of a bug may quote a record, so only the kind of the error is kept.
+            run.detail["error"] = user_message(error) if is_user_facing(error) else type(error).__name__
             raise
         finally:
             self._finish(run, now())
 
     def _finish(self, run: OpenRun, finished: datetime) -> None:
+        status, detail = STATUS.get(run.exit_code, "failed"), json.dumps(run.detail)
         with self._db:
             self._db.execute(
                 "update runs set finished = ?, status = ?, exit_code = ?, release = ?, detail = ? where id = ?",
-                (
-                    _text(finished),
-                    _status(run.exit_code),
-                    int(run.exit_code),
-                    run.release,
-                    json.dumps(run.detail),
-                    run.id,
-                ),
+                (_text(finished), status, int(run.exit_code), run.release, detail, run.id),
             )
 
     def add_site_report(self, run_id: int, site: str, counts: Mapping[str, Any]) -> None:
-        """File what the synchronisation of `site` in run `run_id` found."""
+        """Record the counts of the sync of `site` in run `run_id`."""
         with self._db:
             self._db.execute(
                 "insert or replace into site_reports (run_id, site, counts) values (?, ?, ?)",
@@ -110,31 +115,31 @@ class Ledger:
             )
 
     def mark_interrupted(self) -> int:
-        """File every run that a kill left open as interrupted; its end stays unknown. Returns how many."""
+        """Set every run that a kill left open to interrupted, and return how many. Their end stays unknown."""
         with self._db:
             return self._db.execute("update runs set status = 'interrupted' where status = 'running'").rowcount
 
     def last(self, count: int = 10) -> tuple[Run, ...]:
-        """The last runs, newest first."""
+        """Return the last runs, newest first."""
         return self._runs("order by id desc limit ?", (count,))
 
     def last_complete(self) -> Run | None:
-        """The last run that went all the way to a release, or to withholding it."""
-        marks = ", ".join("?" * len(COMPLETE))
-        where = f"where kind = 'run' and exit_code in ({marks}) order by finished desc limit 1"
+        """Return the last run that reached a release, or whose release was suppressed as a whole."""
+        placeholders = ", ".join("?" * len(COMPLETE))
+        where = f"where kind = 'run' and exit_code in ({placeholders}) order by finished desc limit 1"
         return next(iter(self._runs(where, tuple(map(int, COMPLETE)))), None)
 
     def has_started_before(self, instant: datetime) -> bool:
-        """Whether anything, the service included, was filed before `instant`."""
+        """Return True if any run, or the service itself, was recorded before `instant`."""
         return bool(self._runs("where started < ? limit 1", (_text(instant),)))
 
     def has_run_since(self, instant: datetime) -> bool:
-        """Whether a whole run began at or after `instant` and was not interrupted."""
+        """Return True if a nightly run that was not interrupted began at or after `instant`."""
         where = "where kind = 'run' and started >= ? and status <> 'interrupted' limit 1"
         return bool(self._runs(where, (_text(instant),)))
 
     def last_sync(self, site: str) -> tuple[Run, Mapping[str, Any]] | None:
-        """The last run that reported on `site`, with its counts."""
+        """Return the last run that synchronised `site`, with the counts of that sync."""
         row = self._db.execute(
             "select run_id, counts from site_reports where site = ? order by run_id desc limit 1", (site,)
         ).fetchone()
@@ -150,12 +155,17 @@ class Ledger:
 
 @contextmanager
 def open_ledger(file: Path) -> Iterator[Ledger]:
-    """The ledger in `file` to write to, made if absent. The caller holds the run lock."""
+    """Open the ledger in `file` for writing; make it if absent. The caller holds the run lock.
+
+    Raises `LedgerError` with the way to repair it when the file is damaged.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _damage_explained(file), closing(sqlite3.connect(file)) as connection:
+    with _explain_damage(file), closing(sqlite3.connect(file)) as connection:
+        # WAL lets `periop status` read while a run writes. FULL flushes every commit: after a power cut the ledger
+        # must not have forgotten a run, or the service would run it twice.
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
-        connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma foreign_keys = on")  # SQLite has them off by default
         _check(file, connection)
         connection.executescript(SCHEMA)
         yield Ledger(file, connection)
@@ -163,52 +173,42 @@ def open_ledger(file: Path) -> Iterator[Ledger]:
 
 @contextmanager
 def read_ledger(file: Path) -> Iterator[Ledger | None]:
-    """The ledger in `file` to read from, while a run may be writing it; none where there is no ledger yet."""
+    """Open the ledger in `file` for reading, also while a run writes it; None where there is no ledger yet.
+
+    Raises `LedgerError` as `open_ledger` does.
+    """
     if not file.exists():
         yield None
         return
-    with _damage_explained(file), closing(sqlite3.connect(file)) as connection:
+    with _explain_damage(file), closing(sqlite3.connect(file)) as connection:
+        # Not opened with mode=ro: reading a WAL database needs its -shm file, which SQLite may have to make.
         connection.execute("pragma query_only = on")
         _check(file, connection)
+        # A kill between the making of the file and of its tables leaves a ledger without tables.
         empty = not connection.execute("select 1 from sqlite_master where name = 'site_reports'").fetchall()
         yield None if empty else Ledger(file, connection)
 
 
 @contextmanager
-def _damage_explained(file: Path) -> Iterator[None]:
+def _explain_damage(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
         raise LedgerError(f"{file}: the run ledger cannot be used ({error}); check disk and permissions") from error
     except sqlite3.DatabaseError as error:
-        raise LedgerError(_damaged(file, str(error))) from error
+        raise _damaged(file, str(error)) from error
 
 
 def _check(file: Path, connection: sqlite3.Connection) -> None:
-    found = connection.execute("pragma quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise LedgerError(_damaged(file, "quick_check failed"))
+    if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
+        raise _damaged(file, "quick_check failed")
 
 
-def _damaged(file: Path, reason: str) -> str:
-    return (
+def _damaged(file: Path, reason: str) -> LedgerError:
+    return LedgerError(
         f"{file}: the run ledger is damaged ({reason}); move it and its -wal and -shm files away and run "
-        "again: a new one is begun, and only the history of runs is lost"
+        "again: a new ledger is begun, and only the history of runs is lost"
     )
-
-
-def _status(code: Exit) -> RunStatus:
-    match code:
-        case Exit.OK:
-            return "ok"
-        case Exit.PARTIAL:
-            return "partial"
-        case Exit.WITHHELD:
-            return "withheld"
-        case Exit.INTERRUPTED:
-            return "interrupted"
-        case _:
-            return "failed"
 
 
 def _run(row: tuple[Any, ...]) -> Run:
@@ -217,10 +217,6 @@ def _run(row: tuple[Any, ...]) -> Run:
     return Run(identity, kind, datetime.fromisoformat(started), ended, status, code, release, json.loads(detail))
 
 
-def _rowid(cursor: sqlite3.Cursor) -> int:
-    assert cursor.lastrowid is not None  # noqa: S101 - an insert has one
-    return cursor.lastrowid
-
-
 def _text(instant: datetime) -> str:
+    # Always UTC and always with microseconds, so that texts compare as the instants do.
     return instant.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""One run at a time: a lock on a file in the data directory that the system frees when its holder dies."""
+"""One run at a time: a lock on a file in the data directory, which the system releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schedules.errors import LockBusyError
 
 LOCK = "periop.lock"
 HOLDER = "periop.lock.pid"
-WAIT_SECONDS = 1.0  # outlasts the moment in which `is_held` of another process tries the lock
+WAIT_SECONDS = 1.0  # `is_held` of another process takes the lock for a moment, which must not refuse a run
 
 
 @contextmanager
@@ -24,18 +24,23 @@ def run_lock(data_dir: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise LockBusyError(_busy(data_dir)) from None
+        pid = holder_pid(data_dir)
+        who = f"process {pid}" if pid is not None else "another process"
+        raise LockBusyError(
+            f"{data_dir}: {who} is running periop here; wait until it ends, or end it, and run again"
+        ) from None
     holder = data_dir / HOLDER
     try:
         holder.write_text(str(os.getpid()))
         yield
     finally:
+        # Before the release: afterwards the file may already be that of the next holder.
         holder.unlink(missing_ok=True)
         lock.release()
 
 
 def is_held(data_dir: Path) -> bool:
-    """Whether a run holds the lock of `data_dir` now."""
+    """Return True if a run holds the lock of `data_dir` now."""
     if not (data_dir / LOCK).exists():
         return False
     try:
@@ -46,8 +51,7 @@ def is_held(data_dir: Path) -> bool:
 
 
 def holder_pid(data_dir: Path) -> int | None:
-    """Process id of the run that took the lock last, if it left one; says nothing about whether it still
-    runs."""
+    """Return the process id of the last holder of the lock, if it left one. It may have died since."""
     try:
         return int((data_dir / HOLDER).read_text())
     except (OSError, ValueError):
@@ -55,10 +59,6 @@ def holder_pid(data_dir: Path) -> int | None:
 
 
 def _lock(data_dir: Path, wait: float) -> FileLock:
+    # thread_local=False: the lock belongs to the process, whichever of its threads releases it.
+    # fallback_to_soft=False: a soft lock is a mere file, which would outlive a holder that was killed.
     return FileLock(data_dir / LOCK, timeout=wait, thread_local=False, fallback_to_soft=False)
-
-
-def _busy(data_dir: Path) -> str:
-    pid = holder_pid(data_dir)
-    who = f"process {pid}" if pid is not None else "another process"
-    return f"{data_dir}: {who} is running periop here; wait until it ends, or end it, and run again"

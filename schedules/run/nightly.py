@@ -1,13 +1,16 @@
-"""A night: sync -> map -> analyze -> publish, under the run lock, with its end filed in the ledger.
+"""The nightly run on one page: sync -> map -> analyze -> publish, under the run lock and recorded in the ledger.
 
-What a run ends with:
+    FHIR server --sync--> lake --map--> views, cohort --analyze--> Released --publish--> releases/<n>/, targets
 
-    all sites refused the credentials      AuthenticationFailed
-    no site could be synchronised          NoSiteError
-    no site has ever sent a resource       NothingYetError
-    disclosure control left no estimate    WITHHELD, and no release
-    a site is missing or incomplete        PARTIAL, said in the release
-    else                                   OK
+`run_nightly` goes the whole way; `periop sync`, `map`, `analyze` and `publish` call the function of one stage. Each
+stage reads what the one before it left on disk, so each can be killed and run again on its own. How a run ends:
+
+    all sites refused the credentials         AuthenticationFailed
+    no site could be synchronised             NoSiteError
+    no site has ever sent a resource          NothingYetError
+    disclosure control left no estimate       SUPPRESSED, and no release
+    a site is missing or incomplete           PARTIAL, and the release says so
+    otherwise                                 OK
 """
 
 from __future__ import annotations
@@ -16,18 +19,17 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from connectors.errors import AuthenticationError, ConnectorError
+from connectors.errors import AuthenticationError
 from connectors.report import Progress, SyncReport
 from schedules.config.credentials import private_folder
-from schedules.errors import AuthenticationFailed, Exit, NoSiteError, NothingYetError
+from schedules.errors import AuthenticationFailed, ExitCode, NoSiteError, NothingYetError
 from schedules.release.publish import releases
-from schedules.run.ledger import Clock, Ledger, OpenRun, open_ledger
+from schedules.run.ledger import Clock, OpenRun, open_ledger
 from schedules.run.lock import run_lock
-from schedules.run.sites import SideBySide
-from schedules.run.stages import Stages
+from schedules.run.pipeline import Pipeline
+from schedules.run.sync import Attempt, attempt_sites
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
@@ -40,8 +42,11 @@ COHORT_TABLES = ("adsl", "adrs", "adtte", "adae")
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Who is told how far a run is. Either may raise to stop the run at that point."""
+class ProgressReporter:
+    """Receives the progress of a run: the pages of each site, and the steps by name.
+
+    Either function may raise to stop the run: it is called only where stopping loses nothing.
+    """
 
     page: Callable[[Progress], None]
     step: Callable[[str], None]
@@ -49,73 +54,93 @@ class Watch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run found, stage by stage; none for a stage that was not reached."""
+    """The results of the stages of a run. `published` is None where disclosure control suppressed everything."""
 
-    exit_code: Exit
-    sites: tuple[SyncReport, ...] = ()
-    mapped: MapReport | None = None
-    released: Released | None = None
-    published: PublishReport | None = None
+    exit_code: ExitCode
+    sites: tuple[SyncReport, ...]
+    mapped: MapReport
+    released: Released
+    published: PublishReport | None
+
+
+def run_nightly(
+    settings: Settings,
+    study: Study,
+    pipeline: Pipeline,
+    progress: ProgressReporter,
+    now: Clock,
+    *,
+    full: bool = False,
+) -> Outcome:
+    """Run all four stages on all sites; `full` fetches everything, not only what has changed."""
+    with recorded_run(settings, "run", now) as run:
+        sites = sync_sites(settings, settings.site_names, pipeline, progress, run, full=full)
+        # A full sync needs no full map: the map finds what the sync stored, and gives the same tables either way.
+        mapped = map_lake(settings, study, pipeline, progress, run)
+        released = analyze_cohort(settings, study, pipeline, progress, run)
+        published = publish_release(settings, study, pipeline, progress, run, released)
+        return Outcome(run.exit_code, sites, mapped, released, published)
 
 
 @contextmanager
-def recorded_run(settings: Settings, kind: str, now: Clock) -> Iterator[tuple[Ledger, OpenRun]]:
-    """The run lock, the ledger, and a run of `kind` in it, around the body. Runs that a kill left open
-    are closed."""
+def recorded_run(settings: Settings, kind: str, now: Clock) -> Iterator[OpenRun]:
+    """Hold the run lock and record a run of `kind` in the ledger around the body.
+
+    Raises `LockBusyError` when another run is in progress. Runs that a kill left open are closed first: with the
+    lock held, none of them can still be running.
+    """
     private_folder(settings.data_dir)
     with run_lock(settings.data_dir), open_ledger(settings.ledger_file) as ledger:
         ledger.mark_interrupted()
         with ledger.record(kind, now) as run:
-            yield ledger, run
-
-
-def run_night(
-    settings: Settings, study: Study, stages: Stages, watch: Watch, now: Clock, *, full: bool = False
-) -> Outcome:
-    """All four stages on all sites."""
-    with recorded_run(settings, "run", now) as (ledger, run):
-        reports = sync_sites(settings, settings.site_names, stages, watch, ledger, run, full=full)
-        mapped = map_lake(settings, study, stages, watch, run)
-        outcome = release_cohort(settings, study, stages, watch, missing_sites(settings, ledger), run)
-        return dataclasses.replace(outcome, sites=reports, mapped=mapped)
+            yield run
 
 
 def sync_sites(
     settings: Settings,
     sites: Sequence[str],
-    stages: Stages,
-    watch: Watch,
-    ledger: Ledger,
+    pipeline: Pipeline,
+    progress: ProgressReporter,
     run: OpenRun,
     *,
     full: bool,
 ) -> tuple[SyncReport, ...]:
-    """Synchronise `sites` and file a report of each. Raises when not one of them gave anything."""
-    attempts = SideBySide(settings, stages, watch.page, full).attempt(sites)
+    """Synchronise `sites` into the lake and record a report of each.
+
+    Raises `AuthenticationFailed` or `NoSiteError` when not one of them could be read.
+    """
+    attempts = attempt_sites(settings, sites, pipeline, progress.page, full=full)
     reports = tuple(report for report, _ in attempts)
     for report in reports:
-        ledger.add_site_report(run.id, report.site, plain(report))
-    errors = [error for _, error in attempts if error is not None]
-    if errors and len(errors) == len(attempts):
-        _raise_for(reports, errors, settings)
+        run.add_site_report(report.site, report.as_json())
+    if attempts and all(error is not None for _, error in attempts):
+        raise _no_site(attempts, settings)
     if any(report.status != "ok" for report in reports):
-        run.exit_code = Exit.PARTIAL
+        run.exit_code = ExitCode.PARTIAL
     return reports
 
 
-def _raise_for(reports: Sequence[SyncReport], errors: Sequence[ConnectorError], settings: Settings) -> None:
-    told = "; ".join(f"{report.site}: {' '.join(report.messages)}" for report in reports)
-    if all(isinstance(error, AuthenticationError) for error in errors):
-        raise AuthenticationFailed(f"{told}; check the secrets that periop.toml names and run again")
-    standing = "so the last release stands" if releases(settings.releases_dir) else "and there is no release yet"
-    raise NoSiteError(f"{told}; no site could be synchronised, {standing}")
+def _no_site(attempts: Sequence[Attempt], settings: Settings) -> AuthenticationFailed | NoSiteError:
+    reasons = "; ".join(f"{report.site}: {' '.join(report.messages)}" for report, _ in attempts)
+    if all(isinstance(error, AuthenticationError) for _, error in attempts):
+        return AuthenticationFailed(f"{reasons}; check the secrets that periop.toml names and run again")
+    release = "so the last release stands" if releases(settings.releases_dir) else "and there is no release yet"
+    return NoSiteError(f"{reasons}; no site could be synchronised, {release}")
 
 
 def map_lake(
-    settings: Settings, study: Study, stages: Stages, watch: Watch, run: OpenRun, *, full: bool = False
+    settings: Settings,
+    study: Study,
+    pipeline: Pipeline,
+    progress: ProgressReporter,
+    run: OpenRun,
+    *,
+    full: bool = False,
 ) -> MapReport:
-    """Build views and cohort tables. Raises `NothingYetError` where the lake holds nothing of the
-    configured sites."""
+    """Build views and cohort tables: of what has changed, or with `full` from scratch.
+
+    Raises `NothingYetError` where the lake holds nothing of the configured sites.
+    """
     from connectors.lake.table import Lake
 
     if {file.site for file in Lake(settings.lake_dir).files()}.isdisjoint(settings.site_names):
@@ -123,60 +148,59 @@ def map_lake(
             f"{settings.lake_dir}: holds no resource of any configured site yet; run `periop sync`, which says "
             "what each site sent"
         )
-    mapped = stages.map_lake(settings, study, progress=watch.step, full=full)
+    mapped = pipeline.map_lake(settings, study, progress=progress.step, full=full)
     run.detail["map"] = dataclasses.asdict(mapped)
     return mapped
 
 
-def estimate(settings: Settings, study: Study, stages: Stages, missing: Sequence[str]) -> Released:
-    """What the configured cohort tables give, after disclosure control. Raises `NothingYetError` where
-    they are not there."""
+def analyze_cohort(
+    settings: Settings, study: Study, pipeline: Pipeline, progress: ProgressReporter, run: OpenRun
+) -> Released:
+    """Estimate from the configured cohort tables, after disclosure control.
+
+    Raises `NothingYetError` where a table has not been made yet.
+    """
     folder = settings.cohort_dir
-    absent = [name for name in COHORT_TABLES if not _is_there(folder / name)]
+    absent = [
+        name for name in COHORT_TABLES if not any((folder / f"{name}{end}").is_file() for end in (".parquet", ".csv"))
+    ]
     if absent:
         raise NothingYetError(f"{folder}: holds no {', '.join(absent)} yet; run `periop map`")
-    return stages.analyze(folder, study, settings.disclosure.min_cell, missing)
+    missing = missing_sites(settings, run)
+    progress.step("estimating")
+    released = pipeline.analyze(folder, study, settings.disclosure.min_cell, missing)
+    if released.suppressed_entirely:
+        run.exit_code = ExitCode.SUPPRESSED
+    elif missing:
+        run.exit_code = ExitCode.PARTIAL
+    return released
 
 
-def _is_there(table: Path) -> bool:
-    return any(table.with_suffix(suffix).is_file() for suffix in (".parquet", ".csv"))
+def missing_sites(settings: Settings, run: OpenRun) -> tuple[str, ...]:
+    """Return the configured sites whose last sync was incomplete, or that never had one."""
+    last = {site: run.ledger.last_sync(site) for site in settings.site_names}
+    return tuple(site for site, found in last.items() if found is None or found[1].get("status") != "ok")
 
 
-def release_cohort(
+def publish_release(
     settings: Settings,
     study: Study,
-    stages: Stages,
-    watch: Watch,
-    missing: Sequence[str],
+    pipeline: Pipeline,
+    progress: ProgressReporter,
     run: OpenRun,
+    released: Released,
     *,
     dry_run: bool = False,
-) -> Outcome:
-    """Estimate from the cohort tables and publish; nothing is published when nothing may be released."""
-    watch.step("estimating")
-    released = estimate(settings, study, stages, missing)
-    if released.withheld_entirely:
-        run.exit_code = Exit.WITHHELD
-        return Outcome(run.exit_code, released=released)
-    if missing:
-        run.exit_code = Exit.PARTIAL
-        run.detail["sites_missing"] = list(missing)
-    watch.step("publishing")
-    published = stages.publish(settings, study, released, dry_run=dry_run)
+) -> PublishReport | None:
+    """Write the release and deliver it to the targets; with `dry_run` write nothing.
+
+    Returns None, and writes nothing, when disclosure control suppressed everything.
+    """
+    if released.suppressed_entirely:
+        return None
+    if released.sites_missing:
+        run.detail["sites_missing"] = list(released.sites_missing)
+    progress.step("publishing")
+    published = pipeline.publish(settings, study, released, dry_run=dry_run)
     run.release = None if dry_run else published.release
-    return Outcome(run.exit_code, released=released, published=published)
-
-
-def missing_sites(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
-    """Configured sites whose last synchronisation was not whole, or that never had one."""
-    return tuple(site for site in settings.site_names if not _is_whole(ledger, site))
-
-
-def plain(report: SyncReport) -> dict[str, Any]:
-    """A site report as plain data for the ledger and for `--json`."""
-    return report.as_json()
-
-
-def _is_whole(ledger: Ledger, site: str) -> bool:
-    found = ledger.last_sync(site)
-    return found is not None and found[1].get("status") == "ok"
+    return published

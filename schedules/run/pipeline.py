@@ -1,9 +1,7 @@
-"""The nightly run on one page: sync -> map -> analyze -> publish, each a plain method over what is configured.
+"""The work of the four stages of a run, each a plain method over the settings.
 
-    FHIR server --sync--> lake --map--> views, cohort --analyze--> Released --publish--> releases/<n>/, targets
-
-Each stage reads what the one above it left on disk, so each can be run, killed and run again on its own. `Pipeline`
-is the `schedules.run.stages.Stages` of use.
+`schedules.run.nightly` adds what surrounds a stage: lock, ledger, preconditions and exit code. It is handed a
+`Pipeline`, so that tests of those can hand in one that needs no FHIR server and no engine.
 """
 
 from __future__ import annotations
@@ -30,63 +28,54 @@ if TYPE_CHECKING:
     from schedules.config.settings import Settings
     from schedules.release.publish import PublishReport
 
-# DuckDB spills beyond it, and a map stays below 1.5 GB whatever the lake holds; Spark wants more to work well.
+# DuckDB spills to disk beyond it, and a map stays below 1.5 GB whatever the lake holds; Spark needs more to work well.
 MEMORY: dict[EngineName, str] = {"duckdb": "1GB", "spark": "4GB"}
-THREADS = 4  # at most: each needs a share of MEMORY, and a server of many cores would run out of it
+MAX_THREADS = 4  # each needs a share of MEMORY, and a server of many cores would run out of it
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pipeline:
     """The four stages. `environ` is the environment, from which secrets are read by name.
 
-    `statement` is what the report says of disclosure in place of the usual words (the demo has invented patients).
+    `statement` replaces the report's usual sentence about disclosure control (the patients of the demo are invented).
     """
 
     environ: Mapping[str, str]
     statement: str | None = None
-    writing: AbstractContextManager[object] = field(default_factory=Lock, repr=False, compare=False)
+    # Sites are synchronised in threads, and two commits to one Delta table at the same time would conflict.
+    commit_lock: AbstractContextManager[object] = field(default_factory=Lock, repr=False, compare=False)
 
-    def sync(
-        self,
-        settings: Settings,
-        sites: Sequence[str],
-        *,
-        full: bool,
-        progress: Callable[[Progress], None],
-    ) -> tuple[SyncReport, ...]:
-        """Bring the lake up to date with `sites`, in order; a `ConnectorError` of a site passes.
+    def sync_site(
+        self, settings: Settings, site: str, *, full: bool, progress: Callable[[Progress], None]
+    ) -> SyncReport:
+        """Bring the lake up to date with `site`; `full` fetches everything, not only what has changed.
 
-        With `full` everything is asked for, and not only what has changed. Several threads may call this at once, for
-        different sites: their commits to the lake wait for each other.
+        Several threads may call this at once for different sites. Raises the `ConnectorError` of a site that cannot
+        be read.
         """
         from connectors.sync import sync_site
 
-        lake, quarantine = Lake(settings.lake_dir, self.writing), Quarantine(settings.quarantine_dir)
-        configured = {site.name: site for site in settings.sites}
-        return tuple(
-            sync_site(
-                source(settings, configured[name], self.environ),
-                lake,
-                name,
-                quarantine,
-                progress,
-                full=full,
-                max_bytes=settings.limits.max_site_bytes,
-            )
-            for name in sites
+        configured = next(each for each in settings.sites if each.name == site)
+        return sync_site(
+            source(settings, configured, self.environ),
+            Lake(settings.lake_dir, self.commit_lock),
+            site,
+            Quarantine(settings.quarantine_dir),
+            progress,
+            full=full,
+            max_bytes=settings.limits.max_site_bytes,
         )
 
     def map_lake(
         self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
     ) -> MapReport:
-        """Bring view tables and cohort tables up to date with the lake; with `full` build all of them anew."""
+        """Bring view tables and cohort tables up to date with the lake; `full` builds them from scratch."""
         from mappers.build.mapping import MapConfig, MapStage
         from mappers.engines.start import engine
         from schedules.config.credentials import fingerprint, pseudonym_key
 
         key, spill = pseudonym_key(settings, self.environ), settings.data_dir / "spill"
-        shutil.rmtree(spill, ignore_errors=True)  # what a killed run left there is patient data
-        threads = min(os.cpu_count() or 1, THREADS)
+        shutil.rmtree(spill, ignore_errors=True)  # left by a run that was killed, and it is patient data
         config = MapConfig(
             lake_dir=settings.lake_dir,
             views_dir=settings.data_dir / "views",
@@ -98,8 +87,8 @@ class Pipeline:
             key_fingerprint=fingerprint(key),
             set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
         )
-        memory = MEMORY[settings.engine]
-        with engine(settings.engine, threads, memory, spill, key) as started:
+        threads = min(os.cpu_count() or 1, MAX_THREADS)
+        with engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as started:
             return MapStage(config, started, progress).run(full=full)
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
@@ -110,7 +99,7 @@ class Pipeline:
         return release(analyse(load_cohort(cohort_dir), study, tuple(sites_missing)), min_cell)
 
     def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
-        """File the release and deliver it to every target; with `dry_run` only say which release it would be."""
+        """Write the release and deliver it to every target; with `dry_run` only return which release it would be."""
         from schedules.release.publish import deliver, write_release
         from schedules.release.published import load_published
 
@@ -123,7 +112,7 @@ class Pipeline:
 
 
 def quarantined(folder: Path, site: str) -> dict[tuple[str, str], int]:
-    """How many things of one site are in quarantine, by resource type and reason."""
+    """Return the number of quarantined entries of one site by (resource type, reason)."""
     counts: dict[tuple[str, str], int] = {}
     for entry in Quarantine(folder).entries(site):
         key = (entry["resource_type"] or "Resource", f"quarantined: {entry['reason']}")

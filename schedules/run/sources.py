@@ -1,4 +1,7 @@
-"""How a site of `periop.toml` becomes a source: what is asked of whom, with which credentials and limits."""
+"""From the settings of a site to its `Source`: which requests, with which credentials and limits.
+
+A new key of a site is added to its model in `schedules.config.site_settings` and used here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Timing, TransferLimits
+    from connectors.http.client import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
@@ -23,7 +26,7 @@ COHORT_VALUE_SET = "nsclc"
 
 
 def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
-    """Where the resources of `site` come from. Raises `ConfigError` where a secret or a certificate is missing."""
+    """Return the source of the resources of `site`. Raises `ConfigError` where a secret or a certificate is missing."""
     if site.kind == "folder":
         return folder_source(settings, site)
     if site.kind == "bulk":
@@ -32,18 +35,18 @@ def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source
 
 
 def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
-    """The files of a folder."""
+    """Return the source of a folder of FHIR files."""
     from connectors.sources.folder import FolderSource
 
     return FolderSource(site.path, frozenset(TYPES), folder_limits(settings.limits), whole=site.complete)
 
 
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
-    """The cohort of a FHIR server by paged search: those with a condition of the value set `nsclc`."""
+    """Return the source of a FHIR server that is read by paged search."""
     from connectors.lake.table import Lake
     from connectors.sources.search.paging import SearchLimits
     from connectors.sources.search.source import SearchSource
-    from schedules.config.credentials import encrypted
+    from schedules.config.credentials import client_ssl_context
 
     limits = settings.limits
     return SearchSource(
@@ -62,16 +65,19 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
             reconcile_days=limits.reconcile_days,
         ),
         transfer=transfer_limits(limits),
-        timing=told_timing(site.name),
-        verify=encrypted(site, environ),
+        clock=logging_clock(site.name),
+        verify=client_ssl_context(site, environ),
         stored=lambda: Lake(settings.lake_dir).patients(site.name),
     )
 
 
 def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) -> BulkSource:
-    """What a FHIR server exports by Bulk Data. The job that is under way is remembered in `data_dir/jobs`."""
+    """Return the source of a FHIR server that is read by Bulk Data export.
+
+    The state of an export in progress is kept in `data_dir/jobs`, so that the next run can go on with it.
+    """
     from connectors.sources.bulk.source import BulkSource
-    from schedules.config.credentials import encrypted, trusted
+    from schedules.config.credentials import client_ssl_context, trust_only_ssl_context
 
     return BulkSource(
         site.url,
@@ -86,14 +92,14 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         auth=authenticator(settings, site, environ),
         limits=bulk_limits(settings.limits),
         transfer=transfer_limits(settings.limits),
-        timing=told_timing(site.name),
-        verify=encrypted(site, environ),
-        verify_elsewhere=trusted(site),
+        clock=logging_clock(site.name),
+        verify=client_ssl_context(site, environ),
+        verify_elsewhere=trust_only_ssl_context(site),
     )
 
 
 def cohort_query(settings: Settings) -> CohortQuery:
-    """Which patients a search asks for: those with a condition of the value set `nsclc`."""
+    """Return the query for the patients of the cohort: those with a condition of the value set `nsclc`."""
     from connectors.sources.search.source import CohortQuery
     from mappers.terminology import load_terminology
 
@@ -102,7 +108,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
 
 
 def transfer_limits(limits: Limits) -> TransferLimits:
-    """The bounds of every request to a site."""
+    """Return the bounds of every request to a site."""
     from connectors.http.client import TransferLimits
 
     return TransferLimits(
@@ -116,14 +122,14 @@ def transfer_limits(limits: Limits) -> TransferLimits:
 
 
 def folder_limits(limits: Limits) -> FolderLimits:
-    """The bounds of what is read from a folder."""
+    """Return the bounds of what is read from a folder."""
     from connectors.sources.folder import FolderLimits
 
     return FolderLimits(limits.max_resource_bytes, limits.max_document_bytes)
 
 
 def bulk_limits(limits: Limits) -> BulkLimits:
-    """The bounds of an export."""
+    """Return the bounds of an export."""
     from connectors.sources.bulk.source import BulkLimits
 
     return BulkLimits(
@@ -134,19 +140,19 @@ def bulk_limits(limits: Limits) -> BulkLimits:
     )
 
 
-def told_timing(site: str) -> Timing:
-    """The real clocks, with a line in the log for every wait."""
-    from connectors.http.client import Timing
+def logging_clock(site: str) -> Clock:
+    """Return the clocks of this machine, with a line in the log for every wait."""
+    from connectors.http.client import Clock
 
     def wait(seconds: float) -> None:
-        logging.getLogger(__name__).warning("%s gave no usable answer; trying again in %.0f s", site, seconds)
+        logging.getLogger(__name__).warning("%s: no usable response; trying again in %.0f s", site, seconds)
         time.sleep(seconds)
 
-    return Timing(sleep=wait)
+    return Clock(sleep=wait)
 
 
 def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, str]) -> Authenticator:
-    """What proves to `site` who periop is. Raises `ConfigError` where a secret or a key is missing."""
+    """Return what signs in to `site`. Raises `ConfigError` where a secret or a key is missing."""
     from connectors.http.authenticators import BasicAuth, BearerAuth, NoAuth
     from schedules.config.credentials import secret
 
@@ -164,7 +170,7 @@ def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, st
 def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: Mapping[str, str]) -> Authenticator:
     from connectors.auth.smart import SmartAuth
     from connectors.auth.token_endpoint import Client
-    from schedules.config.credentials import encrypted, signing_key, trusted
+    from schedules.config.credentials import client_ssl_context, signing_key, trust_only_ssl_context
 
     return SmartAuth(
         site.url,
@@ -173,7 +179,7 @@ def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: M
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings.limits),
-        timing=told_timing(site.name),
-        verify=encrypted(site, environ),
-        verify_elsewhere=trusted(site),
+        clock=logging_clock(site.name),
+        verify=client_ssl_context(site, environ),
+        verify_elsewhere=trust_only_ssl_context(site),
     )

@@ -1,4 +1,7 @@
-"""How things stand, read from ledger, lake, cohort tables and releases; writes nothing and holds no lock."""
+"""The status of a data directory, read from ledger, lake, cohort tables and releases.
+
+Writes nothing and takes no lock, so it may run at any time.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,21 @@ from zoneinfo import ZoneInfo
 import pyarrow.parquet as pq
 
 from connectors.lake.table import Lake
-from schedules.config.cron import WallClockCron
+from schedules.config.cron import CronSchedule
 from schedules.config.settings import Settings
 from schedules.config.site_settings import Site
-from schedules.errors import Exit, PeriopError
+from schedules.errors import ExitCode, PeriopError
 from schedules.release.publish import current_release
 from schedules.run.ledger import Ledger, Run, read_ledger
 from schedules.run.lock import holder_pid, is_held
 
-STALE_AFTER = timedelta(hours=26)
+STALE_AFTER = timedelta(hours=26)  # a day, and two hours for a run that takes longer than the last one
 RUNS_SHOWN = 10
 
 
-def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], Exit]:
-    """The standing of everything as plain data, and STALE when the last good run ended more than 26
-    hours ago."""
+def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], ExitCode]:
+    """Return the status as plain data, and STALE when the last good run ended more than 26 hours ago."""
+    # Asked before the ledger is read: a run that ends in between is then shown with how it ended.
     running = is_held(settings.data_dir)
     with read_ledger(settings.ledger_file) as ledger:
         last = ledger.last_complete() if ledger else None
@@ -43,7 +46,7 @@ def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], Exit]:
             "runs": [_run(run, running) for run in (ledger.last(RUNS_SHOWN) if ledger else ())],
             "quality": _quality(settings),
         }
-    return found, Exit.STALE if stale else Exit.OK
+    return found, ExitCode.STALE if stale else ExitCode.OK
 
 
 def _release(settings: Settings) -> dict[str, Any] | None:
@@ -53,7 +56,7 @@ def _release(settings: Settings) -> dict[str, Any] | None:
 
 def _next_due(settings: Settings, now: datetime) -> str | None:
     zone = ZoneInfo(settings.schedule.timezone)
-    slot = WallClockCron(settings.schedule.nightly, zone).next_after(now)
+    slot = CronSchedule(settings.schedule.nightly, zone).next_after(now)
     return slot.astimezone(zone).isoformat() if slot else None
 
 
@@ -85,11 +88,11 @@ def _site(site: Site, ledger: Ledger | None) -> dict[str, Any]:
 
 
 def _run(run: Run, running: bool) -> dict[str, Any]:
-    """A run that is open while nobody holds the lock was killed."""
     return {
         "kind": run.kind,
         "started": _instant(run.started),
         "finished": _instant(run.finished) if run.finished else None,
+        # A run that is open while nobody holds the lock was killed; the next run records that.
         "status": "interrupted" if run.status == "running" and not running else run.status,
         "exit_code": run.exit_code,
         "release": run.release,
@@ -105,7 +108,7 @@ def _quality(settings: Settings) -> list[dict[str, Any]]:
         table = pq.read_table(file, columns=["SITEID", "DOMAIN", "ISSUE", "COUNT"])
     except (OSError, ValueError) as error:
         kind = type(error).__name__
-        raise PeriopError(f"{file}: cannot be read ({kind}); make it again with `periop map`") from None
+        raise PeriopError(f"{file}: cannot be read ({kind}); rebuild it with `periop map`") from None
     names = ("site", "domain", "issue", "count")
     return [dict(zip(names, row.values(), strict=True)) for row in table.to_pylist()]
 

@@ -123,7 +123,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     started.close()
 
 
-@pytest.fixture(params=[0, 11], ids=["open", "withheld"])
+@pytest.fixture(params=[0, 11], ids=["open", "suppressed"])
 def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "report.html"
     page = render_html(

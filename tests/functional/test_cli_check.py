@@ -110,7 +110,7 @@ def test_it_is_shown_for_people(server: FhirStub, periop: Terminal) -> None:
     server.rules.append(lambda r: outcome(403, "forbidden") if r.path == "AdverseEvent" else None)
     assert periop("check", "--url", server.base) == 1
     assert "✗ AdverseEvent read" in periop.out
-    assert "The sync takes this path: paged search" in periop.out
+    assert "The sync: paged search" in periop.out
     assert "To send to the administrator of the server:" in periop.out
     row = next(line for line in periop.out.splitlines() if line.strip().startswith("Observation"))
     assert row.count("✓") == 4

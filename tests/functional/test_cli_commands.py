@@ -1,6 +1,6 @@
-"""Every command with stages, clock and streams handed in: what is printed, filed and returned.
+"""Every command with pipeline, clock and streams handed in: what is printed, filed and returned.
 
-The stages are stand-ins with the results of one invented site; what they stand in for is tested by its
+The stages of the pipeline are stand-ins with the results of one invented site; what they stand in for is tested by its
 own tests and, whole, in `test_cli_whole.py`.
 """
 
@@ -62,7 +62,7 @@ def results(proportions: Sequence[Proportion], missing: Sequence[str] = ()) -> R
     return Results(
         study="alneo",
         study_title="A trial",
-        data_cut="2024-12-01",
+        data_cutoff="2024-12-01",
         sites=("milan",),
         study_hash="0" * 64,
         population_sizes={"enrolled": 33},
@@ -84,7 +84,7 @@ def receive(data_dir: Path, site: str) -> None:
 
 
 class StandIn:
-    """Stages that give what the test says, and remember what they were asked."""
+    """A pipeline that gives what the test says, and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.errors: dict[str, BaseException] = {}
@@ -94,10 +94,9 @@ class StandIn:
         self.at_map: Callable[[], None] = lambda: None
         self.asked: list[Any] = []
 
-    def sync(
-        self, settings: Settings, sites: Sequence[str], *, full: bool, progress: Callable[[Progress], None]
-    ) -> tuple[SyncReport, ...]:
-        (site,) = sites
+    def sync_site(
+        self, settings: Settings, site: str, *, full: bool, progress: Callable[[Progress], None]
+    ) -> SyncReport:
         self.asked.append(("sync", site, full))
         progress(Progress(site, "Patient", 2, 2))
         if site in self.errors:
@@ -106,7 +105,7 @@ class StandIn:
             receive(settings.data_dir, site)
         counts = Counts(received=3, stored=2, quarantined=1)
         status, said = ("partial", ("page 2 expired",)) if site in self.partial else ("ok", ())
-        return (SyncReport(site, status, counts, {"Patient": counts}, {"not UTF-8": 1}, {}, said, 1),)
+        return SyncReport(site, status, counts, {"Patient": counts}, {"not UTF-8": 1}, {}, said, 1)
 
     def map_lake(
         self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
@@ -130,18 +129,18 @@ class StandIn:
 
 
 class Terminal:
-    """Runs `periop` in a folder with stand-in stages, and keeps what came out of the last command."""
+    """Runs `periop` in a folder with a stand-in pipeline, and keeps what came out of the last command."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.config = folder, folder / "periop.toml"
         self.data = folder / "periop-data"
-        self.stages = StandIn()
+        self.pipeline = StandIn()
         self.now = NOON
         self.out, self.err = "", ""
 
     def __call__(self, *arguments: str, stdout: io.TextIOBase | None = None) -> int:
         out, err = io.StringIO(), io.StringIO()
-        session = Session(stdout or out, err, {}, lambda: self.now, lambda: 0.0, self.stages)  # type: ignore[arg-type]
+        session = Session(stdout or out, err, {}, lambda: self.now, lambda: 0.0, self.pipeline)  # type: ignore[arg-type]
         code = main(["--config", str(self.config), *arguments], session)
         self.out, self.err = out.getvalue(), err.getvalue()
         return code
@@ -160,7 +159,7 @@ def periop(tmp_path: Path) -> Terminal:
 
 def test_run_goes_the_whole_way(periop: Terminal) -> None:
     assert periop("run") == 0
-    assert periop.stages.asked == [
+    assert periop.pipeline.asked == [
         ("sync", "milan", False),
         ("sync", "rome", False),
         "map",
@@ -181,11 +180,11 @@ def test_run_goes_the_whole_way(periop: Terminal) -> None:
 def test_a_second_run_changes_nothing(periop: Terminal) -> None:
     periop("run")
     assert periop("run") == 0
-    assert "Nothing changed: release 1 stands." in periop.out
+    assert "Nothing changed: release 1 is still current." in periop.out
 
 
 def test_the_published_figure_stands_beside_ours(periop: Terminal) -> None:
-    periop.stages.proportions = [proportion("response.mpr", 15, 33), proportion("response.pcr", 5, 33)]
+    periop.pipeline.proportions = [proportion("response.mpr", 15, 33), proportion("response.pcr", 5, 33)]
     periop("run")
     lines = {line.split()[2]: line for line in periop.out.splitlines() if "Label of" in line}
     assert "15/33 · 46" in lines["response.mpr"]
@@ -196,7 +195,7 @@ def test_the_published_figure_stands_beside_ours(periop: Terminal) -> None:
 def test_the_grid_of_worst_grades_is_told_and_not_shown(periop: Terminal) -> None:
     periop("run")
     assert "worst grade" not in periop.out
-    periop.stages.proportions.append(proportion("safety.adjuvant.asthenia.worst_grade_1", 20, 26))
+    periop.pipeline.proportions.append(proportion("safety.adjuvant.asthenia.worst_grade_1", 20, 26))
     assert periop("run") == 0
     assert "Label of safety" not in periop.out
     assert periop.out.count("worst grade are not shown here: a release has them in report.html and results.json") == 1
@@ -216,18 +215,18 @@ def test_run_as_json(periop: Terminal) -> None:
 
 
 def test_a_site_that_fails_is_missing_and_said(periop: Terminal) -> None:
-    periop.stages.errors["rome"] = UnavailableError("rome gave no answer")
+    periop.pipeline.errors["rome"] = UnavailableError("rome gave no answer")
     assert periop("run") == 3
-    assert periop.stages.asked[-1] == ("analyze", periop.data / "cohort", 0, ("rome",))
+    assert periop.pipeline.asked[-1] == ("analyze", periop.data / "cohort", 0, ("rome",))
     assert "without an up-to-date rome" in periop.out
     results_json = json.loads((periop.data / "releases" / "1" / "results.json").read_bytes())
     assert results_json["sites_missing"] == ["rome"]
-    periop.stages.errors.clear()
+    periop.pipeline.errors.clear()
     assert periop("run") == 0
 
 
 def test_a_site_that_is_incomplete_counts_as_missing(periop: Terminal) -> None:
-    periop.stages.partial.add("rome")
+    periop.pipeline.partial.add("rome")
     found = periop.json("run")
     assert (found["exit_code"], found["sites_missing"]) == (3, ["rome"])
 
@@ -240,9 +239,9 @@ def test_a_site_that_is_incomplete_counts_as_missing(periop: Terminal) -> None:
     ],
 )
 def test_no_site_at_all(periop: Terminal, rome: ConnectorError, code: int, said: str) -> None:
-    periop.stages.errors = {"milan": AuthenticationError("milan: 401"), "rome": rome}
+    periop.pipeline.errors = {"milan": AuthenticationError("milan: 401"), "rome": rome}
     assert periop("run") == code
-    assert "map" not in periop.stages.asked
+    assert "map" not in periop.pipeline.asked
     assert said in periop.err
     assert "Traceback" not in periop.err
     assert periop.out == ""
@@ -251,42 +250,42 @@ def test_no_site_at_all(periop: Terminal, rome: ConnectorError, code: int, said:
 
 def test_the_last_release_stands_when_there_is_one(periop: Terminal) -> None:
     periop("run")
-    periop.stages.errors = {name: UnavailableError(name) for name in ("milan", "rome")}
+    periop.pipeline.errors = {name: UnavailableError(name) for name in ("milan", "rome")}
     assert periop("run") == 1
     assert "no site could be synchronised, so the last release stands" in periop.err
 
 
 def test_one_site_that_refuses_credentials_is_partial_among_others_and_6_alone(periop: Terminal) -> None:
-    periop.stages.errors["rome"] = AuthenticationError("rome: 401")
+    periop.pipeline.errors["rome"] = AuthenticationError("rome: 401")
     assert periop("sync") == 3
     assert periop("sync", "rome") == 6
     assert periop("sync", "milan") == 0
 
 
 def test_a_fault_of_this_machine_ends_the_run(periop: Terminal) -> None:
-    periop.stages.errors["milan"] = LakeError("the lake is damaged: restore it")
+    periop.pipeline.errors["milan"] = LakeError("the lake is damaged: restore it")
     assert periop("sync") == 1
     assert periop.err.endswith("periop: the lake is damaged: restore it\n")
 
 
-def test_nothing_is_published_when_all_is_withheld(periop: Terminal) -> None:
+def test_nothing_is_published_when_all_is_suppressed(periop: Terminal) -> None:
     periop.config.write_text(CONFIG.replace("min_cell = 0", "min_cell = 11"))
-    periop.stages.proportions = [proportion("response.mpr", 3, 5)]
-    periop.stages.analyze = withheld  # type: ignore[method-assign]
+    periop.pipeline.proportions = [proportion("response.mpr", 3, 5)]
+    periop.pipeline.analyze = all_suppressed  # type: ignore[method-assign]
     assert periop("run") == 5
     assert "no release was written" in periop.out
     assert not (periop.data / "releases").exists()
     assert periop.json("run")["withheld"] is True
 
 
-def withheld(cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
+def all_suppressed(cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
     found = results([proportion("response.mpr", 3, 5)])
     return release(Results(**{**vars(found), "quantiles": (), "population_sizes": {"enrolled": 5}}), min_cell)
 
 
 def test_sync_tells_what_became_of_everything(periop: Terminal) -> None:
     assert periop("sync", "milan", "--full") == 0
-    assert periop.stages.asked == [("sync", "milan", True)]
+    assert periop.pipeline.asked == [("sync", "milan", True)]
     assert "1 × not UTF-8" in periop.out
     (site,) = periop.json("sync", "milan")["sites"]
     assert site["counts"] == {"received": 3, "stored": 2, "identical": 0, "superseded": 0, "quarantined": 1}
@@ -295,17 +294,17 @@ def test_sync_tells_what_became_of_everything(periop: Terminal) -> None:
 def test_map_before_any_sync_says_to_run_sync(periop: Terminal) -> None:
     assert periop("map") == 1
     assert "lake: holds no resource of any configured site yet; run `periop sync`" in periop.err
-    assert "map" not in periop.stages.asked
+    assert "map" not in periop.pipeline.asked
     receive(periop.data, "turin")  # not configured
     assert periop("map") == 1
 
 
-def test_a_night_in_which_no_site_sends_anything_maps_nothing(periop: Terminal) -> None:
-    periop.stages.silent = {"milan", "rome"}
+def test_a_run_in_which_no_site_sends_anything_maps_nothing(periop: Terminal) -> None:
+    periop.pipeline.silent = {"milan", "rome"}
     assert periop("run") == 1
     assert "holds no resource of any configured site yet" in periop.err
-    assert periop.stages.asked == [("sync", "milan", False), ("sync", "rome", False)]
-    periop.stages.silent = {"milan"}
+    assert periop.pipeline.asked == [("sync", "milan", False), ("sync", "rome", False)]
+    periop.pipeline.silent = {"milan"}
     assert periop("run") == 0
 
 
@@ -329,7 +328,7 @@ def test_map_tells_the_cohort(periop: Terminal) -> None:
     assert "2 of them derived again" in periop.out
     assert periop.json("map")["enrolled"] == 33
     assert periop("map", "--full") == 0
-    assert periop.stages.asked[-3:] == ["map", "map", "map --full"]
+    assert periop.pipeline.asked[-3:] == ["map", "map", "map --full"]
 
 
 def test_analyze_shows_and_files_nothing(periop: Terminal) -> None:
@@ -346,7 +345,7 @@ def test_analyze_of_given_tables_needs_no_configuration(periop: Terminal) -> Non
     tables = periop.folder / "tables"
     tables.mkdir()
     assert periop("analyze", "--cohort", str(tables)) in {0, 5}
-    assert periop.stages.asked == [("analyze", tables, 11, ())]
+    assert periop.pipeline.asked == [("analyze", tables, 11, ())]
     assert periop("analyze", "--cohort", str(tables), "--min-cell", "0", "--study", "alneo") == 0
     assert "15/33" in periop.out
     assert list(tables.iterdir()) == []
@@ -415,7 +414,7 @@ def test_status_is_stale_after_26_hours(periop: Terminal) -> None:
 def test_a_failed_run_does_not_hide_that_the_last_good_one_is_old(periop: Terminal) -> None:
     periop("run")
     periop.now = NOON + timedelta(hours=30)
-    periop.stages.errors = {name: UnavailableError(name) for name in ("milan", "rome")}
+    periop.pipeline.errors = {name: UnavailableError(name) for name in ("milan", "rome")}
     assert periop("run") == 1
     assert periop("status") == 4
 
@@ -444,16 +443,16 @@ def test_two_at_once_are_refused(periop: Terminal, command: str) -> None:
     with run_lock(periop.data):
         assert periop(command) == 75
     assert "is running periop here" in periop.err
-    assert periop.stages.asked == []
+    assert periop.pipeline.asked == []
 
 
 def test_an_interrupt_is_130_and_filed(periop: Terminal) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    periop.stages.at_map = interrupt
+    periop.pipeline.at_map = interrupt
     assert periop("run") == 130
-    assert "interrupted; what was complete is kept" in periop.err
+    assert "interrupted; completed work is kept" in periop.err
     assert periop.json("status")["runs"][0]["status"] == "interrupted"
 
 
@@ -461,7 +460,7 @@ def test_a_bug_shows_its_traceback_and_no_record(periop: Terminal) -> None:
     def bug() -> None:
         raise ValueError("-".join(("Canary", "Patient", "4711")))  # not as a whole in a line of the program
 
-    periop.stages.at_map = bug
+    periop.pipeline.at_map = bug
     assert periop("--verbose", "run") == 1
     assert "Traceback" in periop.err
     assert "builtins.ValueError" in periop.err
@@ -475,7 +474,7 @@ def test_a_full_disk_is_a_sentence(periop: Terminal) -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    periop.stages.at_map = full
+    periop.pipeline.at_map = full
     assert periop("run") == 1
     assert "the disk is full" in periop.err
     assert "Traceback" not in periop.err
@@ -487,7 +486,7 @@ class GoneReader(io.StringIO):
 
 
 def test_a_reader_that_went_away_changes_nothing(periop: Terminal) -> None:
-    periop.stages.partial.add("rome")
+    periop.pipeline.partial.add("rome")
     assert periop("run", stdout=GoneReader()) == 3
     assert periop.err.count("\n") == 3  # the steps, and no complaint
 

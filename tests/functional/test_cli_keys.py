@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from connectors.auth.keys import Algorithm, new_key, public_jwks, read_key
+from connectors.auth.keys import Algorithm, generate_key, public_jwks, read_key
 from schedules.cli.main import main
 from schedules.cli.session import Session
 
@@ -60,7 +60,7 @@ def test_a_key_is_not_replaced_by_mistake(tmp_path: Path) -> None:
     first = file.read_bytes()
     code, printed, said = periop("keys", "new", "--out", file)
     assert (code, printed) == (2, "")
-    assert "is there already; give another file with --out, or replace it with --force" in said
+    assert "already exists; name another file with --out, or overwrite it with --force" in said
     assert file.read_bytes() == first
     assert periop("keys", "new", "--out", file, "--force")[0] == 0
     assert read_key(file.read_bytes()).kid != read_key(first).kid
@@ -79,7 +79,7 @@ def test_a_key_is_shown_again(tmp_path: Path) -> None:
 
 
 def test_a_key_of_ones_own_is_shown(tmp_path: Path) -> None:
-    key, file = new_key("RS384"), tmp_path / "key.pem"
+    key, file = generate_key("RS384"), tmp_path / "key.pem"
     file.write_bytes(key.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     file.chmod(0o600)
     code, printed, _ = periop("keys", "show", file)

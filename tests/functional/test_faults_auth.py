@@ -27,7 +27,7 @@ from connectors.errors import (
     UnavailableError,
 )
 from connectors.http.authenticators import Authenticator, BasicAuth, BearerAuth
-from connectors.http.client import Transport
+from connectors.http.client import FhirClient
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import SyncReport
@@ -42,7 +42,7 @@ from tests.smart_servers import (
     START,
     TYPES,
     Answer,
-    Clock,
+    FakeClock,
     FhirServer,
     Http,
     Reply,
@@ -63,13 +63,13 @@ def serve() -> Iterator[Serve]:
         yield lambda answer: stack.enter_context(served(answer))
 
 
-def source(base: str, auth: Authenticator, clock: Clock) -> SearchSource:
+def source(base: str, auth: Authenticator, clock: FakeClock) -> SearchSource:
     query = CohortQuery("Condition", (("code", "http://snomed.info/sct|254637007"),))
     limits = SearchLimits(page_size=2, streams=1)  # in order, so that each page takes its time
-    return SearchSource(base, query, TYPES, auth, limits, timing=clock.timing())
+    return SearchSource(base, query, TYPES, auth, limits, clock=clock.as_clock())
 
 
-def sync(folder: Path, base: str, auth: Authenticator, clock: Clock) -> SyncReport:
+def sync(folder: Path, base: str, auth: Authenticator, clock: FakeClock) -> SyncReport:
     return sync_site(source(base, auth, clock), Lake(folder / "lake"), "milan", Quarantine(folder / "quarantine"))
 
 
@@ -78,9 +78,9 @@ def answer_of(content: object) -> httpx.Response:
     return httpx.Response(200, stream=httpx.ByteStream(json.dumps(content).encode()))
 
 
-def get(base: str, auth: Authenticator, clock: Clock) -> bytes:
-    with Transport(base, auth, timing=clock.timing()) as transport:
-        return transport.get(f"{base}/Patient?_count=10", "Patient", bytes)
+def get(base: str, auth: Authenticator, clock: FakeClock) -> bytes:
+    with FhirClient(base, auth, clock=clock.as_clock()) as client:
+        return client.get_parsed(f"{base}/Patient?_count=10", "Patient", bytes)
 
 
 # --- 5: a token that ends in mid-sync ---
@@ -88,7 +88,7 @@ def get(base: str, auth: Authenticator, clock: Clock) -> bytes:
 
 def test_fault_05_a_token_ends_in_mid_sync_and_nothing_is_lost(serve: Serve, tmp_path: Path) -> None:
     """The token server says 300 s, but the tokens end after 50 s: only a 401 tells."""
-    clock = Clock()
+    clock = FakeClock()
     tokens = TokenEndpoint(clock, expires_in=300)
     fhir = FhirServer(cohort(PATIENTS), lambda token: clock.seconds - tokens.given[token] < 50, clock=clock)
     fhir.page_seconds = 20
@@ -101,7 +101,7 @@ def test_fault_05_a_token_ends_in_mid_sync_and_nothing_is_lost(serve: Serve, tmp
 
 
 def test_fault_05_a_second_401_for_the_same_page_stops_the_site(serve: Serve, tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     tokens = TokenEndpoint(clock)
     fhir = FhirServer(cohort(PATIENTS), lambda token: token == "token-1" and clock.seconds < 50, clock=clock)
     fhir.page_seconds = 20
@@ -114,25 +114,25 @@ def test_fault_05_a_second_401_for_the_same_page_stops_the_site(serve: Serve, tm
 
 
 def test_fault_05_many_threads_renew_a_token_once(serve: Serve) -> None:
-    clock = Clock()
+    clock = FakeClock()
     tokens = TokenEndpoint(clock)
     fhir = FhirServer(cohort(1), lambda token: token == f"token-{len(tokens.given)}" and len(tokens.given) > 1)
     server = serve(fhir)
     fhir.token_endpoint = serve(tokens).url + "/token"
     auth = smart(server.url, clock)
-    with Transport(server.url, auth, timing=clock.timing()) as one, Transport(server.url, auth) as other:
+    with FhirClient(server.url, auth, clock=clock.as_clock()) as one, FhirClient(server.url, auth) as other:
         auth.headers()
         with ThreadPoolExecutor(8) as pool:
             url = f"{server.url}/Patient?_count=10"
-            asked = [pool.submit((one, other)[n % 2].get, url, "Patient", bytes) for n in range(16)]
+            asked = [pool.submit((one, other)[n % 2].get_parsed, url, "Patient", bytes) for n in range(16)]
             assert all(b"p0" in each.result() for each in asked)
     assert list(tokens.given) == ["token-1", "token-2"]
 
 
 def test_fault_05_who_comes_late_with_the_old_token_gets_the_new_one(serve: Serve) -> None:
     """Two threads used token-1 and both got a 401: the second finds that there is another one already."""
-    tokens = TokenEndpoint(Clock())
-    auth = smart("https://fhir.example.org", Clock(), token_url=f"{serve(tokens).url}/token")
+    tokens = TokenEndpoint(FakeClock())
+    auth = smart("https://fhir.example.org", FakeClock(), token_url=f"{serve(tokens).url}/token")
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
         for thread in (one, other):
             assert thread.submit(auth.headers).result() == {"Authorization": "Bearer token-1"}
@@ -148,7 +148,7 @@ def test_fault_05_credentials_that_cannot_be_renewed_are_sent_once(serve: Serve,
     fhir = FhirServer(cohort(1), lambda _: False)
     server = serve(fhir)
     with pytest.raises(AuthenticationError, match="check `auth` of the site"):
-        get(server.url, auth, Clock())
+        get(server.url, auth, FakeClock())
     assert fhir.refused == 1
 
 
@@ -172,7 +172,7 @@ def statements(endpoint: Http) -> list[dict[str, object]]:
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
 def test_fault_06_token_endpoint_5xx(serve: Serve, status: int) -> None:
     """A new `jti` and a new `exp` each time, with growing waits: half of 1 s and of 2 s, as chance is 0."""
-    clock = Clock()
+    clock = FakeClock()
     failing = Reply(b"", status, {})
     endpoint = serve(TokenEndpoint(clock, failing, failing))
     auth = smart("https://fhir.example.org", clock, token_url=f"{endpoint.url}/token")
@@ -185,7 +185,7 @@ def test_fault_06_token_endpoint_5xx(serve: Serve, status: int) -> None:
 
 
 def test_fault_06_the_wait_that_the_endpoint_asks_for_is_kept(serve: Serve) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock, Reply(b"", 503, {"Retry-After": "90"})))
     smart("https://fhir.example.org", clock, token_url=f"{endpoint.url}/token").headers()
     first, second = statements(endpoint)
@@ -194,7 +194,7 @@ def test_fault_06_the_wait_that_the_endpoint_asks_for_is_kept(serve: Serve) -> N
 
 
 def test_fault_06_an_endpoint_that_stays_away_is_asked_six_times_and_not_again(serve: Serve) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock, *[Reply(b"", 500, {})] * 12))
     auth = smart("https://fhir.example.org", clock, token_url=f"{endpoint.url}/token")
     for _ in range(2):
@@ -206,23 +206,23 @@ def test_fault_06_an_endpoint_that_stays_away_is_asked_six_times_and_not_again(s
 
 
 def test_fault_06_a_wait_beyond_the_run_defers_the_site(serve: Serve) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock, Reply(b"", 429, {"Retry-After": "80000"})))
     with pytest.raises(DeferredError):
         smart("https://fhir.example.org", clock, token_url=f"{endpoint.url}/token").headers()
 
 
 def test_fault_06_a_connection_that_breaks_is_tried_again_with_a_new_statement() -> None:
-    clock, seen = Clock(), []
+    clock, seen = FakeClock(), []
 
-    def wire(request: httpx.Request) -> httpx.Response:
+    def handle(request: httpx.Request) -> httpx.Response:
         seen.append(dict(httpx.QueryParams(request.content.decode())))
         if len(seen) < 3:
             raise httpx.ReadError("reset")
         return answer_of({"access_token": "t", "expires_in": 300, "scope": "system/*.rs"})
 
-    mock = httpx.MockTransport(wire)
-    auth = smart("https://fhir.example.org", clock, token_url="https://sso.example.org/token", wire=mock)
+    mock = httpx.MockTransport(handle)
+    auth = smart("https://fhir.example.org", clock, token_url="https://sso.example.org/token", http_transport=mock)
     assert auth.headers() == {"Authorization": "Bearer t"}
     assert len({each["client_assertion"] for each in seen}) == 3
 
@@ -231,7 +231,7 @@ def test_fault_06_a_connection_that_breaks_is_tried_again_with_a_new_statement()
 
 
 def test_fault_09_the_endpoint_gets_the_statement_and_nothing_else(serve: Serve) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock))
     fhir = FhirServer(cohort(1), lambda token: token == "token-1", f"{endpoint.url}/token")
     server = serve(fhir)
@@ -244,7 +244,7 @@ def test_fault_09_the_endpoint_gets_the_statement_and_nothing_else(serve: Serve)
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_fault_09_a_redirect_of_the_token_endpoint_is_refused(serve: Serve, status: int) -> None:
-    clock = Clock()
+    clock = FakeClock()
     elsewhere = serve(TokenEndpoint(clock))
     moved = Reply(b"", status, {"Location": f"{elsewhere.url}/token"})
     endpoint = serve(TokenEndpoint(clock, moved))
@@ -254,7 +254,7 @@ def test_fault_09_a_redirect_of_the_token_endpoint_is_refused(serve: Serve, stat
 
 
 def test_fault_09_a_redirect_of_the_discovery_is_not_followed(serve: Serve) -> None:
-    clock = Clock()
+    clock = FakeClock()
     elsewhere = serve(lambda _: Reply({"token_endpoint": "https://sso.example.org/token"}))
     server = serve(lambda request: Reply(b"", 302, {"Location": elsewhere.url + request.path}))
     with pytest.raises(AuthenticationError, match="names no token endpoint"):
@@ -267,7 +267,7 @@ def test_fault_09_proxies_of_the_environment_are_not_used(serve: Serve, monkeypa
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
     monkeypatch.setenv("NO_PROXY", "")
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock))
     smart("https://fhir.example.org", clock, token_url=f"{endpoint.url}/token").headers()
     assert (len(endpoint.requests), proxy.requests) == (1, [])
@@ -276,7 +276,7 @@ def test_fault_09_proxies_of_the_environment_are_not_used(serve: Serve, monkeypa
 # --- 10: addresses that a server may not send us to ---
 
 
-class Wire(httpx.BaseTransport):
+class RecordingTransport(httpx.BaseTransport):
     """A network that names `endpoint` as the token endpoint and remembers where requests went."""
 
     def __init__(self, endpoint: str) -> None:
@@ -290,9 +290,11 @@ class Wire(httpx.BaseTransport):
         return answer_of({"access_token": "t", "expires_in": 300, "scope": "system/*.rs"})
 
 
-def discovering(base: str, endpoint: str, *addresses: str) -> tuple[SmartAuth, Wire]:
-    wire = Wire(endpoint)
-    return smart(base, Clock(), wire=wire, resolve=lambda _host, _port: addresses), wire
+def discovering(base: str, endpoint: str, *addresses: str) -> tuple[SmartAuth, RecordingTransport]:
+    http_transport = RecordingTransport(endpoint)
+    return smart(
+        base, FakeClock(), http_transport=http_transport, resolve=lambda _host, _port: addresses
+    ), http_transport
 
 
 @pytest.mark.parametrize(
@@ -317,27 +319,31 @@ def discovering(base: str, endpoint: str, *addresses: str) -> tuple[SmartAuth, W
     ],
 )
 def test_fault_10_an_endpoint_inside_the_network_is_refused(endpoint: str) -> None:
-    auth, wire = discovering("https://fhir.example.org/r4", endpoint, "8.8.8.8")
+    auth, http_transport = discovering("https://fhir.example.org/r4", endpoint, "8.8.8.8")
     with pytest.raises(ForeignOriginError):
         auth.headers()
-    assert wire.posted == []
+    assert http_transport.posted == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.7", "169.254.1.1", "fd00::1", "fe80::1%eth0", "::1"])
 def test_fault_10_a_name_that_leads_inside_the_network_is_refused(address: str) -> None:
-    auth, wire = discovering("https://fhir.example.org/r4", "https://sso.example.org/token", "8.8.8.8", address)
+    auth, http_transport = discovering(
+        "https://fhir.example.org/r4", "https://sso.example.org/token", "8.8.8.8", address
+    )
     with pytest.raises(
         ForeignOriginError, match=r"at a private address, https://sso\.example\.org:443: refused; .*set"
     ):
         auth.headers()
-    assert wire.posted == []
+    assert http_transport.posted == []
 
 
 def test_fault_10_the_request_goes_to_the_address_that_was_looked_at() -> None:
     """Or else a name that is asked again for the connection could lead inside."""
-    auth, wire = discovering("https://fhir.example.org/r4", "https://sso.example.org:8443/token?a=b", "8.8.8.8")
+    auth, http_transport = discovering(
+        "https://fhir.example.org/r4", "https://sso.example.org:8443/token?a=b", "8.8.8.8"
+    )
     auth.headers()
-    (request,) = wire.posted
+    (request,) = http_transport.posted
     assert str(request.url) == "https://8.8.8.8:8443/token?a=b"
     assert request.headers["host"] == "sso.example.org:8443"
     assert request.extensions["sni_hostname"] == "sso.example.org"
@@ -353,15 +359,17 @@ def test_fault_10_the_request_goes_to_the_address_that_was_looked_at() -> None:
     ],
 )
 def test_fault_10_the_host_of_the_site_may_be_private(base: str, endpoint: str) -> None:
-    auth, wire = discovering(base, endpoint)
+    auth, http_transport = discovering(base, endpoint)
     auth.headers()
-    assert [str(each.url) for each in wire.posted] == [endpoint]
+    assert [str(each.url) for each in http_transport.posted] == [endpoint]
 
 
 def test_fault_10_a_configured_endpoint_may_be_private() -> None:
-    wire = Wire("")
-    smart("https://fhir.example.org", Clock(), token_url="https://10.0.0.7/token", wire=wire).headers()
-    assert [str(each.url) for each in wire.posted] == ["https://10.0.0.7/token"]
+    http_transport = RecordingTransport("")
+    smart(
+        "https://fhir.example.org", FakeClock(), token_url="https://10.0.0.7/token", http_transport=http_transport
+    ).headers()
+    assert [str(each.url) for each in http_transport.posted] == ["https://10.0.0.7/token"]
 
 
 # --- 21: a web page instead of an answer ---
@@ -371,14 +379,14 @@ PAGE = Reply(b"\n<!DOCTYPE html><html><form>Password</form></html>", 200, {"Cont
 
 def test_fault_21_a_login_page_as_a_token_is_an_authentication_error(serve: Serve) -> None:
     endpoint = serve(lambda _: PAGE)
-    auth = smart("https://fhir.example.org", Clock(), token_url=f"{endpoint.url}/token")
+    auth = smart("https://fhir.example.org", FakeClock(), token_url=f"{endpoint.url}/token")
     with pytest.raises(AuthenticationError, match="answered with a web page, probably its login"):
         auth.headers()
     assert len(endpoint.requests) == 1
 
 
 def test_fault_21_a_login_page_as_a_resource_is_an_authentication_error(serve: Serve, tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock))
     server = serve(lambda request: PAGE)
     auth = smart(server.url, clock, token_url=f"{endpoint.url}/token")
@@ -387,12 +395,12 @@ def test_fault_21_a_login_page_as_a_resource_is_an_authentication_error(serve: S
 
 
 def test_fault_21_a_login_page_as_the_discovery_document_is_none(serve: Serve) -> None:
-    endpoint = serve(TokenEndpoint(Clock()))
+    endpoint = serve(TokenEndpoint(FakeClock()))
     extension = [{"url": "token", "valueUri": f"{endpoint.url}/token"}]
     oauth = {"url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris", "extension": extension}
     statement = {"resourceType": "CapabilityStatement", "rest": [{"security": {"extension": [oauth]}}]}
     server = serve(lambda request: Reply(statement) if request.path == "/metadata" else PAGE)
-    assert smart(server.url, Clock()).headers() == {"Authorization": "Bearer token-1"}
+    assert smart(server.url, FakeClock()).headers() == {"Authorization": "Bearer token-1"}
 
 
 # --- 29: secrets in what is shown ---
@@ -432,7 +440,7 @@ def secrets_of(*servers: Http) -> set[str]:
 
 
 def test_fault_29_no_secret_in_an_error_a_repr_or_a_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock))
     leaks(endpoint)
     auth = smart("https://fhir.example.org", clock, token_url=f"{endpoint.url}/token", client_id=CANARY)
@@ -445,7 +453,7 @@ def test_fault_29_no_secret_in_an_error_a_repr_or_a_log(serve: Serve, caplog: py
 def test_fault_29_no_secret_in_a_report_a_url_or_a_log(
     serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock()
+    clock = FakeClock()
     tokens = TokenEndpoint(clock, scope="system/Patient.rs system/Condition.rs")
     endpoint = serve(tokens)
     fhir = FhirServer(cohort(2), lambda token: token in tokens.given, f"{endpoint.url}/token")
@@ -463,7 +471,7 @@ def test_fault_29_no_secret_in_a_report_a_url_or_a_log(
 
 
 def test_a_scope_that_was_left_out_is_named_and_the_rest_is_read(serve: Serve, tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     tokens = TokenEndpoint(clock, scope="system/Patient.rs system/Condition.read system/AdverseEvent.*")
     fhir = FhirServer(cohort(2), lambda token: token in tokens.given)
     server = serve(fhir)
@@ -480,7 +488,7 @@ def test_a_scope_that_was_left_out_is_named_and_the_rest_is_read(serve: Serve, t
 
 @pytest.mark.parametrize("scope", ["", "system/Patient.rs", "system/Condition.rs?category=problem-list-item"])
 def test_a_cohort_that_may_not_be_read_stops_the_site(serve: Serve, tmp_path: Path, scope: str) -> None:
-    clock = Clock()
+    clock = FakeClock()
     fhir = FhirServer(cohort(2), lambda token: True)
     server = serve(fhir)
     fhir.token_endpoint = serve(TokenEndpoint(clock, scope=scope)).url + "/token"
@@ -522,7 +530,7 @@ def test_a_cohort_that_may_not_be_read_stops_the_site(serve: Serve, tmp_path: Pa
 )
 def test_a_refusal_says_what_to_do_and_is_final(serve: Serve, reply: Reply, said: str) -> None:
     endpoint = serve(lambda _: reply)
-    auth = smart("https://fhir.example.org", Clock(), token_url=f"{endpoint.url}/token")
+    auth = smart("https://fhir.example.org", FakeClock(), token_url=f"{endpoint.url}/token")
     for _ in range(2):
         with pytest.raises(AuthenticationError, match=said) as caught:
             auth.headers()
@@ -532,7 +540,7 @@ def test_a_refusal_says_what_to_do_and_is_final(serve: Serve, reply: Reply, said
 
 
 def test_an_algorithm_that_the_server_does_not_take_is_named(serve: Serve) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(lambda _: Reply({"error": "invalid_client"}, 401))
     declared = {
         "token_endpoint": f"{endpoint.url}/token",
@@ -561,7 +569,7 @@ def test_an_algorithm_that_the_server_does_not_take_is_named(serve: Serve) -> No
     ],
 )
 def test_a_token_is_used_until_shortly_before_its_end(serve: Serve, expires_in: object, lasts: float) -> None:
-    clock = Clock()
+    clock = FakeClock()
     tokens = TokenEndpoint(clock, expires_in=expires_in)
     endpoint = serve(tokens)
     auth = smart("https://fhir.example.org", clock, token_url=f"{endpoint.url}/token")

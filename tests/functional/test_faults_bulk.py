@@ -30,7 +30,7 @@ from connectors.errors import (
 from connectors.fhir.events import Expected, Problem, ProgressMessage
 from connectors.fhir.resource import Reason, Resource
 from connectors.http.authenticators import BearerAuth
-from connectors.http.client import TransferLimits, Transport
+from connectors.http.client import FhirClient, TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Cursor, Lake
 from connectors.sources.bulk.files import Arrived, arrive, resources, side_by_side
@@ -38,7 +38,7 @@ from connectors.sources.bulk.job import Polling
 from connectors.sources.bulk.manifest import ExportFile
 from connectors.sources.bulk.source import BulkLimits, _Folder
 from connectors.sync import sync_site
-from tests.export_server import ASKED, CONDITIONS, DONE, PATIENTS, Clock, ExportServer, cursor, pull, source
+from tests.export_server import ASKED, CONDITIONS, DONE, PATIENTS, ExportServer, FakeClock, cursor, pull, source
 from tests.raw_server import RawServer, Request, Wire, chunked, http, ndjson
 
 ALL = ["p0", "p1", "p2", "c0", "c1", "c2"]
@@ -118,7 +118,7 @@ def test_the_next_night_asks_for_changes_with_an_overlap(server: ExportServer, t
 
 
 def test_after_a_week_everything_is_asked_for_again(server: ExportServer, tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     first_night = source(server, tmp_path, clock)
     pull(first_night)
     for day, since in ((6.9, True), (7.1, False)):
@@ -246,7 +246,7 @@ def test_fault_2_a_file_that_is_cut_at_any_byte_is_never_taken_for_whole(
 
     with (
         RawServer(lambda _: whole[:cut], threads=False) as raw,
-        Transport(raw.base, BearerAuth("s3cret"), TransferLimits(attempts=1), Clock().timing()) as wire,
+        FhirClient(raw.base, BearerAuth("s3cret"), TransferLimits(attempts=1), FakeClock().as_clock()) as wire,
     ):
 
         def download() -> Any:
@@ -280,7 +280,7 @@ def test_a_binary_in_place_of_ndjson_is_no_empty_file(server: ExportServer, tmp_
 def test_fault_4_a_long_retry_after_does_not_delay_a_short_job(
     server: ExportServer, tmp_path: Path, value: str
 ) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server.pending, server.pending_headers = 3, {"Retry-After": value, "Date": ASKED}
     assert pull(source(server, tmp_path, clock)).ids == ALL
     assert clock.slept == [0.5, 0.5, 0.5]
@@ -294,7 +294,7 @@ def test_fault_4_polls_grow_rarer_up_to_one_a_minute() -> None:
 
 
 def test_fault_4_too_many_requests_is_obeyed(server: ExportServer, tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     busy = http(status=429, headers={"Retry-After": "12", "Date": ASKED})
     server.faults["/job/"] = first(*[busy] * 8)  # more often than a page would be tried
     assert pull(source(server, tmp_path, clock)).ids == ALL
@@ -305,7 +305,7 @@ def test_fault_4_too_many_requests_is_obeyed(server: ExportServer, tmp_path: Pat
 def test_fault_4_a_429_beyond_the_deadline_defers_and_keeps_the_job(
     server: ExportServer, tmp_path: Path, value: str
 ) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server.faults["/job/"] = first(http(status=429, headers={"Retry-After": value, "Date": ASKED}))
     transfer = TransferLimits(run=21_600.0)
     with pytest.raises(DeferredError):
@@ -541,7 +541,7 @@ def test_fault_16_the_lake_follows_deletions_told_and_missing(server: ExportServ
 
     server.manifest = {}
     server.files = {"Patient": ndjson(*PATIENTS[:2]), "Condition": ndjson(*CONDITIONS[:2])}
-    clock = Clock()
+    clock = FakeClock()
     clock.day = 8.0  # the full export of the week
     report = sync_site(
         source(server, tmp_path, clock), Lake(tmp_path / "lake"), "site", Quarantine(tmp_path / "quarantine")
@@ -682,7 +682,7 @@ def test_fault_22_a_job_that_the_server_forgets(server: ExportServer, tmp_path: 
 def test_fault_22_polling_for_ever_ends_with_the_run_and_goes_on_in_the_next(
     server: ExportServer, tmp_path: Path
 ) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server.pending = 100_000
     transfer = TransferLimits(run=3600.0)
     with pytest.raises(DeferredError, match="the next run tries again"):
@@ -696,7 +696,7 @@ def test_fault_22_polling_for_ever_ends_with_the_run_and_goes_on_in_the_next(
 
 
 def test_fault_22_a_job_of_two_nights_ago_is_deleted_and_asked_for_anew(server: ExportServer, tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server.pending = 100_000
     with pytest.raises(DeferredError):
         pull(source(server, tmp_path, clock, transfer=TransferLimits(run=60.0)))
@@ -781,7 +781,7 @@ def test_a_type_of_which_nothing_came_is_not_taken_as_deleted(server: ExportServ
     """A server that may no longer give a type leaves it out of the manifest without a word."""
     assert night(server, tmp_path).notes == ()
     del server.files["Condition"]
-    clock = Clock()
+    clock = FakeClock()
     clock.day = 8.0
     lake, quarantine = Lake(tmp_path / "lake"), Quarantine(tmp_path / "quarantine")
     report = sync_site(source(server, tmp_path, clock), lake, "site", quarantine)

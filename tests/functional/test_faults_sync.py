@@ -43,7 +43,7 @@ class Site:
     def sync(self) -> SyncReport:
         cohort = CohortQuery("Condition", (("code", "lung"),))
         limits = SearchLimits(streams=1)
-        source = SearchSource(BASE, cohort, ("Condition", "Observation"), limits=limits, wire=self.server)
+        source = SearchSource(BASE, cohort, ("Condition", "Observation"), limits=limits, http_transport=self.server)
         return sync_site(source, self.lake, "site", self.quarantine)
 
     def rows(self) -> list[tuple[str, str, int]]:

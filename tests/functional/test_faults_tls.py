@@ -16,15 +16,15 @@ from connectors.auth.keys import private_jwk
 from connectors.auth.token_endpoint import Asking, Client
 from connectors.auth.token_endpoint import TokenEndpoint as TokenClient
 from connectors.errors import TlsError
-from connectors.http.client import Transport
-from connectors.http.origin_policy import address_of, pinned
+from connectors.http.client import FhirClient
+from connectors.http.origin_policy import parse_address, pin_ip
 from connectors.http.retry import TransferLimits
-from schedules.config.credentials import encrypted
+from schedules.config.credentials import client_ssl_context
 from schedules.config.settings import Settings
 from schedules.config.site_settings import SearchSite
 from schedules.run.sources import authenticator
 from tests.certificates import Certificates, make_certificates
-from tests.smart_servers import KEY, Answer, Clock, FhirServer, Http, TokenEndpoint, cohort, served
+from tests.smart_servers import KEY, Answer, FakeClock, FhirServer, Http, TokenEndpoint, cohort, served
 
 Serve = Callable[..., Http]
 
@@ -50,12 +50,12 @@ def site(certificates: Certificates, url: str, **changes: Any) -> SearchSite:
     return SearchSite.model_validate({**content, **files, **changes})
 
 
-def read(configured: SearchSite, clock: Clock, environ: dict[str, str]) -> bytes:
+def read(configured: SearchSite, clock: FakeClock, environ: dict[str, str]) -> bytes:
     settings = Settings(sites=(configured,))
     auth = authenticator(settings, configured, environ)
-    verify = encrypted(configured, environ)
-    with Transport(configured.url, auth, timing=clock.timing(), verify=verify) as transport:
-        return transport.get(f"{configured.url}/Patient?_count=10", "Patient", bytes)
+    verify = client_ssl_context(configured, environ)
+    with FhirClient(configured.url, auth, clock=clock.as_clock(), verify=verify) as client:
+        return client.get_parsed(f"{configured.url}/Patient?_count=10", "Patient", bytes)
 
 
 def anybody(_: str) -> bool:
@@ -78,7 +78,7 @@ def test_a_client_certificate_goes_with_every_kind_of_auth(
     serve: Serve, certificates: Certificates, auth: dict[str, str]
 ) -> None:
     server = serve(FhirServer(cohort(1), anybody), ssl.CERT_REQUIRED)
-    assert b"p0" in read(site(certificates, server.url, auth=auth), Clock(), {"SECRET": "s"})
+    assert b"p0" in read(site(certificates, server.url, auth=auth), FakeClock(), {"SECRET": "s"})
     assert [request.certificate for request in server.requests] == [True]
 
 
@@ -93,9 +93,9 @@ def test_fault_09_another_origin_gets_no_client_certificate(
     serve: Serve, certificates: Certificates, tmp_path: Path
 ) -> None:
     """The token endpoint that the server names is on another port: it gets the signed statement alone."""
-    endpoint = serve(TokenEndpoint(Clock()), ssl.CERT_OPTIONAL)
+    endpoint = serve(TokenEndpoint(FakeClock()), ssl.CERT_OPTIONAL)
     server = serve(FhirServer(cohort(1), lambda token: token == "token-1", f"{endpoint.url}/token"), ssl.CERT_REQUIRED)
-    assert b"p0" in read(site(certificates, server.url, auth=smart_auth(tmp_path)), Clock(), {})
+    assert b"p0" in read(site(certificates, server.url, auth=smart_auth(tmp_path)), FakeClock(), {})
     assert {request.certificate for request in server.requests} == {True}
     assert [request.certificate for request in endpoint.requests] == [False]
 
@@ -103,21 +103,21 @@ def test_fault_09_another_origin_gets_no_client_certificate(
 def test_a_configured_token_endpoint_gets_the_client_certificate(
     serve: Serve, certificates: Certificates, tmp_path: Path
 ) -> None:
-    endpoint = serve(TokenEndpoint(Clock()), ssl.CERT_REQUIRED)
+    endpoint = serve(TokenEndpoint(FakeClock()), ssl.CERT_REQUIRED)
     server = serve(FhirServer(cohort(1), lambda token: token == "token-1"), ssl.CERT_REQUIRED)
     auth = smart_auth(tmp_path, token_url=f"{endpoint.url}/token")
-    assert b"p0" in read(site(certificates, server.url, auth=auth), Clock(), {})
+    assert b"p0" in read(site(certificates, server.url, auth=auth), FakeClock(), {})
     assert [request.certificate for request in endpoint.requests] == [True]
 
 
 def test_a_token_endpoint_beside_the_server_gets_the_client_certificate(
     serve: Serve, certificates: Certificates, tmp_path: Path
 ) -> None:
-    tokens = TokenEndpoint(Clock())
+    tokens = TokenEndpoint(FakeClock())
     fhir = FhirServer(cohort(1), lambda token: token == "token-1")
     server = serve(lambda request: tokens(request) if request.method == "POST" else fhir(request), ssl.CERT_REQUIRED)
     fhir.token_endpoint = f"{server.url}/oauth/token"
-    assert b"p0" in read(site(certificates, server.url, auth=smart_auth(tmp_path)), Clock(), {})
+    assert b"p0" in read(site(certificates, server.url, auth=smart_auth(tmp_path)), FakeClock(), {})
     assert {request.certificate for request in server.requests} == {True}
 
 
@@ -128,7 +128,7 @@ def test_a_token_endpoint_beside_the_server_gets_the_client_certificate(
 def test_an_authority_that_is_not_trusted_is_one_sentence_after_one_attempt(
     serve: Serve, certificates: Certificates, ca: str | None
 ) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server = serve(FhirServer(cohort(1), anybody))
     trusting = site(certificates, server.url, ca_file=getattr(certificates, ca) if ca else None)
     with pytest.raises(TlsError) as caught:
@@ -142,7 +142,7 @@ def test_an_authority_that_is_not_trusted_is_one_sentence_after_one_attempt(
 def test_a_token_endpoint_that_is_not_trusted_is_one_sentence_after_one_attempt(
     serve: Serve, certificates: Certificates, tmp_path: Path
 ) -> None:
-    clock = Clock()
+    clock = FakeClock()
     endpoint = serve(TokenEndpoint(clock))
     auth = smart_auth(tmp_path, token_url=f"{endpoint.url}/token")
     trusting = site(certificates, "https://fhir.example.org", auth=auth, ca_file=certificates.other_ca)
@@ -155,7 +155,7 @@ def test_a_certificate_of_another_host_is_refused(serve: Serve, certificates: Ce
     server = serve(FhirServer(cohort(1), anybody))
     elsewhere = site(certificates, server.url.replace("localhost", "127.0.0.1"))
     with pytest.raises(TlsError, match="correct the host name in `url`"):
-        read(elsewhere, Clock(), {})
+        read(elsewhere, FakeClock(), {})
     assert server.requests == []
 
 
@@ -165,7 +165,7 @@ def test_a_server_that_asks_for_a_certificate_that_is_not_given_is_a_sentence(
     server = serve(FhirServer(cohort(1), anybody), ssl.CERT_REQUIRED)
     without = site(certificates, server.url, client_cert_file=None, client_key_file=None)
     with pytest.raises(TlsError, match="client_cert_file"):
-        read(without, Clock(), {})
+        read(without, FakeClock(), {})
     assert server.requests == []
 
 
@@ -173,13 +173,13 @@ def test_fault_10_a_connection_to_a_checked_address_keeps_the_name_of_the_certif
     serve: Serve, certificates: Certificates
 ) -> None:
     """The address is in the URL, the name in TLS and in Host: the certificate is that of the name."""
-    server = serve(TokenEndpoint(Clock()))
+    server = serve(TokenEndpoint(FakeClock()))
     trusting = site(certificates, server.url, client_cert_file=None, client_key_file=None)
-    asking = Asking(Client("periop", KEY), TransferLimits(), Clock().timing(), None, lambda: "one")
+    asking = Asking(Client("periop", KEY), TransferLimits(), FakeClock().as_clock(), None, lambda: "one")
     for name, fits in (("localhost", True), ("sso.example.org", False)):
         url = f"https://{name}:{server.port}/token"
-        target = pinned(url, address_of("127.0.0.1"))
-        endpoint = TokenClient(url, target, asking, encrypted(trusting, {}))
+        target = pin_ip(url, parse_address("127.0.0.1"))
+        endpoint = TokenClient(url, target, asking, client_ssl_context(trusting, {}))
         if fits:
             assert endpoint.token(["system/*.rs"]).value == "token-1"
         else:

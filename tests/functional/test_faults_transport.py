@@ -28,11 +28,11 @@ from connectors.errors import (
     UnavailableError,
 )
 from connectors.http.authenticators import BearerAuth
-from connectors.http.client import Timing, TransferLimits, Transport
-from connectors.http.origin_policy import Resolve, Targets, address_of, kind_of
+from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.origin_policy import OriginPolicy, Resolve, address_kind, parse_address
 from connectors.sources.search.paging import parse_page
 from tests.certificates import make_certificates
-from tests.export_server import Clock
+from tests.export_server import FakeClock
 from tests.raw_server import RawServer, Request, Wire, chunked, http, ndjson
 from tests.smart_servers import Reply, served
 
@@ -46,15 +46,15 @@ def never(host: str, port: int) -> tuple[str, ...]:
 
 
 @contextmanager
-def transport(
-    server: RawServer, timing: Timing | None = None, resolve: Resolve = never, **limits: object
-) -> Iterator[Transport]:
+def connect(
+    server: RawServer, clock: Clock | None = None, resolve: Resolve = never, **limits: object
+) -> Iterator[FhirClient]:
     allowed = limits.pop("allowed", ())
     bounds = TransferLimits(**limits)  # type: ignore[arg-type]
-    with Transport(
-        server.base, BearerAuth("s3cret"), bounds, timing or Clock().timing(), None, True, allowed, resolve
-    ) as wire:
-        yield wire
+    with FhirClient(
+        server.base, BearerAuth("s3cret"), bounds, clock or FakeClock().as_clock(), None, True, allowed, resolve
+    ) as client:
+        yield client
 
 
 def first_then(first: bytes | Wire, later: bytes) -> Callable[[Request], bytes | Wire]:
@@ -65,14 +65,14 @@ def first_then(first: bytes | Wire, later: bytes) -> Callable[[Request], bytes |
 
 def page(server: RawServer, **limits: object) -> int:
     """The number of entries of a page that was read whole."""
-    with transport(server, **limits) as wire:
-        return len(wire.get(f"{server.base}/Patient", "Patient", parse_page).entries)
+    with connect(server, **limits) as client:
+        return len(client.get_parsed(f"{server.base}/Patient", "Patient", parse_page).entries)
 
 
 def saved(server: RawServer, folder: Path, **limits: object) -> bytes:
     """The content of a file that was downloaded whole."""
-    with transport(server, **limits) as wire:
-        wire.download(f"{server.base}/file", "file", folder / "file.ndjson")
+    with connect(server, **limits) as client:
+        client.download(f"{server.base}/file", "file", folder / "file.ndjson")
     return (folder / "file.ndjson").read_bytes()
 
 
@@ -154,12 +154,12 @@ def test_fault_2_a_page_that_is_cut_at_any_byte_is_never_taken_for_whole(kind: s
     cuts = iter(tried)
     with (
         RawServer(lambda _: whole[: next(cuts, len(whole))], threads=False) as server,
-        transport(server, attempts=1) as wire,
+        connect(server, attempts=1) as client,
     ):
         for _ in tried:
             with pytest.raises(UnavailableError):
-                wire.get(f"{server.base}/Patient", "Patient", parse_page)
-        found = wire.get(f"{server.base}/Patient", "Patient", parse_page)
+                client.get_parsed(f"{server.base}/Patient", "Patient", parse_page)
+        found = client.get_parsed(f"{server.base}/Patient", "Patient", parse_page)
         assert (len(found.entries), len(server.requests)) == (146, len(tried) + 1)
 
 
@@ -215,16 +215,16 @@ def test_fault_4_downloads_posts_and_deletes_wait_as_pages_do(
     tmp_path: Path, value: str, seconds: float, status: int
 ) -> None:
     busy = http(status=status, headers={"Retry-After": value, "Date": DATE})
-    calls: list[Callable[[Transport, str], object]] = [
-        lambda wire, base: wire.download(f"{base}/file", "file", tmp_path / "f"),
-        lambda wire, base: wire.post(f"{base}/$export", "kick-off", b"{}"),
-        lambda wire, base: wire.delete(f"{base}/job/1", "job"),
-        lambda wire, base: wire.ask(f"{base}/metadata", "metadata", (200,)),
+    calls: list[Callable[[FhirClient, str], object]] = [
+        lambda client, base: client.download(f"{base}/file", "file", tmp_path / "f"),
+        lambda client, base: client.post(f"{base}/$export", "kick-off", b"{}"),
+        lambda client, base: client.delete(f"{base}/job/1", "job"),
+        lambda client, base: client.get(f"{base}/metadata", "metadata", (200,)),
     ]
     for call in calls:
-        clock = Clock()
-        with RawServer(first_then(busy, http(b"{}"))) as server, transport(server, clock.timing()) as wire:
-            call(wire, server.base)
+        clock = FakeClock()
+        with RawServer(first_then(busy, http(b"{}"))) as server, connect(server, clock.as_clock()) as client:
+            call(client, server.base)
             assert (clock.slept, len(server.requests)) == ([seconds], 2)
 
 
@@ -232,11 +232,11 @@ def test_fault_4_downloads_posts_and_deletes_wait_as_pages_do(
     "value", ["30000", "Wed, 01 Jan 2097 00:00:00 GMT", "2300000000"]
 )  # 8 h, 73 years, the epoch of 2042
 def test_fault_4_a_wait_beyond_the_deadline_defers_the_site(tmp_path: Path, value: str) -> None:
-    clock = Clock()
+    clock = FakeClock()
     busy = http(status=429, headers={"Retry-After": value, "Date": DATE})
-    with RawServer(lambda _: busy) as server, transport(server, clock.timing(), run=21_600.0) as wire:
+    with RawServer(lambda _: busy) as server, connect(server, clock.as_clock(), run=21_600.0) as client:
         with pytest.raises(DeferredError, match="beyond the deadline"):
-            wire.download(f"{server.base}/file", "file", tmp_path / "f")
+            client.download(f"{server.base}/file", "file", tmp_path / "f")
         assert (clock.slept, len(server.requests)) == ([], 1)
 
 
@@ -267,9 +267,9 @@ def test_fault_5_several_streams_renew_the_credentials_once(tmp_path: Path) -> N
         return FILE if request.headers["authorization"] == "Bearer 1" else http(status=401)
 
     auth = Renewing()
-    with RawServer(answer) as server, Transport(server.base, auth, timing=Clock().timing()) as wire:
+    with RawServer(answer) as server, FhirClient(server.base, auth, clock=FakeClock().as_clock()) as client:
         threads = [
-            Thread(target=wire.download, args=(f"{server.base}/file", "file", tmp_path / f"{n}")) for n in range(3)
+            Thread(target=client.download, args=(f"{server.base}/file", "file", tmp_path / f"{n}")) for n in range(3)
         ]
         for thread in threads:
             thread.start()
@@ -280,9 +280,9 @@ def test_fault_5_several_streams_renew_the_credentials_once(tmp_path: Path) -> N
 
 
 def test_fault_5_a_second_401_stops_the_download(tmp_path: Path) -> None:
-    with RawServer(lambda _: http(status=401)) as server, Transport(server.base, Renewing()) as wire:
+    with RawServer(lambda _: http(status=401)) as server, FhirClient(server.base, Renewing()) as client:
         with pytest.raises(AuthenticationError, match="401"):
-            wire.download(f"{server.base}/file", "file", tmp_path / "f")
+            client.download(f"{server.base}/file", "file", tmp_path / "f")
         assert len(server.requests) == 2
 
 
@@ -290,13 +290,13 @@ def test_fault_5_a_second_401_stops_the_download(tmp_path: Path) -> None:
 
 
 def test_fault_7_backoff_of_a_download_doubles_to_its_cap_and_ends(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     with (
         RawServer(lambda _: http(status=502)) as server,
-        transport(server, clock.timing(), attempts=5, backoff=2.0, backoff_cap=8.0) as wire,
+        connect(server, clock.as_clock(), attempts=5, backoff=2.0, backoff_cap=8.0) as client,
         pytest.raises(UnavailableError, match="status 502 in 5 attempts"),
     ):
-        wire.download(f"{server.base}/file", "file", tmp_path / "f")
+        client.download(f"{server.base}/file", "file", tmp_path / "f")
     assert clock.slept == [1.0, 2.0, 4.0, 4.0]  # half of 2, 4, 8 and of 16 capped to 8
 
 
@@ -305,22 +305,22 @@ def test_fault_7_a_server_that_says_nothing_is_left_after_the_read_timeout() -> 
         base = f"http://127.0.0.1:{silent.getsockname()[1]}/fhir"
         limits = TransferLimits(attempts=2, read=0.05)
         with (
-            Transport(base, BearerAuth("s3cret"), limits, Clock().timing()) as wire,
+            FhirClient(base, BearerAuth("s3cret"), limits, FakeClock().as_clock()) as client,
             pytest.raises(UnavailableError, match="ReadTimeout in 2 attempts"),
         ):
-            wire.get(f"{base}/Patient", "Patient", parse_page)
+            client.get_parsed(f"{base}/Patient", "Patient", parse_page)
 
 
 def test_fault_7_a_download_that_trickles_ends_with_the_run(tmp_path: Path) -> None:
     ticks = iter(range(10_000))
-    timing = Timing(lambda: float(next(ticks)), sleep=lambda _: None, chance=lambda: 0.0)
+    clock = Clock(lambda: float(next(ticks)), sleep=lambda _: None, random=lambda: 0.0)
     pieces = [http(length=False), *(b"x" * 100_000 for _ in range(400))]
     with (
         RawServer(lambda _: Wire(iter(pieces))) as server,
-        transport(server, timing, run=50.0) as wire,
+        connect(server, clock, run=50.0) as client,
         pytest.raises(UnavailableError),
     ):
-        wire.download(f"{server.base}/file", "file", tmp_path / "f")
+        client.download(f"{server.base}/file", "file", tmp_path / "f")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -342,11 +342,11 @@ def server() -> Iterator[RawServer]:
 def test_fault_9_a_file_on_another_origin_is_refused_unless_allowed(
     server: RawServer, elsewhere: RawServer, tmp_path: Path
 ) -> None:
-    with transport(server) as wire, pytest.raises(ForeignOriginError, match="allowed_origins"):
-        wire.download(f"{elsewhere.origin}/file", "file", tmp_path / "f")
+    with connect(server) as client, pytest.raises(ForeignOriginError, match="allowed_origins"):
+        client.download(f"{elsewhere.origin}/file", "file", tmp_path / "f")
     assert elsewhere.requests == []
-    with transport(server, allowed=(elsewhere.origin,)) as wire:
-        wire.download(f"{elsewhere.origin}/file?signature=abc", "file", tmp_path / "f")
+    with connect(server, allowed=(elsewhere.origin,)) as client:
+        client.download(f"{elsewhere.origin}/file?signature=abc", "file", tmp_path / "f")
     (request,) = elsewhere.requests
     assert b"s3cret" not in request.raw
     assert "authorization" not in request.headers
@@ -354,12 +354,12 @@ def test_fault_9_a_file_on_another_origin_is_refused_unless_allowed(
 
 
 def test_fault_9_an_allowed_origin_is_for_files_only(server: RawServer, elsewhere: RawServer) -> None:
-    with transport(server, allowed=(elsewhere.origin,)) as wire:
+    with connect(server, allowed=(elsewhere.origin,)) as client:
         for call in (
-            lambda url: wire.get(url, "page", bytes),
-            lambda url: wire.ask(url, "page", (200,)),
-            lambda url: wire.post(url, "page", b""),
-            lambda url: wire.delete(url, "page"),
+            lambda url: client.get_parsed(url, "page", bytes),
+            lambda url: client.get(url, "page", (200,)),
+            lambda url: client.post(url, "page", b""),
+            lambda url: client.delete(url, "page"),
         ):
             with pytest.raises(ForeignOriginError):
                 call(f"{elsewhere.origin}/fhir")
@@ -367,20 +367,20 @@ def test_fault_9_an_allowed_origin_is_for_files_only(server: RawServer, elsewher
 
 
 def test_fault_9_no_credentials_where_the_manifest_says_none(server: RawServer, tmp_path: Path) -> None:
-    with transport(server) as wire:
-        wire.download(f"{server.base}/file", "file", tmp_path / "f", credentials=False)
-        wire.download(f"{server.base}/file", "file", tmp_path / "f")
+    with connect(server) as client:
+        client.download(f"{server.base}/file", "file", tmp_path / "f", credentials=False)
+        client.download(f"{server.base}/file", "file", tmp_path / "f")
     assert [request.headers.get("authorization") for request in server.requests] == [None, "Bearer s3cret"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_fault_9_no_redirect_is_followed(elsewhere: RawServer, tmp_path: Path, status: int) -> None:
     location = {"Location": f"{elsewhere.origin}/file"}
-    with RawServer(lambda _: http(status=status, headers=location)) as server, transport(server) as wire:
+    with RawServer(lambda _: http(status=status, headers=location)) as server, connect(server) as client:
         for call in (
-            lambda: wire.download(f"{server.base}/file", "file", tmp_path / "f"),
-            lambda: wire.post(f"{server.base}/$export", "kick-off", b"{}"),
-            lambda: wire.delete(f"{server.base}/job", "job"),
+            lambda: client.download(f"{server.base}/file", "file", tmp_path / "f"),
+            lambda: client.post(f"{server.base}/$export", "kick-off", b"{}"),
+            lambda: client.delete(f"{server.base}/job", "job"),
         ):
             with pytest.raises(ForeignOriginError, match="redirects"):
                 call()
@@ -410,13 +410,13 @@ def test_fault_9_no_client_certificate_goes_to_an_allowed_origin(tmp_path: Path)
     with (
         served(answer, certificates.server(ssl.CERT_REQUIRED)) as site,
         served(answer, certificates.server(ssl.CERT_OPTIONAL)) as files,
-        Transport(
-            site.url, BearerAuth("s3cret"), timing=Clock().timing(), verify=own, allowed=(files.url,),
+        FhirClient(
+            site.url, BearerAuth("s3cret"), clock=FakeClock().as_clock(), verify=own, allowed=(files.url,),
             resolve=lambda host, _: ("127.0.0.1",), verify_elsewhere=elsewhere,
-        ) as wire,
+        ) as client,
     ):  # fmt: skip
-        wire.download(f"{site.url}/f", "file", tmp_path / "f")
-        wire.download(f"{files.url}/f", "file", tmp_path / "g")
+        client.download(f"{site.url}/f", "file", tmp_path / "f")
+        client.download(f"{files.url}/f", "file", tmp_path / "g")
         assert [request.certificate for request in (*site.requests, *files.requests)] == [True, False]
         assert files.requests[0].headers["host"] == f"localhost:{files.port}"
     assert (tmp_path / "g").read_bytes() == LINES
@@ -437,8 +437,8 @@ BAD_LINKS = [
 
 @pytest.mark.parametrize("link", BAD_LINKS)
 def test_fault_10_links_that_lead_nowhere_good(server: RawServer, tmp_path: Path, link: str) -> None:
-    with transport(server) as wire, pytest.raises(ForeignOriginError):
-        wire.download(link.format(port=server.port), "file", tmp_path / "f")
+    with connect(server) as client, pytest.raises(ForeignOriginError):
+        client.download(link.format(port=server.port), "file", tmp_path / "f")
     assert server.requests == []
 
 
@@ -446,7 +446,7 @@ SITE = "https://fhir.hospital.example/r4"
 FILES = "https://files.example:8443"
 
 
-def looked_up(site: str, *files: str) -> Resolve:
+def resolve_host(site: str, *files: str) -> Resolve:
     return lambda host, _: (site,) if host == "fhir.hospital.example" else files
 
 
@@ -478,12 +478,12 @@ PUBLIC, INTRANET = "93.184.216.34", "10.1.2.3"
 def test_fault_10_private_and_link_local_targets_after_the_name_is_looked_up(
     site: str, addresses: tuple[str, ...], refused: str | None
 ) -> None:
-    targets = Targets(SITE, (FILES,), looked_up(site, *addresses))
+    targets = OriginPolicy(SITE, (FILES,), resolve_host(site, *addresses))
     if refused:
         with pytest.raises(ForeignOriginError, match=f"{refused} address"):
-            targets.checked(f"{FILES}/a?b=c", "file")
+            targets.check(f"{FILES}/a?b=c", "file")
         return
-    target = targets.checked(f"{FILES}/a?b=c", "file")
+    target = targets.check(f"{FILES}/a?b=c", "file")
     assert target.url == f"https://{addresses[0]}:8443/a?b=c"  # the address that was checked, not looked up again
     assert (target.own, target.headers, target.extensions) == (
         False,
@@ -493,14 +493,14 @@ def test_fault_10_private_and_link_local_targets_after_the_name_is_looked_up(
 
 
 def test_fault_10_the_configured_site_itself_may_be_anywhere() -> None:
-    targets = Targets("http://10.0.0.1:8080/fhir", (), never)
-    assert targets.checked("http://10.0.0.1:8080/fhir/Patient", "page").own
+    targets = OriginPolicy("http://10.0.0.1:8080/fhir", (), never)
+    assert targets.check("http://10.0.0.1:8080/fhir/Patient", "page").own
 
 
 def test_fault_10_http_after_https_is_another_origin() -> None:
-    targets = Targets(SITE, (), never)
+    targets = OriginPolicy(SITE, (), never)
     with pytest.raises(ForeignOriginError):
-        targets.checked("http://fhir.hospital.example/r4/Patient", "page")
+        targets.check("http://fhir.hospital.example/r4/Patient", "page")
 
 
 def test_fault_10_a_name_without_address_and_an_entry_that_is_no_origin() -> None:
@@ -508,13 +508,15 @@ def test_fault_10_a_name_without_address_and_an_entry_that_is_no_origin() -> Non
         raise socket.gaierror(-2, "Name or service not known")
 
     with pytest.raises(UnavailableError, match="no address"):
-        Targets(SITE, (FILES,), nowhere).checked(f"{FILES}/a", "file")
+        OriginPolicy(SITE, (FILES,), nowhere).check(f"{FILES}/a", "file")
     with pytest.raises(SourceConfigError, match="allowed_origins"):
-        Targets(SITE, ("s3://bucket",))
+        OriginPolicy(SITE, ("s3://bucket",))
 
 
 def test_kinds_of_addresses() -> None:
-    found = {text: kind_of(address_of(text)) for text in ("2606:4700::1", "127.8.8.8", "172.16.0.1", "240.0.0.1")}
+    found = {
+        text: address_kind(parse_address(text)) for text in ("2606:4700::1", "127.8.8.8", "172.16.0.1", "240.0.0.1")
+    }
     assert found == {
         "2606:4700::1": "public",
         "127.8.8.8": "loopback",
@@ -527,7 +529,7 @@ def test_kinds_of_addresses() -> None:
 
 
 class Failing(httpx.BaseTransport):
-    """A wire on which every connection fails in the same way."""
+    """A transport on which every connection fails in the same way."""
 
     def __init__(self, cause: ssl.SSLError) -> None:
         self._cause = cause
@@ -561,23 +563,27 @@ def untrusted() -> ssl.SSLCertVerificationError:
     ],
 )
 def test_a_failure_of_tls_is_told_at_once(cause: ssl.SSLError, said: str) -> None:
-    wire = Failing(cause)
+    http_transport = Failing(cause)
     with (
-        Transport("https://127.0.0.1/fhir", BearerAuth("s3cret"), timing=Clock().timing(), wire=wire) as transport,
+        FhirClient(
+            "https://127.0.0.1/fhir", BearerAuth("s3cret"), clock=FakeClock().as_clock(), http_transport=http_transport
+        ) as client,
         pytest.raises(TlsError, match=said),
     ):
-        transport.get("https://127.0.0.1/fhir/Patient", "Patient", parse_page)
-    assert wire.tried == 1
+        client.get_parsed("https://127.0.0.1/fhir/Patient", "Patient", parse_page)
+    assert http_transport.tried == 1
 
 
 def test_an_end_within_tls_may_pass() -> None:
-    wire = Failing(ssl.SSLEOFError(8, "EOF occurred in violation of protocol"))
+    http_transport = Failing(ssl.SSLEOFError(8, "EOF occurred in violation of protocol"))
     with (
-        Transport("https://127.0.0.1/fhir", BearerAuth("s3cret"), timing=Clock().timing(), wire=wire) as transport,
+        FhirClient(
+            "https://127.0.0.1/fhir", BearerAuth("s3cret"), clock=FakeClock().as_clock(), http_transport=http_transport
+        ) as client,
         pytest.raises(UnavailableError),
     ):
-        transport.get("https://127.0.0.1/fhir/Patient", "Patient", parse_page)
-    assert wire.tried == 6
+        client.get_parsed("https://127.0.0.1/fhir/Patient", "Patient", parse_page)
+    assert http_transport.tried == 6
 
 
 def test_plain_http_where_tls_is_expected() -> None:
@@ -587,16 +593,16 @@ def test_plain_http_where_tls_is_expected() -> None:
             connection.recv(1000)
             connection.sendall(http(status=400))
 
-    clock = Clock()
+    clock = FakeClock()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=answer_in_plain, args=(listener,))
         thread.start()
         base = f"https://127.0.0.1:{listener.getsockname()[1]}/fhir"
         with (
-            Transport(base, BearerAuth("s3cret"), timing=clock.timing()) as wire,
+            FhirClient(base, BearerAuth("s3cret"), clock=clock.as_clock()) as client,
             pytest.raises(TlsError, match="does not speak TLS"),
         ):
-            wire.get(f"{base}/Patient", "Patient", parse_page)
+            client.get_parsed(f"{base}/Patient", "Patient", parse_page)
         thread.join()
     assert clock.slept == []
 
@@ -608,10 +614,10 @@ def test_fault_18_a_gzip_bomb_is_left_in_bounded_memory(tmp_path: Path) -> None:
     """300 KB that swell to 300 MB."""
     bomb = gzip.compress(bytes(300 << 20), 9)
     assert 250_000 < len(bomb) < 350_000
-    with RawServer(lambda _: http(bomb, headers=ZIPPED)) as server, transport(server) as wire:
+    with RawServer(lambda _: http(bomb, headers=ZIPPED)) as server, connect(server) as client:
         for call in (
-            lambda: wire.get(f"{server.base}/Patient", "Patient", parse_page),
-            lambda: wire.download(f"{server.base}/file", "file", tmp_path / "f"),
+            lambda: client.get_parsed(f"{server.base}/Patient", "Patient", parse_page),
+            lambda: client.download(f"{server.base}/file", "file", tmp_path / "f"),
         ):
             tracemalloc.start()
             with pytest.raises(TooLargeError, match="gzip bomb"):
@@ -636,10 +642,10 @@ def test_fault_18_a_page_and_a_file_over_their_limits(tmp_path: Path) -> None:
 
 
 def test_statuses_that_were_not_asked_for() -> None:
-    with RawServer(lambda _: http(status=404)) as server, transport(server) as wire:
-        assert wire.delete(f"{server.base}/job", "job").status == 404  # it is gone, which was the wish
+    with RawServer(lambda _: http(status=404)) as server, connect(server) as client:
+        assert client.delete(f"{server.base}/job", "job").status == 404  # it is gone, which was the wish
         with pytest.raises(RefusedError) as caught:
-            wire.ask(f"{server.base}/job", "job", (200, 202))
+            client.get(f"{server.base}/job", "job", (200, 202))
         assert caught.value.status == 404
 
 
@@ -651,8 +657,8 @@ def test_a_login_page_instead_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_post_carries_its_body_and_type() -> None:
-    with RawServer(lambda _: http(status=202)) as server, transport(server) as wire:
-        assert wire.post(f"{server.base}/$export", "kick-off", b'{"a":1}').status == 202
+    with RawServer(lambda _: http(status=202)) as server, connect(server) as client:
+        assert client.post(f"{server.base}/$export", "kick-off", b'{"a":1}').status == 202
         (request,) = server.requests
         assert (request.method, request.body, request.headers["content-type"]) == (
             "POST",

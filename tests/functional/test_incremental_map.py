@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from mappers.build import cohort as cohorts
-from mappers.build.views import SHIPPED_VIEWS
 from mappers.study import Cut, Study, load_study
 from mappers.terminology import SHIPPED
+from mappers.view.shipped import SHIPPED_VIEWS
 from schedules.config.settings import Settings
 from schedules.run.pipeline import Pipeline
 from tests.cohorts import pseudonym

@@ -76,7 +76,7 @@ def night(data, point):
 
     cohort = CohortQuery("Condition", (("code", "lung"),))
     stored = lambda: lake.patients("site")
-    source = SearchSource(BASE, cohort, ("Patient", "Condition", "Observation"), wire=server, stored=stored)
+    source = SearchSource(BASE, cohort, ("Patient", "Condition", "Observation"), http_transport=server, stored=stored)
     return sync_site(source, lake, "site", Quarantine(data / "quarantine"), reached=stop).status
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from connectors.lake.table import Lake
-from mappers.build.views import SHIPPED_VIEWS, load_views
 from mappers.errors import MappingError, ViewError
 from mappers.study import load_study
 from mappers.terminology import load_terminology
+from mappers.view.shipped import SHIPPED_VIEWS, load_views
 from schedules.config.settings import Settings
 from schedules.config.site_settings import FolderSite
 from schedules.run.pipeline import Pipeline

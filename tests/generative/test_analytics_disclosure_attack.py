@@ -19,7 +19,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from analytics.analysis import analyse
 from analytics.disclosure.control import Released, release
-from analytics.estimates.cohort import Cohort
+from analytics.estimates.cohort_tables import Cohort
 from mappers.study import load_study
 from tests.unit.analytics_tables import CUT, LATER, cohort
 
@@ -95,7 +95,7 @@ def _tables(patients: list[Kind], *, later: bool) -> Cohort:
         adsl=[_adsl(i, p, cut, later=later) for i, p in enumerate(patients)],
         adrs=[row for i, p in enumerate(patients) for row in _adrs(i, p)],
         adtte=[row for i, p in enumerate(patients) for row in _adtte(i, p, later=later)],
-        cuts={} if later else {"later_cut": _tables(patients, later=True)},
+        other_cutoffs={} if later else {"later_cut": _tables(patients, later=True)},
     )
 
 

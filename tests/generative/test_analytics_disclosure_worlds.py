@@ -14,7 +14,7 @@ from itertools import combinations_with_replacement
 import pytest
 
 from analytics.disclosure.control import release
-from analytics.disclosure.linkage import COURSE, EVENTS, UNKNOWN, Families
+from analytics.disclosure.variable_groups import COURSE, EVENTS, UNKNOWN, VariableGroups
 from analytics.estimates.model import Cell, CurvePoint, FlowStep, Interval, Proportion, Results, Survival
 
 K = 3
@@ -35,19 +35,19 @@ def _proportion(name: str, population: str, breakdown: str, x: int, n: int) -> P
 def _results(
     patients: tuple[Kind, ...],
     populations: dict[str, int],
-    cells: dict[str, tuple[int, str, str, Families]],
+    cells: dict[str, tuple[int, str, str, VariableGroups]],
     curves: dict[str, int] | None = None,
 ) -> Results:
     """Results of patients that are tuples of facts. `populations` and `curves` name the fact that makes one,
-    `cells` the fact counted, its population, breakdown and families. Fact -1 - i: those without fact i."""
+    `cells` the fact counted, its population, breakdown and variable_groups. Fact -1 - i: those without fact i."""
     everyone = frozenset(range(len(patients)))
     member = {name: _with(patients, fact) for name, fact in populations.items()} | {"enrolled": everyone}
     found, behind = [], [Cell("enrolled", everyone)]
     behind += [Cell("populations", member[name], None, COURSE) for name in populations]
-    for name, (fact, population, breakdown, families) in cells.items():
+    for name, (fact, population, breakdown, variable_groups) in cells.items():
         counted = _with(patients, fact) & member[population]
         found.append(_proportion(name, population, breakdown, len(counted), len(member[population])))
-        behind.append(Cell(breakdown, counted, None, families))
+        behind.append(Cell(breakdown, counted, None, variable_groups))
         behind.append(Cell(breakdown, member[population], None, UNKNOWN if population == "enrolled" else COURSE))
     lines = []
     for name, fact in (curves or {}).items():

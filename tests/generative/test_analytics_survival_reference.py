@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analytics.disclosure.coarsening import Counts, coarsen, life_table
-from analytics.estimates.survival import Times, crossing, curve, survival
+from analytics.estimates.survival import Times, crossing, curve, estimate_survival
 from mappers.study import SurvivalSpec
 
 PATIENTS = st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=60)
@@ -72,7 +72,7 @@ def _small(count: int, k: int) -> bool:
 def test_a_coarsened_curve_tells_no_small_count(patients, k, landmarks):
     times = Times(np.array([t / 10 for t, _ in patients]), np.array([event for _, event in patients]))
     spec = SurvivalSpec(id="s", label="s", paramcd="OS", landmarks=landmarks, min_at_risk=1)
-    exact = survival(spec, times)
+    exact = estimate_survival(spec, times)
     coarse = coarsen(exact, k)
     if coarse is None:
         assert _small(exact.events, k) or _small(exact.n - exact.events, k)
@@ -103,7 +103,7 @@ def _counts(step):
 @given(st.lists(st.integers(1, 300), min_size=20, max_size=80))
 def test_without_censoring_a_coarse_step_lies_on_the_exact_curve(times):
     months = np.array([float(t) for t in times])
-    exact = survival(SurvivalSpec(id="s", label="s", paramcd="OS"), Times(months, np.ones(len(times), bool)))
+    exact = estimate_survival(SurvivalSpec(id="s", label="s", paramcd="OS"), Times(months, np.ones(len(times), bool)))
     coarse = coarsen(exact, 5)
     assert coarse is not None
     for step in coarse.curve[1:]:

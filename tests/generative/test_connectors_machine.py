@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from connectors.errors import AuthenticationError, ServerError
-from connectors.http.client import Timing, TransferLimits
+from connectors.http.client import Clock, TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import OUTCOMES, SyncReport
@@ -121,8 +121,8 @@ class Nights(RuleBasedStateMachine):
             TYPES,
             limits=SearchLimits(page_size=5, batch=2, streams=self.streams, overlap=2.0),
             transfer=TransferLimits(attempts=3),
-            timing=Timing(monotonic=lambda: 0.0, sleep=lambda _: None, chance=lambda: 0.0),
-            wire=self.server,
+            clock=Clock(monotonic=lambda: 0.0, sleep=lambda _: None, random=lambda: 0.0),
+            http_transport=self.server,
             stored=lambda: self.lake.patients("site"),
         )
         report = sync_site(source, self.lake, "site", self.quarantine, full=full)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connectors.errors import ProtocolError
 from connectors.http.response import gunzipped
-from connectors.http.retry import CutError
+from connectors.http.retry import TruncatedError
 from connectors.sources.bulk.job import Polling, progress
 from connectors.sources.bulk.manifest import read_manifest
 from connectors.sources.bulk.pull import Members
@@ -41,7 +41,7 @@ def test_any_manifest_is_read_or_refused(found: dict[str, object]) -> None:
 
 @given(st.binary(max_size=50))
 def test_what_is_no_json_is_fetched_again(body: bytes) -> None:
-    with suppress(ProtocolError, CutError):
+    with suppress(ProtocolError, TruncatedError):
         read_manifest(body)
 
 
@@ -72,7 +72,7 @@ def test_gzip_in_any_pieces(content: bytes, size: int, members: int) -> None:
 def test_gzip_that_is_cut_anywhere_is_said(content: bytes, data: st.DataObject) -> None:
     sent = gzip.compress(content)
     cut = data.draw(st.integers(0, len(sent) - 1))
-    with pytest.raises(CutError):
+    with pytest.raises(TruncatedError):
         list(gunzipped([sent[:cut]]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.auth.scopes import not_granted, read_scope, reading, unreadable
+from connectors.auth.scopes import missing_scopes, parse_scope, read_scopes, unreadable
 
 TYPES = ("Patient", "Condition", "Observation")
 RIGHTS = ["cruds"[a:b] for a in range(5) for b in range(a + 1, 6)] + ["rs", "cs", "rud"]
@@ -39,7 +39,7 @@ def test_types_are_readable_where_both_rights_are_given(granted: list[tuple[str,
     have = gives(granted)
     missing = tuple(kind for kind in TYPES if not {(kind, "r"), (kind, "s")} <= have)
     assert unreadable(texts, TYPES) == missing
-    assert not_granted(reading(TYPES), texts, TYPES) == reading(missing)
+    assert missing_scopes(read_scopes(TYPES), texts, TYPES) == read_scopes(missing)
 
 
 @given(st.lists(scopes, max_size=4), st.lists(scopes, max_size=4))
@@ -48,11 +48,11 @@ def test_nothing_is_missing_exactly_where_all_that_was_asked_is_given(
 ) -> None:
     """Asked of a system and of whole types; the rest is compared by its letters."""
     plain = [scope for scope in asked if scope[0] == "system" and not scope[3]]
-    missing = not_granted([text(scope) for scope in plain], [text(scope) for scope in granted], TYPES)
+    missing = missing_scopes([text(scope) for scope in plain], [text(scope) for scope in granted], TYPES)
     assert (not missing) == (gives(plain) <= gives(granted))
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_scope_or_none(written: str) -> None:
-    scope = read_scope(written)
+    scope = parse_scope(written)
     assert scope is None or scope.rights <= frozenset("cruds")

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mappers.engines.duckdb import DuckDBEngine
-from mappers.fhirpath import decimals
-from mappers.fhirpath.collection import Scope
+from mappers.fhirpath.arrays import Scope
+from mappers.fhirpath.n1 import decimals
 
 UNIT = Decimal(1).scaleb(-18)
 NUMBERS = st.one_of(

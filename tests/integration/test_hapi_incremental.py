@@ -74,7 +74,7 @@ class Hospital:
             CohortQuery("Condition", (("code", f"{SYSTEM}|{self.name}"),)),
             TYPES,
             limits=SearchLimits(**{"overlap": 0.0, **limits}),
-            wire=self.wire,
+            http_transport=self.wire,
             stored=lambda: self.lake.patients("hapi"),
         )
         return sync_site(source, self.lake, "hapi", self.quarantine)

@@ -80,7 +80,7 @@ def compare(one: Settings, other: Settings) -> None:
 
 def test_the_fixture(spark: Engine, tmp_path: Path) -> None:
     site = FolderSite(name="milan", kind="folder", path=ALNEO)
-    Pipeline({}).sync(Settings(data_dir=tmp_path, sites=(site,)), ["milan"], full=False, progress=lambda _: None)
+    Pipeline({}).sync_site(Settings(data_dir=tmp_path, sites=(site,)), "milan", full=False, progress=lambda _: None)
     first, second = (settings_of(tmp_path, name, "milan") for name in ENGINES)
     report, other = mapped_by_both(first, second, spark)
     assert report == other

@@ -15,7 +15,7 @@ import httpx
 import jwt
 import pytest
 
-from connectors.auth.keys import Algorithm, SigningKey, new_key, public_jwks
+from connectors.auth.keys import Algorithm, SigningKey, generate_key, public_jwks
 from connectors.auth.smart import SmartAuth
 from connectors.auth.token_endpoint import ASSERTION_TYPE, Client
 from connectors.errors import AuthenticationError
@@ -27,12 +27,12 @@ from connectors.sources.search.source import CohortQuery, SearchSource
 from connectors.sync import sync_site
 from schedules.cli.main import main
 from schedules.cli.session import Session
-from tests.smart_servers import TYPES, Clock, FhirServer, Http, cohort, served, smart
+from tests.smart_servers import TYPES, FakeClock, FhirServer, Http, cohort, served, smart
 
 pytestmark = pytest.mark.oidc
 
 BASE = "https://fhir.example.org"
-KEYS: Mapping[Algorithm, SigningKey] = {"ES384": new_key("ES384"), "RS384": new_key("RS384")}
+KEYS: Mapping[Algorithm, SigningKey] = {"ES384": generate_key("ES384"), "RS384": generate_key("RS384")}
 Start = Callable[..., Any]
 
 
@@ -44,10 +44,10 @@ def registered(key: SigningKey, client_id: str = "periop") -> dict[str, Any]:
     return {"client_id": client_id, "alg": key.algorithm, "jwks": public_jwks(key)}
 
 
-def authenticator(server: Any, key: SigningKey, clock: Clock, **options: Any) -> SmartAuth:
+def authenticator(server: Any, key: SigningKey, clock: FakeClock, **options: Any) -> SmartAuth:
     """Real time for what the server sees, the test's time for how long a token lasts."""
     now = options.pop("now", utc_now)
-    return smart(BASE, clock, key, timing=clock.timing(now), token_url=server.token_endpoint, **options)
+    return smart(BASE, clock, key, clock=clock.as_clock(now), token_url=server.token_endpoint, **options)
 
 
 def token_of(auth: SmartAuth) -> str:
@@ -66,7 +66,7 @@ def checked(server: Any, token: str, audience: str) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", ["ES384", "RS384"])
 def test_a_token_is_given_for_each_algorithm(token_server: Start, algorithm: Algorithm) -> None:
     server = token_server([registered(KEYS[algorithm])])
-    auth = authenticator(server, KEYS[algorithm], Clock(), scopes=("system/*.rs",))
+    auth = authenticator(server, KEYS[algorithm], FakeClock(), scopes=("system/*.rs",))
     claims = checked(server, token_of(auth), BASE)
     assert (claims["client_id"], claims["scope"]) == ("periop", "system/*.rs")
     assert server.event() == {"event": "token", "scope": "system/*.rs"}
@@ -80,7 +80,7 @@ def test_fault_06_a_statement_that_was_seen_is_refused_and_ours_never_is(token_s
     answers = [httpx.post(server.token_endpoint, data=form | {"scope": "system/*.rs"}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 401]
     assert [server.event()["event"] for _ in answers] == ["token", "refused"]
-    clock = Clock()
+    clock = FakeClock()
     auth = authenticator(server, KEYS["ES384"], clock)
     tokens = set()
     for _ in range(5):
@@ -93,7 +93,7 @@ def test_fault_06_a_statement_that_was_seen_is_refused_and_ours_never_is(token_s
 @pytest.mark.parametrize("minutes", [-10, -6])
 def test_a_clock_that_is_behind_is_told(token_server: Start, minutes: int) -> None:
     server = token_server([registered(KEYS["ES384"])])
-    auth = authenticator(server, KEYS["ES384"], Clock(), now=lambda: utc_now() + timedelta(minutes=minutes))
+    auth = authenticator(server, KEYS["ES384"], FakeClock(), now=lambda: utc_now() + timedelta(minutes=minutes))
     with pytest.raises(AuthenticationError, match=r"the clock of this machine is \d+ s behind the server's; set it"):
         auth.headers()
     assert server.event()["error"] == "invalid_client"
@@ -101,8 +101,11 @@ def test_a_clock_that_is_behind_is_told(token_server: Start, minutes: int) -> No
 
 def test_a_key_or_a_client_that_is_not_registered_is_told(token_server: Start) -> None:
     server = token_server([registered(KEYS["ES384"])])
-    other = new_key("ES384")
-    for auth in (authenticator(server, other, Clock()), authenticator(server, KEYS["ES384"], Clock(), client_id="who")):
+    other = generate_key("ES384")
+    for auth in (
+        authenticator(server, other, FakeClock()),
+        authenticator(server, KEYS["ES384"], FakeClock(), client_id="who"),
+    ):
         with pytest.raises(AuthenticationError, match=r"register the client_id of `auth` with the public key"):
             auth.headers()
         assert server.event()["error"] == "invalid_client"
@@ -111,12 +114,12 @@ def test_a_key_or_a_client_that_is_not_registered_is_told(token_server: Start) -
 def test_a_key_for_another_algorithm_is_told(token_server: Start) -> None:
     server = token_server([registered(KEYS["RS384"])])
     with pytest.raises(AuthenticationError, match=r"\(ES384\), which `periop keys show` prints"):
-        authenticator(server, KEYS["ES384"], Clock()).headers()
+        authenticator(server, KEYS["ES384"], FakeClock()).headers()
 
 
 def test_a_scope_that_is_dropped_in_silence_is_noticed(token_server: Start) -> None:
     server = token_server([registered(KEYS["ES384"])], scopes="system/Patient.rs system/Condition.rs")
-    auth = authenticator(server, KEYS["ES384"], Clock())
+    auth = authenticator(server, KEYS["ES384"], FakeClock())
     auth.headers()
     assert auth.granted == ("system/Patient.rs", "system/Condition.rs")
     assert auth.unreadable == TYPES[2:]
@@ -125,7 +128,7 @@ def test_a_scope_that_is_dropped_in_silence_is_noticed(token_server: Start) -> N
 
 def test_scopes_of_the_first_version_are_enough(token_server: Start) -> None:
     server = token_server([registered(KEYS["ES384"])], scopes="system/*.read")
-    auth = authenticator(server, KEYS["ES384"], Clock(), scopes=("system/*.read",))
+    auth = authenticator(server, KEYS["ES384"], FakeClock(), scopes=("system/*.read",))
     auth.headers()
     assert auth.missing_scopes == ()
 
@@ -137,7 +140,7 @@ class Tokens:
     """What the FHIR server thinks of tokens: signed for it by the token server, and not older than `ttl` seconds of
     the test's clock since it saw them first."""
 
-    def __init__(self, clock: Clock, ttl: float) -> None:
+    def __init__(self, clock: FakeClock, ttl: float) -> None:
         self.clock = clock
         self.ttl = ttl
         self.server: Any = None
@@ -159,9 +162,9 @@ def fhir() -> Iterator[Callable[[FhirServer], Http]]:
         yield lambda answer: stack.enter_context(served(answer))
 
 
-def sync(folder: Path, base: str, auth: SmartAuth, clock: Clock) -> SyncReport:
+def sync(folder: Path, base: str, auth: SmartAuth, clock: FakeClock) -> SyncReport:
     query = CohortQuery("Condition", (("code", "http://snomed.info/sct|254637007"),))
-    source = SearchSource(base, query, TYPES, auth, SearchLimits(page_size=2, streams=1), timing=clock.timing())
+    source = SearchSource(base, query, TYPES, auth, SearchLimits(page_size=2, streams=1), clock=clock.as_clock())
     return sync_site(source, Lake(folder / "lake"), "milan", Quarantine(folder / "quarantine"))
 
 
@@ -173,14 +176,14 @@ def test_fault_05_tokens_of_two_seconds_are_renewed_in_mid_sync(
 
     Where tokens end early, after 1.2 s, our clock does not tell, and the 401 does.
     """
-    clock = Clock()
+    clock = FakeClock()
     tokens = Tokens(clock, 1.2 if ends_early else 2)
     server = FhirServer(cohort(6), tokens.accepted, clock=clock, page_seconds=0.7)
     http = fhir(server)
     tokens.audience = http.url
     tokens.server = token_server([registered(KEYS["ES384"])], fhir=http.url, ttl=2)
     server.token_endpoint = tokens.server.token_endpoint
-    auth = smart(http.url, clock, KEYS["ES384"], timing=clock.timing(utc_now), scopes=("system/*.rs",))
+    auth = smart(http.url, clock, KEYS["ES384"], clock=clock.as_clock(utc_now), scopes=("system/*.rs",))
     report = sync(tmp_path, http.url, auth, clock)
     assert (report.status, report.counts.stored) == ("ok", 18)
     assert len(tokens.seen) >= 4
@@ -197,7 +200,7 @@ def test_from_new_keys_to_a_sync(token_server: Start, fhir: Callable[[FhirServer
 
     code, printed, _ = periop("keys", "new", "--out", str(tmp_path / "key.json"))
     assert code == 0
-    tokens = Tokens(Clock(), 300)
+    tokens = Tokens(FakeClock(), 300)
     server = FhirServer(cohort(2), tokens.accepted)
     http = fhir(server)
     tokens.audience = http.url

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analytics.estimates.cohort import Cohort
+from analytics.estimates.cohort_tables import Cohort
 
 SOURCE = Path(__file__).parents[2] / "fixtures" / "reference"
 CUT, LATER = date(2024, 12, 1), date(2025, 5, 5)
@@ -75,7 +75,7 @@ def cohort(
     adtte: list[Row] | None = None,
     adae: list[Row] | None = None,
     quality: list[Row] | None = None,
-    cuts: dict[str, Cohort] | None = None,
+    other_cutoffs: dict[str, Cohort] | None = None,
 ) -> Cohort:
     """A cohort from rows; each table has all the columns that the ALNEO study reads."""
     return Cohort(
@@ -84,7 +84,7 @@ def cohort(
         adtte=frame(adtte or [], ADTTE),
         adae=frame(adae or [], ADAE),
         quality=frame(quality or [], QUALITY),
-        cuts=cuts or {},
+        other_cutoffs=other_cutoffs or {},
     )
 
 
@@ -98,7 +98,7 @@ def _read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _at(cut: date, cuts: dict[str, Cohort]) -> Cohort:
+def _at(cut: date, other_cutoffs: dict[str, Cohort]) -> Cohort:
     people = _read("alneo_synthetic_cohort.csv")
     outsiders = [
         {"USUBJID": f"OUT-{i}", "SITEID": "demo", "ITTFL": "N", "SCRFRS": "STAGE", "DCUTDT": cut} for i in (1, 2)
@@ -109,7 +109,7 @@ def _at(cut: date, cuts: dict[str, Cohort]) -> Cohort:
         adtte=[row for p in people for row in _adtte(p, cut)],
         adae=[_adae(a, cut) for a in _read("alneo_synthetic_ae.csv")],
         quality=[{"SITEID": "demo", "DOMAIN": "Observation", "ISSUE": "unknown code", "COUNT": 2}],
-        cuts=cuts,
+        other_cutoffs=other_cutoffs,
     )
 
 

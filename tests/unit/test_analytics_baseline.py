@@ -10,7 +10,7 @@ import pytest
 
 from analytics.analysis import analyse
 from analytics.errors import AnalysisError
-from analytics.estimates.baseline import follow_up, quantiles, values
+from analytics.estimates.baseline import estimate_follow_up, estimate_quantiles, values
 from analytics.estimates.survival import Times
 from mappers.study import QuantileSpec, load_study
 from tests.unit.analytics_tables import alneo, cohort
@@ -22,20 +22,20 @@ def _spec(**fields):
 
 def test_type_seven_interpolates_between_order_statistics():
     """h = (n - 1) p + 1: of 1 2 3 4 10 the 2nd, 3rd and 4th, of 1 2 3 4 between them."""
-    odd = quantiles(_spec(), pd.Series([10, 1, 3, 2, 4.0]), 5)
-    even = quantiles(_spec(), pd.Series([1, 2, 3, 4.0]), 4)
+    odd = estimate_quantiles(_spec(), pd.Series([10, 1, 3, 2, 4.0]), 5)
+    even = estimate_quantiles(_spec(), pd.Series([1, 2, 3, 4.0]), 4)
     assert (odd.q1, odd.median, odd.q3) == (2, 3, 4)
     assert (even.q1, even.median, even.q3) == (1.75, 2.5, 3.25)
     assert odd.method == "type 7 (Hyndman and Fan 1996)"
 
 
 def test_missing_values_are_left_out_and_counted():
-    found = quantiles(_spec(), pd.Series([50, np.nan, 70.0]), 3)
+    found = estimate_quantiles(_spec(), pd.Series([50, np.nan, 70.0]), 3)
     assert (found.n, found.missing, found.median) == (2, 1, 60)
 
 
 def test_without_values_it_is_not_evaluable():
-    found = quantiles(_spec(), pd.Series([np.nan]), 1)
+    found = estimate_quantiles(_spec(), pd.Series([np.nan]), 1)
     assert (found.status, found.median, found.n, found.missing) == ("not_evaluable", None, 0, 1)
 
 
@@ -54,14 +54,14 @@ def test_a_quantity_that_is_not_said_is_an_error():
 
 def test_follow_up_is_the_curve_of_the_censorings():
     """Times 1+ 2 3+ 4+: a censoring is the event, so S = 3/4, then 1/2 of that at 3, then 0 at 4."""
-    found = follow_up(_spec(), Times(np.array([1.0, 2, 3, 4]), np.array([False, True, False, False])), 5)
+    found = estimate_follow_up(_spec(), Times(np.array([1.0, 2, 3, 4]), np.array([False, True, False, False])), 5)
     assert (found.q1, found.median, found.q3) == (1, 3, 4)
     assert (found.n, found.missing, found.median_status) == (4, 1, "ok")
 
 
 def test_follow_up_may_not_be_reached():
     """1+ 2 3 4: S stays at 3/4, which is the lower quartile and no more."""
-    found = follow_up(_spec(), Times(np.array([1.0, 2, 3, 4]), np.array([False, True, True, True])), 4)
+    found = estimate_follow_up(_spec(), Times(np.array([1.0, 2, 3, 4]), np.array([False, True, True, True])), 4)
     assert (found.q1, found.median, found.q3, found.median_status) == (1, None, None, "not_reached")
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from analytics.disclosure.coarsening import Counts, coarsen, life_table
-from analytics.estimates.survival import Times, survival
+from analytics.estimates.survival import Times, estimate_survival
 from mappers.study import SurvivalSpec
 
 
 def _exact(events, censored, landmarks=(), min_at_risk=1):
     spec = SurvivalSpec(id="s", label="s", paramcd="OS", landmarks=landmarks, min_at_risk=min_at_risk)
     months = np.array([*events, *censored], dtype=float)
-    return survival(spec, Times(months, np.arange(len(months)) < len(events)))
+    return estimate_survival(spec, Times(months, np.arange(len(months)) < len(events)))
 
 
 def _steps(estimate):
@@ -40,7 +40,7 @@ def test_the_last_events_are_shown_only_if_they_are_enough():
     assert _steps(found)[1:] == [(3, 11, 3, 0)]
     assert (found.events, found.median, found.median_status) == (7, None, "suppressed")
     assert found.ci is None
-    assert found.reason == "withheld: the last events are too few to show"
+    assert found.reason == "the last events are too few to show"
 
 
 def test_a_landmark_ends_a_step_where_it_can():
@@ -51,7 +51,7 @@ def test_a_landmark_ends_a_step_where_it_can():
     assert mark.ci.method == "log-log on a life table of coarsened steps"
 
 
-def test_a_landmark_with_a_few_events_around_it_is_withheld():
+def test_a_landmark_with_a_few_events_around_it_is_suppressed():
     found = coarsen(_exact([1, 2, 14, 15, 16], [30] * 5, landmarks=(12,)), 3)
     assert _steps(found)[1:] == [(14, 10, 3, 0)] or _steps(found)[1:] == []
     assert (found.landmarks[0].s, found.landmarks[0].at_risk, found.landmarks[0].status) == (

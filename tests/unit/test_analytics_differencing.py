@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from analytics.disclosure.differencing import given_away
+from analytics.disclosure.differencing import disclosed_by_differencing
 from analytics.estimates.model import Cell
 
 K = 3
+
+
+def disclosed(cells):
+    return disclosed_by_differencing(cells, K)
+
+
 ALL = Cell("enrolled", frozenset(range(20)))
 
 
-def _cell(group, *ranges, families=("course",)):
-    return Cell(group, frozenset(i for r in ranges for i in range(*r)), None, frozenset(families))
+def _cell(group, *ranges, variable_groups=("course",)):
+    return Cell(group, frozenset(i for r in ranges for i in range(*r)), None, frozenset(variable_groups))
 
 
 def test_a_small_group_or_a_small_rest_gives_itself_away():
-    assert given_away([ALL, _cell("two", (0, 2))], K) == {"two"}
-    assert given_away([ALL, _cell("eighteen", (0, 18))], K) == {"eighteen"}
-    assert given_away([ALL, _cell("three", (0, 3)), _cell("none"), _cell("all", (0, 20))], K) == frozenset()
+    assert disclosed([ALL, _cell("two", (0, 2))]) == {"two"}
+    assert disclosed([ALL, _cell("eighteen", (0, 18))]) == {"eighteen"}
+    assert disclosed([ALL, _cell("three", (0, 3)), _cell("none"), _cell("all", (0, 20))]) == frozenset()
 
 
 def test_a_group_within_another_leaves_the_difference():
     """15 resected less 13 with adjuvant treatment are 2."""
     cells = [ALL, _cell("resected", (0, 15)), _cell("adjuvant", (0, 13)), _cell("mpr", (0, 8))]
-    assert given_away(cells, K) == {"resected", "adjuvant"}
-    assert given_away([ALL, _cell("resected", (0, 15)), _cell("adjuvant", (0, 12))], K) == frozenset()
+    assert disclosed(cells) == {"resected", "adjuvant"}
+    assert disclosed([ALL, _cell("resected", (0, 15)), _cell("adjuvant", (0, 12))]) == frozenset()
 
 
 def test_groups_that_exclude_each_other_leave_the_rest():
     """20 less 9 less 10 is 1."""
-    assert given_away([ALL, _cell("a", (0, 9)), _cell("b", (9, 19))], K) == {"a", "b"}
+    assert disclosed([ALL, _cell("a", (0, 9)), _cell("b", (9, 19))]) == {"a", "b"}
 
 
 def test_groups_that_cover_everyone_have_a_known_overlap():
     """12 + 10 - 20 = 2 are in both."""
-    assert given_away([ALL, _cell("a", (0, 12)), _cell("b", (10, 20))], K) == {"a", "b"}
+    assert disclosed([ALL, _cell("a", (0, 12)), _cell("b", (10, 20))]) == {"a", "b"}
 
 
 def test_three_counts_give_an_overlap_that_two_do_not():
     """12 events are 7 progressions or 7 deaths: 2 have both, and no two of the three tell."""
     progression, death = _cell("progression", (0, 7)), _cell("death", (5, 12))
-    assert given_away([ALL, progression, death], K) == frozenset()
-    assert given_away([ALL, progression, death, _cell("event", (0, 12))], K) == {
+    assert disclosed([ALL, progression, death]) == frozenset()
+    assert disclosed([ALL, progression, death, _cell("event", (0, 12))]) == {
         "progression",
         "death",
         "event",
@@ -49,24 +55,24 @@ def test_three_counts_give_an_overlap_that_two_do_not():
 
 def test_three_that_exclude_each_other_leave_the_rest():
     cells = [ALL, _cell("a", (0, 6)), _cell("b", (6, 12)), _cell("c", (12, 18))]
-    assert given_away(cells, K) == {"a", "b", "c"}
+    assert disclosed(cells) == {"a", "b", "c"}
 
 
 def test_what_only_happens_to_exclude_each_other_is_not_known_to_the_reader():
-    cells = [_cell("a", (0, 9), families=("sex",)), _cell("b", (9, 19), families=("course",))]
-    assert given_away([ALL, *cells], K) == frozenset()
+    cells = [_cell("a", (0, 9), variable_groups=("sex",)), _cell("b", (9, 19), variable_groups=("course",))]
+    assert disclosed([ALL, *cells]) == frozenset()
 
 
 def test_what_is_not_listed_is_tied_to_everything():
-    cells = [_cell("a", (0, 9), families=()), _cell("b", (9, 19), families=("course",))]
-    assert given_away([ALL, *cells], K) == {"a", "b"}
+    cells = [_cell("a", (0, 9), variable_groups=()), _cell("b", (9, 19), variable_groups=("course",))]
+    assert disclosed([ALL, *cells]) == {"a", "b"}
 
 
-def test_a_count_under_two_names_withholds_both():
+def test_a_count_under_two_names_suppresses_both():
     cells = [ALL, _cell("a", (0, 9)), _cell("again", (0, 9)), _cell("b", (9, 19))]
-    assert given_away(cells, K) == {"a", "again", "b"}
+    assert disclosed(cells) == {"a", "again", "b"}
 
 
 def test_a_later_cut_with_more_patients_gives_away_the_new_ones():
     later = Cell("alive@later", frozenset(range(22)))
-    assert given_away([ALL, later], K) == {"alive@later"}
+    assert disclosed([ALL, later]) == {"alive@later"}

@@ -1,4 +1,4 @@
-"""What `release` withholds, and that nothing else makes a `Released`."""
+"""What `release` suppresses, and that nothing else makes a `Released`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _results(*proportions, sizes=None, quantiles=(), flow=(), quality=()):
     return Results(
         study="s",
         study_title="S",
-        data_cut="2024-12-01",
+        data_cutoff="2024-12-01",
         sites=("a",),
         study_hash="h",
         population_sizes=sizes,
@@ -77,7 +77,7 @@ def test_without_control_everything_passes_untouched(min_cell):
         assert getattr(released, field) == getattr(ALNEO, field)
     assert released.min_cell == min_cell
     assert "No disclosure control" in released.statement
-    assert not released.withheld_entirely
+    assert not released.suppressed_entirely
 
 
 def test_a_negative_threshold_is_an_error():
@@ -98,19 +98,19 @@ def test_releasing_does_not_change_the_results():
     ("x", "status"),
     [(0, "ok"), (1, "suppressed"), (4, "suppressed"), (5, "ok"), (95, "ok"), (96, "suppressed")],
 )
-def test_a_small_count_or_a_small_rest_is_withheld(x, status):
+def test_a_small_count_or_a_small_rest_is_suppressed(x, status):
     found = release(_results(_proportion("a", x, 100)), 5).proportions[0]
     assert found.status == status
     if status == "suppressed":
         assert (found.x, found.percent, found.ci, found.n) == (None, None, None, 100)
-        assert found.reason.startswith("withheld")
+        assert found.reason == "a protected count could be read or derived from it"
 
 
 def test_everyone_is_not_a_small_rest():
     assert _status(release(_results(_proportion("a", 100, 100)), 5)) == {"a": "ok"}
 
 
-def test_a_breakdown_is_withheld_whole_and_only_it():
+def test_a_breakdown_is_suppressed_whole_and_only_it():
     cells = [_proportion(f"b.{i}", x, 100, breakdown="b") for i, x in enumerate((3, 47, 50))]
     released = release(_results(*cells, _proportion("a", 50, 100)), 5)
     assert _status(released) == {"b.0": "suppressed", "b.1": "suppressed", "b.2": "suppressed", "a": "ok"}
@@ -126,7 +126,7 @@ def test_with_a_threshold_of_two_the_word_suppressed_does_not_say_one():
     assert "Counts of 1 to 2 patients" in release(_results(), 2).statement
 
 
-def test_the_same_figure_at_two_cuts_is_withheld_for_a_small_difference():
+def test_the_same_figure_at_two_cuts_is_suppressed_for_a_small_difference():
     near = _results(_proportion("alive", 60, 100), _proportion("alive@later", 57, 100))
     far = _results(_proportion("alive", 60, 100), _proportion("alive@later", 50, 100))
     grown = _results(_proportion("alive", 60, 100), _proportion("alive@later", 50, 103))
@@ -140,7 +140,7 @@ def test_the_same_figure_at_two_cuts_is_withheld_for_a_small_difference():
 
 
 @pytest.mark.parametrize("sizes", [{"resected": 97}, {"adjuvant": 3, "resected": 50}, {"resected": 62}])
-def test_a_small_population_withholds_all_that_is_counted_in_one(sizes):
+def test_a_small_population_suppresses_all_that_is_counted_in_one(sizes):
     inside = (_proportion("r0", 30, 60, "adjuvant"), _proportion("x", 20, 40, "resected"))
     found = _results(_proportion("a", 50, 100), *inside, sizes=sizes)
     released = release(found, 5)
@@ -175,7 +175,7 @@ def test_the_flow_diagram_is_one_breakdown(boxes, shown):
 
 
 @pytest.mark.parametrize(("n", "status"), [(100, "ok"), (97, "suppressed"), (95, "ok"), (4, "suppressed"), (0, "ok")])
-def test_a_median_of_few_or_of_almost_all_is_withheld(n, status):
+def test_a_median_of_few_or_of_almost_all_is_suppressed(n, status):
     median = Quantiles("age", "Age", "enrolled", n, 62, 49, 74, "years", "type 7", missing=100 - n)
     found = release(_results(quantiles=[median]), 5).quantiles[0]
     assert found.status == status
@@ -184,16 +184,16 @@ def test_a_median_of_few_or_of_almost_all_is_withheld(n, status):
         assert found.median_status == "suppressed"
 
 
-def test_small_counts_of_records_are_withheld():
+def test_small_counts_of_records_are_suppressed():
     items = [QualityItem("a", "Patient", "x", n) for n in (0, 4, 5)]
     assert [item.count for item in release(_results(quality=items), 5).quality] == [0, None, 5]
 
 
 def test_where_few_are_enrolled_nothing_is_left():
     tables = alneo()
-    few = replace(tables, adsl=tables.adsl.assign(ITTFL=["Y"] * 4 + ["N"] * 31), cuts={})
+    few = replace(tables, adsl=tables.adsl.assign(ITTFL=["Y"] * 4 + ["N"] * 31), other_cutoffs={})
     released = release(analyse(few, STUDY), 5)
-    assert released.withheld_entirely
+    assert released.suppressed_entirely
     assert set(released.population_sizes.values()) == {None}
     assert {p.n for p in released.proportions} == {None}
     assert {step.n for step in released.flow} == {None}
@@ -201,9 +201,9 @@ def test_where_few_are_enrolled_nothing_is_left():
     assert {s.curve for s in released.survival} == {()}
 
 
-def test_nothing_to_withhold_is_not_withheld_entirely():
+def test_nothing_to_withhold_is_not_suppressed_entirely():
     empty = analyse(cohort([]), STUDY.model_copy(update={"cuts": ()}))
-    assert not release(empty, 5).withheld_entirely
+    assert not release(empty, 5).suppressed_entirely
 
 
 # The reference cohort
@@ -229,7 +229,7 @@ def test_resected_and_adjuvant_are_two_apart():
     assert status["response.pcr"] == "ok"
 
 
-def test_alive_at_two_cuts_is_withheld_with_the_deaths():
+def test_alive_at_two_cuts_is_suppressed_with_the_deaths():
     """31 and 30 of 33: one died in between. The curve of two deaths goes too."""
     status = _status(release(ALNEO, 3))
     names = ("survival.alive", "survival.alive@later_cut", "survival.os", "survival.efs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analytics.errors import AnalysisError
-from analytics.estimates.flow import flow
+from analytics.estimates.flow import patient_flow
 from analytics.estimates.model import QualityItem
 from analytics.estimates.quality import quality
 from tests.unit.analytics_tables import alneo, cohort
@@ -13,7 +13,7 @@ from tests.unit.analytics_tables import alneo, cohort
 
 def test_the_reference_cohort_flows_as_published():
     """33 enrolled, 28 resected, 26 with adjuvant treatment, 5 completed; five reasons for no surgery."""
-    boxes = {box.step.id: box.step for box in flow(alneo())}
+    boxes = {box.step.id: box.step for box in patient_flow(alneo())}
     assert [(s.label, s.n) for s in boxes.values() if s.kind == "main"] == [
         ("Screened", 35),
         ("Enrolled", 33),
@@ -23,12 +23,12 @@ def test_the_reference_cohort_flows_as_published():
     ]
     left = [(s.label, s.n) for s in boxes.values() if s.parent == "flow.enrolled" and s.kind == "excluded"]
     assert ("Not resected: progression_before_surgery", 2) in left
-    assert left == sorted(left), "an order by counts would tell of counts that are withheld"
+    assert left == sorted(left), "an order by counts would tell of counts that are suppressed"
     assert sum(n for _, n in left) == 5
 
 
 def test_every_box_is_accounted_for_by_what_hangs_from_it():
-    steps = [box.step for box in flow(alneo())]
+    steps = [box.step for box in patient_flow(alneo())]
     for parent in steps:
         children = [s for s in steps if s.parent == parent.id]
         if children:
@@ -40,9 +40,9 @@ def test_without_a_reason_that_is_said_and_columns_may_be_absent():
     bare = cohort([])
     for frame in (table.adsl, bare.adsl):
         frame.drop(columns=["NOSURGRS", "ADJCMPFL"], inplace=True)
-    labels = [box.step.label for box in flow(table) if box.step.kind == "excluded"]
+    labels = [box.step.label for box in patient_flow(table) if box.step.kind == "excluded"]
     assert labels == ["No reason recorded", "Not resected: No reason recorded"]
-    assert [box.step.n for box in flow(bare)] == [0, 0, 0, 0, 0]
+    assert [box.step.n for box in patient_flow(bare)] == [0, 0, 0, 0, 0]
 
 
 def test_the_quality_list_is_ordered_and_added_up():

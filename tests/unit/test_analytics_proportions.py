@@ -9,7 +9,7 @@ import pytest
 
 from analytics.analysis import analyse
 from analytics.errors import AnalysisError
-from analytics.estimates.proportions import clopper_pearson, patients_meeting, proportion
+from analytics.estimates.proportions import clopper_pearson, estimate_proportion, patients_meeting
 from mappers.study import ProportionSpec, Where, load_study
 from tests.unit.analytics_tables import alneo, cohort
 
@@ -90,7 +90,7 @@ def test_the_populations_lie_within_the_enrolled():
 
 
 def test_an_empty_population_is_not_evaluable():
-    estimate = proportion(_spec(population="adjuvant"), 0, 0)
+    estimate = estimate_proportion(_spec(population="adjuvant"), 0, 0)
     assert (estimate.status, estimate.percent, estimate.ci) == ("not_evaluable", None, None)
     assert estimate.reason == "no patient in population adjuvant"
 

@@ -11,8 +11,8 @@ import pytest
 
 from analytics.analysis import analyse
 from analytics.disclosure.control import release
-from analytics.report.spreadsheet import neutral
 from analytics.results import COLUMNS, as_json, dumps, to_csv
+from analytics.spreadsheet import escape_formula
 from mappers.study import load_study
 from tests.unit.analytics_tables import alneo
 
@@ -68,10 +68,10 @@ def test_a_curve_is_written_as_in_the_contract():
     assert [mark["t"] for mark in efs["landmarks"]] == [12, 24]
 
 
-def test_what_is_withheld_is_null_with_a_reason():
+def test_what_is_suppressed_is_null_with_a_reason():
     pcr = _by_id(CLOSED["proportions"])["response.pcr"]
     assert (pcr["x"], pcr["percent"], pcr["ci"], pcr["status"]) == (None, None, None, "suppressed")
-    assert pcr["reason"].startswith("withheld")
+    assert pcr["reason"] == "a protected count could be read or derived from it"
     efs = _by_id(CLOSED["survival"])["survival.efs"]
     assert (efs["n"], efs["events"], efs["median"], efs["median_status"]) == (None, None, None, "suppressed")
     assert efs["curve"] == []
@@ -105,7 +105,7 @@ def test_the_csv_has_one_row_per_number():
     assert [(r["value"], r["unit"]) for r in follow_up] == [("20.3368", "months")]
 
 
-def test_a_withheld_number_is_an_empty_cell():
+def test_a_suppressed_number_is_an_empty_cell():
     rows = [row for row in _rows(release(ALNEO, 11)) if row["id"] == "response.pcr"]
     assert {row["statistic"]: row["value"] for row in rows} == {"x": "", "n": "33", "percent": ""}
     assert {row["status"] for row in rows} == {"suppressed"}
@@ -113,12 +113,12 @@ def test_a_withheld_number_is_an_empty_cell():
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"])
 def test_a_formula_is_text(text):
-    assert neutral(text) == f"'{text}"
+    assert escape_formula(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["Age", "1=1", "a-b", ""])
 def test_other_text_is_left_alone(text):
-    assert neutral(text) == text
+    assert escape_formula(text) == text
 
 
 def test_no_cell_of_text_from_outside_begins_a_formula():

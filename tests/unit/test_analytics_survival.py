@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from analytics.estimates.survival import Times, curve, survival
+from analytics.estimates.survival import Times, curve, estimate_survival
 from mappers.study import SurvivalSpec
 
 # Remission times in weeks of the leukaemia trial of Freireich et al. 1963 (Blood 21:699), as in Gehan 1965
@@ -62,7 +62,7 @@ def test_the_band_is_log_log_with_greenwood():
 def test_the_medians_and_their_intervals():
     """6-MP: S is 0.538 at 22 and 0.448 at 23; the band by hand (above) has its lower limit below 1/2 first at 13
     and its upper one never. Placebo: nobody is censored, so S = left / 21 and Greenwood is (1 / S - 1) / 21."""
-    six_mp, placebo = (survival(_spec(), _times(text)) for text in (SIX_MP, PLACEBO))
+    six_mp, placebo = (estimate_survival(_spec(), _times(text)) for text in (SIX_MP, PLACEBO))
     assert (six_mp.median, six_mp.median_status, six_mp.ci.low, six_mp.ci.high) == (23, "ok", 13, None)
     bands = {}
     for t in range(1, 23):
@@ -84,17 +84,17 @@ def test_a_curve_begins_with_everyone_and_every_patient_leaves_it_once():
 def test_half_is_reached_exactly_although_floats_miss_it():
     """Six patients, three events among censorings: S = 5/6 * 4/5 * 3/4 = 1/2."""
     times = _times("1 2 3 9+ 9+ 9+")
-    assert survival(_spec(), times).median == 3
+    assert estimate_survival(_spec(), times).median == 3
 
 
 def test_a_median_that_is_not_reached_has_no_number():
-    estimate = survival(_spec(), _times("1 5+ 6+ 7+ 8+"))
+    estimate = estimate_survival(_spec(), _times("1 5+ 6+ 7+ 8+"))
     assert (estimate.median, estimate.median_status, estimate.ci.high) == (None, "not_reached", None)
     assert estimate.events == 1
 
 
 def test_no_event_has_a_flat_curve_and_no_interval():
-    estimate = survival(_spec(landmarks=(5,), min_at_risk=1), _times("6+ 7+"))
+    estimate = estimate_survival(_spec(landmarks=(5,), min_at_risk=1), _times("6+ 7+"))
     assert (estimate.median_status, estimate.events) == ("not_reached", 0)
     assert (estimate.landmarks[0].s, estimate.landmarks[0].ci) == (1.0, None)
     assert [point.s for point in estimate.curve] == [1.0, 1.0, 1.0]
@@ -105,9 +105,9 @@ def test_when_all_have_died_the_last_point_has_no_limits():
     assert (last.t, last.s, last.low, last.high) == (23, pytest.approx(0), None, None)
 
 
-def test_landmarks_name_their_risk_set_and_are_withheld_below_the_minimum():
+def test_landmarks_name_their_risk_set_and_are_not_evaluable_below_the_minimum():
     """At 10 weeks 15 have a time of 10 or more and S = 64/85; at 34 only 2 have."""
-    estimate = survival(_spec(landmarks=(34, 10), min_at_risk=3), _times(SIX_MP))
+    estimate = estimate_survival(_spec(landmarks=(34, 10), min_at_risk=3), _times(SIX_MP))
     ten, late = estimate.landmarks
     greenwood = 3 / (21 * 18) + 1 / (17 * 16) + 1 / (15 * 14)
     assert (ten.t, ten.at_risk, ten.status, ten.ci.method) == (10, 15, "ok", "log-log")
@@ -122,7 +122,7 @@ def test_landmarks_name_their_risk_set_and_are_withheld_below_the_minimum():
 
 
 def test_without_patients_nothing_is_evaluable():
-    estimate = survival(_spec(), Times(np.array([]), np.array([], dtype=bool)))
+    estimate = estimate_survival(_spec(), Times(np.array([]), np.array([], dtype=bool)))
     assert (estimate.status, estimate.median_status, estimate.n, estimate.curve) == (
         "not_evaluable",
         "not_evaluable",

@@ -12,7 +12,7 @@ from connectors.check.findings import Diagnosis, Finding, Level, listed, search_
 from connectors.check.server import ServerCheck
 from connectors.errors import AuthenticationError, ConnectorError, UnavailableError
 from connectors.http.authenticators import Authenticator, BearerAuth, NoAuth
-from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.http.client import Clock, FhirClient, TransferLimits
 from connectors.sources.search.source import CohortQuery
 from tests.fhir_stub import TYPES, FhirStub, fhir_stub, outcome
 
@@ -32,9 +32,9 @@ class Checker:
     base: str
     slept: list[float] = field(default_factory=list)
 
-    def connect(self, auth: Authenticator) -> Transport:
-        timing = Timing(sleep=self.slept.append, chance=lambda: 0.0)
-        return Transport(self.base, auth, TransferLimits(attempts=2), timing)
+    def connect(self, auth: Authenticator) -> FhirClient:
+        clock = Clock(sleep=self.slept.append, random=lambda: 0.0)
+        return FhirClient(self.base, auth, TransferLimits(attempts=2), clock)
 
     def run(self, auth: Authenticator | None = None) -> Diagnosis:
         clock = lambda: datetime.now(UTC)  # noqa: E731

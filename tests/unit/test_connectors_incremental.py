@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import AuthenticationError, UnavailableError
-from connectors.http.client import Timing, TransferLimits
+from connectors.http.client import Clock, TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Cursor, Lake
 from connectors.report import Counts, SyncReport
@@ -52,8 +52,8 @@ class Site:
             self.types,
             limits=SearchLimits(**self.limits),
             transfer=TransferLimits(backoff=0.0, backoff_cap=0.0),
-            timing=Timing(sleep=lambda _: None, chance=lambda: 0.0),
-            wire=self.server,
+            clock=Clock(sleep=lambda _: None, random=lambda: 0.0),
+            http_transport=self.server,
             stored=lambda: self.lake.patients("site"),
         )
         return sync_site(source, self.lake, "site", self.quarantine, full=full)
@@ -376,7 +376,11 @@ def test_ids_that_nothing_brought_are_asked_for_in_the_next_night(tmp_path: Path
 
 def test_the_limit_of_a_site_ends_the_sync_as_partial(site: Site) -> None:
     source = SearchSource(
-        BASE, CohortQuery("Condition", (("code", "lung"),)), TYPES, wire=site.server, limits=SearchLimits(streams=1)
+        BASE,
+        CohortQuery("Condition", (("code", "lung"),)),
+        TYPES,
+        http_transport=site.server,
+        limits=SearchLimits(streams=1),
     )
     report = sync_site(source, site.lake, "site", site.quarantine, max_bytes=400)
     assert report.status == "partial"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from connectors.auth.keys import Algorithm, new_key, private_jwk, public_jwks, read_key, thumbprint
+from connectors.auth.keys import Algorithm, generate_key, private_jwk, public_jwks, read_key, thumbprint
 from connectors.errors import SourceConfigError
 
 # RFC 7638, 3.1
@@ -47,7 +47,7 @@ def pem(key: Any, encryption: KeySerializationEncryption = NoEncryption()) -> by
 
 @pytest.mark.parametrize("algorithm", ["ES384", "RS384"])
 def test_a_key_is_the_same_from_each_kind_of_file(algorithm: Algorithm) -> None:
-    key = new_key(algorithm)
+    key = generate_key(algorithm)
     jwk = private_jwk(key)
     files = [json.dumps(jwk), json.dumps({"keys": [jwk]}), pem(key.key).decode()]
     for content in files:
@@ -59,7 +59,7 @@ def test_a_key_is_the_same_from_each_kind_of_file(algorithm: Algorithm) -> None:
 
 @pytest.mark.parametrize("algorithm", ["ES384", "RS384"])
 def test_the_public_half_verifies_and_holds_nothing_private(algorithm: Algorithm) -> None:
-    key = new_key(algorithm)
+    key = generate_key(algorithm)
     (public,) = public_jwks(key)["keys"]
     private = {"d", "p", "q", "dp", "dq", "qi"}
     assert private & set(private_jwk(key))
@@ -70,14 +70,14 @@ def test_the_public_half_verifies_and_holds_nothing_private(algorithm: Algorithm
 
 
 def test_new_keys_are_strong_enough_and_different() -> None:
-    assert isinstance(new_key("ES384").key, ec.EllipticCurvePrivateKey)
-    assert new_key("ES384").key.key_size == 384
-    assert new_key("RS384").key.key_size == 3072
-    assert new_key("ES384").kid != new_key("ES384").kid
+    assert isinstance(generate_key("ES384").key, ec.EllipticCurvePrivateKey)
+    assert generate_key("ES384").key.key_size == 384
+    assert generate_key("RS384").key.key_size == 3072
+    assert generate_key("ES384").kid != generate_key("ES384").kid
 
 
 def test_the_name_that_the_server_knows_the_key_by_is_kept() -> None:
-    jwk = private_jwk(new_key("ES384")) | {"kid": "given-by-the-server"}
+    jwk = private_jwk(generate_key("ES384")) | {"kid": "given-by-the-server"}
     assert read_key(json.dumps(jwk).encode()).kid == "given-by-the-server"
     assert read_key(json.dumps(jwk | {"kid": 7}).encode()).kid == thumbprint(jwk)
 

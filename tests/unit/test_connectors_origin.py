@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.errors import ForeignOriginError, SourceConfigError
-from connectors.http.origin import checked_base, origin, rebased, server_base, shown
+from connectors.http.origin import base_of_self_link, check_base_url, origin, rebase_link, redact_url
 
 BASE = "https://fhir.example/r4"
 
@@ -24,18 +24,18 @@ BASE = "https://fhir.example/r4"
 )
 def test_urls_that_are_no_base(url: str, problem: str) -> None:
     with pytest.raises(SourceConfigError, match=problem) as caught:
-        checked_base(url)
+        check_base_url(url)
     assert "s3cret" not in str(caught.value)
 
 
 def test_a_base_loses_its_last_slash() -> None:
-    assert checked_base("https://fhir.example:8443/r4/") == "https://fhir.example:8443/r4"
+    assert check_base_url("https://fhir.example:8443/r4/") == "https://fhir.example:8443/r4"
 
 
 def test_origins() -> None:
     assert origin("https://FHIR.example/x") == origin("https://fhir.example:443/y") == ("https", "fhir.example", 443)
     assert origin("http://fhir.example/x") != origin("https://fhir.example/x")
-    assert shown("https://fhir.example/Patient?name=x") == "https://fhir.example:443"
+    assert redact_url("https://fhir.example/Patient?name=x") == "https://fhir.example:443"
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_origins() -> None:
 def test_where_a_next_link_leads(link: str, own_base: str | None, result: str | None) -> None:
     if result is None:
         with pytest.raises(ForeignOriginError):
-            rebased(link, BASE + "/Condition?x=1", BASE, own_base)
+            rebase_link(link, BASE + "/Condition?x=1", BASE, own_base)
     else:
-        assert rebased(link, BASE + "/Condition?x=1", BASE, own_base) == result
+        assert rebase_link(link, BASE + "/Condition?x=1", BASE, own_base) == result
 
 
 def test_how_a_server_calls_itself() -> None:
-    assert server_base("http://inner/app/Condition?code=x/Condition", "Condition") == "http://inner/app"
-    assert server_base("http://inner/app?_getpages=1", "Condition") is None
-    assert server_base(None, "Condition") is None
+    assert base_of_self_link("http://inner/app/Condition?code=x/Condition", "Condition") == "http://inner/app"
+    assert base_of_self_link("http://inner/app?_getpages=1", "Condition") is None
+    assert base_of_self_link(None, "Condition") is None

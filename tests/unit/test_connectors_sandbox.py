@@ -9,7 +9,7 @@ import pytest
 
 from connectors.errors import SandboxError
 from connectors.http.authenticators import NoAuth
-from connectors.http.client import Transport
+from connectors.http.client import FhirClient
 from connectors.sandbox.bundles import (
     create_entries,
     differs,
@@ -108,27 +108,27 @@ def test_referrers_come_before_what_they_refer_to_even_in_circles() -> None:
 def test_batches_where_there_are_no_transactions(server: FhirStub) -> None:
     """The patient comes last, and the server wants it first: what failed is sent again."""
     server.transactions = False
-    with Transport(server.base, NoAuth()) as transport:
+    with FhirClient(server.base, NoAuth()) as client:
         counts = {"Condition": 1, "Observation": 1, "Patient": 1}
-        assert Sandbox(transport, "x").load(FAMILY) == Loaded(counts, {}, {})
-        assert Sandbox(transport, "x").load(FAMILY) == Loaded({}, {}, counts)
-        assert Sandbox(transport, "x").clear(tuple(counts)) == Cleared(counts, {})
+        assert Sandbox(client, "x").load(FAMILY) == Loaded(counts, {}, {})
+        assert Sandbox(client, "x").load(FAMILY) == Loaded({}, {}, counts)
+        assert Sandbox(client, "x").clear(tuple(counts)) == Cleared(counts, {})
     assert server.store == {}
 
 
 def test_no_transactions_and_no_ids_of_ours(server: FhirStub) -> None:
     server.transactions = server.own_ids = False
     with (
-        Transport(server.base, NoAuth()) as transport,
+        FhirClient(server.base, NoAuth()) as client,
         pytest.raises(SandboxError, match="does not take the resources"),
     ):
-        Sandbox(transport, "x").load(FAMILY)
+        Sandbox(client, "x").load(FAMILY)
     assert server.store == {}
 
 
 def test_another_cohort_on_the_same_server_is_left_alone(server: FhirStub) -> None:
-    with Transport(server.base, NoAuth()) as transport:
-        Sandbox(transport, "x").load(FAMILY)
-        Sandbox(transport, "y").load([of("Patient", "b")])
-        Sandbox(transport, "x").clear(("Patient", "Condition", "Observation"))
+    with FhirClient(server.base, NoAuth()) as client:
+        Sandbox(client, "x").load(FAMILY)
+        Sandbox(client, "y").load([of("Patient", "b")])
+        Sandbox(client, "x").clear(("Patient", "Condition", "Observation"))
     assert list(server.store) == ["Patient/b"]

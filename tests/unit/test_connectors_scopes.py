@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from connectors.auth.discovery import OAUTH_URIS, of_capability_statement, of_well_known
-from connectors.auth.scopes import Scope, not_granted, read_scope, reading, scope_problems, unreadable
+from connectors.auth.scopes import Scope, missing_scopes, parse_scope, read_scopes, scope_problems, unreadable
 from connectors.http.authenticators import NoAuth, Scoped
-from tests.smart_servers import Clock, smart
+from tests.smart_servers import FakeClock, smart
 
 TYPES = ("Patient", "Condition", "Observation")
-ASKED = reading(TYPES)
+ASKED = read_scopes(TYPES)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ ASKED = reading(TYPES)
     ],
 )
 def test_a_scope_is_read_in_both_syntaxes(text: str, scope: Scope | None) -> None:
-    assert read_scope(text) == scope
+    assert parse_scope(text) == scope
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_scope_is_read_in_both_syntaxes(text: str, scope: Scope | None) -> Non
     ],
 )
 def test_these_scopes_let_everything_be_read(granted: str) -> None:
-    assert not_granted(ASKED, granted.split(), TYPES) == ()
+    assert missing_scopes(ASKED, granted.split(), TYPES) == ()
     assert unreadable(granted.split(), TYPES) == ()
 
 
@@ -71,7 +71,7 @@ def test_these_scopes_let_everything_be_read(granted: str) -> None:
     ],
 )
 def test_these_do_not(granted: str, missing: tuple[str, ...]) -> None:
-    assert not_granted(ASKED, granted.split(), TYPES) == reading(missing)
+    assert missing_scopes(ASKED, granted.split(), TYPES) == read_scopes(missing)
     assert unreadable(granted.split(), TYPES) == missing
 
 
@@ -92,13 +92,13 @@ def test_these_do_not(granted: str, missing: tuple[str, ...]) -> None:
     ],
 )
 def test_what_was_asked_is_compared_by_its_meaning(asked: str, granted: str, missing: str) -> None:
-    assert not_granted(asked.split(), granted.split(), TYPES) == tuple(missing.split())
+    assert missing_scopes(asked.split(), granted.split(), TYPES) == tuple(missing.split())
 
 
 def test_credentials_without_scopes_have_no_problem() -> None:
     assert list(scope_problems(NoAuth(), "Condition")) == []
     assert not isinstance(NoAuth(), Scoped)
-    assert isinstance(smart("https://fhir.example.org", Clock()), Scoped)
+    assert isinstance(smart("https://fhir.example.org", FakeClock()), Scoped)
 
 
 # --- discovery ---

@@ -1,4 +1,4 @@
-"""Paged search and the transport below it, against a real HTTP server on the loopback."""
+"""Paged search and the HTTP client below it, against a real HTTP server on the loopback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from connectors.errors import (
 from connectors.fhir.events import Expected, Problem
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.http.authenticators import BasicAuth, BearerAuth
-from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.http.client import Clock, FhirClient, TransferLimits
 from connectors.sources.search import requests as windows
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
@@ -112,7 +112,7 @@ def elsewhere() -> Iterator[Server]:
     server.close()
 
 
-class Clock:
+class FakeClock:
     """Time that passes only by sleeping."""
 
     def __init__(self) -> None:
@@ -121,8 +121,8 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
-    def timing(self) -> Timing:
-        return Timing(lambda: sum(self.slept), lambda: datetime(2024, 1, 1, tzinfo=UTC), self.sleep, lambda: 0.0)
+    def as_clock(self) -> Clock:
+        return Clock(lambda: sum(self.slept), lambda: datetime(2024, 1, 1, tzinfo=UTC), self.sleep, lambda: 0.0)
 
 
 def bundle(*resources: dict[str, Any] | str, mode: str = "match", **members: Any) -> bytes:
@@ -142,20 +142,19 @@ def condition(patient: str) -> dict[str, Any]:
     return {"resourceType": "Condition", "id": f"c-{patient}", "subject": {"reference": f"Patient/{patient}"}}
 
 
-def transport(server: Server, clock: Clock | None = None, **limits: Any) -> Transport:
-    timing = (clock or Clock()).timing()
-    return Transport(server.base, BearerAuth("s3cret"), TransferLimits(**limits), timing)
+def connect(server: Server, clock: FakeClock | None = None, **limits: Any) -> FhirClient:
+    return FhirClient(server.base, BearerAuth("s3cret"), TransferLimits(**limits), (clock or FakeClock()).as_clock())
 
 
-def get(transport: Transport, path: str = "/Patient") -> bytes:
-    with transport:
-        return transport.get(transport.base + path, "Patient", bytes)
+def get(client: FhirClient, path: str = "/Patient") -> bytes:
+    with client:
+        return client.get_parsed(client.base + path, "Patient", bytes)
 
 
 def source(server: Server, types: tuple[str, ...] = ("Patient", "Condition"), **options: Any) -> SearchSource:
     cohort = CohortQuery("Condition", (("code", "http://snomed.info/sct|254637007"),))
     options = {"limits": ONE_STREAM, **options}
-    return SearchSource(server.base, cohort, types, timing=Clock().timing(), **options)
+    return SearchSource(server.base, cohort, types, clock=FakeClock().as_clock(), **options)
 
 
 def pull(source: SearchSource) -> tuple[list[Resource], list[Rejected], list[Problem]]:
@@ -167,7 +166,7 @@ def pull(source: SearchSource) -> tuple[list[Resource], list[Rejected], list[Pro
     )
 
 
-# --- transport ---
+# --- client ---
 
 
 def test_a_request_asks_for_fhir_json_with_credentials_and_without_proxy(
@@ -175,7 +174,7 @@ def test_a_request_asks_for_fhir_json_with_credentials_and_without_proxy(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "")
-    assert get(transport(server)) == bundle()
+    assert get(connect(server)) == bundle()
     headers = server.requests[0].headers
     assert (headers["accept"], headers["accept-encoding"]) == ("application/fhir+json", "gzip")
     assert headers["authorization"] == "Bearer s3cret"
@@ -199,35 +198,35 @@ DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_fault_4_retry_after(server: Server, value: str, seconds: float, status: int) -> None:
-    clock = Clock()
+    clock = FakeClock()
     busy = Reply(status=status, headers={"Retry-After": value, "Date": DATE})
     server.answer = lambda _: busy if len(server.requests) == 1 else Reply(bundle())
-    assert get(transport(server, clock)) == bundle()
+    assert get(connect(server, clock)) == bundle()
     assert clock.slept == [seconds]
 
 
 @pytest.mark.parametrize("value", ["30000", "Wed, 01 Jan 2097 00:00:00 GMT", "2300000000"])
 def test_fault_4_a_wait_beyond_the_deadline_defers_the_site(server: Server, value: str) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server.answer = lambda _: Reply(status=503, headers={"Retry-After": value, "Date": DATE})
     with pytest.raises(DeferredError, match="beyond the deadline"):
-        get(transport(server, clock, run=21_600.0))
+        get(connect(server, clock, run=21_600.0))
     assert (clock.slept, len(server.requests)) == ([], 1)
 
 
 def test_fault_7_backoff_doubles_to_its_cap_and_ends(server: Server) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server.answer = lambda _: Reply(status=500)
     with pytest.raises(UnavailableError, match="status 500 in 5 attempts"):
-        get(transport(server, clock, attempts=5, backoff=2.0, backoff_cap=8.0))
+        get(connect(server, clock, attempts=5, backoff=2.0, backoff_cap=8.0))
     assert clock.slept == [1.0, 2.0, 4.0, 4.0]  # half of 2, 4, 8 and of 16 capped to 8
 
 
 def test_fault_7_nobody_listens(server: Server) -> None:
     server.close()
-    clock = Clock()
+    clock = FakeClock()
     with pytest.raises(UnavailableError, match="ConnectError in 3 attempts"):
-        get(transport(server, clock, attempts=3))
+        get(connect(server, clock, attempts=3))
     assert len(clock.slept) == 2
 
 
@@ -256,26 +255,26 @@ def test_fault_18_the_size_limit_counts_decompressed_bytes(server: Server) -> No
     assert len(bomb) < 5_000
     server.answer = lambda _: Reply(bomb, headers={**JSON, "Content-Encoding": "gzip"})
     with pytest.raises(TooLargeError, match="over the limit of 1000000 bytes"):
-        get(transport(server, response=1_000_000))
+        get(connect(server, response=1_000_000))
 
 
 def test_fault_9_a_redirect_is_not_followed(server: Server, elsewhere: Server) -> None:
     server.answer = lambda _: Reply(status=302, headers={"Location": elsewhere.base + "/Patient"})
     with pytest.raises(ForeignOriginError, match=r"redirects \(302\)"):
-        get(transport(server))
+        get(connect(server))
     assert elsewhere.requests == []
 
 
 def test_fault_9_no_request_goes_to_another_origin(server: Server, elsewhere: Server) -> None:
-    with transport(server) as wire, pytest.raises(ForeignOriginError):
-        wire.get(elsewhere.base + "/Patient", "Patient", bytes)
+    with connect(server) as client, pytest.raises(ForeignOriginError):
+        client.get_parsed(elsewhere.base + "/Patient", "Patient", bytes)
     assert (server.requests, elsewhere.requests) == ([], [])
 
 
 def test_fault_5_static_credentials_are_refused_once_and_for_all(server: Server) -> None:
     server.answer = lambda _: Reply(status=401)
     with pytest.raises(AuthenticationError, match="401"):
-        get(transport(server))
+        get(connect(server))
     assert len(server.requests) == 1
 
 
@@ -297,14 +296,14 @@ def test_fault_5_an_expired_token_is_renewed_once_and_the_same_page_is_read(serv
     server.answer = lambda request: Reply(
         bundle(), status=200 if request.headers["authorization"] == "Bearer 1" else 401
     )
-    assert get(Transport(server.base, Renewing(), timing=Clock().timing())) == bundle()
+    assert get(FhirClient(server.base, Renewing(), clock=FakeClock().as_clock())) == bundle()
     assert [request.headers["authorization"] for request in server.requests] == ["Bearer 0", "Bearer 1"]
 
 
 def test_fault_5_a_second_401_stops_the_site(server: Server) -> None:
     server.answer = lambda _: Reply(status=401)
     with pytest.raises(AuthenticationError):
-        get(Transport(server.base, Renewing(), timing=Clock().timing()))
+        get(FhirClient(server.base, Renewing(), clock=FakeClock().as_clock()))
     assert len(server.requests) == 2
 
 
@@ -312,7 +311,7 @@ def test_fault_5_a_second_401_stops_the_site(server: Server) -> None:
 def test_fault_21_a_login_page_is_an_authentication_error(server: Server, kind: str) -> None:
     server.answer = lambda _: Reply(b"<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": kind})
     with pytest.raises(AuthenticationError, match="web page"):
-        get(transport(server))
+        get(connect(server))
 
 
 def test_other_answers_that_are_no_search_result(server: Server) -> None:
@@ -401,8 +400,8 @@ def test_urls_stay_within_their_limit() -> None:
     assert [sorted(window.patients or ()) for window in found] == [patients[:4], patients[4:8], patients[8:]]
     since = "2024-01-01T00:00:00.000Z"
     asked = [each for window in found for each in (window, windows.changes(window, since), windows.ids(window, limits))]
-    with Transport(base, BearerAuth("t")) as wire:
-        assert all(len(Paging(wire, limits).url(window)) <= 600 for window in asked)
+    with FhirClient(base, BearerAuth("t")) as client:
+        assert all(len(Paging(client, limits).url(window)) <= 600 for window in asked)
 
 
 def test_a_cohort_resource_without_patient_is_not_lost(server: Server) -> None:

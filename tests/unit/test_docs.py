@@ -20,7 +20,7 @@ from mappers.study import Study
 from schedules.cli.main import cli
 from schedules.config.credentials import PSEUDONYM_KEY
 from schedules.config.settings import Settings
-from schedules.errors import Exit
+from schedules.errors import ExitCode
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -137,8 +137,8 @@ def test_every_global_option_is_documented() -> None:
     assert [option for option in options | {"-h", "--help"} if not re.search(rf"`{option}[` ]", text)] == []
 
 
-@pytest.mark.parametrize("code", list(Exit))
-def test_every_exit_code_is_documented(code: Exit) -> None:
+@pytest.mark.parametrize("code", list(ExitCode))
+def test_every_exit_code_is_documented(code: ExitCode) -> None:
     table = sections(page("commands.md"))["Exit codes"]
     assert re.search(rf"^\| {int(code)} \| ", table, flags=re.MULTILINE)
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")

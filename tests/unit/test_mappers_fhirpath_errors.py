@@ -37,7 +37,7 @@ def view(path: str, resource: str = "Patient", **more: Any) -> dict[str, Any]:
         ("1 'mg' = 'mg'", "a Quantity and string do not go together"),
         ("deceased = true", "'=' on 'deceased', which has a choice of types; add ofType(TYPE)"),
         ("deceased.not()", "'deceased' has a choice of types; write deceased.ofType(TYPE).not()"),
-        ("(1 'mg').comparator", "a Quantity that is worked out has value, unit, code, system, and no 'comparator'"),
+        ("(1 'mg').comparator", "a computed Quantity has value, unit, code, system, and no 'comparator'"),
         ("name['a']", "an index is an integer, not string"),
         ("name[-1]", "the index -1 is negative"),
         ("name.skip('a')", "skip() takes an integer, not string"),

@@ -73,7 +73,7 @@ def test_another_median_is_named() -> None:
 def test_a_suppressed_figure_is_not_compared() -> None:
     row = rows(min_cell=11)["response.pcr"]
     assert (row.here, row.difference) == ("suppressed", "not comparable")
-    assert "withheld" in row.reasons[0]
+    assert "a protected count" in row.reasons[0]
 
 
 def test_a_figure_that_is_not_estimated_is_said() -> None:

@@ -87,7 +87,7 @@ def test_a_curve_from_elsewhere_is_refused() -> None:
         kaplan_meier(example_release(), other, "km")
 
 
-def test_a_withheld_curve_has_no_figure() -> None:
+def test_a_suppressed_curve_has_no_figure() -> None:
     release = example_release(11)
     assert release.survival[0].status == "suppressed"
     assert kaplan_meier(release, release.survival[0], "km") is None
@@ -146,13 +146,13 @@ def test_absence_of_a_bar_is_a_statement_only_without_disclosure_control() -> No
     assert "none recorded" not in controlled
 
 
-def test_a_withheld_bar_is_a_word() -> None:
+def test_a_suppressed_bar_is_a_word() -> None:
     shown = cell("Pain", "pain", "neoadjuvant", "1", 5)
     gone = replace(
         cell("Rash", "rash", "neoadjuvant", "1", 1), x=None, percent=None, status="suppressed", reason="small"
     )
     table = grade_table((shown, gone))
-    assert table.bars["Rash"]["neoadjuvant"].withheld is gone
+    assert table.bars["Rash"]["neoadjuvant"].missing is gone
     assert "suppressed" in str(adverse_events(example_release(proportions=(shown, gone)), "ae"))
 
 

@@ -93,7 +93,7 @@ def page() -> Page:
 
 
 @pytest.fixture(scope="module")
-def withheld() -> Page:
+def suppressed() -> Page:
     return Page(html(11, statement=None))
 
 
@@ -225,22 +225,25 @@ def test_an_estimate_of_an_unknown_kind_is_not_lost() -> None:
     assert Page(html(proportions=(extra,))).row("quality_of_life.better")[0] == "Better"
 
 
-# What is withheld
+# What is suppressed
 
 
-def test_suppressed_values_are_words_with_their_reason(withheld: Page) -> None:
-    assert withheld.row("response.pcr")[2].startswith("suppressed withheld: ")
-    assert withheld.row("response.mpr")[2:4] == ["15/33", "45 %"]
-    assert "R0 resection suppressed resected" in withheld.text
-    assert "Enrolled n suppressed" in withheld.text
+def test_suppressed_values_are_words_with_their_reason(suppressed: Page) -> None:
+    assert suppressed.row("response.pcr")[2].startswith("suppressed a protected count could be read or derived from it")
+    assert suppressed.row("response.mpr")[2:4] == ["15/33", "45 %"]
+    assert "R0 resection suppressed resected" in suppressed.text
+    assert "Enrolled n suppressed" in suppressed.text
 
 
-def test_the_statement_says_what_was_withheld(withheld: Page) -> None:
-    assert "min_cell = 11" in withheld.text
-    assert re.search(r"Withheld in this release: \d+ estimates: withheld", withheld.text)
+def test_the_statement_says_what_was_suppressed(suppressed: Page) -> None:
+    assert "min_cell = 11" in suppressed.text
+    assert re.search(
+        r"Suppressed in this release: \d+ estimates: a protected count could be read or derived from it",
+        suppressed.text,
+    )
 
 
-@pytest.mark.parametrize("which", ["page", "withheld"])
+@pytest.mark.parametrize("which", ["page", "suppressed"])
 def test_no_missing_value_is_printed_as_a_number_or_a_python_word(which: str, request: pytest.FixtureRequest) -> None:
     text = request.getfixturevalue(which).text
     assert not re.search(r"\b(None|nan|NaN|inf|NaT|null)\b", text)
@@ -248,7 +251,7 @@ def test_no_missing_value_is_printed_as_a_number_or_a_python_word(which: str, re
 
 def test_a_release_with_nothing_left_says_so() -> None:
     text = Page(html(100, statement=None)).text
-    assert "Disclosure control left not one estimate to show." in text
+    assert "Disclosure control left no estimate to show." in text
 
 
 # That it is inert

@@ -15,12 +15,12 @@ from connectors.auth.keys import private_jwk
 from schedules.config.credentials import (
     KEY_FILE,
     PSEUDONYM_KEY,
-    encrypted,
+    client_ssl_context,
     private_folder,
     pseudonym_key,
     secret,
     signing_key,
-    trusted,
+    trust_only_ssl_context,
 )
 from schedules.config.settings import Settings
 from schedules.config.site_settings import SearchSite
@@ -119,11 +119,11 @@ def first_certificates(count: int) -> str:
 def test_only_the_authorities_of_the_file_are_trusted(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text(first_certificates(2))
-    context = trusted(search_site(file))
+    context = trust_only_ssl_context(search_site(file))
     assert isinstance(context, ssl.SSLContext)
     assert context.cert_store_stats() == {"x509": 2, "crl": 0, "x509_ca": 2}
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert trusted(search_site(None)) is True
+    assert trust_only_ssl_context(search_site(None)) is True
 
 
 @pytest.mark.parametrize("content", [b"", b"\x30\x82\x03", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
@@ -131,13 +131,13 @@ def test_a_file_without_a_certificate_is_named(tmp_path: Path, content: bytes) -
     file = tmp_path / "ca.pem"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"ca\.pem: the ca_file of site milan holds no certificate in PEM form"):
-        trusted(search_site(file))
+        trust_only_ssl_context(search_site(file))
 
 
 @pytest.mark.parametrize("name", ["nowhere.pem", "."])
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="the ca_file of site milan"):
-        trusted(search_site(tmp_path / name))
+        trust_only_ssl_context(search_site(tmp_path / name))
 
 
 # --- private keys ---
@@ -160,7 +160,7 @@ def test_a_private_key_is_read(tmp_path: Path, mode: int) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o601])
 def test_a_private_key_that_everybody_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(
-        ConfigError, match=r"key\.json: every user of this machine may read the private key; run `chmod"
+        ConfigError, match=r"key\.json: every user of this machine can read the private key; run `chmod"
     ):
         signing_key(key_file(tmp_path, mode))
 
@@ -184,43 +184,43 @@ def client_site(files: Certificates, **changes: object) -> SearchSite:
 
 
 def test_a_client_certificate_is_loaded_with_its_key(certificates: Certificates) -> None:
-    assert isinstance(encrypted(client_site(certificates), {}), ssl.SSLContext)
-    assert isinstance(encrypted(client_site(certificates, ca_file=None), {}), ssl.SSLContext)
+    assert isinstance(client_ssl_context(client_site(certificates), {}), ssl.SSLContext)
+    assert isinstance(client_ssl_context(client_site(certificates, ca_file=None), {}), ssl.SSLContext)
     both = client_site(certificates, client_cert_file=certificates.client_both, client_key_file=None)
-    assert isinstance(encrypted(both, {}), ssl.SSLContext)
-    assert encrypted(search_site(None), {}) is True
+    assert isinstance(client_ssl_context(both, {}), ssl.SSLContext)
+    assert client_ssl_context(search_site(None), {}) is True
 
 
 def test_the_key_of_a_client_certificate_may_have_a_password(certificates: Certificates, tmp_path: Path) -> None:
     locked = client_site(certificates, client_key_file=certificates.locked_key, client_key_password_env="P")
-    assert isinstance(encrypted(locked, {"P": certificates.password}), ssl.SSLContext)
+    assert isinstance(client_ssl_context(locked, {"P": certificates.password}), ssl.SSLContext)
     file = tmp_path / "password"
     file.write_text(certificates.password)
     by_file = {"client_key_password_env": None, "client_key_password_file": file}
-    assert isinstance(encrypted(locked.model_copy(update=by_file), {}), ssl.SSLContext)
+    assert isinstance(client_ssl_context(locked.model_copy(update=by_file), {}), ssl.SSLContext)
 
 
 @pytest.mark.parametrize("password", ["wrong", "x" * 2000])
 def test_a_wrong_password_is_a_sentence_without_it(certificates: Certificates, password: str) -> None:
     locked = client_site(certificates, client_key_file=certificates.locked_key, client_key_password_env="P")
     with pytest.raises(ConfigError, match="the client certificate of site milan cannot be used") as caught:
-        encrypted(locked, {"P": password})
+        client_ssl_context(locked, {"P": password})
     assert password not in str(caught.value)
 
 
 def test_a_password_that_is_missing_is_not_asked_for_on_the_terminal(certificates: Certificates) -> None:
     locked = client_site(certificates, client_key_file=certificates.locked_key)
     with pytest.raises(ConfigError, match="check that certificate, key and password belong together"):
-        encrypted(locked, {})
+        client_ssl_context(locked, {})
 
 
 def test_a_key_of_another_certificate_is_named(certificates: Certificates) -> None:
     with pytest.raises(ConfigError, match="check that certificate, key and password belong together"):
-        encrypted(client_site(certificates, client_key_file=certificates.server_key), {})
+        client_ssl_context(client_site(certificates, client_key_file=certificates.server_key), {})
     with pytest.raises(ConfigError, match="cannot be used"):
-        encrypted(client_site(certificates, client_cert_file=certificates.client_key), {})
+        client_ssl_context(client_site(certificates, client_cert_file=certificates.client_key), {})
     with pytest.raises(ConfigError, match="nowhere: the private key of the client certificate cannot be read"):
-        encrypted(client_site(certificates, client_key_file=certificates.ca.with_name("nowhere")), {})
+        client_ssl_context(client_site(certificates, client_key_file=certificates.ca.with_name("nowhere")), {})
 
 
 @posix_only
@@ -228,5 +228,5 @@ def test_a_client_key_that_everybody_may_read_is_refused(certificates: Certifica
     file = tmp_path / "client.key"
     file.write_bytes(certificates.client_key.read_bytes())
     file.chmod(0o644)
-    with pytest.raises(ConfigError, match=r"client\.key: every user of this machine may read the private key of the"):
-        encrypted(client_site(certificates, client_key_file=file), {})
+    with pytest.raises(ConfigError, match=r"client\.key: every user of this machine can read the private key of the"):
+        client_ssl_context(client_site(certificates, client_key_file=file), {})

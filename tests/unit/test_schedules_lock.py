@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schedules.errors import Exit, LockBusyError, exit_code
+from schedules.errors import ExitCode, LockBusyError, exit_code
 from schedules.run.lock import holder_pid, is_held, run_lock
 
 HOLD = """
@@ -37,7 +37,7 @@ def test_a_second_run_is_refused_and_told_who_holds(tmp_path: Path) -> None:
         assert holder_pid(tmp_path) == process.pid
         with pytest.raises(LockBusyError, match=f"process {process.pid} ") as caught, run_lock(tmp_path):
             pass
-        assert exit_code(caught.value) == Exit.LOCKED == 75
+        assert exit_code(caught.value) == ExitCode.LOCKED == 75
         process.communicate("\n")
     with run_lock(tmp_path):
         assert holder_pid(tmp_path) == os.getpid()

@@ -14,19 +14,19 @@ import pytest
 from analytics.errors import AnalysisError, NotReleasedError
 from connectors.errors import AccountingError, AuthenticationError, LakeError, SourceConfigError
 from mappers.errors import ViewError
-from schedules.cli.logs import configure, keep_whole_traceback, where_it_failed
+from schedules.cli.logs import configure, traceback_without_messages, write_crash_file
 from schedules.errors import (
     AuthenticationFailed,
     ConfigError,
-    Exit,
+    ExitCode,
     LedgerError,
     LockBusyError,
     NoSiteError,
     PublishError,
     StopRequested,
     exit_code,
-    is_for_people,
-    sentence,
+    is_user_facing,
+    user_message,
 )
 
 CANARY = "Canary-Patient-4711"
@@ -59,17 +59,17 @@ CANARY = "Canary-Patient-4711"
 )
 def test_each_error_has_its_exit_code(error: BaseException, code: int, for_people: bool) -> None:
     assert exit_code(error) == code
-    assert is_for_people(error) is for_people
+    assert is_user_facing(error) is for_people
 
 
 def test_the_exit_codes_are_the_contract() -> None:
-    assert {code.name: code.value for code in Exit} == {
+    assert {code.name: code.value for code in ExitCode} == {
         "OK": 0,
         "ERROR": 1,
         "CONFIG": 2,
         "PARTIAL": 3,
         "STALE": 4,
-        "WITHHELD": 5,
+        "SUPPRESSED": 5,
         "AUTHENTICATION": 6,
         "LOCKED": 75,
         "INTERRUPTED": 130,
@@ -77,7 +77,7 @@ def test_the_exit_codes_are_the_contract() -> None:
 
 
 def test_a_refused_file_is_named() -> None:
-    told = sentence(PermissionError(errno.EACCES, "Permission denied", "data/lake"))
+    told = user_message(PermissionError(errno.EACCES, "Permission denied", "data/lake"))
     assert told == "data/lake: Permission denied; check its owner and its permissions"
 
 
@@ -99,7 +99,7 @@ def failing() -> BaseException:
 
 
 def test_a_traceback_shows_where_and_what_kind_but_no_message() -> None:
-    text = where_it_failed(failing())
+    text = traceback_without_messages(failing())
     assert "test_schedules_logs.py" in text
     assert text.index("builtins.ValueError") < text.index("builtins.RuntimeError")
     assert CANARY not in text
@@ -131,9 +131,9 @@ def test_lines_are_in_utc(stream: io.StringIO) -> None:
 
 
 def test_the_whole_traceback_is_kept_beside_the_records(tmp_path: Path) -> None:
-    file = keep_whole_traceback(failing(), tmp_path)
+    file = write_crash_file(failing(), tmp_path)
     assert file is not None
     assert CANARY in file.read_text(encoding="utf-8")
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert keep_whole_traceback(failing(), tmp_path / "nowhere") is None
+    assert write_crash_file(failing(), tmp_path / "nowhere") is None

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from connectors.report import Progress
-from schedules.cli.progress import stoppable, watching
+from schedules.cli.progress import progress_on, stoppable
 from schedules.errors import StopRequested
 
 
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 def test_a_file_gets_a_line_every_ten_seconds() -> None:
     stream, seconds = io.StringIO(), iter([0.0, 1, 9.9, 10, 10, 15, 20, 20])
-    with watching(stream, lambda: next(seconds)) as watch:
+    with progress_on(stream, lambda: next(seconds)) as watch:
         for received in range(5):
             watch.page(Progress("milan", "Patient", received, 9 if received == 2 else None))
         watch.step("estimating")
@@ -29,7 +29,7 @@ def test_a_file_gets_a_line_every_ten_seconds() -> None:
 
 def test_a_terminal_gets_bars_and_keeps_the_steps() -> None:
     stream = Terminal()
-    with watching(stream, lambda: 0.0) as watch:
+    with progress_on(stream, lambda: 0.0) as watch:
         watch.page(Progress("milan", "Patient", 2, None))
         watch.page(Progress("milan", "Patient", 5, 5))
         watch.step("estimating [bold]")
@@ -41,11 +41,11 @@ def test_a_terminal_gets_bars_and_keeps_the_steps() -> None:
 def test_what_a_server_says_while_it_prepares_an_export() -> None:
     waiting = Progress("milan", "", 0, None, "the server prepares the export: 40%")
     stream, seconds = io.StringIO(), iter([0.0, 10, 10])
-    with watching(stream, lambda: next(seconds)) as watch:
+    with progress_on(stream, lambda: next(seconds)) as watch:
         watch.page(waiting)
     assert stream.getvalue() == "milan: the server prepares the export: 40%\n"
     terminal = Terminal()
-    with watching(terminal, lambda: 0.0) as watch:
+    with progress_on(terminal, lambda: 0.0) as watch:
         watch.page(waiting)
         watch.step("said in between")
         watch.page(Progress("milan", "Patient", 5, 5))
@@ -56,7 +56,7 @@ def test_what_a_server_says_while_it_prepares_an_export() -> None:
 
 def test_a_run_stops_at_the_next_page_or_step_after_it_was_asked() -> None:
     stream, stop = io.StringIO(), threading.Event()
-    with watching(stream, lambda: 0.0) as plain:
+    with progress_on(stream, lambda: 0.0) as plain:
         watch = stoppable(plain, stop)
         watch.page(Progress("milan", "Patient", 1, None))
         watch.step("one")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from schedules.config.credentials import private_folder
-from schedules.errors import Exit, PublishError, exit_code, is_for_people, sentence
+from schedules.errors import ExitCode, PublishError, exit_code, is_user_facing, user_message
 from schedules.release.publish import (
     Artefacts,
     PublishReport,
@@ -122,9 +122,9 @@ def test_a_full_disk_leaves_the_last_release_and_no_draft(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="No space left") as caught:
         file_release(lambda number: {"results.json": lambda: b"b", "report.html": no_space}, tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1", "current"]
-    assert is_for_people(caught.value)
-    assert exit_code(caught.value) == Exit.ERROR
-    assert sentence(caught.value).startswith("the disk is full: free space")
+    assert is_user_facing(caught.value)
+    assert exit_code(caught.value) == ExitCode.ERROR
+    assert user_message(caught.value).startswith("the disk is full: free space")
 
 
 def test_only_released_results_are_published(tmp_path: Path) -> None:
@@ -162,6 +162,6 @@ def test_the_releases_folder_itself_as_a_target_changes_nothing(tmp_path: Path) 
 def test_a_target_in_use_for_another_hospital_is_refused(tmp_path: Path) -> None:
     ours = file_release(saying("a"), tmp_path / "ours")
     file_release(saying("b"), tmp_path / "share")
-    with pytest.raises(PublishError, match="another release of that number"):
+    with pytest.raises(PublishError, match="a different release of that number"):
         deliver(ours.path, tmp_path / "share")
     assert contents(tmp_path / "share" / "1")["results.json"] == b"1 b"

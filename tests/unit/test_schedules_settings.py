@@ -9,7 +9,7 @@ import pytest
 
 from schedules.config.settings import STARTER_FILE, check_sites, load_settings, load_study
 from schedules.config.site_settings import SearchSite
-from schedules.errors import ConfigError, Exit, exit_code
+from schedules.errors import ConfigError, ExitCode, exit_code
 
 FOLDER = '[[sites]]\nname = "a"\nkind = "folder"\npath = "in"\n'
 
@@ -23,7 +23,7 @@ def write(folder: Path, text: str, name: str = "periop.toml") -> Path:
 def fault(folder: Path, text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load_settings(write(folder, text))
-    assert exit_code(caught.value) == Exit.CONFIG
+    assert exit_code(caught.value) == ExitCode.CONFIG
     return str(caught.value)
 
 

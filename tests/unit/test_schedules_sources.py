@@ -37,8 +37,8 @@ def test_a_site_trusts_the_public_authorities_or_those_of_its_file(tmp_path: Pat
 
 def test_a_wait_for_a_server_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        source().timing.sleep(0.0)
-    assert caplog.messages == ["milan gave no usable answer; trying again in 0 s"]
+        source().clock.sleep(0.0)
+    assert caplog.messages == ["milan: no usable response; trying again in 0 s"]
 
 
 # --- credentials ---

@@ -34,7 +34,7 @@ class Arrived:
 
     file: ExportFile
     path: Path
-    framed: bool
+    length_delimited: bool
     complete: bool
     lines: int
 
@@ -49,7 +49,7 @@ class Arrived:
             return "ends in the middle of a line"
         if self.file.count is not None and self.lines != self.file.count:
             return f"holds {self.lines} lines where the manifest says {self.file.count}"
-        if not self.framed and self.file.count is None:
+        if not self.length_delimited and self.file.count is None:
             return "came without its length, and the manifest does not say how many lines it has"
         return None
 
@@ -68,7 +68,7 @@ def _inspected(file: ExportFile, path: Path, downloaded: Downloaded, limit: int)
     lines = ends + bool(last.strip())
     if file.count not in (None, lines):  # perhaps some are empty
         lines = sum(bool(line.cut or line.content.strip()) for line in split_lines(pieces(path), limit))
-    return Arrived(file, path, downloaded.framed, _complete(last, limit), lines)
+    return Arrived(file, path, downloaded.length_delimited, _complete(last, limit), lines)
 
 
 def _complete(last: bytes, limit: int) -> bool:

@@ -33,9 +33,9 @@ from connectors.errors import (
     SpoolError,
 )
 from connectors.fhir.events import ProgressMessage
-from connectors.http.client import FHIR_JSON, NDJSON, Answer, Timing, Transport
-from connectors.http.origin import rebased
-from connectors.http.retry import CutError, retry_after, server_time
+from connectors.http.client import FHIR_JSON, NDJSON, Clock, FhirClient, Response
+from connectors.http.origin import rebase_link
+from connectors.http.retry import TruncatedError, retry_after, server_time
 from connectors.lake.files import write_atomically
 from connectors.sources.bulk.manifest import Manifest, read_manifest
 
@@ -153,20 +153,20 @@ class Export:
 
     def __init__(
         self,
-        transport: Transport,
+        client: FhirClient,
         question: Question,
         kick_off: KickOff,
         file: JobFile,
         polling: Polling,
-        timing: Timing,
+        clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
-        self._transport = transport
+        self._client = client
         self._question = question
         self._kick_off = kick_off
         self._file = file
         self._polling = polling
-        self._timing = timing
+        self._clock = clock
         self._sleep = sleep
         self._own_bases: list[str] = []  # by which the server knows itself
         self._base_asked = False
@@ -186,7 +186,7 @@ class Export:
         return False
 
     def _is_young(self, job: Job) -> bool:
-        age = self._timing.now() - datetime.fromisoformat(job.saved)
+        age = self._clock.now() - datetime.fromisoformat(job.saved)
         return timedelta(0) <= age <= timedelta(seconds=self._polling.resume)
 
     def _ask(self) -> None:
@@ -197,11 +197,11 @@ class Export:
                 f"{self.label}: the server took the export without saying where to poll (status {answer.status}): "
                 "it does not follow Bulk Data Access"
             )
-        poll = self._own(link, self._question.url(self._transport.base))
-        self.job = Job(poll, server_time(answer.headers), self._timing.now().isoformat())
+        poll = self._own(link, self._question.url(self._client.base))
+        self.job = Job(poll, server_time(answer.headers), self._clock.now().isoformat())
         self._file.save(self.job)
 
-    def _asked(self) -> Answer:
+    def _asked(self) -> Response:
         try:
             return self._send("respond-async")
         except RefusedError as error:
@@ -210,13 +210,13 @@ class Export:
         # a type that the server does not have is then left out, and its outcome says so
         return self._send("respond-async, handling=lenient")
 
-    def _send(self, prefer: str) -> Answer:
+    def _send(self, prefer: str) -> Response:
         headers = {"Prefer": prefer, "Accept": FHIR_JSON, "Cache-Control": "no-cache"}  # no job of an hour ago
-        base, statuses = self._transport.base, (200, 202)
+        base, statuses = self._client.base, (200, 202)
         if self._kick_off == "post":
             url = f"{base}/{self._question.path()}"
-            return self._transport.post(url, self.label, self._question.body(), headers, statuses)
-        return self._transport.ask(self._question.url(base), self.label, statuses, headers)
+            return self._client.post(url, self.label, self._question.body(), headers, statuses)
+        return self._client.get(self._question.url(base), self.label, statuses, headers)
 
     def _own(self, link: str, current: str) -> str:
         """A link of the server on the configured base, also where the server knows itself by another name."""
@@ -230,48 +230,48 @@ class Export:
         """Ask once by which base the server knows itself."""
         if not self._base_asked:
             self._base_asked = True
-            metadata = f"{self._transport.base}/metadata"
-            self._own_bases += self._transport.get(metadata, "CapabilityStatement", _own_base)
+            metadata = f"{self._client.base}/metadata"
+            self._own_bases += self._client.get_parsed(metadata, "CapabilityStatement", _own_base)
 
     def _rebased(self, link: str, current: str) -> str:
         for own_base in self._own_bases:
             with suppress(ForeignOriginError):
-                return rebased(link, current, self._transport.base, own_base)
-        return rebased(link, current, self._transport.base, None)
+                return rebase_link(link, current, self._client.base, own_base)
+        return rebase_link(link, current, self._client.base, None)
 
     def manifest(self) -> Generator[ProgressMessage, None, Manifest]:
         """Poll until the job is done. Raises ExpiredError where the server has forgotten it, DeferredError at the end
         of the run, ServerError where it failed."""
         url = self._poll_url()
-        began = self._timing.monotonic()
+        began = self._clock.monotonic()
         while (answer := self._poll(url)).status != 200:
-            asked = retry_after(answer.headers, self._timing.now())
-            pause = self._polling.wait(self._timing.monotonic() - began, asked)
+            asked = retry_after(answer.headers, self._clock.now())
+            pause = self._polling.wait(self._clock.monotonic() - began, asked)
             if answer.status == 429:
                 pause = max(pause, asked or 0.0)
             yield from self._wait(pause, progress(answer.headers))
         return self._read(answer)
 
-    def _poll(self, url: str) -> Answer:
+    def _poll(self, url: str) -> Response:
         try:
-            return self._transport.ask(url, self.label, (200, 202, 429), {"Accept": "application/json"})
+            return self._client.get(url, self.label, (200, 202, 429), {"Accept": "application/json"})
         except RefusedError as error:
             if error.status in EXPIRED:
                 raise ExpiredError(f"{self.label}: the server forgot the export ({error.status})", 410) from error
             raise
 
     def _wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
-        self._transport.reserve(seconds, self.label)
+        self._client.require_time(seconds, self.label)
         while seconds > 0:
             yield ProgressMessage(message)
             self._sleep(min(seconds, SLICE))
             seconds -= SLICE
 
-    def _read(self, answer: Answer) -> Manifest:
+    def _read(self, answer: Response) -> Manifest:
         try:
             return read_manifest(answer.body)
-        except CutError:
-            return self._transport.get(self._poll_url(), self.label, read_manifest, {"Accept": "application/json"})
+        except TruncatedError:
+            return self._client.get_parsed(self._poll_url(), self.label, read_manifest, {"Accept": "application/json"})
 
     def page(self, link: str, seen: list[str], limit: int) -> Manifest:
         """The next page of the manifest; its URL is added to `seen`. PagingError where there is no end to them."""
@@ -281,7 +281,7 @@ class Export:
         if len(seen) >= limit:
             raise PagingError(f"{self.label}: more than {limit} pages of the manifest: report it to its admin")
         seen.append(url)
-        return self._transport.get(url, self.label, read_manifest, {"Accept": "application/json"})
+        return self._client.get_parsed(url, self.label, read_manifest, {"Accept": "application/json"})
 
     def learn(self, manifest: Manifest) -> None:
         """Find out by which base the server knows itself, where its files seem to lie elsewhere."""
@@ -318,7 +318,7 @@ class Export:
         """Delete the job on the server, as far as that still answers, and forget it."""
         if self.job is not None:
             with suppress(ConnectorError):  # it goes when it expires
-                self._transport.delete(self.job.poll, self.label)
+                self._client.delete(self.job.poll, self.label)
             self.forget()
 
     def forget(self) -> None:
@@ -338,7 +338,7 @@ def _own_base(body: bytes) -> list[str]:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise CutError from error
+        raise TruncatedError from error
     implementation = found.get("implementation") if isinstance(found, dict) else None
     url = implementation.get("url") if isinstance(implementation, dict) else None
     return [url.rstrip("/")] if isinstance(url, str) and url else []

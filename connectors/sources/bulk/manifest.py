@@ -14,7 +14,7 @@ import orjson
 from connectors.errors import ProtocolError
 from connectors.fhir.resource import instant
 from connectors.fhir.resource_types import KNOWN
-from connectors.http.retry import CutError
+from connectors.http.retry import TruncatedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Manifest:
 
 
 def read_manifest(body: bytes) -> Manifest:
-    """Read one page. CutError where it is no JSON (fetch it again), ProtocolError where it is no manifest."""
+    """Read one page. TruncatedError where it is no JSON (fetch it again), ProtocolError where it is no manifest."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise CutError from error
+        raise TruncatedError from error
     if not isinstance(found, dict) or not isinstance(found.get("output", []), list) or "transactionTime" not in found:
         raise ProtocolError("the server ended the export without a manifest: is it Bulk Data Access 2.0 or later?")
     stated = found["transactionTime"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from connectors.errors import ServerError
-from connectors.http.client import Transport
+from connectors.http.client import FhirClient
 from connectors.sources.base import PlannedRequest
 from connectors.sources.bulk.job import KickOff, Question
 from connectors.sources.search.paging import Paging, SearchLimits, Window
@@ -17,15 +17,15 @@ AFTERWARDS = (
 )
 
 
-def planned(transport: Transport, questions: Sequence[Question], kick_off: KickOff) -> Iterator[PlannedRequest]:
+def planned(client: FhirClient, questions: Sequence[Question], kick_off: KickOff) -> Iterator[PlannedRequest]:
     """The kick-off of each question, and what follows. AuthenticationError where the credentials are refused."""
-    paging = Paging(transport, SearchLimits())
+    paging = Paging(client, SearchLimits())
     for question in questions:
         what, expected = f"kick-off, {question.label}", _expected(paging, question)
         if kick_off == "post":
-            yield PlannedRequest("POST", f"{transport.base}/{question.path()}", what, expected)
+            yield PlannedRequest("POST", f"{client.base}/{question.path()}", what, expected)
         else:
-            yield PlannedRequest("GET", question.url(transport.base), what, expected)
+            yield PlannedRequest("GET", question.url(client.base), what, expected)
     yield from AFTERWARDS
 
 

@@ -22,7 +22,7 @@ from connectors.errors import (
 )
 from connectors.fhir.events import Expected, NoData, Problem, ProgressMessage, SourceEvent
 from connectors.fhir.resource import Rejected, Resource, instant
-from connectors.http.client import Downloaded, Timing, Transport
+from connectors.http.client import Clock, Downloaded, FhirClient
 from connectors.sources.bulk.files import Arrived, arrive, deletions, outcomes, resources, side_by_side, types_named
 from connectors.sources.bulk.job import Export, JobFile, KickOff, Level, Polling, Question
 from connectors.sources.bulk.manifest import ExportFile, Manifest
@@ -59,7 +59,7 @@ class Asking(Protocol):
     kick_off: KickOff
     limits: BulkLimits
     polling: Polling
-    timing: Timing
+    clock: Clock
 
     @property
     def sleep(self) -> Callable[[float], None]: ...
@@ -110,9 +110,9 @@ class _Reading:
 class Night:
     """The exports of one pull. state: what is known of the last one, moved on type by type."""
 
-    def __init__(self, source: Asking, transport: Transport, folder: Path, state: dict[str, str]) -> None:
+    def __init__(self, source: Asking, client: FhirClient, folder: Path, state: dict[str, str]) -> None:
         self._source = source
-        self._transport = transport
+        self._client = client
         self._folder = folder
         self._names = count(1)
         self._members = Members()
@@ -165,7 +165,7 @@ class Night:
 
     def _as_export(self, question: Question, file: JobFile) -> Export:
         source = self._source
-        return Export(self._transport, question, source.kick_off, file, source.polling, source.timing, source.sleep)
+        return Export(self._client, question, source.kick_off, file, source.polling, source.clock, source.sleep)
 
     def _export(self, question: Question) -> Iterator[SourceEvent]:
         """All of one export; asked for once more where the job or its files expire.
@@ -281,7 +281,7 @@ class Night:
         what = f"{file.resource_type or 'mixed'} file"
 
         def download() -> Downloaded:
-            return self._transport.download(url, what, path, credentials=credentials)
+            return self._client.download(url, what, path, credentials=credentials)
 
         return arrive(file, path, download, self._source.limits.resource)
 

@@ -29,8 +29,8 @@ from connectors.errors import SpoolError
 from connectors.fhir.events import SourceEvent
 from connectors.fhir.resource import instant
 from connectors.http.authenticators import Authenticator, NoAuth
-from connectors.http.client import Timing, TransferLimits, Transport
-from connectors.http.origin_policy import Resolve, system_addresses
+from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.origin_policy import Resolve, resolve_by_system
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 from connectors.sources.bulk.job import KickOff, Level, Polling, Question
@@ -48,7 +48,7 @@ class BulkSource:
 
     site: its name. jobs: a folder of its own beside the lake, for the job that is under way and for the files of the
     moment. allowed: further origins that files may lie on; `verify_elsewhere` says whom to trust there, without a
-    client certificate. `wire` replaces the network, `timing` the clocks, `sleep` the wait between two polls.
+    client certificate. `http_transport` replaces the network, `clock` the clocks, `sleep` the wait between two polls.
     """
 
     url: str
@@ -64,12 +64,12 @@ class BulkSource:
     limits: BulkLimits = field(default_factory=BulkLimits)
     polling: Polling = field(default_factory=Polling)
     transfer: TransferLimits = field(default_factory=TransferLimits)
-    timing: Timing = field(default_factory=Timing)
+    clock: Clock = field(default_factory=Clock)
     sleep: Callable[[float], None] = time.sleep
-    wire: httpx.BaseTransport | None = None
+    http_transport: httpx.BaseTransport | None = None
     verify: ssl.SSLContext | bool = True
     verify_elsewhere: ssl.SSLContext | bool = True
-    resolve: Resolve = system_addresses
+    resolve: Resolve = resolve_by_system
     server_time: str | None = field(default=None, init=False)
     whole: bool = field(default=False, init=False)
     state: Mapping[str, str] = field(default_factory=dict, init=False)
@@ -81,8 +81,8 @@ class BulkSource:
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
         """The kick-offs of a sync that begins at `previous`, and in words what follows them. Asks for numbers only."""
-        with self._transport() as transport:
-            yield from planned(transport, self._questions(self._known(previous)), self.kick_off)
+        with self._client() as client:
+            yield from planned(client, self._questions(self._known(previous)), self.kick_off)
 
     def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:
         """Everything, or what has changed since `previous`.
@@ -90,19 +90,19 @@ class BulkSource:
         Raises ConnectorError where not even the first export is answered, and AuthenticationError at any time.
         """
         known = self._known(previous)
-        with _Folder(self.jobs / f"{self.site}.files") as folder, self._transport() as transport:
+        with _Folder(self.jobs / f"{self.site}.files") as folder, self._client() as client:
             yield from scope_problems(self.auth)
-            night = Night(self, transport, folder.path, dict(known))
+            night = Night(self, client, folder.path, dict(known))
             yield from night.run(self._questions(known))
         self.server_time, self.whole, self.state = night.server_time, night.whole, night.state
 
-    def _transport(self) -> Transport:
-        return Transport(
+    def _client(self) -> FhirClient:
+        return FhirClient(
             self.url,
             self.auth,
             self.transfer,
-            self.timing,
-            self.wire,
+            self.clock,
+            self.http_transport,
             self.verify,
             self.allowed,
             self.resolve,
@@ -115,7 +115,7 @@ class BulkSource:
         last = instant(known.get("full"))
         if last is None:
             return {}
-        age = self.timing.now() - datetime.fromtimestamp(last / 1e6, UTC)
+        age = self.clock.now() - datetime.fromtimestamp(last / 1e6, UTC)
         return {} if age >= timedelta(days=self.limits.reconcile_days) else known
 
     def _questions(self, known: Mapping[str, str]) -> list[Question]:

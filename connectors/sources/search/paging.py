@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from connectors.errors import ExpiredError, IncompleteError, PagingError, ProtocolError, RefusedError
 from connectors.fhir.bundle import Bundle, CutBundleError, Entry, NotABundleError, read_bundle
-from connectors.http.client import CutError, Transport
-from connectors.http.origin import rebased, server_base
+from connectors.http.client import FhirClient, TruncatedError
+from connectors.http.origin import base_of_self_link, rebase_link
 
 FIRST_PAGE = {
     "Cache-Control": "no-cache",  # not the answer that the server still holds from a minute ago
@@ -63,10 +63,10 @@ class Window:
 
 
 class Paging:
-    """Reads windows over one transport, several at a time if need be."""
+    """Reads windows over one client, several at a time if need be."""
 
-    def __init__(self, transport: Transport, limits: SearchLimits) -> None:
-        self._transport = transport
+    def __init__(self, client: FhirClient, limits: SearchLimits) -> None:
+        self._client = client
         self._limits = limits
         self._accurate = True  # until a server refuses `_total`
         self._counts = True  # until a server does not answer `_summary=count`
@@ -92,11 +92,11 @@ class Paging:
     def _walk(self, window: Window) -> Iterator[Bundle]:
         page, url = self._first(window)
         self.began = self.began or page.last_updated
-        own_base = server_base(page.links.get("self"), window.resource_type + window.suffix)
+        own_base = base_of_self_link(page.links.get("self"), window.resource_type + window.suffix)
         total, found, seen = page.total if self._accurate else None, distinct(page), {url}
         yield page
         while link := page.links.get("next"):
-            url = rebased(link, url, self._transport.base, own_base)
+            url = rebase_link(link, url, self._client.base, own_base)
             self._check(url, seen, window)
             seen.add(url)
             page = self._next(url, window)
@@ -120,18 +120,18 @@ class Paging:
     def _first(self, window: Window) -> tuple[Bundle, str]:
         accurate, url = self._accurate, self.url(window)
         try:
-            return self._transport.get(url, window.label, parse_page, FIRST_PAGE), url
+            return self._client.get_parsed(url, window.label, parse_page, FIRST_PAGE), url
         except RefusedError as error:
             if error.status != 400 or not accurate or window.suffix:
                 raise
         url = self.url(window, accurate=False)  # `_total` is optional in FHIR: once more without it
-        page = self._transport.get(url, window.label, parse_page, FIRST_PAGE)
+        page = self._client.get_parsed(url, window.label, parse_page, FIRST_PAGE)
         self._accurate = False
         return page, url
 
     def _next(self, url: str, window: Window) -> Bundle:
         try:
-            return self._transport.get(url, window.label, parse_page)
+            return self._client.get_parsed(url, window.label, parse_page)
         except RefusedError as error:
             if error.status in (404, 410):
                 raise ExpiredError(
@@ -147,7 +147,7 @@ class Paging:
         return self._url(window, (*window.params, count, *total))
 
     def _url(self, window: Window, params: tuple[tuple[str, str], ...]) -> str:
-        return f"{self._transport.base}/{window.resource_type}{window.suffix}?{urlencode(params)}"
+        return f"{self._client.base}/{window.resource_type}{window.suffix}?{urlencode(params)}"
 
     def count_url(self, window: Window) -> str:
         """The URL that asks how many resources a window has."""
@@ -159,7 +159,7 @@ class Paging:
             return None
         url = self.count_url(window)
         try:
-            page = self._transport.get(url, f"count of {window.label}", parse_page, FIRST_PAGE)
+            page = self._client.get_parsed(url, f"count of {window.label}", parse_page, FIRST_PAGE)
         except (RefusedError, ProtocolError):
             page = None
         if page is None or page.total is None:
@@ -178,11 +178,11 @@ def _name(entry: Entry) -> str | bytes:
 
 
 def parse_page(body: bytes) -> Bundle:
-    """A page as a Bundle. CutError if it is not whole, ProtocolError if it is something else."""
+    """A page as a Bundle. TruncatedError if it is not whole, ProtocolError if it is something else."""
     try:
         return read_bundle(body)
     except CutBundleError as error:
-        raise CutError from error
+        raise TruncatedError from error
     except NotABundleError as error:
         raise ProtocolError(
             "the server answered a search with something else than a Bundle: is `url` its base?"

@@ -22,7 +22,7 @@ from connectors.auth.scopes import scope_problems
 from connectors.fhir.events import Note, SourceEvent
 from connectors.fhir.resource import Resource
 from connectors.http.authenticators import Authenticator, NoAuth
-from connectors.http.client import Timing, TransferLimits, Transport
+from connectors.http.client import Clock, FhirClient, TransferLimits
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 from connectors.sources.search.cohort import Cohort
@@ -58,7 +58,7 @@ class SearchSource:
     """The cohort's resources of `types` on the server at `url`.
 
     stored: the patients of whom anything of this site is in the lake; without them everything is asked for every
-    time. `wire` replaces the network, `timing` the clocks.
+    time. `http_transport` replaces the network, `clock` the clocks.
     """
 
     url: str
@@ -67,8 +67,8 @@ class SearchSource:
     auth: Authenticator = field(default_factory=NoAuth)
     limits: SearchLimits = field(default_factory=SearchLimits)
     transfer: TransferLimits = field(default_factory=TransferLimits)
-    timing: Timing = field(default_factory=Timing)
-    wire: httpx.BaseTransport | None = None
+    clock: Clock = field(default_factory=Clock)
+    http_transport: httpx.BaseTransport | None = None
     verify: ssl.SSLContext | bool = True
     stored: Callable[[], Collection[str]] = nobody
     server_time: str | None = field(default=None, init=False)
@@ -85,14 +85,14 @@ class SearchSource:
         is answered.
         """
         found = Found()
-        with Transport(self.url, self.auth, self.transfer, self.timing, self.wire, self.verify) as transport:
-            paging = Paging(transport, self.limits)
+        with FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify) as client:
+            paging = Paging(client, self.limits)
             yield from scope_problems(self.auth, self.cohort.resource_type)
             cohort = Cohort(paging, self.cohort_window(), self.entries)
-            reading = Reading(paging, self.limits, Question(self.types), found, self.entries, transport.base)
+            reading = Reading(paging, self.limits, Question(self.types), found, self.entries, client.base)
             everything = previous is None  # of everybody, whoever they are
             yield from reading.with_cohort(cohort) if everything else cohort.alone()
-            self.server_time = earliest(transport.server_time, paging.began)
+            self.server_time = earliest(client.server_time, paging.began)
             question = self.question(previous, cohort.patients, whole_cohort=cohort.whole)
             yield from map(Note, question.notes)
             if question.left:
@@ -107,13 +107,13 @@ class SearchSource:
         Raises:
             ConnectorError: the cohort query is not answered.
         """
-        with Transport(self.url, self.auth, self.transfer, self.timing, self.wire, self.verify) as transport:
-            paging, cohort = Paging(transport, self.limits), self.cohort_window()
+        with FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify) as client:
+            paging, cohort = Paging(client, self.limits), self.cohort_window()
             yield PlannedRequest("GET", paging.url(cohort), cohort.label, paging.count(cohort))
             found = [item for item in found_in(paging, cohort, self.entries) if isinstance(item, Resource)]
-            self.server_time = paging.began or transport.server_time
+            self.server_time = paging.began or client.server_time
             question = self.question(previous, {item.patient for item in found if item.patient})
-            yield from planned(question, paging, transport.base, self.limits, self.cohort.resource_type)
+            yield from planned(question, paging, client.base, self.limits, self.cohort.resource_type)
 
     @property
     def entries(self) -> Entries:

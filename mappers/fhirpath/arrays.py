@@ -1,0 +1,177 @@
+"""Ibis expressions over the items of an array, and the lambdas in which they stand."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """Something that an expression is relative to: a resource, an item of forEach, the item of a `where`.
+
+    `depth` is the number of lambdas around it. A lambda's parameter is named after it, so that nested ones never hide
+    each other.
+    """
+
+    depth: int = 0
+    prefix: str = "x"
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}{self.depth}"
+
+
+Values = Mapping[Scope, ir.Value]
+Make = Callable[[Values], ir.Value]
+
+
+def lambda_over(scope: Scope, body: Callable[[ir.Value], ir.Value]) -> Callable[..., ir.Value]:
+    """Return a function of one argument for Ibis, which takes the parameter's name from the signature."""
+
+    def function(**arguments: ir.Value) -> ir.Value:
+        return body(arguments[scope.name])
+
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(scope.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    )
+    return function
+
+
+def map_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
+    """Apply `body` to each item of an array."""
+    return array.map(lambda_over(scope, body))
+
+
+def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
+    """Return the items of an array for which `body` is true."""
+    return array.filter(lambda_over(scope, body))
+
+
+def number_items(array: ir.Value, scope: Scope) -> ir.ArrayValue:
+    """Return the items of an array with their positions from 0: structs of `item` and `index`."""
+    item, index = f"{scope.name}_item", f"{scope.name}_index"
+
+    def function(**arguments: ir.Value) -> ir.Value:
+        return ibis.struct({"item": arguments[item], "index": arguments[index]})
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in (item, index)]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return array.map(function)
+
+
+@dataclass
+class ItemIndex:
+    """The items of an iteration, numbered only if a path asks for `%rowIndex` or `$index`."""
+
+    scope: Scope
+    used: bool = False
+
+    def item(self, values: Values) -> ir.Value:
+        return values[self.scope]["item"] if self.used else values[self.scope]
+
+    def index(self) -> Make:
+        self.used = True
+        return lambda values: values[self.scope]["index"]
+
+    def array(self, make: Make) -> Make:
+        return lambda values: number_items(make(values), self.scope) if self.used else make(values)
+
+
+@dataclass(frozen=True)
+class FilteredItems:
+    """A `Make` of the items of an array for which conditions hold, or of one primitive element of each.
+
+    Null check, criterion of a `where` and element access are fused into a single lambda.
+
+    `element` is the name of the primitive, one that is read as it stands.
+    """
+
+    array: Make
+    scope: Scope
+    holds: tuple[Callable[[Values, ir.Value], ir.Value], ...] = ()
+    element: str | None = None
+    has_criterion: bool = False
+
+    @classmethod
+    def of(cls, make: Make, scope: Scope) -> FilteredItems:
+        return make if isinstance(make, FilteredItems) else cls(make, scope)
+
+    def __call__(self, values: Values) -> ir.Value:
+        kept = self._kept(values)
+        return map_items(kept, self.scope, self._read) if self.element else kept
+
+    def at(self, values: Values, position: int) -> ir.Value:
+        """Return the item at a position; the element is read of this item alone."""
+        kept: Any = self._kept(values)
+        return self._read(kept[position])
+
+    def not_null(self) -> FilteredItems:
+        """Leave out items that are null."""
+        return replace(self, holds=(*self.holds, lambda _values, item: self._read(item).notnull()))
+
+    def where(self, scope: Scope, criterion: Make) -> FilteredItems:
+        """Keep the items for which the criterion is true; `scope` is that of an item in it."""
+        # An engine may evaluate a conjunction in any order, and a second criterion may fail on an item that the first
+        # leaves out. So a lambda has at most one.
+        if self.has_criterion:
+            return FilteredItems(self, scope).where(scope, criterion)
+        asked = (*self.holds, lambda values, item: criterion({**values, scope: self._read(item)}))
+        return replace(self, scope=scope, holds=asked, has_criterion=True)
+
+    def step(self, name: str) -> FilteredItems:
+        """Go to a primitive element of each item; null where it has none."""
+        return replace(self, element=name)
+
+    def _kept(self, values: Values) -> ir.Value:
+        array = self.array(values)
+        if not self.holds:
+            return array
+        return filter_items(array, self.scope, lambda item: ibis.and_(*(ask(values, item) for ask in self.holds)))
+
+    def _read(self, item: Any) -> ir.Value:
+        return item[self.element] if self.element else item
+
+
+def nth(make: Make, values: Values, position: int) -> ir.Value:
+    """Return the item at a position from 0 of an array without nulls; null beyond its end."""
+    if isinstance(make, FilteredItems):
+        return make.at(values, position)
+    made: Any = make(values)
+    return made[position]
+
+
+def item_at(array: ir.Value, position: ir.Value) -> ir.Value:
+    """Return the item at a computed position from 0; null where there is none."""
+    made: Any = array
+    place: Any = position
+    return ibis.cases(((place >= 0) & (place < length(made)), made[place]))
+
+
+def bind(value: ir.Value, scope: Scope, body: Callable[[Any], ir.Value]) -> ir.Value:
+    """Apply `body` to a value that it uses several times, so that the value is written and computed once."""
+    # SQL has no local names inside an expression: an array of one item and a lambda over it give one.
+    bound: ir.Value = map_items(ibis.array([value]), scope, body)[0]
+    return bound
+
+
+def length(array: ir.Value) -> ir.Value:
+    """Return the number of items; 0 for null."""
+    return array.length().fill_null(0)
+
+
+def negated(condition: ir.Value) -> ir.Value:
+    """Return the logical not; null for null."""
+    # Not by `~`: Ibis 12 writes `(~x).isnull()` as `NOT x IS NULL`, which SQL reads as `NOT (x IS NULL)`.
+    return condition == ibis.literal(False)
+
+
+def present(value: ir.Value) -> ir.Value:
+    """Return whether there is a value, written so that Spark takes a test of the answer for null."""
+    return negated(value.isnull())

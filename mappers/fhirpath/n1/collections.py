@@ -1,0 +1,351 @@
+"""Functions of FHIRPath on collections: existence, filtering, subsetting, combining (N1, 5.1 to 5.4), and `iif`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES
+from mappers.fhirpath.arrays import Scope, Values, filter_items, length, map_items, number_items, present
+from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind, listed, sql_type
+from mappers.fhirpath.iteration import Iteration
+from mappers.fhirpath.language import Args, Compiler, Function, Implementation
+from mappers.fhirpath.n1 import equality
+
+
+def select(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
+    """What the projection gives for each item, as one collection."""
+    items = Iteration.over(base, depth)
+    found = items.compile(compiler, args[0])
+    if found.choice:
+        raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
+    return items.projected(found)
+
+
+def all_hold(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
+    """Whether the criterion is true for every item."""
+    items = Iteration.over(base, depth)
+    holds = compiler.condition(items.compile(compiler, args[0]), depth + 1)
+    failing = items.count_of(lambda values: ibis.ifelse(holds.make(values), False, True))
+    return boolean(lambda values: failing(values) == 0)
+
+
+def every(wanted: bool) -> Implementation:
+    """`allTrue`, `allFalse`: whether every item is the boolean that is wanted; true of no items."""
+
+    def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+        others = _booleans(compiler, base, depth, not wanted)
+        return boolean(lambda values: others(values) == 0)
+
+    return function
+
+
+def any_of(wanted: bool) -> Implementation:
+    """`anyTrue`, `anyFalse`: whether some item is the boolean that is wanted."""
+
+    def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+        found = _booleans(compiler, base, depth, wanted)
+        return boolean(lambda values: found(values) > 0)
+
+    return function
+
+
+def _booleans(compiler: Compiler, base: Collection, depth: int, wanted: bool) -> Callable[[Values], Any]:
+    if base.type not in ("boolean", ""):
+        raise compiler.error(f"allTrue() and its like take booleans, not {base.type}")
+    items = listed(base, depth)
+    scope = Scope(depth, "boolean")
+    return lambda values: filter_items(
+        items.make(values), scope, lambda item: item.cast(dt.boolean) == ibis.literal(wanted)
+    ).length()
+
+
+def last(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """The last item."""
+    non_null = drop_nulls(base, depth)
+    if not base.many:
+        return base
+
+    def make(values: Values) -> ir.Value:
+        made: Any = non_null.make(values)
+        return made[length(made) - 1]
+
+    return replace(base, many=False, parent_element=None, literal=None, make=make)
+
+
+def single(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """The one item; several end the run with an error that names the column."""
+    return compiler.single(base, depth)
+
+
+def tail(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """All items but the first."""
+    return _positions(base, depth, lambda index, _values: index > 0)
+
+
+def skip(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """All items but the first few; all where the number is not positive, none where there is no number."""
+    number = _number(compiler, "skip", args, focus, depth)
+    return _positions(base, depth, lambda index, values: index >= number.make(values))
+
+
+def take(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """The first few items; none where the number is not positive, or there is none."""
+    number = _number(compiler, "take", args, focus, depth)
+    return _positions(base, depth, lambda index, values: index < number.make(values))
+
+
+def _number(compiler: Compiler, name: str, args: Args, focus: Collection, depth: int) -> Collection:
+    found = compiler.single(compiler.compile(args[0], focus, depth), depth)
+    if found.type not in INTEGERS:
+        raise compiler.error(f"{name}() takes an integer, not {found.type or 'an empty collection'}")
+    return found
+
+
+def _positions(base: Collection, depth: int, keep: Callable[[Any, Values], Any]) -> Collection:
+    if not base.type:
+        return base
+    items, scope = listed(base, depth), Scope(depth, "positioned")
+
+    def make(values: Values) -> ir.Value:
+        numbered = number_items(items.make(values), scope)
+        kept = filter_items(numbered, scope, lambda item: keep(item["index"], values))
+        return map_items(kept, scope, lambda item: item["item"])
+
+    return replace(items, make=make)
+
+
+def distinct(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """The items without duplicates."""
+    return equality.distinct(compiler, base, depth) if base.many else base
+
+
+def is_distinct(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Whether no two items are equal."""
+    if not base.many or not base.type:
+        return boolean(lambda _values: ibis.literal(True))
+    items, unlike = listed(base, depth), equality.distinct(compiler, base, depth)
+    return boolean(lambda values: items.make(values).length() == unlike.make(values).length())
+
+
+def intersect(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """The items that are in both collections, each once."""
+    others = compiler.compile(args[0], focus, depth)
+    both = equality.kept_if_among(compiler, base, others, depth, among=True)
+    return equality.distinct(compiler, both, depth)
+
+
+def exclude(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """The items that are not in the other collection; order and duplicates stay."""
+    others = compiler.compile(args[0], focus, depth)
+    return equality.kept_if_among(compiler, base, others, depth, among=False)
+
+
+def subset_of(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """Whether every item is in the other collection."""
+    return _subset(compiler, base, compiler.compile(args[0], focus, depth), depth)
+
+
+def superset_of(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """Whether every item of the other collection is in this one."""
+    return _subset(compiler, compiler.compile(args[0], focus, depth), base, depth)
+
+
+def _subset(compiler: Compiler, base: Collection, others: Collection, depth: int) -> Collection:
+    missing = equality.kept_if_among(compiler, base, others, depth, among=False)
+    return boolean(lambda values: missing.make(values).length() == 0)
+
+
+def union(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """`union(other)`: the items of both, each once."""
+    return united(compiler, "|", base, compiler.compile(args[0], focus, depth), depth)
+
+
+def united(compiler: Compiler, _operator: str, left: Collection, right: Collection, depth: int) -> Collection:
+    """Return `left | right`."""
+    return equality.distinct(compiler, _combined(compiler, "'|'", left, right, depth), depth)
+
+
+def combine(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """The items of both collections, with duplicates."""
+    return _combined(compiler, "combine()", base, compiler.compile(args[0], focus, depth), depth)
+
+
+def _combined(compiler: Compiler, what: str, left: Collection, right: Collection, depth: int) -> Collection:
+    if not left.type or not right.type:
+        return listed(left if left.type else right, depth)
+    one, other = (listed(side, depth) for side in _alike(compiler, what, left, right, depth))
+    return replace(one, make=lambda values: one.make(values).concat(other.make(values)), null_propagating=False)
+
+
+def iif(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
+    """The second argument where the criterion is true, else the third, or nothing.
+
+    On a collection, `$this` is its one item.
+    """
+    this = focus if base is focus else compiler.single(base, depth)
+    test = compiler.condition(compiler.compile(args[0], this, depth), depth)
+    chosen = compiler.compile(args[1], this, depth)
+    other = compiler.compile(args[2], this, depth) if len(args) > 2 else None
+    if other is None or not other.type:
+        return _where_true(test, chosen, depth)
+    if not chosen.type:
+        return _where_true(_not(test), other, depth)
+    one, two = _alike(compiler, "iif()", chosen, other, depth)
+    if one.many or two.many:
+        one, two = listed(one, depth), listed(two, depth)
+    return replace(
+        one,
+        make=lambda values: ibis.ifelse(_holds(test, values), one.make(values), two.make(values)),
+        parent_element=None,
+        literal=None,
+        null_propagating=False,
+    )
+
+
+def _where_true(test: Collection, found: Collection, depth: int) -> Collection:
+    if not found.type:
+        return found
+    if found.many:
+        items = listed(found, depth)
+        return replace(
+            items,
+            make=lambda values: ibis.ifelse(
+                _holds(test, values), items.make(values), ibis.literal([], items.make(values).type())
+            ),
+        )
+    return replace(
+        found,
+        parent_element=None,
+        literal=None,
+        make=lambda values: ibis.cases((_holds(test, values), found.make(values))),
+    )
+
+
+def _holds(test: Collection, values: Values) -> Any:
+    return test.make(values).cast(dt.boolean).fill_null(False)
+
+
+def _not(test: Collection) -> Collection:
+    return replace(test, make=lambda values: ibis.ifelse(_holds(test, values), False, True))
+
+
+def _alike(
+    compiler: Compiler, what: str, left: Collection, right: Collection, depth: int
+) -> tuple[Collection, Collection]:
+    """Two collections made of one type.
+
+    Raises:
+        ViewError: their types do not go together.
+    """
+    for side in (left, right):
+        if side.choice:
+            raise compiler.error(f"{what} on '{side.choice.name}', which has a choice of types; add ofType(TYPE)")
+    if {left.type, right.type} <= PRIMITIVES:
+        name = _common(left.type, right.type)
+        if name is None:
+            raise compiler.error(f"{what} puts {left.type} and {right.type} together")
+        return _as(left, name, depth), _as(right, name, depth)
+    same_shape = left.shape is right.shape and left.shape is not None
+    if left.type == right.type and (same_shape or (left.computed and right.computed)):
+        return left, right
+    raise compiler.unsupported(f"{what} on {left.type} and {right.type} of different elements")
+
+
+def _common(one: str, other: str) -> str | None:
+    kinds = {kind(one), kind(other)}
+    if one == other:
+        return one
+    if kinds == {"number"}:
+        return "decimal" if "decimal" in (one, other) else "integer"
+    if kinds == {"text"}:
+        return "string"
+    return "dateTime" if kinds <= DATES else None
+
+
+def _as(found: Collection, name: str, depth: int) -> Collection:
+    dtype = sql_type(name)
+    if sql_type(found.type) == dtype:
+        return replace(found, type=name)
+    scope = Scope(depth, "cast")
+
+    def make(values: Values) -> ir.Value:
+        made = found.make(values)
+        return map_items(made, scope, lambda item: item.cast(dtype)) if found.many else made.cast(dtype)
+
+    return replace(found, type=name, parent_element=None, literal=None, make=make)
+
+
+def trace(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, _depth: int) -> Collection:
+    """Return the collection as it is; nothing is written, because a log must not hold data of patients."""
+    return base
+
+
+def count(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Return the number of items."""
+    non_null = drop_nulls(base, depth)
+    if base.many:
+        return Collection("integer", False, lambda values: length(non_null.make(values)))
+    return Collection("integer", False, lambda values: non_null.make(values).notnull().cast(dt.int64))
+
+
+def has_value(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Return whether there is one item, and it is a primitive with a value (FHIR R4, "Using FHIRPath with FHIR")."""
+    if base.type not in PRIMITIVES:
+        return boolean(lambda _values: ibis.literal(False))
+    non_null = drop_nulls(base, depth)
+    if base.many:
+        return boolean(lambda values: length(non_null.make(values)) == 1)
+    return boolean(lambda values: present(base.make(values)))
+
+
+def get_value(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Return the value of the one item; nothing where there are several.
+
+    Raises:
+        ViewError: the items are no primitives.
+    """
+    if base.type not in PRIMITIVES | {""}:
+        raise compiler.error(f"getValue() takes a primitive, not {base.type}")
+    if not base.many:
+        return base
+    non_null = drop_nulls(base, depth)
+
+    def make(values: Values) -> ir.Value:
+        made: Any = non_null.make(values)
+        return ibis.cases((length(made) == 1, made[0]))
+
+    return replace(base, many=False, parent_element=None, make=make)
+
+
+COLLECTIONS: dict[str, Function] = {
+    "select": Function(select, 1, 1),
+    "all": Function(all_hold, 1, 1),
+    "allTrue": Function(every(True)),
+    "allFalse": Function(every(False)),
+    "anyTrue": Function(any_of(True)),
+    "anyFalse": Function(any_of(False)),
+    "count": Function(count),
+    "hasValue": Function(has_value),
+    "getValue": Function(get_value),
+    "distinct": Function(distinct),
+    "isDistinct": Function(is_distinct),
+    "subsetOf": Function(subset_of, 1, 1),
+    "supersetOf": Function(superset_of, 1, 1),
+    "last": Function(last),
+    "tail": Function(tail),
+    "skip": Function(skip, 1, 1),
+    "take": Function(take, 1, 1),
+    "single": Function(single),
+    "intersect": Function(intersect, 1, 1),
+    "exclude": Function(exclude, 1, 1),
+    "union": Function(union, 1, 1),
+    "combine": Function(combine, 1, 1),
+    "iif": Function(iif, 2, 3),
+    "trace": Function(trace, 1, 2),
+}

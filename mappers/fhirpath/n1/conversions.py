@@ -1,0 +1,203 @@
+"""Conversion functions of FHIRPath (N1, 5.5): `toInteger()` … and `convertsToInteger()` …
+
+What cannot be converted is empty. Several items end the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from mappers.fhir_model.elements import DATES, INTEGERS
+from mappers.fhir_model.shape import DECIMAL
+from mappers.fhirpath.arrays import Scope, Values, bind, present
+from mappers.fhirpath.boundaries import digits_of
+from mappers.fhirpath.collection import Collection, boolean, empty, empty_of, kind
+from mappers.fhirpath.language import Args, Compiler, Function, Implementation
+from mappers.fhirpath.n1 import decimals, quantities
+from mappers.fhirpath.operations import forced
+
+Convert = Callable[[Compiler, Collection, int], Collection | None]
+
+INTEGER = r"^[+-]?[0-9]+$"
+NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+DATE = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?$"
+CLOCK = r"([01][0-9]|2[0-3])(:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?)?"
+ZONE = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
+QUANTITY = r"^([+-]?[0-9]+(?:\.[0-9]+)?)\s*(?:'([^']+)'|([a-zA-Z]+))?$"
+DAY = len("2024-01-31")
+TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
+
+
+def _integer(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if one.type in INTEGERS:
+        return one
+    if one.type == "boolean":
+        return _made("integer", one, lambda value: value.cast(dt.int64))
+    if kind(one.type) == "text":
+        scope = Scope(depth, "to_integer")
+        return _bound(
+            "integer", one, scope, lambda text: ibis.cases((text.re_search(INTEGER), text.try_cast(dt.int64)))
+        )
+    return None
+
+
+def _decimal(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if kind(one.type) == "number":
+        return one if one.type == "decimal" else _made("decimal", one, lambda value: forced(value, DECIMAL))
+    if one.type == "boolean":
+        return _made("decimal", one, lambda value: forced(value.cast(dt.int64), DECIMAL))
+    if kind(one.type) == "text":
+        scope = Scope(depth, "to_decimal")
+        return _bound("decimal", one, scope, lambda text: ibis.cases((text.re_search(NUMBER), text.try_cast(DECIMAL))))
+    return None
+
+
+def _boolean(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if one.type == "boolean":
+        return one
+    if kind(one.type) == "number":
+        return _made("boolean", one, lambda value: ibis.cases((value == 1, True), (value == 0, False)))
+    if kind(one.type) == "text":
+        scope = Scope(depth, "to_boolean")
+        return _bound("boolean", one, scope, _truth)
+    return None
+
+
+def _truth(text: Any) -> ir.Value:
+    lower = text.lower()
+    return ibis.cases((lower.isin(TRUE), True), (lower.isin(FALSE), False))
+
+
+def _string(compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if one.type == "decimal":
+        digits = digits_of(compiler, one, depth)
+        if digits is not None:
+            return digits
+        scope = Scope(depth, "to_string")
+        return _bound("string", one, scope, lambda value: decimals.text_of(value), cast=DECIMAL)
+    if one.type == "boolean":
+        return _made("string", one, lambda value: ibis.cases((value, "true"), (value == ibis.literal(False), "false")))
+    if quantities.is_quantity(one):
+        normal = quantities.normal(compiler, one, depth)
+        return _made("string", normal, lambda item: decimals.text_of(item["value"]).concat(" '", item["unit"], "'"))
+    return _made("string", one, lambda value: value.cast(dt.string)) if _is_primitive(one) else None
+
+
+def _is_primitive(one: Collection) -> bool:
+    return kind(one.type) in {"text", "number", "time"} | DATES
+
+
+def _date(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if one.type == "date":
+        return one
+    if one.type in DATES:
+        return _made("date", one, lambda text: text.substr(0, DAY))
+    if kind(one.type) == "text":
+        return _bound("date", one, Scope(depth, "to_date"), lambda text: ibis.cases((_is_date(text), text)))
+    return None
+
+
+def _datetime(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if one.type in DATES:
+        return _made("dateTime", one, lambda text: text)
+    if kind(one.type) == "text":
+        timed = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}$"
+
+        def valid(text: Any) -> Any:
+            return _is_date(text) | (text.re_search(timed) & _is_date(text.substr(0, DAY)))
+
+        return _bound("dateTime", one, Scope(depth, "to_datetime"), lambda text: ibis.cases((valid(text), text)))
+    return None
+
+
+def _time(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if one.type == "time":
+        return one
+    if kind(one.type) == "text":
+        valid = rf"^{CLOCK}$"
+        return _bound("time", one, Scope(depth, "to_time"), lambda text: ibis.cases((text.re_search(valid), text)))
+    return None
+
+
+def _is_date(text: Any) -> Any:
+    whole = text.concat(ibis.literal("-01-01").substr(ibis.greatest(text.length() - 4, 0)))
+    return text.re_search(DATE) & whole.try_cast(dt.date).notnull()
+
+
+def _quantity(compiler: Compiler, one: Collection, depth: int) -> Collection | None:
+    if quantities.is_quantity(one):
+        return one
+    number = _decimal(compiler, one, depth)
+    if kind(one.type) != "text":
+        unit = _made("string", one, lambda value: ibis.cases((value.notnull(), ibis.literal("1"))))
+        return None if number is None else quantities.of_parts(number, unit)
+    scope = Scope(depth, "to_quantity")
+    value = _bound("decimal", one, scope, lambda text: text.re_extract(QUANTITY, 1).try_cast(DECIMAL))
+    return quantities.of_parts(value, _bound("string", one, scope, _unit))
+
+
+def _unit(text: Any) -> ir.Value:
+    calendar = text.re_extract(QUANTITY, 3).re_replace("s$", "")
+    known = [(calendar == name, unit) for name, unit in quantities.CALENDAR.items()]
+    known += [(calendar == name, name) for name in ("year", "month")]
+    ucum = text.re_extract(QUANTITY, 2)
+    return ibis.cases((ucum != "", ucum), *known, ((calendar == "") & text.re_search(QUANTITY), "1"))
+
+
+def _made(type_name: str, one: Collection, work: Callable[[Any], ir.Value]) -> Collection:
+    return Collection(type_name, False, lambda values: work(one.make(values)))
+
+
+def _bound(
+    type_name: str, one: Collection, scope: Scope, work: Callable[[Any], ir.Value], cast: dt.DataType = dt.string
+) -> Collection:
+    return Collection(type_name, False, lambda values: bind(one.make(values).cast(cast), scope, work))
+
+
+TO: dict[str, tuple[str, Convert]] = {
+    "Boolean": ("boolean", _boolean),
+    "Integer": ("integer", _integer),
+    "Decimal": ("decimal", _decimal),
+    "String": ("string", _string),
+    "Date": ("date", _date),
+    "DateTime": ("dateTime", _datetime),
+    "Time": ("time", _time),
+    "Quantity": ("Quantity", _quantity),
+}
+
+
+def _to(type_name: str, convert: Convert) -> Implementation:
+    def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+        one = compiler.single(base, depth)
+        return _converted(compiler, one, type_name, convert, depth)
+
+    return function
+
+
+def _converted(compiler: Compiler, one: Collection, type_name: str, convert: Convert, depth: int) -> Collection:
+    found = convert(compiler, one, depth) if one.type else None
+    if found is not None:
+        return found
+    return empty() if type_name == "Quantity" else empty_of(type_name)
+
+
+def _converts(type_name: str, convert: Convert) -> Implementation:
+    def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+        one = compiler.single(base, depth)
+        found = _converted(compiler, one, type_name, convert, depth)
+
+        def make(values: Values) -> ir.Value:
+            return ibis.cases((one.make(values).notnull(), present(found.make(values))))
+
+        return boolean(make)
+
+    return function
+
+
+CONVERSIONS = {f"to{name}": Function(_to(*how)) for name, how in TO.items()}
+CONVERSIONS |= {f"convertsTo{name}": Function(_converts(*how)) for name, how in TO.items()}

@@ -1,0 +1,323 @@
+"""What the commands print for people: results, comparison, sites, status, checks, planned requests and rows of a view.
+
+Figures are worded, and so rounded, by `analytics.report.wording`, as in the report. All text from outside goes through
+`wording.clean`, so that a server cannot send control characters to the terminal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from analytics.estimates.model import MedianStatus, Proportion, Quantiles, Survival
+from analytics.report import wording
+from analytics.report.grades import is_worst_grade
+from connectors.check.findings import Level
+
+if TYPE_CHECKING:
+    from analytics.disclosure.control import Released
+    from connectors.check.findings import Diagnosis, Finding
+    from connectors.report import SyncReport
+    from connectors.sources.base import PlannedRequest
+    from mappers.study import Study
+    from schedules.release.published import Agreement
+
+WIDTH = 140  # of a pipe or a file, which has none of its own
+TICK, CROSS, NEITHER = "✓", "✗", "–"
+LEVEL_MARKS = {
+    Level.OK: (TICK, "green"),
+    Level.NOTE: (NEITHER, "yellow"),
+    Level.MISSING: (CROSS, "bold red"),
+    Level.REFUSED: (CROSS, "bold red"),
+}
+# Checks of single resource types, shown as columns of one grid.
+GRID_COLUMNS = {
+    "scopes": "Scope",
+    "read": "Read",
+    "patient": "By patient",
+    "changes": "_lastUpdated",
+    "history": "_history",
+}
+GRADES_ELSEWHERE = (
+    "Adverse events by term and worst grade are not shown here: a release has them in report.html and results.json."
+)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # for the session to handle; rich would end the process
+
+
+def print_table(table: RenderableType, stream: TextIO) -> None:
+    """Print `table` on `stream`. No text in it is taken for the markup of rich."""
+    width = None if stream.isatty() else WIDTH
+    _Console(file=stream, width=width, markup=False, highlight=False, emoji=False).print(table)
+
+
+def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> RenderableType:
+    """Return the proportions, medians and survival that the study declares, each next to its published figure."""
+    declared = [estimate for estimate in released.proportions if not is_worst_grade(estimate.id)]
+    medians: tuple[Quantiles | Survival, ...] = (*released.quantiles, *released.survival)
+    published = {row.id: row for row in agreed}
+    sites = ", ".join(released.sites) or "none"
+    parts: list[RenderableType] = [
+        Text(wording.clean(study.title), style="bold"),
+        Text(wording.clean(f"Data cut {released.data_cutoff} · sites: {sites}")),
+    ]
+    if released.sites_missing:
+        parts.append(Text(f"Partial: without an up-to-date {', '.join(released.sites_missing)}.", style="yellow"))
+    parts += [_proportions(declared, published), _medians(medians, published)]
+    if any("suppressed" in _statuses(estimate) for estimate in (*declared, *medians)):
+        parts.append(Text(released.statement))
+    if len(declared) < len(released.proportions):
+        parts.append(Text(GRADES_ELSEWHERE))
+    return Group(*parts)
+
+
+def comparison(agreed: Sequence[Agreement], title: str) -> RenderableType:
+    """Return the published figures next to ours, ticked where they are equal."""
+    table = _table(("Endpoint", "left"), ("Published", "left"), ("Here", "left"), ("", "left"), title=title)
+    for row in agreed:
+        table.add_row(*_cells(row.label, row.published, row.here), _equal_mark(row))
+    return table
+
+
+def _proportions(estimates: Iterable[Proportion], published: dict[str, Agreement]) -> Table:
+    columns = (
+        ("Endpoint", "left"),
+        ("Population", "left"),
+        ("x/n", "right"),
+        ("%", "right"),
+        ("Interval", "left"),
+    )
+    table = _table(*columns, *_published_columns(published))
+    for estimate in estimates:
+        table.add_row(
+            *_cells(estimate.label, estimate.population, *_counted(estimate)),
+            *_published(estimate.id, published),
+        )
+    return table
+
+
+def _counted(estimate: Proportion) -> tuple[str, str, str]:
+    if estimate.status != "ok":
+        return wording.WORDS[estimate.status], "", "" if estimate.status == "suppressed" else estimate.reason or ""
+    x, n = wording.counts(estimate)
+    ci = estimate.ci
+    interval = f"{wording.percent_interval(ci)} ({wording.level(ci)})" if ci is not None else ""
+    return f"{x}/{n}", wording.share(x, n), interval
+
+
+def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agreement]) -> Table:
+    table = _table(("Median", "left"), ("n", "right"), ("Here", "left"), *_published_columns(published))
+    for estimate in estimates:
+        n = "" if estimate.n is None else str(estimate.n)
+        table.add_row(*_cells(estimate.label, n, _median(estimate)), *_published(estimate.id, published))
+    return table
+
+
+def _median(estimate: Quantiles | Survival) -> str:
+    for status in _statuses(estimate):
+        if status != "ok":
+            return wording.WORDS[status]
+    if isinstance(estimate, Quantiles):
+        return wording.quartiles(estimate)
+    return f"{wording.median(estimate)} months"
+
+
+def _statuses(estimate: Proportion | Quantiles | Survival) -> tuple[MedianStatus, ...]:
+    """Return the status of an estimate, and of its median where it has one."""
+    return (estimate.status,) if isinstance(estimate, Proportion) else (estimate.status, estimate.median_status)
+
+
+def _published_columns(published: dict[str, Agreement]) -> tuple[tuple[str, str], ...]:
+    return (("Published", "left"), ("", "left")) if published else ()
+
+
+def _published(estimate: str, published: dict[str, Agreement]) -> tuple[Text, ...]:
+    if not published:
+        return ()
+    row = published.get(estimate)
+    return (Text(""), Text("")) if row is None else (*_cells(row.published), _equal_mark(row))
+
+
+def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
+    """Return a table of what the sync of each site received."""
+    rows = [
+        {
+            "site": report.site,
+            "status": report.status,
+            "counts": dataclasses.asdict(report.counts),
+            "reasons": report.reasons,
+            "messages": report.messages,
+            "notes": report.notes,
+            "deleted": report.deleted,
+            "removed": report.removed,
+        }
+        for report in reports
+    ]
+    return _sites(rows, ())
+
+
+def status_tables(found: dict[str, Any]) -> RenderableType:
+    """Return the status that `schedules.run.status` read, as text and tables."""
+    return Group(
+        *_summary(found),
+        _sites(found["sites"], ("kind", "last_sync")),
+        _runs(found["runs"]),
+        *_quality(found["quality"]),
+    )
+
+
+def _summary(found: dict[str, Any]) -> Iterable[RenderableType]:
+    release = found["release"]
+    yield Text(f"Release {release['number']}: {release['path']}" if release else "No release yet.")
+    if found["running_pid"] is not None:
+        yield Text(f"A run is in progress (process {found['running_pid']}).")
+    last = found["last_good_run"]
+    yield Text(f"Last good run: {last}" if last else "No good run yet: start one with `periop run`.")
+    if last and found["stale"]:
+        yield Text(f"STALE: it is older than {found['stale_after_hours']} h.", style="bold red")
+    yield Text(f"Next run due: {found['next_due']}  (while `periop serve` is running)")
+    rows = " · ".join(f"{kind} {count}" for kind, count in found["lake"].items())
+    yield Text(f"Lake rows: {rows or 'none'}")
+
+
+def _sites(sites: Sequence[Mapping[str, Any]], further_keys: Sequence[str]) -> Table:
+    numbers = ("received", "stored", "identical", "superseded", "quarantined")
+    columns = ("Site", *(name.replace("_", " ").capitalize() for name in further_keys), "Status")
+    table = _table(
+        *((name, "left") for name in columns),
+        *((name.capitalize(), "right") for name in numbers),
+        ("Messages", "left"),
+    )
+    for site in sites:
+        gone = sum(site["deleted"].values()) + sum(site["removed"].values())
+        messages = [
+            *site["messages"],
+            *site["notes"],
+            *([f"{gone} deleted on the server"] if gone else []),
+            *(f"{count} × {reason}" for reason, count in site["reasons"].items()),
+        ]
+        further = (str(site[name] or "never") for name in further_keys)
+        counted = (str(site["counts"].get(name, "")) for name in numbers)
+        table.add_row(*_cells(site["site"], *further, site["status"] or "", *counted, "; ".join(messages)))
+    return table
+
+
+def _runs(runs: Sequence[dict[str, Any]]) -> Table:
+    table = _table(*((name, "left") for name in ("Run", "Started", "Ended", "Status", "Release", "Messages")))
+    for run in runs:
+        release = "" if run["release"] is None else str(run["release"])
+        table.add_row(
+            *_cells(run["kind"], run["started"], run["finished"] or "", run["status"], release, run["error"] or "")
+        )
+    return table
+
+
+def _quality(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
+    if rows:
+        names = ("Site", "Domain", "Missing, unmapped or quarantined")
+        table = _table(*((name, "left") for name in names), ("n", "right"))
+        for row in rows:
+            table.add_row(*_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
+        yield table
+
+
+def _table(*columns: tuple[str, Any], title: str | None = None) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for name, justify in columns:
+        table.add_column(name, justify=justify)
+    return table
+
+
+def _cells(*texts: str) -> tuple[Text, ...]:
+    return tuple(Text(wording.clean(text)) for text in texts)
+
+
+def _equal_mark(row: Agreement) -> Text:
+    if row.here == wording.WORDS["suppressed"]:
+        return Text(NEITHER)
+    return Text(TICK, style="green") if row.equal else Text(CROSS, style="bold red")
+
+
+def diagnoses(found: Sequence[Diagnosis]) -> RenderableType:
+    """Return the findings of `periop check` for all sites: a line each, a grid of the resource types, and what to
+    request from the administrator."""
+    return Group(*(part for each in found for part in _diagnosis(each)))
+
+
+def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
+    yield Text(wording.clean(f"{found.site} · {found.kind} · {found.server}"), style="bold")
+    yield _findings(each for each in found.findings if not _in_grid(each))
+    if any(_in_grid(each) for each in found.findings):
+        yield _grid([each for each in found.findings if _in_grid(each)])
+        yield _findings(each for each in found.findings if _in_grid(each) and each.level is not Level.OK)
+    yield from _path(found)
+    yield from _requests(found.requests)
+    yield Text("")
+
+
+def _in_grid(finding: Finding) -> bool:
+    return bool(finding.resource_type) and finding.check in GRID_COLUMNS
+
+
+def _findings(findings: Iterable[Finding]) -> Table:
+    table = Table.grid(padding=(0, 1))
+    for finding in findings:
+        name = f"{finding.resource_type} {finding.check}" if _in_grid(finding) else finding.check
+        table.add_row(Text(" "), _level_mark(finding), Text(wording.clean(name)), Text(wording.clean(finding.said)))
+    return table
+
+
+def _grid(findings: Sequence[Finding]) -> Table:
+    checks = [check for check in GRID_COLUMNS if any(finding.check == check for finding in findings)]
+    marks = {(finding.resource_type, finding.check): _level_mark(finding) for finding in findings}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Type")
+    for check in checks:
+        table.add_column(GRID_COLUMNS[check], justify="center")
+    for kind in dict.fromkeys(finding.resource_type for finding in findings):
+        table.add_row(Text(kind), *(marks.get((kind, check), Text("")) for check in checks))
+    return table
+
+
+def _level_mark(finding: Finding) -> Text:
+    mark, style = LEVEL_MARKS[finding.level]
+    return Text(mark, style=style)
+
+
+def _path(found: Diagnosis) -> Iterator[RenderableType]:
+    if found.path is None:
+        yield Text("\nNo sync is possible yet.", style="bold red")
+        return
+    path = found.path
+    yield Text(f"\nThe sync: {path.transfer} · {path.nights} each night · deletions {path.deletions}")
+    for sentence in path.why:
+        yield Padding(Text(wording.clean(sentence)), (0, 0, 0, 2))
+
+
+def _requests(requests: Sequence[str]) -> Iterator[RenderableType]:
+    if requests:
+        yield Text("\nTo send to the administrator of the server:")
+    for number, sentence in enumerate(requests, 1):
+        yield Padding(Text(wording.clean(f"{number}. {sentence}")), (0, 0, 0, 2))
+
+
+def planned_requests(site: str, requests: Sequence[PlannedRequest], error: str | None) -> str:
+    """Return the requests of a dry run as text and not as a table, in which a long URL would be folded."""
+    count = len(requests)
+    lines = [f"{site}: {count} request{'' if count == 1 else 's'}, and the next pages of their responses"]
+    for request in requests:
+        expected = "" if request.expected is None else f" · {request.expected} expected"
+        lines += [f"  {request.what}{expected}", f"    {request.method} {request.url_shown}"]
+    if error is not None:
+        lines.append(f"  {error}")
+    return "".join(f"{wording.clean(line)}\n" for line in lines)

@@ -1,0 +1,40 @@
+"""`periop run`: a complete run, now."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from schedules.cli.publish import release_json, release_text
+from schedules.cli.session import Session, as_json, pass_session
+from schedules.errors import ExitCode
+
+
+@click.command()
+@click.option("--full", is_flag=True, help="Fetch everything, not only what has changed.")
+@as_json
+@pass_session
+def run(session: Session, full: bool, json_wanted: bool) -> ExitCode:
+    """Sync, map, analyze and publish."""
+    from schedules.run.nightly import run_nightly
+
+    settings = session.settings()
+    study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
+    with session.progress() as progress:
+        outcome = run_nightly(settings, study, pipeline, progress, session.now, full=full)
+    released, published = outcome.released, outcome.published
+    if json_wanted:
+        found = {
+            "exit_code": outcome.exit_code,
+            "sites": [report.as_json() for report in outcome.sites],
+            "map": dataclasses.asdict(outcome.mapped),
+        }
+        session.print_json(found | release_json(released, published))
+    else:
+        from schedules.cli.output import results
+        from schedules.release.published import agreements
+
+        session.print_out(results(released, study, agreements(released, study, settings.study)))
+        session.print_out(release_text(published))
+    return outcome.exit_code

@@ -1,0 +1,46 @@
+"""`periop serve`: the nightly run as a service."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from zoneinfo import ZoneInfo
+
+import click
+
+from schedules.cli.session import Session, pass_session
+from schedules.errors import ExitCode
+
+
+@click.command()
+@pass_session
+def serve(session: Session) -> ExitCode:
+    """Keep running, and start a run every night at the time set in periop.toml."""
+    from schedules.cli.progress import stoppable
+    from schedules.config.cron import CronSchedule
+    from schedules.run.nightly import recorded_run, run_nightly
+    from schedules.service import NightlyJob
+    from schedules.service import serve as serve_until_signal
+
+    settings = session.settings(logging.INFO)
+    study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
+    stop = threading.Event()
+
+    def nightly_run() -> ExitCode:
+        with session.progress() as progress:
+            return run_nightly(settings, study, pipeline, stoppable(progress, stop), session.now).exit_code
+
+    # Records the first start of the service: only a slot after it can be missed.
+    with recorded_run(settings, "serve", session.now):
+        pass
+    schedule = CronSchedule(settings.schedule.nightly, ZoneInfo(settings.schedule.timezone))
+    return serve_until_signal(NightlyJob(schedule, settings.ledger_file, session.now, nightly_run), stop, _exit_now)
+
+
+def _exit_now(code: int) -> None:
+    # Not sys.exit: that would wait for the thread of the run, which has just been found not to stop.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

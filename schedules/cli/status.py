@@ -1,0 +1,24 @@
+"""`periop status`: release, sites, runs and quality."""
+
+from __future__ import annotations
+
+import click
+
+from schedules.cli.session import Session, as_json, pass_session
+from schedules.errors import ExitCode
+
+
+@click.command()
+@as_json
+@pass_session
+def status(session: Session, json_wanted: bool) -> ExitCode:
+    """Show release, sites, runs and quality; exit code 4 if the last good run is older than 26 h."""
+    from schedules.cli.output import status_tables
+    from schedules.run.status import status as read_status
+
+    found, code = read_status(session.settings(), session.now())
+    if json_wanted:
+        session.print_json(found | {"exit_code": code})
+    else:
+        session.print_out(status_tables(found))
+    return code

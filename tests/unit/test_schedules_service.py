@@ -1,0 +1,188 @@
+"""The service: which nights are due by the ledger, and that none ends it. No test waits for a time of day."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from schedules.config.cron import CronSchedule
+from schedules.errors import ExitCode, LockBusyError, NoSiteError, StopRequested
+from schedules.run.ledger import open_ledger
+from schedules.service import CronTrigger, NightlyJob, make_scheduler
+
+SLOT = datetime(2026, 5, 2, 1, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class Hospital:
+    """A data directory, a clock that is set by hand, and the nights that ran."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = SLOT - HOUR
+        self.file = folder / "runs.sqlite"
+        self.nights: list[datetime] = []
+        self.ends_with: Callable[[], ExitCode] = lambda: ExitCode.OK
+        cron = CronSchedule("30 1 * * *", ZoneInfo("UTC"))
+        self.nightly = NightlyJob(cron, self.file, lambda: self.now, self.night)
+
+    def file_run(self, kind: str) -> None:
+        with open_ledger(self.file) as ledger, ledger.record(kind, lambda: self.now):
+            pass
+
+    def night(self) -> ExitCode:
+        self.nights.append(self.now)
+        with open_ledger(self.file) as ledger, ledger.record("run", lambda: self.now):
+            return self.ends_with()
+
+    def wake(self, now: datetime) -> None:
+        self.now = now
+        self.nightly.run_if_due()
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Hospital:
+    hospital = Hospital(tmp_path)
+    hospital.file_run("serve")
+    return hospital
+
+
+def test_nothing_is_due_before_the_first_slot(hospital: Hospital) -> None:
+    hospital.wake(SLOT - timedelta(seconds=1))
+    assert hospital.nights == []
+
+
+def test_a_first_start_owes_no_night(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path)
+    hospital.wake(SLOT + HOUR)
+    hospital.file_run("serve")
+    hospital.wake(SLOT + HOUR)
+    assert hospital.nights == []
+
+
+def test_each_slot_has_one_night(hospital: Hospital) -> None:
+    for now in (SLOT, SLOT, SLOT + HOUR, SLOT + DAY, SLOT + DAY + HOUR):
+        hospital.wake(now)
+    assert hospital.nights == [SLOT, SLOT + DAY]
+
+
+def test_missed_slots_are_made_up_for_once(hospital: Hospital) -> None:
+    for now in (SLOT + 3 * DAY + HOUR, SLOT + 3 * DAY + 2 * HOUR):
+        hospital.wake(now)
+    assert hospital.nights == [SLOT + 3 * DAY + HOUR]
+
+
+def test_a_night_by_hand_after_the_slot_counts(hospital: Hospital) -> None:
+    hospital.now = SLOT + timedelta(seconds=1)
+    hospital.file_run("run")
+    hospital.wake(SLOT + HOUR)
+    assert hospital.nights == []
+
+
+def test_a_sync_by_hand_does_not_count(hospital: Hospital) -> None:
+    hospital.now = SLOT + timedelta(seconds=1)
+    hospital.file_run("sync")
+    hospital.wake(SLOT + HOUR)
+    assert hospital.nights == [SLOT + HOUR]
+
+
+def test_a_clock_that_is_put_back_runs_nothing_twice(hospital: Hospital) -> None:
+    hospital.wake(SLOT)
+    for now in (SLOT - HOUR, SLOT, SLOT + HOUR):
+        hospital.wake(now)
+    assert hospital.nights == [SLOT]
+
+
+def fail_with(error: BaseException) -> Callable[[], ExitCode]:
+    def end() -> ExitCode:
+        raise error
+
+    return end
+
+
+def test_a_failing_night_is_logged_and_filed_and_the_next_one_runs(
+    hospital: Hospital, caplog: pytest.LogCaptureFixture
+) -> None:
+    hospital.ends_with = fail_with(NoSiteError("milan: no answer"))
+    hospital.wake(SLOT)
+    hospital.wake(SLOT + HOUR)  # filed as failed: not tried again before its next slot
+    hospital.ends_with = lambda: ExitCode.OK
+    hospital.wake(SLOT + DAY)
+    assert hospital.nights == [SLOT, SLOT + DAY]
+    assert "the nightly run failed (exit code 1): milan: no answer" in caplog.text
+
+
+def test_a_bug_in_a_night_does_not_end_the_service(hospital: Hospital, caplog: pytest.LogCaptureFixture) -> None:
+    hospital.ends_with = fail_with(ZeroDivisionError())
+    hospital.wake(SLOT)
+    hospital.wake(SLOT + DAY)
+    assert len(hospital.nights) == 2
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+    assert all(record.exc_info for record in caplog.records)
+
+
+def test_an_interrupted_night_is_made_up_for(hospital: Hospital) -> None:
+    hospital.ends_with = fail_with(StopRequested())
+    hospital.wake(SLOT)
+    hospital.ends_with = lambda: ExitCode.OK
+    hospital.wake(SLOT + HOUR)
+    assert hospital.nights == [SLOT, SLOT + HOUR]
+
+
+def test_a_busy_lock_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hospital = Hospital(tmp_path)
+    hospital.file_run("serve")
+    tries: list[datetime] = []
+
+    def busy() -> ExitCode:
+        tries.append(hospital.now)
+        raise LockBusyError("process 7 is running")
+
+    nightly = NightlyJob(hospital.nightly.schedule, hospital.file, lambda: hospital.now, busy)
+    for now in (SLOT, SLOT + timedelta(minutes=1)):
+        hospital.now = now
+        nightly.run_if_due()
+    assert tries == [SLOT, SLOT + timedelta(minutes=1)]
+    assert "the nightly run waits: process 7 is running" in caplog.text
+
+
+def test_two_nights_never_run_at_once(hospital: Hospital) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def long() -> ExitCode:
+        begun.set()
+        assert release.wait(30)
+        return ExitCode.OK
+
+    hospital.ends_with = long
+    hospital.now = SLOT
+    first = threading.Thread(target=hospital.nightly.run_if_due)
+    first.start()
+    assert begun.wait(30)
+    hospital.nightly.run_if_due()
+    assert not hospital.nightly.wait_until_idle(0.01)
+    release.set()
+    first.join()
+    assert hospital.nightly.wait_until_idle(0.01)
+    assert hospital.nights == [SLOT]
+
+
+def test_the_scheduler_is_set_up_as_designed(hospital: Hospital) -> None:
+    scheduler = make_scheduler(hospital.nightly)
+    jobs = {job.id: job for job in scheduler.get_jobs()}
+    assert set(jobs) == {"nightly", "watchdog"}
+    assert jobs["nightly"].trigger.schedule is hospital.nightly.schedule
+    defaults = scheduler._job_defaults
+    assert defaults == {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+
+
+def test_the_interface_of_apscheduler() -> None:
+    trigger = CronTrigger(CronSchedule("30 1 * * *", ZoneInfo("UTC")))
+    assert trigger.get_next_fire_time(None, SLOT) == SLOT
+    assert trigger.get_next_fire_time(SLOT, SLOT) == SLOT + DAY
