@@ -29,7 +29,7 @@ from connectors.fhir.events import Expected, Problem
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.http.authenticators import BasicAuth, BearerAuth
 from connectors.http.client import Clock, FhirClient, TransferLimits
-from connectors.sources.search import requests as windows
+from connectors.sources.search import requests
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 
@@ -395,13 +395,15 @@ def test_patients_are_asked_for_while_the_cohort_query_still_has_pages(server: S
 def test_urls_stay_within_their_limit() -> None:
     limits = SearchLimits(batch=50, url=600)
     base, patients = "https://fhir.example/r4", [f"{n:064d}" for n in range(12)]
-    found = list(windows.everything(base, "AdverseEvent", patients, limits, "patients"))
+    found = list(requests.everything(base, "AdverseEvent", patients, limits, "patients"))
     # an id costs 77 characters ("Patient%2F" + 64 + "%2C"); 600 - 23 (base) - 240 (the rest) hold 4
-    assert [sorted(window.patients or ()) for window in found] == [patients[:4], patients[4:8], patients[8:]]
+    assert [sorted(request.patients or ()) for request in found] == [patients[:4], patients[4:8], patients[8:]]
     since = "2024-01-01T00:00:00.000Z"
-    asked = [each for window in found for each in (window, windows.changes(window, since), windows.ids(window, limits))]
+    asked = [
+        each for request in found for each in (request, requests.changes(request, since), requests.ids(request, limits))
+    ]
     with FhirClient(base, BearerAuth("t")) as client:
-        assert all(len(Paging(client, limits).url(window)) <= 600 for window in asked)
+        assert all(len(Paging(client, limits).url(request)) <= 600 for request in asked)
 
 
 def test_a_cohort_resource_without_patient_is_not_lost(server: Server) -> None:

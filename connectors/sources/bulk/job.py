@@ -47,7 +47,7 @@ SHOWABLE = re.compile(r"[^A-Za-z0-9 %.,:;/()+_-]+")
 
 
 @dataclass(frozen=True)
-class Question:
+class ExportRequest:
     """One export: these types, at this level, changed since (FHIR instant; None for all there is)."""
 
     level: Level
@@ -62,7 +62,7 @@ class Question:
         return f"export of {', '.join(self.types)}"
 
     def digest(self, base: str) -> str:
-        """Names the question and the server, without holding either."""
+        """Names the request and the server, without holding either."""
         asked = (base, self.level, self.group or "", self.since or "", ",".join(self.types), *self.type_filter)
         return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
 
@@ -149,12 +149,12 @@ class Polling:
 
 
 class Export:
-    """The jobs of one question on one server."""
+    """The jobs of one request on one server."""
 
     def __init__(
         self,
         client: FhirClient,
-        question: Question,
+        request: ExportRequest,
         kick_off: KickOff,
         file: JobFile,
         polling: Polling,
@@ -162,7 +162,7 @@ class Export:
         sleep: Callable[[float], None],
     ) -> None:
         self._client = client
-        self._question = question
+        self._request = request
         self._kick_off = kick_off
         self._file = file
         self._polling = polling
@@ -170,7 +170,7 @@ class Export:
         self._sleep = sleep
         self._own_bases: list[str] = []  # by which the server knows itself
         self._base_asked = False
-        self.label = question.label
+        self.label = request.label
         self.job: Job | None = None
 
     def begin(self) -> bool:
@@ -197,7 +197,7 @@ class Export:
                 f"{self.label}: the server took the export without saying where to poll (status {answer.status}): "
                 "it does not follow Bulk Data Access"
             )
-        poll = self._own(link, self._question.url(self._client.base))
+        poll = self._own(link, self._request.url(self._client.base))
         self.job = Job(poll, server_time(answer.headers), self._clock.now().isoformat())
         self._file.save(self.job)
 
@@ -205,7 +205,7 @@ class Export:
         try:
             return self._send("respond-async")
         except RefusedError as error:
-            if error.status not in (400, 422) or self._question.type_filter or len(self._question.types) == 1:
+            if error.status not in (400, 422) or self._request.type_filter or len(self._request.types) == 1:
                 raise
         # a type that the server does not have is then left out, and its outcome says so
         return self._send("respond-async, handling=lenient")
@@ -214,9 +214,9 @@ class Export:
         headers = {"Prefer": prefer, "Accept": FHIR_JSON, "Cache-Control": "no-cache"}  # no job of an hour ago
         base, statuses = self._client.base, (200, 202)
         if self._kick_off == "post":
-            url = f"{base}/{self._question.path()}"
-            return self._client.post(url, self.label, self._question.body(), headers, statuses)
-        return self._client.get(self._question.url(base), self.label, statuses, headers)
+            url = f"{base}/{self._request.path()}"
+            return self._client.post(url, self.label, self._request.body(), headers, statuses)
+        return self._client.get(self._request.url(base), self.label, statuses, headers)
 
     def _own(self, link: str, current: str) -> str:
         """A link of the server on the configured base, also where the server knows itself by another name."""
@@ -286,7 +286,7 @@ class Export:
     def learn(self, manifest: Manifest) -> None:
         """Find out by which base the server knows itself, where its files seem to lie elsewhere."""
         stem = unquote((manifest.request or "").partition("?")[0])
-        suffix = f"/{self._question.path()}"
+        suffix = f"/{self._request.path()}"
         if stem.endswith(suffix):
             self._own_bases.append(stem.removesuffix(suffix))
         for file in (*manifest.output, *manifest.deleted, *manifest.outcomes):

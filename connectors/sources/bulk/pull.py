@@ -23,11 +23,19 @@ from connectors.errors import (
 from connectors.fhir.events import Expected, NoData, Problem, ProgressMessage, SourceEvent
 from connectors.fhir.resource import Rejected, Resource, instant
 from connectors.http.client import Clock, Downloaded, FhirClient
-from connectors.sources.bulk.files import Arrived, arrive, deletions, outcomes, resources, side_by_side, types_named
-from connectors.sources.bulk.job import Export, JobFile, KickOff, Level, Polling, Question
+from connectors.sources.bulk.files import (
+    DownloadedFile,
+    deletions,
+    download_all,
+    download_whole,
+    outcomes,
+    resources,
+    types_named,
+)
+from connectors.sources.bulk.job import Export, ExportRequest, JobFile, KickOff, Level, Polling
 from connectors.sources.bulk.manifest import ExportFile, Manifest
 
-Read = Callable[[Arrived, str], Iterator[SourceEvent]]
+Read = Callable[[DownloadedFile, str], Iterator[SourceEvent]]
 PATIENCE = 3  # files in a row without an answer until the rest is left
 
 
@@ -48,7 +56,7 @@ class BulkLimits:
     reconcile_days: float = 7.0
 
 
-class Asking(Protocol):
+class BulkSettings(Protocol):
     """What a night needs to know of its source (`connectors.sources.bulk.source.BulkSource`)."""
 
     url: str
@@ -65,7 +73,7 @@ class Asking(Protocol):
     def sleep(self) -> Callable[[float], None]: ...
 
 
-class Members:
+class GroupMembershipDigest:
     """Which patients came, as a digest that does not depend on their order and holds no id."""
 
     def __init__(self) -> None:
@@ -84,14 +92,14 @@ class Members:
 
 
 @dataclass
-class _Reading:
+class _ExportState:
     """What is known of one export while it is read.
 
     failed: the types of which something is missing. seen: those of which the manifest lists a file, '' for any.
     """
 
     export: Export
-    question: Question
+    request: ExportRequest
     last_try: bool
     failed: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
@@ -104,31 +112,31 @@ class _Reading:
 
     def fail(self, kind: str) -> None:
         """Hold the cursor of this type; of all where the file may hold any."""
-        self.failed |= {kind} if kind in self.question.types else set(self.question.types)
+        self.failed |= {kind} if kind in self.request.types else set(self.request.types)
 
 
-class Night:
+class ExportPull:
     """The exports of one pull. state: what is known of the last one, moved on type by type."""
 
-    def __init__(self, source: Asking, client: FhirClient, folder: Path, state: dict[str, str]) -> None:
+    def __init__(self, source: BulkSettings, client: FhirClient, folder: Path, state: dict[str, str]) -> None:
         self._source = source
         self._client = client
         self._folder = folder
         self._names = count(1)
-        self._members = Members()
+        self._members = GroupMembershipDigest()
         self._everything = True  # was asked for, whether it came or not
         self.state = state
         self.whole = True
         self.server_time: str | None = None
 
-    def run(self, questions: list[Question]) -> Iterator[SourceEvent]:
+    def run(self, requests: list[ExportRequest]) -> Iterator[SourceEvent]:
         """All exports. Raises what the first one raises; a later one that fails is a Problem."""
-        self._leave_old_jobs(questions)
-        for number, planned in enumerate(questions):
-            question = self._with_new_members(planned)
-            self._everything = self._everything and question.since is None
+        self._leave_old_jobs(requests)
+        for number, planned in enumerate(requests):
+            request = self._with_new_members(planned)
+            self._everything = self._everything and request.since is None
             try:
-                yield from self._export(question)
+                yield from self._export(request)
             except AuthenticationError:
                 raise
             except ServerError as error:
@@ -145,39 +153,39 @@ class Night:
         if self._members.digest:
             self.state["members"] = self._members.digest
 
-    def _with_new_members(self, question: Question) -> Question:
-        """The same question about all time, where the Group has other patients than last time."""
+    def _with_new_members(self, request: ExportRequest) -> ExportRequest:
+        """The same request about all time, where the Group has other patients than last time."""
         same = self._members.digest in ("", self.state.get("members"))
-        if question.since is None or same:
-            return question
-        return Question(question.level, question.group, question.types, None, question.type_filter)
+        if request.since is None or same:
+            return request
+        return ExportRequest(request.level, request.group, request.types, None, request.type_filter)
 
-    def _file(self, question: Question) -> JobFile:
-        return JobFile(self._source.jobs / f"{self._source.site}-{question.digest(self._source.url)}.json")
+    def _file(self, request: ExportRequest) -> JobFile:
+        return JobFile(self._source.jobs / f"{self._source.site}-{request.digest(self._source.url)}.json")
 
-    def _leave_old_jobs(self, questions: list[Question]) -> None:
-        """Delete the jobs that earlier runs left and that answer none of these questions."""
-        kept = {self._file(question).path for question in questions}
+    def _leave_old_jobs(self, requests: list[ExportRequest]) -> None:
+        """Delete the jobs that earlier runs left and that answer none of these requests."""
+        kept = {self._file(request).path for request in requests}
         site = self._source.site
         for path in self._source.jobs.glob(f"{site}-{'[0-9a-f]' * 32}.json"):
             if path not in kept:
-                self._as_export(questions[0], JobFile(path)).drop()
+                self._as_export(requests[0], JobFile(path)).drop()
 
-    def _as_export(self, question: Question, file: JobFile) -> Export:
+    def _as_export(self, request: ExportRequest, file: JobFile) -> Export:
         source = self._source
-        return Export(self._client, question, source.kick_off, file, source.polling, source.clock, source.sleep)
+        return Export(self._client, request, source.kick_off, file, source.polling, source.clock, source.sleep)
 
-    def _export(self, question: Question) -> Iterator[SourceEvent]:
+    def _export(self, request: ExportRequest) -> Iterator[SourceEvent]:
         """All of one export; asked for once more where the job or its files expire.
 
         A job that is left unread because the server does not answer, or because the time is over, or because the
         program was stopped, stays on the server and in its file: the next run takes it up.
         """
-        export = self._as_export(question, self._file(question))
+        export = self._as_export(request, self._file(request))
         for left in reversed(range(self._source.limits.exports)):
             remembered = export.begin()
             try:
-                yield from self._read(_Reading(export, question, last_try=not left))
+                yield from self._read(_ExportState(export, request, last_try=not left))
             except ExpiredError:
                 export.end()
                 if not left:
@@ -195,117 +203,120 @@ class Night:
                 export.end()
                 return
 
-    def _read(self, reading: _Reading) -> Iterator[SourceEvent]:
-        manifest = yield from reading.export.manifest()
-        job = reading.export.job
-        reading.times += [job.asked] if job and job.asked else []
-        for page in self._pages(reading, manifest):
-            yield from page if not isinstance(page, Manifest) else self._files(page, reading)
-        self._move_on(reading)
-        if "" not in reading.seen:
-            yield from map(NoData, sorted(set(reading.question.types) - reading.seen))
+    def _read(self, state: _ExportState) -> Iterator[SourceEvent]:
+        manifest = yield from state.export.manifest()
+        job = state.export.job
+        state.times += [job.asked] if job and job.asked else []
+        for page in self._pages(state, manifest):
+            yield from page if not isinstance(page, Manifest) else self._files(page, state)
+        self._move_on(state)
+        if "" not in state.seen:
+            yield from map(NoData, sorted(set(state.request.types) - state.seen))
 
-    def _pages(self, reading: _Reading, page: Manifest) -> Iterator[Manifest | tuple[Problem]]:
+    def _pages(self, state: _ExportState, page: Manifest) -> Iterator[Manifest | tuple[Problem]]:
         """Every page of the manifest, or what is wrong with their links."""
         seen: list[str] = []
         yield page
         while page.next:
             try:
-                page = reading.export.page(page.next, seen, self._source.limits.manifests)
+                page = state.export.page(page.next, seen, self._source.limits.manifests)
             except ServerError as error:
-                reading.fail("")
+                state.fail("")
                 yield (Problem(f"{error}; the rest of the manifest was not read"),)
                 return
             yield page
 
-    def _move_on(self, reading: _Reading) -> None:
-        time = reading.time()
-        self.whole = self.whole and not reading.failed
+    def _move_on(self, state: _ExportState) -> None:
+        time = state.time()
+        self.whole = self.whole and not state.failed
         if time is None:
             return
-        for kind in reading.question.types:
-            if kind not in reading.failed:
+        for kind in state.request.types:
+            if kind not in state.failed:
                 self.state[f"since.{kind}"] = time
         self.server_time = min(filter(None, (self.server_time, time)), key=lambda each: instant(each) or 0)
 
-    def _files(self, manifest: Manifest, reading: _Reading) -> Iterator[SourceEvent]:
+    def _files(self, manifest: Manifest, state: _ExportState) -> Iterator[SourceEvent]:
         """What one page of the manifest lists."""
-        reading.times += [manifest.transaction_time] if manifest.transaction_time else []
-        reading.export.learn(manifest)
-        wanted = frozenset(reading.question.types)
-        reading.seen |= {file.resource_type for file in manifest.output}
+        state.times += [manifest.transaction_time] if manifest.transaction_time else []
+        state.export.learn(manifest)
+        wanted = frozenset(state.request.types)
+        state.seen |= {file.resource_type for file in manifest.output}
         asked_for = [file for file in manifest.output if file.resource_type in wanted | {""}]
         limit, time = self._source.limits.resource, manifest.transaction_time
         read_output = partial(resources, wanted=wanted, limit=limit)
         read_deleted = partial(deletions, wanted=wanted, time=time, limit=limit)
-        yield from self._each(asked_for, manifest, reading, "file", read_output)
-        yield from self._each(manifest.deleted, manifest, reading, "file of deletions", read_deleted)
-        yield from self._each(manifest.outcomes, manifest, reading, "file of errors", partial(outcomes, limit=limit))
+        yield from self._each(asked_for, manifest, state, "file", read_output)
+        yield from self._each(manifest.deleted, manifest, state, "file of deletions", read_deleted)
+        yield from self._each(manifest.outcomes, manifest, state, "file of errors", partial(outcomes, limit=limit))
 
     def _each(
-        self, files: Sequence[ExportFile], manifest: Manifest, reading: _Reading, noun: str, read: Read
+        self, files: Sequence[ExportFile], manifest: Manifest, state: _ExportState, noun: str, read: Read
     ) -> Iterator[SourceEvent]:
         """Download these files and read them with `read`. Raises ExpiredError where one has expired."""
-        silent = 0
-        fetch = partial(self._fetch, reading=reading, credentials=manifest.requires_token)
-        for file, arrived in side_by_side(files, fetch, self._source.limits.streams):
-            if arrived is None:
-                yield ProgressMessage(f"downloading a {file.resource_type or 'mixed'} {noun}")
+        waiting = list(files)
+        unavailable = 0  # files in a row without an answer
+        fetch = partial(self._fetch, state=state, credentials=manifest.requires_token)
+        for found in download_all(files, fetch, self._source.limits.streams):
+            if found is None:
+                yield ProgressMessage(f"downloading a {waiting[0].resource_type or 'mixed'} {noun}")
                 continue
-            name = f"{file.resource_type or 'mixed'} {noun} {next(reading.numbers)} of the export"
-            if isinstance(arrived, ConnectorError):
-                self._expired(arrived, reading)
-            if file.resource_type in reading.question.types and file.count:
+            file, downloaded = found
+            waiting.pop(0)
+            name = f"{file.resource_type or 'mixed'} {noun} {next(state.numbers)} of the export"
+            if isinstance(downloaded, ConnectorError):
+                self._expired(downloaded, state)
+            if file.resource_type in state.request.types and file.count:
                 yield Expected(file.resource_type, file.count)
-            if isinstance(arrived, Arrived):
-                silent = 0
-                yield from self._taken(arrived, name, reading, read)
+            if isinstance(downloaded, DownloadedFile):
+                unavailable = 0
+                yield from self._taken(downloaded, name, state, read)
                 continue
-            reading.fail(file.resource_type)
-            yield Problem(f"{name} was not read: {arrived}")
-            silent = silent + 1 if isinstance(arrived, UnavailableError) else 0
-            if silent >= PATIENCE:
-                reading.fail("")
-                yield Problem(f"{reading.export.label}: after {PATIENCE} files without an answer the rest was left")
+            state.fail(file.resource_type)
+            yield Problem(f"{name} was not read: {downloaded}")
+            unavailable = unavailable + 1 if isinstance(downloaded, UnavailableError) else 0
+            if unavailable >= PATIENCE:
+                state.fail("")
+                yield Problem(f"{state.export.label}: after {PATIENCE} files without an answer the rest was left")
                 return
 
-    def _expired(self, error: ConnectorError, reading: _Reading) -> None:
+    def _expired(self, error: ConnectorError, state: _ExportState) -> None:
         if isinstance(error, AuthenticationError) or not isinstance(error, ServerError):
             raise error  # of the disk, or of the credentials: no other file can do better
-        if isinstance(error, RefusedError) and error.status in (404, 410) and not reading.last_try:
-            raise ExpiredError(f"{reading.export.label}: its files have expired", 410) from error
+        if isinstance(error, RefusedError) and error.status in (404, 410) and not state.last_try:
+            raise ExpiredError(f"{state.export.label}: its files have expired", 410) from error
 
-    def _fetch(self, file: ExportFile, *, reading: _Reading, credentials: bool) -> Arrived:
+    def _fetch(self, file: ExportFile, *, state: _ExportState, credentials: bool) -> DownloadedFile:
         path = self._folder / f"{next(self._names)}.ndjson"
-        url = reading.export.file_url(file.url)
+        url = state.export.file_url(file.url)
         what = f"{file.resource_type or 'mixed'} file"
 
         def download() -> Downloaded:
             return self._client.download(url, what, path, credentials=credentials)
 
-        return arrive(file, path, download, self._source.limits.resource)
+        return download_whole(file, path, download, self._source.limits.resource)
 
-    def _taken(self, arrived: Arrived, name: str, reading: _Reading, read: Read) -> Iterator[SourceEvent]:
+    def _taken(self, downloaded: DownloadedFile, name: str, state: _ExportState, read: Read) -> Iterator[SourceEvent]:
         counted = self._source.level == "group"
         try:
-            for item in read(arrived, name):
+            for item in read(downloaded, name):
                 if not isinstance(item, Resource):
-                    yield from self._told(item, arrived.file.resource_type, reading)
+                    yield from self._told(item, downloaded.file.resource_type, state)
                     continue
                 if counted and item.resource_type == "Patient":
                     self._members.add(item.id)
                 yield item
         finally:
             with suppress(OSError):
-                arrived.path.unlink()
+                downloaded.path.unlink()
 
-    def _told(self, item: SourceEvent, kind: str, reading: _Reading) -> Iterator[SourceEvent]:
+    def _told(self, item: SourceEvent, kind: str, state: _ExportState) -> Iterator[SourceEvent]:
         """What is no resource, and what follows from it."""
         if isinstance(item, Problem):
-            reading.fail(kind)
+            state.fail(kind)
         yield item
         if isinstance(item, Rejected) and item.severe:
-            failed = types_named(item, reading.question.types)
-            reading.failed |= failed
+            failed = types_named(item, state.request.types)
+            state.failed |= failed
             named = ", ".join(sorted(failed))
             yield Problem(f"the server could not export all of {named}: see the quarantine of the site")

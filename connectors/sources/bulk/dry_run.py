@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from connectors.errors import ServerError
 from connectors.http.client import FhirClient
 from connectors.sources.base import PlannedRequest
-from connectors.sources.bulk.job import KickOff, Question
-from connectors.sources.search.paging import Paging, SearchLimits, Window
+from connectors.sources.bulk.job import ExportRequest, KickOff
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.requests import SearchLimits, SearchRequest
 
 AFTERWARDS = (
     PlannedRequest("GET", "(the address that each kick-off is answered with)", "polling until the manifest is there"),
@@ -17,27 +18,27 @@ AFTERWARDS = (
 )
 
 
-def planned(client: FhirClient, questions: Sequence[Question], kick_off: KickOff) -> Iterator[PlannedRequest]:
-    """The kick-off of each question, and what follows. AuthenticationError where the credentials are refused."""
+def planned(client: FhirClient, requests: Sequence[ExportRequest], kick_off: KickOff) -> Iterator[PlannedRequest]:
+    """The kick-off of each request, and what follows. AuthenticationError where the credentials are refused."""
     paging = Paging(client, SearchLimits())
-    for question in questions:
-        what, expected = f"kick-off, {question.label}", _expected(paging, question)
+    for request in requests:
+        what, expected = f"kick-off, {request.label}", _expected(paging, request)
         if kick_off == "post":
-            yield PlannedRequest("POST", f"{client.base}/{question.path()}", what, expected)
+            yield PlannedRequest("POST", f"{client.base}/{request.path()}", what, expected)
         else:
-            yield PlannedRequest("GET", question.url(client.base), what, expected)
+            yield PlannedRequest("GET", request.url(client.base), what, expected)
     yield from AFTERWARDS
 
 
-def _expected(paging: Paging, question: Question) -> int | None:
+def _expected(paging: Paging, request: ExportRequest) -> int | None:
     """How many resources an export of the whole system holds, by searches; None where nobody can tell."""
-    if question.level != "system" or question.type_filter:
+    if request.level != "system" or request.type_filter:
         return None
-    since = (("_lastUpdated", f"ge{question.since}"),) if question.since else ()
+    since = (("_lastUpdated", f"ge{request.since}"),) if request.since else ()
     total = 0
-    for kind in question.types:
+    for kind in request.types:
         try:
-            count = paging.count(Window(kind, since, None, kind))
+            count = paging.count(SearchRequest(kind, since, None, kind))
         except ServerError:
             return None
         if count is None:
