@@ -11,20 +11,18 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import orjson
 
+from connectors.fhir.instants import instant
 from connectors.fhir.resource_types import KNOWN
 
-# FHIR R4 datatypes, `id` and `instant` (https://hl7.org/fhir/R4/datatypes.html#primitive)
+# FHIR R4 datatypes, `id` (https://hl7.org/fhir/R4/datatypes.html#primitive)
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 PATIENT_REFERENCE = re.compile(r"(?:Patient/|.*/Patient/)([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 BOM = b"\xef\xbb\xbf"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -179,24 +177,6 @@ def last_updated(meta: Mapping[str, Any]) -> str | None:
     """meta.lastUpdated as received, None where it is not a FHIR instant."""
     stated = meta.get("lastUpdated")
     return stated if isinstance(stated, str) and instant(stated) is not None else None
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@lru_cache(maxsize=64)  # each is asked for again as soon as its resource is compared with the known ones
-def instant(text: str | None) -> int | None:
-    """A FHIR instant in microseconds since 1970, None for anything else.
-
-    Digits beyond the microsecond are cut.
-    """
-    if text is None or not INSTANT.fullmatch(text):
-        return None
-    try:
-        delta = datetime.fromisoformat(text) - EPOCH
-    except ValueError:
-        return None
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | None:

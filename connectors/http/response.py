@@ -7,7 +7,6 @@ marker of the stream (RFC 1952, 2.3.1: CRC32 and ISIZE).
 from __future__ import annotations
 
 import ssl
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -21,9 +20,9 @@ from connectors.errors import (
     TlsError,
     TooLargeError,
 )
+from connectors.gzip_stream import DamagedGzipError, gunzip
 from connectors.http.retry import TruncatedError
 
-PIECE = 1 << 18
 SMALL = 16 << 20  # what fits is no bomb, whatever its ratio
 GZIP = b"\x1f\x8b"
 LOGIN = (b"<!doctype", b"<html>")
@@ -92,7 +91,10 @@ class Body:
             yield from _chain(first, pieces)
             return
         self.length_delimited = True
-        yield from gunzipped(_chain(first, pieces))
+        try:
+            yield from gunzip(_chain(first, pieces))
+        except DamagedGzipError as error:
+            raise TruncatedError from error
 
     def _check(self) -> None:
         if self.size > self._limit:
@@ -110,26 +112,6 @@ def _chain(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
     if first:
         yield first
     yield from rest
-
-
-def gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Inflate one or more gzip members in pieces of at most 256 KiB. TruncatedError at a cut or a corruption."""
-    inflate, inside = zlib.decompressobj(31), True
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if not inside:
-                rest = rest.lstrip(b"\0")  # padding after a member
-                inflate, inside = zlib.decompressobj(31), bool(rest)
-                continue
-            try:
-                yield inflate.decompress(rest, PIECE)
-            except zlib.error as error:
-                raise TruncatedError from error
-            inside = not inflate.eof
-            rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
-    if inside:
-        raise TruncatedError
 
 
 def fhir_body(answer: Response, what: str, server: str) -> bytes:

@@ -33,7 +33,8 @@ import pyarrow as pa
 
 from connectors.errors import SpoolError
 from connectors.fhir.events import CompleteFor, Deleted, Exists
-from connectors.fhir.resource import Rejected, Resource, instant
+from connectors.fhir.instants import instant
+from connectors.fhir.resource import Rejected, Resource
 from connectors.lake.current import newest
 from connectors.lake.replay import Outcome, ResourceReplay, Version
 from connectors.lake.spool import SPOOL_SCHEMA, Spool

@@ -20,7 +20,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from connectors.fhir.resource import instant
+from connectors.fhir.instants import comparable
 
 Outcome = Literal["stored", "identical", "superseded", "quarantined"]
 
@@ -45,8 +45,7 @@ class Version:
     @property
     def updated(self) -> float:
         """Microseconds since 1970; before every instant where there is none."""
-        found = instant(self.last_updated)
-        return float("-inf") if found is None else found
+        return comparable(self.last_updated)
 
     def same_as(self, other: Version | None) -> bool:
         """Return True if the other version has the same version id and digest."""

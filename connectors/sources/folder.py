@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from connectors.fhir.bundle import (
 )
 from connectors.fhir.events import Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_resource
+from connectors.gzip_stream import DamagedGzipError, gunzip
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 
@@ -36,10 +36,6 @@ class FolderLimits:
 
     resource: int = 16 << 20
     document: int = 512 << 20
-
-
-class DamagedGzipError(ValueError):
-    """The gzip stream ends early or is corrupt."""
 
 
 class Line(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
@@ -189,28 +185,6 @@ def read_chunks(file: Path) -> Iterator[bytes]:
     with file.open("rb") as stream:
         pieces = iter(lambda: stream.read(CHUNK), b"")
         yield from gunzip(pieces) if file.suffix == ".gz" else pieces
-
-
-def gunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Decompress one or more gzip members in bounded pieces. DamagedGzipError at a cut or a corruption.
-
-    The gzip module would raise too, but keeps what it had decompressed just before.
-    """
-    inflate, fresh = zlib.decompressobj(31), True
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if inflate.eof:
-                rest = rest.lstrip(b"\0")  # padding after a member (RFC 1952, as gzip tolerates it)
-                inflate, fresh = zlib.decompressobj(31), True
-                continue
-            try:
-                yield inflate.decompress(rest, CHUNK)
-            except zlib.error as error:
-                raise DamagedGzipError from error
-            rest, fresh = inflate.unused_data if inflate.eof else inflate.unconsumed_tail, False
-    if not (inflate.eof or fresh):
-        raise DamagedGzipError
 
 
 def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:

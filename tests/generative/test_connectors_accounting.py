@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from connectors.fhir.bundle import read_bundle
 from connectors.fhir.events import CompleteFor, Deleted, Exists, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.gzip_stream import gunzip
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.reconcile import Reconciler
 from connectors.lake.spool import SPOOL_SCHEMA
 from connectors.lake.table import Cursor, Lake
 from connectors.report import OUTCOMES, counts_by_type, total
-from connectors.sources.folder import gunzip, split_lines
+from connectors.sources.folder import split_lines
 from connectors.sync import sync_site
 
 TIMES = (None, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00+00:00", "2024-01-03T00:00:00.5Z")

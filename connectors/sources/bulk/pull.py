@@ -21,7 +21,8 @@ from connectors.errors import (
     UnavailableError,
 )
 from connectors.fhir.events import Expected, NoData, Problem, ProgressMessage, SourceEvent
-from connectors.fhir.resource import Rejected, Resource, instant
+from connectors.fhir.instants import earliest
+from connectors.fhir.resource import Rejected, Resource
 from connectors.http.client import Clock, Downloaded, FhirClient
 from connectors.sources.bulk.files import (
     DownloadedFile,
@@ -108,7 +109,7 @@ class _ExportState:
 
     def time(self) -> str | None:
         """The earliest of what the server's clocks said: Date at kick-off and transactionTime (fault 14)."""
-        return min(self.times, key=lambda each: instant(each) or 0, default=None)
+        return earliest(*self.times)
 
     def fail(self, kind: str) -> None:
         """Hold the cursor of this type; of all where the file may hold any."""
@@ -234,7 +235,7 @@ class ExportPull:
         for kind in state.request.types:
             if kind not in state.failed:
                 self.state[f"since.{kind}"] = time
-        self.server_time = min(filter(None, (self.server_time, time)), key=lambda each: instant(each) or 0)
+        self.server_time = earliest(self.server_time, time)
 
     def _files(self, manifest: Manifest, state: _ExportState) -> Iterator[SourceEvent]:
         """What one page of the manifest lists."""

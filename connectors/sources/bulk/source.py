@@ -27,7 +27,7 @@ import httpx
 from connectors.auth.scopes import scope_problems
 from connectors.errors import SpoolError
 from connectors.fhir.events import SourceEvent
-from connectors.fhir.resource import instant
+from connectors.fhir.instants import earlier, instant
 from connectors.http.authenticators import Authenticator, NoAuth
 from connectors.http.client import Clock, FhirClient, TransferLimits
 from connectors.http.origin_policy import Resolve, resolve_by_system
@@ -159,12 +159,3 @@ class _Folder:
         for _ in range(EMPTIED):
             if self._gone.exists():
                 shutil.rmtree(self._gone, ignore_errors=True)
-
-
-def earlier(time: str | None, seconds: float) -> str | None:
-    """A FHIR instant so many seconds before `time`, in UTC; None where there is none."""
-    moment = instant(time)
-    if moment is None:
-        return None
-    found = datetime.fromtimestamp(moment / 1e6, UTC) - timedelta(seconds=seconds)
-    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,13 +8,14 @@ from functools import partial
 
 from connectors.errors import ProtocolError, RefusedError, ServerError, UnavailableError
 from connectors.fhir.events import CompleteFor, Exists, Note, Problem, SourceEvent
+from connectors.fhir.instants import comparable
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.sources.concurrency import run_concurrently
 from connectors.sources.search import requests
 from connectors.sources.search.entries import Entries, deletion, events_of, id_in_url, id_of
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchLimits, SearchRequest
-from connectors.sources.search.sync_plan import ServerObservations, SyncPlan, updated_at
+from connectors.sources.search.sync_plan import ServerObservations, SyncPlan
 
 Task = Callable[[], Iterator[SourceEvent]]
 SECOND = 1_000_000  # microseconds: the precision of some servers' search index
@@ -153,7 +154,7 @@ class SearchExecutor:
         yield from self._all(request)
 
     def _changed(self, request: SearchRequest, since: str) -> Iterator[SourceEvent]:
-        begin = updated_at(since)
+        begin = comparable(since)
         for number, page in enumerate(self.paging.pages(request), 1):
             own = page.links.get("self", "") if number == 1 else ""  # that of a later page may be opaque (HAPI)
             if "?" in own and "_lastUpdated" not in own:
@@ -164,7 +165,7 @@ class SearchExecutor:
                 include = entry.mode == "include"
                 for item in self.entries.events(entry, request, f"{request.label}, page {number}, entry {place}"):
                     self._note(item)
-                    if isinstance(item, Resource) and updated_at(item.last_updated) < begin - SECOND and not include:
+                    if isinstance(item, Resource) and comparable(item.last_updated) < begin - SECOND and not include:
                         self.observed.changes[request.resource_type] = False
                     yield item
 

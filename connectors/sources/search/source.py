@@ -17,6 +17,7 @@ import httpx
 
 from connectors.auth.scopes import scope_problems
 from connectors.fhir.events import Note, SourceEvent
+from connectors.fhir.instants import earliest
 from connectors.fhir.resource import Resource
 from connectors.http.authenticators import Authenticator, NoAuth
 from connectors.http.client import Clock, FhirClient, TransferLimits
@@ -28,7 +29,7 @@ from connectors.sources.search.entries import Entries, events_of
 from connectors.sources.search.executor import SearchExecutor
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchLimits, SearchRequest
-from connectors.sources.search.sync_plan import ServerObservations, SyncPlan, earliest, plan_sync
+from connectors.sources.search.sync_plan import ServerObservations, SyncPlan, plan_sync
 
 __all__ = ["CohortQuery", "SearchLimits", "SearchSource"]
 

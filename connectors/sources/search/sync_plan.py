@@ -19,14 +19,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
-from connectors.fhir.resource import instant
+from connectors.fhir.instants import earlier, instant
 from connectors.lake.table import Cursor
 from connectors.sources.search.requests import SearchLimits
 
-MICRO = 1_000_000
-DAY = 86_400 * MICRO
+DAY = 86_400_000_000  # microseconds
 NO_CLOCK = "the server does not tell its time (header Date), so everything is asked for every time"
 REJECTED = "something of this site is in quarantine, so everything was asked for once more"
 
@@ -108,9 +106,9 @@ def plan_sync(
 
 def _since(state: Mapping[str, str], types: tuple[str, ...], overlap: float) -> Iterator[tuple[str, str]]:
     for kind in types:
-        moment = instant(state.get(f"since.{kind}"))
-        if moment is not None and state.get(f"changes.{kind}") == "yes":
-            yield kind, instant_text(moment - int(overlap * MICRO))
+        since = earlier(state.get(f"since.{kind}"), overlap)
+        if since is not None and state.get(f"changes.{kind}") == "yes":
+            yield kind, since
 
 
 def _due(state: Mapping[str, str], now: int, days: float) -> bool:
@@ -186,21 +184,3 @@ def _fingerprints(state: Mapping[str, str], name: str) -> set[str]:
 def fingerprint(patient: str) -> str:
     """Return 64 bits of a digest of a patient's id: the log of the lake, where cursors are, holds no id."""
     return hashlib.sha256(f"patient\n{patient}".encode()).hexdigest()[:16]
-
-
-def instant_text(moment: int) -> str:
-    """Return microseconds since 1970 as a FHIR instant in UTC with milliseconds, rounded down."""
-    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)
-    return found.strftime("%Y-%m-%dT%H:%M:%S.") + f"{found.microsecond // 1000:03d}Z"
-
-
-def earliest(*instants: str | None) -> str | None:
-    """Return the earliest of these FHIR instants, None where there is none."""
-    known = [text for text in instants if instant(text) is not None]
-    return min(known, key=lambda text: instant(text) or 0) if known else None
-
-
-def updated_at(text: str | None) -> int:
-    """Return microseconds since 1970 of a FHIR instant; -1, before all times, where there is none."""
-    moment = instant(text)
-    return -1 if moment is None else moment
