@@ -204,12 +204,6 @@ class DuckDBEngine:
         )
         return self.con.table(name)
 
-    def stream(self, rows: Any) -> ir.Table:
-        """What gives a new stream of Arrow batches each time that it is asked (`__arrow_c_stream__`), lazily."""
-        name = self._name("stream")
-        self.con.con.register(name, rows)
-        return self.con.table(name)
-
     def resources(self, texts: Sequence[str]) -> ir.Table:
         """JSON texts as a table with the string column `resource`."""
         name = self._name("resources")

@@ -6,15 +6,17 @@ the file that was asked for; no error quotes a resource.
 
 from __future__ import annotations
 
+import gzip
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import ibis
+import orjson
 
 from connectors.fhir.bundle import NotABundleError, looks_like_bundle, read_bundle
 from connectors.fhir.resource import BOM
@@ -22,7 +24,7 @@ from mappers.engines.duckdb import error_of
 from mappers.engines.start import EngineName
 from mappers.engines.start import engine as engine_of
 from mappers.errors import CardinalityError, MappingError, ViewError
-from mappers.view.runner import ViewDefinition, parsed_texts, read_twice_if_needed, sql, view_table
+from mappers.view.runner import ViewDefinition, sql, view_table
 from schedules.cli.session import Session
 from schedules.cli.view_formats import TABLE_ROWS, as_table, text_of, write_file
 from schedules.errors import ConfigError, ExitCode
@@ -32,14 +34,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mappers.engines.duckdb import Engine
-    from mappers.fhir_model.shape import Shape
-    from mappers.view.runner import Parsing
-
-    Parse = Callable[[Engine, Path], Parsing]
 
 BATCH = 50_000  # rows in memory at a time when a file is written
-MALFORMED = re.compile(r"Malformed JSON in file .*, at byte \d+ in line (\d+): ([^.]+)")  # DuckDB 2.0
-TOO_LARGE = "maximum_object_size"
+LONGEST = 16 << 20  # bytes of a line: `maximum_object_size` of DuckDB
+ONE_A_LINE = "NDJSON has one whole resource a line"
 
 
 def run_view(
@@ -62,12 +60,12 @@ def run_view(
     _check_output(form, out)
     checked = load_view(view)
     with engine_of(on) as engine, _explained(view, files):
-
-        def deliver(parse: Parse) -> int:
-            rows = read_rows(engine, _compiled(view, checked, read_files(engine, files, parse)))
-            return _print(session, rows, form) if out is None else write_file(rows, form, out)
-
-        count = read_twice_if_needed(deliver)
+        resources = read_files(engine, files)
+        with _named(view):
+            table = view_table(checked, resources)
+        # Rows are made while they are read, and so errors may come while they are printed or written.
+        rows = engine.reader(engine.compile(table), BATCH)
+        count = _print(session, rows, form) if out is None else write_file(rows, form, out)
     if out is not None:
         session.print_err(f"{count} rows are in {out}")
     return ExitCode.OK
@@ -121,26 +119,17 @@ def _named(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error.element}" if error.element else str(path), error.problem) from error
 
 
-def _compiled(path: Path, view: ViewDefinition, resources: Parsing) -> ir.Table:
-    with _named(path):
-        return view_table(view, resources)
-
-
-def read_files(engine: Engine, files: Sequence[Path], parse: Parse) -> Parsing:
-    """How the resources are parsed of NDJSON files (also .gz), and of *.json with one resource or a Bundle.
+def read_files(engine: Engine, files: Sequence[Path]) -> ir.Table:
+    """Return the resources of NDJSON files (also .gz), and of *.json files with one resource or a Bundle.
 
     Raises:
-        MappingError: a *.json that is neither.
+        MappingError: a *.json file that is neither.
     """
     documents = [text for file in files if file.suffix == ".json" for text in _document(file)]
-    ways = [parse(engine, file) for file in files if file.suffix != ".json"]
-
-    def parsed(shape: Shape) -> ir.Table:
-        tables = [way(shape) for way in ways]
-        tables += [parsed_texts(engine.resources(documents), shape)] if documents or not ways else []
-        return ibis.union(*tables) if len(tables) > 1 else tables[0]
-
-    return parsed
+    tables = [engine.read_ndjson(file) for file in files if file.suffix != ".json"]
+    if documents or not tables:
+        tables.append(engine.resources(documents))
+    return ibis.union(*tables) if len(tables) > 1 else tables[0]
 
 
 def _document(file: Path) -> list[str]:
@@ -157,38 +146,41 @@ def _document(file: Path) -> list[str]:
     return texts
 
 
-def read_rows(engine: Engine, table: ir.Table) -> pa.RecordBatchReader:
-    """Run a view. On DuckDB rows are made while they are read, and so are its errors (`duckdb.Error`)."""
-    return engine.reader(engine.compile(table), BATCH)
-
-
 @contextmanager
 def _explained(view: Path, files: Sequence[Path]) -> Iterator[None]:
-    """What the engine says of the files and of the rows, in a sentence that quotes none of them."""
+    """Turn an error of the engine into a sentence that quotes no resource, as the engine's own message may."""
     try:
         yield
     except CardinalityError as error:  # of Spark, in which the mapping's own errors are told apart
         raise type(error)(f"{view}: {error.element}", error.problem) from error
-    except (duckdb.InvalidInputException, duckdb.IOException) as error:
-        message = str(error)
-        own = error_of(message)
+    except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
+        # A message of DuckDB that quotes a line which is not UTF-8 cannot be decoded itself.
+        own = None if isinstance(error, UnicodeDecodeError) else error_of(str(error))
         if own is not None:
             raise type(own)(f"{view}: {own.element}", own.problem) from error
-        reason = _unreadable(message)
-        if reason is None:
-            raise
-        named = next((str(file) for file in files if str(file) in message), "a file")
-        raise MappingError(f"{named}: {reason}") from error
+        for file in files:
+            fault = None if file.suffix == ".json" else _fault_of(file)
+            if fault is not None:
+                raise MappingError(f"{file}: {fault}") from error
+        raise
 
 
-def _unreadable(message: str) -> str | None:
-    """Why a file cannot be read, for the message of DuckDB; None if it is about something else."""
-    if found := MALFORMED.search(message):  # the message counts the line that it is to read next
-        return f"not JSON in line {int(found[1]) - 1} ({found[2]}); NDJSON has one whole resource a line"
-    if "GZIP" in message:
+def _fault_of(file: Path) -> str | None:
+    """Return why an NDJSON file cannot be read, without quoting it; None if nothing is wrong with it."""
+    if not file.is_file():  # a pipe cannot be read a second time
+        return f"a line is not JSON; {ONE_A_LINE}"
+    number = 0
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if len(line) > LONGEST:
+                    return f"line {number} is longer than 16 MiB; {ONE_A_LINE}"
+                if line.strip():
+                    orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return f"not JSON in line {number} ({error.msg}); {ONE_A_LINE}"
+    except (EOFError, gzip.BadGzipFile, zlib.error):
         return "not a whole gzip file; export or copy it again"
-    if TOO_LARGE in message:
-        return "a line is longer than 16 MiB; NDJSON has one resource a line"
     return None
 
 

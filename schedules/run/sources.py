@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from schedules.config.site_settings import BulkSite, FolderSite, SearchSite, ServerSite, Site
     from schedules.config.site_settings import SmartAuth as SmartSettings
 
+# The resource types that the shipped views read.
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
-COHORT_VALUE_SET = "nsclc"
+COHORT_VALUE_SET = "nsclc"  # a file in mappers/valuesets, or of the same name in the folders of [mapping]
 
 
 def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
@@ -67,6 +68,7 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
         transfer=transfer_limits(limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
+        # Called only if it is needed: the patients that the lake knows, to tell who is new in the cohort.
         stored=lambda: Lake(settings.lake_dir).patients(site.name),
     )
 
@@ -94,7 +96,7 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         transfer=transfer_limits(settings.limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
-        verify_elsewhere=trust_only_ssl_context(site),
+        verify_elsewhere=trust_only_ssl_context(site),  # of the file server, which must not see the client certificate
     )
 
 
@@ -103,6 +105,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
     from connectors.sources.search.source import CohortQuery
     from mappers.terminology import load_terminology
 
+    # One parameter with all codes: a comma means "or" in FHIR search, so one search finds the whole cohort.
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
