@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import orjson
 
 from connectors.errors import SpoolError
 from connectors.fhir.resource import WITHOUT_CONTENT, Rejected
+from connectors.lake.files import AtomicFile, remove_unfinished
 
 KEPT = 1 << 20  # bytes of the content of one line
 
@@ -49,15 +49,14 @@ class OpenQuarantine:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name}.part")
         # A private database, on disk where it is large: an export may hold millions that nobody asked for.
         self._keys = sqlite3.connect("")
         self._keys.execute("CREATE TABLE keys (key TEXT PRIMARY KEY) WITHOUT ROWID")
         self._empty = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._part.unlink(missing_ok=True)  # of a killed run
-            self._stream = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            remove_unfinished(path)  # of a killed run; the lock of the run keeps others out
+            self._file = AtomicFile(path)
         except OSError as error:
             self._keys.close()
             raise self._failed(error) from error
@@ -73,30 +72,25 @@ class OpenQuarantine:
                 with self._path.open("rb") as lines:
                     for line in lines:
                         self._write(orjson.loads(line))
-            self._stream.flush()
-            if not self._empty:
-                os.fsync(self._stream.fileno())
-            self._stream.close()
             self._keys.close()
-            if not self._empty:
-                self._part.replace(self._path)
-            else:
-                self._part.unlink()
+            if self._empty:
+                self._file.discard()
                 self._path.unlink(missing_ok=True)
+            else:
+                self._file.commit()
         except OSError as error:
             raise self._failed(error) from error
 
     def discard(self) -> None:
         """Leave the present file as it is. Harmless after `commit`."""
-        self._stream.close()
+        self._file.discard()
         self._keys.close()
-        self._part.unlink(missing_ok=True)
 
     def _write(self, line: dict[str, Any]) -> None:
         try:
             if self._keys.execute("INSERT OR IGNORE INTO keys VALUES (?)", (line["key"],)).rowcount:
                 self._empty = False
-                self._stream.write(orjson.dumps(line) + b"\n")
+                self._file.stream.write(orjson.dumps(line) + b"\n")
         except (OSError, sqlite3.Error) as error:
             raise self._failed(error) from error
 
