@@ -1,4 +1,4 @@
-"""What a sync by Bulk Data export would ask, as far as it is known before it is asked. Starts no export."""
+"""The requests of the next sync by Bulk Data export, as far as they are known before. Starts no export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AFTERWARDS = (
 
 
 def planned(client: FhirClient, requests: Sequence[ExportRequest], kick_off: KickOff) -> Iterator[PlannedRequest]:
-    """The kick-off of each request, and what follows. AuthenticationError where the credentials are refused."""
+    """Yield each kick-off, and what follows. Raise AuthenticationError where the credentials are refused."""
     paging = Paging(client, SearchLimits())
     for request in requests:
         what, expected = f"kick-off, {request.label}", _expected(paging, request)
@@ -31,7 +31,7 @@ def planned(client: FhirClient, requests: Sequence[ExportRequest], kick_off: Kic
 
 
 def _expected(paging: Paging, request: ExportRequest) -> int | None:
-    """How many resources an export of the whole system holds, by searches; None where nobody can tell."""
+    """Return how many resources an export of the whole system holds, by searches; None where that is unknown."""
     if request.level != "system" or request.type_filter:
         return None
     since = (("_lastUpdated", f"ge{request.since}"),) if request.since else ()

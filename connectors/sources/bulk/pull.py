@@ -1,4 +1,4 @@
-"""The exports of one night: one after the other, each read whole or its types held back."""
+"""The exports of one sync, one after the other: each is read whole, or the times of its types are held back."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class BulkLimits:
 
 
 class BulkSettings(Protocol):
-    """What a night needs to know of its source (`connectors.sources.bulk.source.BulkSource`)."""
+    """The settings of a source that its pull needs (`connectors.sources.bulk.source.BulkSource`)."""
 
     url: str
     types: tuple[str, ...]
@@ -75,25 +75,25 @@ class BulkSettings(Protocol):
 
 
 class GroupMembershipDigest:
-    """Which patients came, as a digest that does not depend on their order and holds no id."""
+    """The patients of a Group as a digest that does not depend on their order and holds no id."""
 
     def __init__(self) -> None:
         self._value = 0
         self._ids = 0
 
     def add(self, patient: str) -> None:
-        """One patient, who comes once."""
+        """Add one patient, who comes once."""
         self._value ^= int.from_bytes(hashlib.blake2b(patient.encode(), digest_size=16).digest())
         self._ids += 1
 
     @property
     def digest(self) -> str:
-        """The number of patients and their digest; '' where none came."""
+        """Return the number of patients and their digest; '' where none came."""
         return f"{self._ids}-{self._value:032x}" if self._ids else ""
 
 
 @dataclass
-class _ExportState:
+class _ExportProgress:
     """What is known of one export while it is read.
 
     failed: the types of which something is missing. seen: those of which the manifest lists a file, '' for any.
@@ -108,7 +108,7 @@ class _ExportState:
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def time(self) -> str | None:
-        """The earliest of what the server's clocks said: Date at kick-off and transactionTime (fault 14)."""
+        """Return the earliest time that the server stated: Date at kick-off or transactionTime (fault 14)."""
         return earliest(*self.times)
 
     def fail(self, kind: str) -> None:
@@ -131,7 +131,7 @@ class ExportPull:
         self.server_time: str | None = None
 
     def run(self, requests: list[ExportRequest]) -> Iterator[SourceEvent]:
-        """All exports. Raises what the first one raises; a later one that fails is a Problem."""
+        """Yield all exports. Raise what the first one raises; a later one that fails is a Problem."""
         self._leave_old_jobs(requests)
         for number, planned in enumerate(requests):
             request = self._with_new_members(planned)
@@ -155,7 +155,7 @@ class ExportPull:
             self.state["members"] = self._members.digest
 
     def _with_new_members(self, request: ExportRequest) -> ExportRequest:
-        """The same request about all time, where the Group has other patients than last time."""
+        """Return the request without `_since`, where the Group has other patients than last time."""
         same = self._members.digest in ("", self.state.get("members"))
         if request.since is None or same:
             return request
@@ -177,7 +177,7 @@ class ExportPull:
         return Export(self._client, request, source.kick_off, file, source.polling, source.clock, source.sleep)
 
     def _export(self, request: ExportRequest) -> Iterator[SourceEvent]:
-        """All of one export; asked for once more where the job or its files expire.
+        """Yield all of one export; it is asked for once more where the job or its files expire.
 
         A job that is left unread because the server does not answer, or because the time is over, or because the
         program was stopped, stays on the server and in its file: the next run takes it up.
@@ -186,7 +186,7 @@ class ExportPull:
         for left in reversed(range(self._source.limits.exports)):
             remembered = export.begin()
             try:
-                yield from self._read(_ExportState(export, request, last_try=not left))
+                yield from self._read(_ExportProgress(export, request, last_try=not left))
             except ExpiredError:
                 export.end()
                 if not left:
@@ -204,92 +204,94 @@ class ExportPull:
                 export.end()
                 return
 
-    def _read(self, state: _ExportState) -> Iterator[SourceEvent]:
-        manifest = yield from state.export.manifest()
-        job = state.export.job
-        state.times += [job.asked] if job and job.asked else []
-        for page in self._pages(state, manifest):
-            yield from page if not isinstance(page, Manifest) else self._files(page, state)
-        self._move_on(state)
-        if "" not in state.seen:
-            yield from map(NoData, sorted(set(state.request.types) - state.seen))
+    def _read(self, progress: _ExportProgress) -> Iterator[SourceEvent]:
+        manifest = yield from progress.export.manifest()
+        job = progress.export.job
+        progress.times += [job.asked] if job and job.asked else []
+        for page in self._pages(progress, manifest):
+            yield from page if not isinstance(page, Manifest) else self._files(page, progress)
+        self._move_on(progress)
+        if "" not in progress.seen:
+            yield from map(NoData, sorted(set(progress.request.types) - progress.seen))
 
-    def _pages(self, state: _ExportState, page: Manifest) -> Iterator[Manifest | tuple[Problem]]:
-        """Every page of the manifest, or what is wrong with their links."""
+    def _pages(self, progress: _ExportProgress, page: Manifest) -> Iterator[Manifest | tuple[Problem]]:
+        """Yield every page of the manifest, or what is wrong with their links."""
         seen: list[str] = []
         yield page
         while page.next:
             try:
-                page = state.export.page(page.next, seen, self._source.limits.manifests)
+                page = progress.export.page(page.next, seen, self._source.limits.manifests)
             except ServerError as error:
-                state.fail("")
+                progress.fail("")
                 yield (Problem(f"{error}; the rest of the manifest was not read"),)
                 return
             yield page
 
-    def _move_on(self, state: _ExportState) -> None:
-        time = state.time()
-        self.whole = self.whole and not state.failed
+    def _move_on(self, progress: _ExportProgress) -> None:
+        time = progress.time()
+        self.whole = self.whole and not progress.failed
         if time is None:
             return
-        for kind in state.request.types:
-            if kind not in state.failed:
+        for kind in progress.request.types:
+            if kind not in progress.failed:
                 self.state[f"since.{kind}"] = time
         self.server_time = earliest(self.server_time, time)
 
-    def _files(self, manifest: Manifest, state: _ExportState) -> Iterator[SourceEvent]:
-        """What one page of the manifest lists."""
-        state.times += [manifest.transaction_time] if manifest.transaction_time else []
-        state.export.learn(manifest)
-        wanted = frozenset(state.request.types)
-        state.seen |= {file.resource_type for file in manifest.output}
+    def _files(self, manifest: Manifest, progress: _ExportProgress) -> Iterator[SourceEvent]:
+        """Yield what the files of one page of the manifest hold."""
+        progress.times += [manifest.transaction_time] if manifest.transaction_time else []
+        progress.export.learn(manifest)
+        wanted = frozenset(progress.request.types)
+        progress.seen |= {file.resource_type for file in manifest.output}
         asked_for = [file for file in manifest.output if file.resource_type in wanted | {""}]
         limit, time = self._source.limits.resource, manifest.transaction_time
         read_output = partial(resources, wanted=wanted, limit=limit)
         read_deleted = partial(deletions, wanted=wanted, time=time, limit=limit)
-        yield from self._each(asked_for, manifest, state, "file", read_output)
-        yield from self._each(manifest.deleted, manifest, state, "file of deletions", read_deleted)
-        yield from self._each(manifest.outcomes, manifest, state, "file of errors", partial(outcomes, limit=limit))
+        yield from self._read_files(asked_for, manifest, progress, "file", read_output)
+        yield from self._read_files(manifest.deleted, manifest, progress, "file of deletions", read_deleted)
+        yield from self._read_files(
+            manifest.outcomes, manifest, progress, "file of errors", partial(outcomes, limit=limit)
+        )
 
-    def _each(
-        self, files: Sequence[ExportFile], manifest: Manifest, state: _ExportState, noun: str, read: Read
+    def _read_files(
+        self, files: Sequence[ExportFile], manifest: Manifest, progress: _ExportProgress, noun: str, read: Read
     ) -> Iterator[SourceEvent]:
         """Download these files and read them with `read`. Raises ExpiredError where one has expired."""
         waiting = list(files)
         unavailable = 0  # files in a row without an answer
-        fetch = partial(self._fetch, state=state, credentials=manifest.requires_token)
+        fetch = partial(self._fetch, progress=progress, credentials=manifest.requires_token)
         for found in download_all(files, fetch, self._source.limits.streams):
             if found is None:
                 yield ProgressMessage(f"downloading a {waiting[0].resource_type or 'mixed'} {noun}")
                 continue
             file, downloaded = found
             waiting.pop(0)
-            name = f"{file.resource_type or 'mixed'} {noun} {next(state.numbers)} of the export"
+            name = f"{file.resource_type or 'mixed'} {noun} {next(progress.numbers)} of the export"
             if isinstance(downloaded, ConnectorError):
-                self._expired(downloaded, state)
-            if file.resource_type in state.request.types and file.count:
+                self._expired(downloaded, progress)
+            if file.resource_type in progress.request.types and file.count:
                 yield Expected(file.resource_type, file.count)
             if isinstance(downloaded, DownloadedFile):
                 unavailable = 0
-                yield from self._taken(downloaded, name, state, read)
+                yield from self._read_file(downloaded, name, progress, read)
                 continue
-            state.fail(file.resource_type)
+            progress.fail(file.resource_type)
             yield Problem(f"{name} was not read: {downloaded}")
             unavailable = unavailable + 1 if isinstance(downloaded, UnavailableError) else 0
             if unavailable >= PATIENCE:
-                state.fail("")
-                yield Problem(f"{state.export.label}: after {PATIENCE} files without an answer the rest was left")
+                progress.fail("")
+                yield Problem(f"{progress.export.label}: after {PATIENCE} files without an answer the rest was left")
                 return
 
-    def _expired(self, error: ConnectorError, state: _ExportState) -> None:
+    def _expired(self, error: ConnectorError, progress: _ExportProgress) -> None:
         if isinstance(error, AuthenticationError) or not isinstance(error, ServerError):
             raise error  # of the disk, or of the credentials: no other file can do better
-        if isinstance(error, RefusedError) and error.status in (404, 410) and not state.last_try:
-            raise ExpiredError(f"{state.export.label}: its files have expired", 410) from error
+        if isinstance(error, RefusedError) and error.status in (404, 410) and not progress.last_try:
+            raise ExpiredError(f"{progress.export.label}: its files have expired", 410) from error
 
-    def _fetch(self, file: ExportFile, *, state: _ExportState, credentials: bool) -> DownloadedFile:
+    def _fetch(self, file: ExportFile, *, progress: _ExportProgress, credentials: bool) -> DownloadedFile:
         path = self._folder / f"{next(self._names)}.ndjson"
-        url = state.export.file_url(file.url)
+        url = progress.export.file_url(file.url)
         what = f"{file.resource_type or 'mixed'} file"
 
         def download() -> Downloaded:
@@ -297,12 +299,14 @@ class ExportPull:
 
         return download_whole(file, path, download, self._source.limits.resource)
 
-    def _taken(self, downloaded: DownloadedFile, name: str, state: _ExportState, read: Read) -> Iterator[SourceEvent]:
+    def _read_file(
+        self, downloaded: DownloadedFile, name: str, progress: _ExportProgress, read: Read
+    ) -> Iterator[SourceEvent]:
         counted = self._source.level == "group"
         try:
             for item in read(downloaded, name):
                 if not isinstance(item, Resource):
-                    yield from self._told(item, downloaded.file.resource_type, state)
+                    yield from self._other(item, downloaded.file.resource_type, progress)
                     continue
                 if counted and item.resource_type == "Patient":
                     self._members.add(item.id)
@@ -311,13 +315,13 @@ class ExportPull:
             with suppress(OSError):
                 downloaded.path.unlink()
 
-    def _told(self, item: SourceEvent, kind: str, state: _ExportState) -> Iterator[SourceEvent]:
-        """What is no resource, and what follows from it."""
+    def _other(self, item: SourceEvent, kind: str, progress: _ExportProgress) -> Iterator[SourceEvent]:
+        """Yield an event that is no resource, and what follows from it."""
         if isinstance(item, Problem):
-            state.fail(kind)
+            progress.fail(kind)
         yield item
         if isinstance(item, Rejected) and item.severe:
-            failed = types_named(item, state.request.types)
-            state.failed |= failed
+            failed = types_named(item, progress.request.types)
+            progress.failed |= failed
             named = ", ".join(sorted(failed))
             yield Problem(f"the server could not export all of {named}: see the quarantine of the site")

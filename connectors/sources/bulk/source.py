@@ -1,6 +1,6 @@
 """Resources by Bulk Data export ($export, HL7 Bulk Data Access IG 2.0.0 and the ballot of 4.0.0).
 
-A pull asks for what has changed (`_since`) since the last one that was read whole, type by type: a type whose file or
+A sync asks for what has changed (`_since`) since the last one that was read whole, type by type: a type whose file or
 outcome failed keeps its time, and is asked for from there again, in an export of its own. `reconcile_days` after the
 last full export everything is asked for, and what the lake has beyond it is gone from the server.
 
@@ -39,7 +39,7 @@ from connectors.sources.bulk.pull import BulkLimits, ExportPull
 
 __all__ = ["BulkLimits", "BulkSource"]
 
-EMPTIED = 8  # times at most: each download may still make one file
+EMPTIED = 8  # times at most: each download that still runs may make one more file
 
 
 @dataclass
@@ -80,12 +80,12 @@ class BulkSource:
         return hashlib.sha256("\n".join(("bulk", *asked)).encode()).hexdigest()
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
-        """The kick-offs of a sync that begins at `previous`, and in words what follows them. Asks for numbers only."""
+        """Yield the kick-offs of a sync that begins at `previous`, and in words what follows. Asks for numbers only."""
         with self._client() as client:
             yield from planned(client, self._requests(self._known(previous)), self.kick_off)
 
     def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:
-        """Everything, or what has changed since `previous`.
+        """Yield everything, or what has changed since `previous`.
 
         Raises ConnectorError where not even the first export is answered, and AuthenticationError at any time.
         """
@@ -110,7 +110,7 @@ class BulkSource:
         )
 
     def _known(self, previous: Cursor | None) -> Mapping[str, str]:
-        """What the last cursor remembers, nothing where everything is to be asked for again."""
+        """Return what the last cursor remembers, nothing where everything is to be asked for again."""
         known = previous.state if previous else {}
         last = instant(known.get("full"))
         if last is None:
@@ -119,7 +119,7 @@ class BulkSource:
         return {} if age >= timedelta(days=self.limits.reconcile_days) else known
 
     def _requests(self, known: Mapping[str, str]) -> list[ExportRequest]:
-        """One export for all types that were last read at the same time."""
+        """Return one export for all types that were last read at the same time."""
         by_time: dict[str | None, list[str]] = {}
         for kind in self.types:
             own = None if self.level == "group" and kind == "Patient" else known.get(f"since.{kind}")

@@ -135,7 +135,7 @@ def _name(entry: Entry) -> str | bytes:
 
 
 def parse_page(body: bytes) -> Bundle:
-    """A page as a Bundle. TruncatedError if it is not whole, ProtocolError if it is something else."""
+    """Return a page as a Bundle. Raise TruncatedError if it is not whole, ProtocolError if it is something else."""
     try:
         return read_bundle(body)
     except CutBundleError as error:

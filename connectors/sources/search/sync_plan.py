@@ -51,7 +51,7 @@ class SyncPlan:
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """All patients of the cohort, sorted."""
+        """Return all patients of the cohort, sorted."""
         return tuple(sorted({*self.known, *self.fresh}))
 
 
