@@ -19,7 +19,8 @@ from connectors.fhir.bundle import (
 )
 from connectors.fhir.events import Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_resource
-from connectors.gzip_stream import DamagedGzipError, gunzip
+from connectors.http.gunzip import gunzip
+from connectors.http.retry import TruncatedError
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 
@@ -124,7 +125,7 @@ class FolderSource:
                 last = line
                 if line.ended:
                     yield from self.read_line(line, name)
-        except DamagedGzipError:
+        except TruncatedError:
             yield Rejected(
                 Reason.DAMAGED_GZIP,
                 f"{name}:{last.number + last.ended}",
@@ -198,7 +199,7 @@ def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
             rest += tail if not dropped else b""
             if len(rest) > limit:
                 rest, dropped = rest[:CHUNK], True
-    except DamagedGzipError:
+    except TruncatedError:
         yield Line(number, rest, ended=False, cut=dropped)
         raise
     if rest:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from connectors.fhir.bundle import read_bundle
 from connectors.fhir.events import CompleteFor, Deleted, Exists, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
-from connectors.gzip_stream import gunzip
+from connectors.http.gunzip import gunzip
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.reconcile import Reconciler
 from connectors.lake.spool import SPOOL_SCHEMA

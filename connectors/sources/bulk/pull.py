@@ -23,7 +23,9 @@ from connectors.errors import (
 from connectors.fhir.events import Expected, NoData, Problem, ProgressMessage, SourceEvent
 from connectors.fhir.instants import earliest
 from connectors.fhir.resource import Rejected, Resource
-from connectors.http.client import Clock, Downloaded, FhirClient
+from connectors.http.client import FhirClient
+from connectors.http.response import Downloaded
+from connectors.http.retry import Clock
 from connectors.sources.bulk.files import (
     DownloadedFile,
     deletions,

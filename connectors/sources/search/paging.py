@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from connectors.errors import ExpiredError, IncompleteError, PagingError, ProtocolError, RefusedError
 from connectors.fhir.bundle import Bundle, CutBundleError, Entry, NotABundleError, read_bundle
-from connectors.http.client import FhirClient, TruncatedError
+from connectors.http.client import FhirClient
 from connectors.http.origin import base_of_self_link, rebase_link
+from connectors.http.retry import TruncatedError
 from connectors.sources.search.requests import SearchLimits, SearchRequest
 
 FIRST_PAGE = {
