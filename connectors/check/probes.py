@@ -12,19 +12,19 @@ from functools import partial
 from urllib.parse import urlencode
 
 from connectors.check import admin_requests
-from connectors.check.capability import Capability
 from connectors.check.findings import Finding, Level
 from connectors.errors import AuthenticationError, ForeignOriginError, ServerError, UnavailableError
 from connectors.fhir.bundle import Bundle, Entry
+from connectors.fhir.capability import CapabilityStatement
 from connectors.fhir.resource import Resource, read_resource
 from connectors.http.client import FhirClient
 from connectors.http.origin import base_of_self_link, rebase_link, redact_url
-from connectors.http.response import fhir_body
-from connectors.http.retry import RETRIED, TruncatedError
+from connectors.http.response import json_body
+from connectors.http.retry import RETRIED_STATUSES, TruncatedError
 from connectors.sources.search.paging import FIRST_PAGE, parse_page
 from connectors.sources.search.source import CohortQuery
 
-ANY_STATUS = tuple(status for status in range(200, 500) if status not in RETRIED)
+ANY_STATUS = tuple(status for status in range(200, 500) if status not in RETRIED_STATUSES)
 CANARY = "periop-canary"  # an id that no patient has
 CANARY_CODE = "urn:periop:canary|none"
 FAR = "2100-01-01T00:00:00.000Z"  # nothing was changed after it
@@ -65,7 +65,7 @@ class Probes:
         client: FhirClient,
         cohort: CohortQuery,
         types: Sequence[str],
-        capability: Capability | None = None,
+        capability: CapabilityStatement | None = None,
         *,
         anonymous: bool = False,
     ) -> None:
@@ -224,7 +224,7 @@ class Probes:
         url = place if place.startswith(self._client.base) else f"{self._client.base}/{place}"
         try:
             answer = self._client.get(url, what, ANY_STATUS, FIRST_PAGE)
-            page = parse_page(fhir_body(answer, what, self._server)) if answer.status == 200 else None
+            page = parse_page(json_body(answer, what, self._server)) if answer.status == 200 else None
         except AuthenticationError as error:
             return Asked(url, failure=str(error), login=True)
         except UnavailableError as error:
@@ -268,7 +268,7 @@ class Probes:
     def _promised(self, kind: str, parameter: str) -> str:
         """Whether the CapabilityStatement says that it is offered: the search of a type, or a parameter of it."""
         says = self._capability
-        listed = parameter in says.types[kind].parameters if says and parameter and kind in says.types else False
+        listed = says is not None and parameter != "" and parameter in says.of_type(kind).parameters
         if listed or (says and not parameter and says.offers(kind, "search-type")):
             return ", though the CapabilityStatement offers it"
         return ""

@@ -9,7 +9,6 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from connectors.check import admin_requests
-from connectors.check.capability import Capability, read_capability
 from connectors.check.findings import Diagnosis, Finding, Level, export_path, listed, search_path
 from connectors.check.probes import ANY_STATUS, Probes
 from connectors.errors import (
@@ -19,10 +18,12 @@ from connectors.errors import (
     TlsError,
     UnavailableError,
 )
-from connectors.http.authenticators import Authenticator, NoAuth, Scoped
-from connectors.http.client import FhirClient, http_date
+from connectors.fhir.capability import CapabilityStatement, read_capability_statement
+from connectors.http.authenticators import Authenticator, NoAuth, ScopedAuthenticator
+from connectors.http.client import FhirClient
 from connectors.http.origin import redact_url
-from connectors.http.response import Response, fhir_body
+from connectors.http.response import Response, json_body
+from connectors.http.retry import http_date
 from connectors.sources.search.source import CohortQuery
 
 CLOCK_SECONDS = 5  # a difference that is worth a word; HTTP dates are of whole seconds
@@ -54,7 +55,7 @@ class ServerCheck:
     now: Callable[[], datetime]
     reconcile_days: float
     export: Export | None = None
-    _capability: Capability | None = field(default=None, init=False)
+    _capability: CapabilityStatement | None = field(default=None, init=False)
     _server: str = field(default="", init=False)
 
     def run(self) -> Diagnosis:
@@ -100,7 +101,7 @@ class ServerCheck:
     def _metadata(self) -> Iterator[Finding]:
         try:
             answer, ours = self._ask_metadata()
-            body = fhir_body(answer, "metadata", self._server)
+            body = json_body(answer, "metadata", self._server)
         except TlsError as error:
             yield Finding("reach", Level.MISSING, str(error), request=admin_requests.certificate(self._server))
             return
@@ -143,21 +144,21 @@ class ServerCheck:
             yield Finding("fhir", Level.NOTE, said)
             return
         try:
-            self._capability = read_capability(body)
+            self._capability = read_capability_statement(body)
         except ServerError as error:
             wish = admin_requests.base_url(self._server, "its /metadata is no CapabilityStatement")
             yield Finding("fhir", Level.MISSING, str(error), request=wish)
             return
         yield self._version(self._capability)
 
-    def _version(self, capability: Capability) -> Finding:
+    def _version(self, capability: CapabilityStatement) -> Finding:
         if not capability.readable:
             said = f"it speaks FHIR {capability.fhir_version or 'of an unknown version'}: R4 (4.0, 4.3) is read here"
             return Finding(
                 "fhir", Level.MISSING, said, request=admin_requests.version(self._server, capability.fhir_version)
             )
         lacking = [kind for kind in self.types if not capability.offers(kind, "search-type")]
-        by = f", {capability.software}" if capability.software else ""
+        by = f", {capability.software_label}" if capability.software_label else ""
         said = f"FHIR {capability.fhir_version}{by}"
         if lacking and not self.export:
             return Finding("fhir", Level.NOTE, f"{said}; its CapabilityStatement lists no search of {listed(lacking)}")
@@ -185,7 +186,7 @@ class ServerCheck:
 
     def _token(self) -> tuple[Finding, ...]:
         if isinstance(self.auth, NoAuth):
-            named = sorted(self._capability.security) if self._capability else []
+            named = sorted(self._capability.security_services) if self._capability else []
             also = f", though the server names {listed(named)}" if named else ""
             return (Finding("credentials", Level.OK, f"none are configured{also}"),)
         try:
@@ -194,24 +195,24 @@ class ServerCheck:
             return (Finding("credentials", Level.REFUSED, str(error), request=admin_requests.token(self._server)),)
         except ConnectorError as error:
             return (Finding("credentials", Level.MISSING, str(error), request=admin_requests.token(self._server)),)
-        if not isinstance(self.auth, Scoped):
+        if not isinstance(self.auth, ScopedAuthenticator):
             return (Finding("credentials", Level.OK, "sent with each request; whether they do shows below"),)
         return (Finding("credentials", Level.OK, "an access token is given"), *self._scopes(self.auth))
 
-    def _scopes(self, auth: Scoped) -> Iterator[Finding]:
+    def _scopes(self, auth: ScopedAuthenticator) -> Iterator[Finding]:
         if not auth.missing_scopes:
             yield Finding("scopes", Level.OK, "none of those that were asked for is missing")
             return
         wish = admin_requests.scopes(self._server, listed(auth.missing_scopes))
-        for kind in auth.unreadable:
+        for kind in auth.unreadable_types:
             yield Finding("scopes", Level.MISSING, "the token does not let us read and search it", kind, wish)
-        if not auth.unreadable:
+        if not auth.unreadable_types:
             yield Finding("scopes", Level.NOTE, f"not granted: {listed(auth.missing_scopes)}", request=wish)
 
     # --- $export ---
 
     def _exports(self) -> Iterator[Finding]:
-        listed_levels = self._capability.export if self._capability else frozenset()
+        listed_levels = self._capability.export_levels if self._capability else frozenset()
         levels = [level for level in ("system", "group", "patient") if level in listed_levels]
         said = f"$export is listed for {listed(levels)}" if levels else "no $export is listed"
         if self.export is None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.types as ir
 
-from mappers.engines.duckdb import RESOURCE, DuckDBEngine, Engine
+from mappers.engines.base import RESOURCE, Engine
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.engines.duckdb_sql import to_sql as duckdb_sql
 from mappers.engines.spark_sql import to_sql as spark_sql
 from mappers.engines.start import EngineName

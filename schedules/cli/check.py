@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from schedules.config.settings import Settings
     from schedules.config.site_settings import BulkSite, SearchSite, Site
 
-FROM_THE_COMMAND_LINE = Path("--url")
+FROM_THE_COMMAND_LINE = Path("--url")  # in place of the file in messages about a wrong value
 ATTEMPTS = 2  # a person waits; a sync is more patient
 PATIENCE_SECONDS = 600.0
 
@@ -71,6 +71,8 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
 
     if site.kind == "folder":
         return check_folder(site.name, folder_source(settings, site))
+    # A function, because the check connects twice: without credentials first, to tell a server that cannot be reached
+    # from one that refuses them.
     return ServerCheck(
         site.name,
         partial(_connect, session, settings, site),
@@ -103,12 +105,14 @@ def exit_code(found: Sequence[Diagnosis]) -> ExitCode:
 
 
 def _as_json(found: Diagnosis) -> dict[str, Any]:
+    path = found.path
     return {
         "site": found.site,
         "kind": found.kind,
         "server": found.server,
         "ok": found.ok,
-        "path": dataclasses.asdict(found.path) if found.path else None,
+        "path": path
+        and {"transfer": path.transfer, "nights": path.nights, "deletions": path.deletions, "why": path.why},
         "findings": [
             {
                 "check": finding.check,

@@ -20,9 +20,8 @@ import orjson
 
 from connectors.fhir.bundle import NotABundleError, looks_like_bundle, read_bundle
 from connectors.fhir.resource import BOM
-from mappers.engines.duckdb import error_of
-from mappers.engines.start import EngineName
-from mappers.engines.start import engine as engine_of
+from mappers.engines.base import error_of
+from mappers.engines.start import EngineName, start_engine
 from mappers.errors import CardinalityError, MappingError, ViewError
 from mappers.view.runner import ViewDefinition, sql, view_table
 from schedules.cli.session import Session
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
 
-    from mappers.engines.duckdb import Engine
+    from mappers.engines.base import Engine
 
 BATCH = 50_000  # rows in memory at a time when a file is written
 LONGEST = 16 << 20  # bytes of a line: `maximum_object_size` of DuckDB
@@ -59,7 +58,7 @@ def run_view(
     form = form or ("table" if out is None else "parquet")
     _check_output(form, out)
     checked = load_view(view)
-    with engine_of(on) as engine, _explained(view, files):
+    with start_engine(on) as engine, _explained(view, files):
         resources = read_files(engine, files)
         with _named(view):
             table = view_table(checked, resources)

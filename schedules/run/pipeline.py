@@ -70,8 +70,8 @@ class Pipeline:
         self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
     ) -> MapReport:
         """Bring view tables and cohort tables up to date with the lake; `full` builds them from scratch."""
-        from mappers.build.mapping import MapConfig, MapStage
-        from mappers.engines.start import engine
+        from mappers.build.mapping import MapConfig, map_lake
+        from mappers.engines.start import start_engine
         from schedules.config.credentials import fingerprint, pseudonym_key
 
         # The key is needed here and not before: a sync stores the identifiers of the patients as they are.
@@ -89,8 +89,8 @@ class Pipeline:
             set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
         )
         threads = min(os.cpu_count() or 1, MAX_THREADS)
-        with engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as started:
-            return MapStage(config, started, progress).run(full=full)
+        with start_engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as started:
+            return map_lake(config, started, progress, full=full)
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         """Estimate everything that `study` declares from the cohort tables, after disclosure control."""

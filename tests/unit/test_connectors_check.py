@@ -12,7 +12,8 @@ from connectors.check.findings import Diagnosis, Finding, Level, listed, search_
 from connectors.check.server import ServerCheck
 from connectors.errors import AuthenticationError, ConnectorError, UnavailableError
 from connectors.http.authenticators import Authenticator, BearerAuth, NoAuth
-from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.client import FhirClient
+from connectors.http.retry import Clock, TransferLimits
 from connectors.sources.search.source import CohortQuery
 from tests.fhir_stub import TYPES, FhirStub, fhir_stub, outcome
 
@@ -93,7 +94,7 @@ class Limited:
     """A token with fewer scopes than were asked for."""
 
     missing_scopes: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
+    unreadable_types: tuple[str, ...] = ()
 
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": "Bearer token"}

@@ -1,4 +1,4 @@
-"""View tables: appended to by night, current by version, built anew for another view or another lake."""
+"""View tables: appended to by each run, current by version, built again for another view or another lake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from deltalake import DeltaTable
 from connectors.fhir.resource import Resource
 from connectors.lake.spool import as_batch
 from connectors.lake.table import Cursor, Lake
-from mappers.build.views import ViewReport, ViewStore, all_rows, current
+from mappers.build.views import CompiledView, ViewReport, ViewTables, refresh_views
+from mappers.engines.base import Engine
 from mappers.engines.duckdb import DuckDBEngine
 from mappers.view.runner import ViewDefinition
 
@@ -51,17 +52,30 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
 
 
+class Store:
+    """View tables in a folder, of one view on one engine."""
+
+    def __init__(self, folder: Path, engine: Engine, view: ViewDefinition) -> None:
+        self.folder, self.engine = folder, engine
+        self.view = CompiledView.of(engine, "patient", view)
+        self.tables: ViewTables | None = None
+
+    def refresh(self, lake: Lake) -> list[ViewReport]:
+        self.tables = refresh_views(self.folder, lake.snapshot(), {"patient": self.view}, self.engine)
+        return list(self.tables.reports)
+
+    def current_rows(self) -> list[tuple[str, str, str]]:
+        """(site, id, gender) of the current rows after the last refresh."""
+        assert self.tables is not None
+        self.tables.register(self.engine)
+        rows = self.engine.frame(self.view.current(self.view.all_rows)).to_dict("records")
+        return sorted((row["site"], row["id"], row["gender"]) for row in rows)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ViewStore]:
+def store(tmp_path: Path) -> Iterator[Store]:
     with DuckDBEngine() as engine:
-        yield ViewStore(tmp_path / "views", engine, {"patient": GENDER})
-
-
-def current_rows(store: ViewStore, lake: Lake) -> list[tuple[str, str, str]]:
-    store.offer(lake)
-    view = store.views["patient"]
-    rows = store.engine.frame(current(all_rows("patient", view), view)).to_dict("records")
-    return sorted((row["site"], row["id"], row["gender"]) for row in rows)
+        yield Store(tmp_path / "views", engine, GENDER)
 
 
 def table(tmp_path: Path) -> DeltaTable:
@@ -69,17 +83,17 @@ def table(tmp_path: Path) -> DeltaTable:
     return DeltaTable(str(folder))
 
 
-def test_a_night_appends_what_is_new(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+def test_a_run_appends_what_is_new(store: Store, lake: Lake, tmp_path: Path) -> None:
     sync(lake, patient("p1", "female"), patient("p2", "male"))
     assert store.refresh(lake) == [ViewReport("patient", rows=2, rebuilt=True)]
     first = set(table(tmp_path).file_uris())
     sync(lake, patient("p3", "other"))
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=False)]
     assert first < set(table(tmp_path).file_uris())
-    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "p3", "other")]
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "p3", "other")]
 
 
-def test_after_a_night_without_news_nothing_is_written(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+def test_without_new_syncs_nothing_is_written(store: Store, lake: Lake, tmp_path: Path) -> None:
     sync(lake, patient("p1", "female"))
     store.refresh(lake)
     version = table(tmp_path).version()
@@ -97,65 +111,65 @@ def test_after_a_night_without_news_nothing_is_written(store: ViewStore, lake: L
     ],
 )
 def test_the_newest_version_is_current(
-    older: tuple[str, str | None], newer: tuple[str, str | None], store: ViewStore, lake: Lake
+    older: tuple[str, str | None], newer: tuple[str, str | None], store: Store, lake: Lake
 ) -> None:
     sync(lake, patient("p1", "unknown", *older), patient("p2", "male"))
     sync(lake, patient("p1", "female", *newer))
     store.refresh(lake)
-    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male")]
 
 
-def test_an_older_version_that_comes_later_is_not_current(store: ViewStore, lake: Lake) -> None:
+def test_an_older_version_that_comes_later_is_not_current(store: Store, lake: Lake) -> None:
     sync(lake, patient("p1", "female", "2", "2024-01-02T00:00:00Z"))
     sync(lake, patient("p1", "unknown", "1", "2024-01-01T00:00:00Z"))
     store.refresh(lake)
-    assert current_rows(store, lake) == [("a", "p1", "female")]
+    assert store.current_rows() == [("a", "p1", "female")]
 
 
-def test_the_same_id_at_two_sites_is_two_resources(store: ViewStore, lake: Lake) -> None:
+def test_the_same_id_at_two_sites_is_two_resources(store: Store, lake: Lake) -> None:
     sync(lake, patient("p1", "female"))
     sync(lake, patient("p1", "male"), site="b")
     store.refresh(lake)
-    assert current_rows(store, lake) == [("a", "p1", "female"), ("b", "p1", "male")]
+    assert store.current_rows() == [("a", "p1", "female"), ("b", "p1", "male")]
 
 
-def test_a_deleted_resource_is_gone_and_comes_back(store: ViewStore, lake: Lake) -> None:
+def test_a_deleted_resource_is_gone_and_comes_back(store: Store, lake: Lake) -> None:
     sync(lake, patient("p1", "female"), patient("p2", "male"))
     delete(lake, patient("p1", "", "2"))
     store.refresh(lake)
-    assert current_rows(store, lake) == [("a", "p2", "male")]
+    assert store.current_rows() == [("a", "p2", "male")]
     sync(lake, patient("p1", "female", "3"))
     store.refresh(lake)
-    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male")]
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male")]
 
 
-def test_a_view_of_which_no_resource_came_is_empty(store: ViewStore, lake: Lake) -> None:
+def test_a_view_without_resources_is_empty(store: Store, lake: Lake) -> None:
     assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=True)]
-    assert current_rows(store, lake) == []
+    assert store.current_rows() == []
 
 
-def test_a_changed_view_is_built_anew_and_the_old_table_deleted(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+def test_a_changed_view_is_rebuilt_and_the_old_table_deleted(store: Store, lake: Lake, tmp_path: Path) -> None:
     sync(lake, patient("p1", "female"))
     store.refresh(lake)
     column = {"name": "gender", "path": "'?'", "type": "code"}
     changed = ViewDefinition.load({"name": "patient", "resource": "Patient", "select": [{"column": [column]}]})
     with DuckDBEngine() as engine:
-        other = ViewStore(tmp_path / "views", engine, {"patient": changed})
+        other = Store(tmp_path / "views", engine, changed)
         assert other.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
-        assert current_rows(other, lake) == [("a", "p1", "?")]
+        assert other.current_rows() == [("a", "p1", "?")]
     assert len(list((tmp_path / "views" / "patient").iterdir())) == 1
 
 
-def test_another_lake_in_the_same_place_is_read_from_its_start(store: ViewStore, lake: Lake) -> None:
+def test_another_lake_in_the_same_place_is_read_from_its_start(store: Store, lake: Lake) -> None:
     sync(lake, patient("p1", "female"))
     store.refresh(lake)
     shutil.rmtree(lake.path)
     sync(lake, patient("p2", "male"))
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
-    assert current_rows(store, lake) == [("a", "p2", "male")]
+    assert store.current_rows() == [("a", "p2", "male")]
 
 
-def test_an_older_copy_of_the_lake_is_read_from_its_start(store: ViewStore, lake: Lake, tmp_path: Path) -> None:
+def test_an_older_copy_of_the_lake_is_read_from_its_start(store: Store, lake: Lake, tmp_path: Path) -> None:
     sync(lake, patient("p1", "female"))
     shutil.copytree(lake.path, tmp_path / "backup")
     sync(lake, patient("p1", "unknown", "2"))
@@ -163,22 +177,22 @@ def test_an_older_copy_of_the_lake_is_read_from_its_start(store: ViewStore, lake
     shutil.rmtree(lake.path)
     shutil.move(tmp_path / "backup", lake.path)
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
-    assert current_rows(store, lake) == [("a", "p1", "female")]
+    assert store.current_rows() == [("a", "p1", "female")]
 
 
 @pytest.mark.parametrize("more", [0, 1], ids=["as far as before", "further than before"])
 def test_an_older_copy_of_the_lake_that_went_on_is_read_from_its_start(
-    store: ViewStore, lake: Lake, tmp_path: Path, more: int
+    store: Store, lake: Lake, tmp_path: Path, more: int
 ) -> None:
     sync(lake, patient("p1", "female"))
     shutil.copytree(lake.path, tmp_path / "backup")
     sync(lake, patient("p1", "unknown", "2"))
     store.refresh(lake)
-    assert current_rows(store, lake) == [("a", "p1", "unknown")]
+    assert store.current_rows() == [("a", "p1", "unknown")]
     shutil.rmtree(lake.path)
     shutil.move(tmp_path / "backup", lake.path)
     sync(lake, patient("p2", "male"))
     for number in range(more):
         sync(lake, patient(f"q{number}", "other"))
     assert store.refresh(lake) == [ViewReport("patient", rows=2 + more, rebuilt=True)]
-    assert current_rows(store, lake) == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "q0", "other")][: 2 + more]
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "q0", "other")][: 2 + more]
