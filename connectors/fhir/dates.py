@@ -1,7 +1,7 @@
 """The text of FHIR R4 dates and times as regular expressions, in the syntax that Python, RE2 (DuckDB) and Java share.
 
-They count digits, without anchors. A conversion finds out that a date is not one of the calendar. (The expressions of R4
-also bound each part, and still let 31 February pass.)
+They count digits, without anchors. A conversion finds out that a date is not one of the calendar. (The expressions of
+R4 also bound each part, and still let 31 February pass.)
 Source: FHIR R4, https://hl7.org/fhir/R4/datatypes.html#date and what follows there.
 """
 
