@@ -20,7 +20,7 @@ from rich.text import Text
 from analytics.estimates.model import MedianStatus, Proportion, Quantiles, Survival
 from analytics.report import wording
 from analytics.report.grades import is_worst_grade
-from connectors.check.findings import Level
+from connectors.check.findings import FindingLevel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,10 +36,10 @@ WIDTH = 140  # of a pipe or a file, which has none of its own
 TABLE_ROWS = 1_000  # of a view: rich lays a table out as a whole, and nobody reads more
 TICK, CROSS, NEITHER = "✓", "✗", "–"
 LEVEL_MARKS = {
-    Level.OK: (TICK, "green"),
-    Level.NOTE: (NEITHER, "yellow"),
-    Level.MISSING: (CROSS, "bold red"),
-    Level.REFUSED: (CROSS, "bold red"),
+    FindingLevel.OK: (TICK, "green"),
+    FindingLevel.NOTE: (NEITHER, "yellow"),
+    FindingLevel.MISSING: (CROSS, "bold red"),
+    FindingLevel.REFUSED: (CROSS, "bold red"),
 }
 # Checks of single resource types, shown as columns of one grid.
 GRID_COLUMNS = {
@@ -263,7 +263,7 @@ def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
     yield _findings(each for each in found.findings if not _in_grid(each))
     if any(_in_grid(each) for each in found.findings):
         yield _grid([each for each in found.findings if _in_grid(each)])
-        yield _findings(each for each in found.findings if _in_grid(each) and each.level is not Level.OK)
+        yield _findings(each for each in found.findings if _in_grid(each) and each.level is not FindingLevel.OK)
     yield from _path(found)
     yield from _requests(found.requests)
     yield Text("")
@@ -277,7 +277,7 @@ def _findings(findings: Iterable[Finding]) -> Table:
     table = Table.grid(padding=(0, 1))
     for finding in findings:
         name = f"{finding.resource_type} {finding.check}" if _in_grid(finding) else finding.check
-        table.add_row(Text(" "), _level_mark(finding), Text(wording.clean(name)), Text(wording.clean(finding.said)))
+        table.add_row(Text(" "), _level_mark(finding), Text(wording.clean(name)), Text(wording.clean(finding.message)))
     return table
 
 
@@ -303,7 +303,7 @@ def _path(found: Diagnosis) -> Iterator[RenderableType]:
         yield Text("\nNo sync is possible yet.", style="bold red")
         return
     path = found.path
-    yield Text(f"\nThe sync: {path.transfer} · {path.nights} each night · deletions {path.deletions}")
+    yield Text(f"\nThe sync: {path.transfer} · {path.nightly} each night · deletions {path.deletions}")
     for sentence in path.why:
         yield Padding(Text(wording.clean(sentence)), (0, 0, 0, 2))
 
