@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+from connectors.fhir import dates
+
+INSTANT = re.compile(dates.INSTANT)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 

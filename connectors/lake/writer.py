@@ -21,14 +21,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
-from connectors.fhir.resource import MODIFIER
-
 PARTITION = ("site", "resource_type")
 ROWS = 32_768  # of a row group
 BYTES = 8 << 20  # of a row group, uncompressed
 FILE_ROWS = 1 << 20
 FLUSHED_AT_ONCE = 8  # files that wait for the disk at the same time
-MODIFIED = b"periop.modified"  # how many rows of a file have a modifierExtension, in the key-value metadata of Parquet
 REPEATED = ["version_id", "last_updated", "patient", "sync"]  # worth a dictionary
 
 
@@ -78,19 +75,6 @@ def _by_type(batch: pa.RecordBatch) -> Iterable[tuple[tuple[str, str], pa.Record
         yield (site, kind), batch.filter(pc.equal(kinds, kind)) if len(found) > 1 else batch
 
 
-def _modified(resources: pa.StringArray) -> int:
-    """How many have a modifierExtension: hardly ever one, and a search through all of the text at once says so."""
-    text = resources.buffers()[2]
-    if text is None or MODIFIER.encode() not in text.to_pybytes():
-        return 0
-    return pc.sum(pc.match_substring(resources, MODIFIER)).as_py() or 0
-
-
-def may_be_modified(path: str) -> bool:
-    """Whether a file of the lake has a resource with a modifierExtension; true where the file does not say."""
-    return (pq.read_metadata(path).metadata or {}).get(MODIFIED) != b"0"
-
-
 @dataclass(eq=False)
 class _File:
     """One Parquet file that grows."""
@@ -101,7 +85,6 @@ class _File:
     rows: int = 0
     _pending: list[pa.RecordBatch] = field(default_factory=list)
     _size: int = 0
-    _modified: int = 0
     _syncs: set[int] = field(default_factory=set)
     _added: AddAction | None = None
 
@@ -118,7 +101,6 @@ class _File:
         self._pending.append(batch)
         self._size += batch.get_total_buffer_size()
         self.rows += batch.num_rows
-        self._modified += _modified(batch.column("resource"))
         self._syncs.update(batch.column("sync").unique().to_pylist())
         if self._size >= BYTES or sum(each.num_rows for each in self._pending) >= ROWS:
             self._flush()
@@ -132,7 +114,6 @@ class _File:
         """Write what is left. Harmless when it is written."""
         if self._writer.is_open:
             self._flush()
-            self._writer.add_key_value_metadata({MODIFIED: str(self._modified)})
             self._writer.close()
 
     def close(self) -> AddAction:
