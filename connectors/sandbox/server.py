@@ -42,7 +42,8 @@ from connectors.sandbox.bundles import (
     server_reference,
     tag_query,
 )
-from connectors.sources.search.paging import Paging, SearchLimits, Window
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.requests import SearchLimits, SearchRequest
 
 CHUNK = 200  # resources in one transaction, more if one patient has more
 IDS_PER_SEARCH = 50  # so that the URL stays short enough for gateways
@@ -157,9 +158,9 @@ class Sandbox:
         """Return all that bears our tag. Raises SandboxError where the server cannot search by tag."""
         found = []
         for kind in types:
-            window = Window(kind, (tag_query(self.cohort),), None, f"{kind} of the sandbox")
+            request = SearchRequest(kind, (tag_query(self.cohort),), None, f"{kind} of the sandbox")
             try:
-                for resource in self._read(window):
+                for resource in self._read(request):
                     if not is_tagged(resource, self.cohort):  # at the first one: there may be millions
                         raise SandboxError(
                             f"{self._server} ignores the search parameter _tag, so the resources could not be told "
@@ -182,19 +183,19 @@ class Sandbox:
             ids = [each["id"] for each in resources if each["resourceType"] == kind]
             for start in range(0, len(ids), IDS_PER_SEARCH):
                 some = ids[start : start + IDS_PER_SEARCH]
-                window = Window(kind, (("_id", ",".join(some)),), None, f"{kind} by id")
-                count += sum(each["id"] in some and not is_tagged(each, self.cohort) for each in self._read(window))
+                request = SearchRequest(kind, (("_id", ",".join(some)),), None, f"{kind} by id")
+                count += sum(each["id"] in some and not is_tagged(each, self.cohort) for each in self._read(request))
         if count:
             raise SandboxError(
                 f"{self._server} has {count} resources with ids of the cohort that periop did not put there: "
                 "nothing was written; remove them, or use another server"
             )
 
-    def _read(self, window: Window) -> Iterable[Resource]:
-        for page in Paging(self.client, self.limits).pages(window):
+    def _read(self, request: SearchRequest) -> Iterable[Resource]:
+        for page in Paging(self.client, self.limits).pages(request):
             for entry in page.entries:
                 body = _resource(entry) if entry.mode in ("", "match") else {}
-                if body.get("resourceType") == window.resource_type:
+                if body.get("resourceType") == request.resource_type:
                     yield body
 
     def _takes_transactions(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +23,8 @@ from analytics.report.grades import is_worst_grade
 from connectors.check.findings import FindingLevel
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from analytics.disclosure.control import Released
     from connectors.check.findings import Diagnosis, Finding
     from connectors.report import SyncReport
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from schedules.release.published import Agreement
 
 WIDTH = 140  # of a pipe or a file, which has none of its own
+TABLE_ROWS = 1_000  # of a view: rich lays a table out as a whole, and nobody reads more
 TICK, CROSS, NEITHER = "✓", "✗", "–"
 LEVEL_MARKS = {
     FindingLevel.OK: (TICK, "green"),
@@ -321,3 +325,18 @@ def planned_requests(site: str, requests: Sequence[PlannedRequest], error: str |
     if error is not None:
         lines.append(f"  {error}")
     return "".join(f"{wording.clean(line)}\n" for line in lines)
+
+
+def rows_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
+    """Return the first `TABLE_ROWS` rows of a view as a table; a null is an empty cell."""
+    import pyarrow as pa
+
+    from schedules.cli.view_formats import cell_text, values_of
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for field in schema:
+        numeric = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
+        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
+    for row in islice(chain.from_iterable(map(values_of, batches)), TABLE_ROWS):
+        table.add_row(*_cells(*map(cell_text, row)))
+    return table
