@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SECONDS := 300
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup setup-dev demo test lint unit lock expected bench clean
+.PHONY: help setup setup-dev demo test lint unit fuzz lock expected bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +42,9 @@ lint: setup-dev
 
 unit: setup-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+fuzz: setup-dev ## search for new failures with random examples, for SECONDS=300
+	$(BIN)/python -m tests.fuzz $(SECONDS)
 
 lock: | $(VENV)/.venv ## resolve the dependencies anew into the two lock files (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock --upgrade --quiet

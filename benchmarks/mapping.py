@@ -162,7 +162,7 @@ def touched(view: ViewDefinition) -> Shape:
 def views(folder: Path) -> Figures:
     """periop: compile all views, map every resource, and commit the Delta tables, in a fresh folder."""
     from connectors.lake.table import Lake
-    from mappers.build.views import ViewStore
+    from mappers.build.views import CompiledView, refresh_views
     from mappers.engines.duckdb import DuckDBEngine
     from mappers.view.shipped import load_views
 
@@ -171,7 +171,8 @@ def views(folder: Path) -> Figures:
     target = folder / "views-alone"
     with DuckDBEngine(temp_directory=folder) as engine:
         spent = Stopwatch()
-        reports = ViewStore(target, engine, load_views()).refresh(lake)
+        compiled = {name: CompiledView.of(engine, name, view) for name, view in load_views().items()}
+        reports = refresh_views(target, lake.snapshot(), compiled, engine).reports
         figures = spent.figures()
     stored = sum(file.stat().st_size for file in target.rglob("*.parquet"))
     shutil.rmtree(target)

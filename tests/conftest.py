@@ -25,16 +25,21 @@ FIRST = (
     ("functional/test_kill",),
 )  # fmt: skip
 
-# How long an example takes depends on what else the machine does, and says nothing of periop. To explain a failure
-# takes hundreds of further examples, which is hours where one is a night.
+# `make test` draws the same examples every time: from the name of the test, and from no database of earlier failures.
+# `make fuzz` draws at random (profile "fuzz"); what it finds becomes an `@example` beside the test.
+# No deadline: how long an example takes depends on what else the machine does. No explain phase: to explain a failure
+# takes hundreds of further examples, which is hours where one runs the whole pipeline.
 settings.register_profile(
     "periop",
     settings(),
+    derandomize=True,
+    database=None,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[phase for phase in Phase if phase is not Phase.explain],
 )
-settings.load_profile("periop")
+settings.register_profile("fuzz", settings.get_profile("periop"), derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("PERIOP_HYPOTHESIS", "periop"))
 
 
 HL7_SUITE = "PERIOP_SQL_ON_FHIR_TESTS"  # names the folder of HL7's test cases, which are not ours to commit

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mappers.engines.duckdb import AT, DuckDBEngine, Engine, Files
+from mappers.engines.base import Engine, Files
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.engines.spark import SparkEngine
 from mappers.errors import MappingError
 
@@ -53,59 +54,24 @@ class Engines:
             self._spark = None
 
 
-def assert_scans_files_of_any_name(engine: Engine, folder: Path) -> None:
-    """`Engine.scan` gives the rows of all parts with their constants, and none of a schema without files."""
+def assert_reads_files_of_any_name(engine: Engine, folder: Path) -> None:
+    """`Engine.register_parquet` gives the rows of all parts with their constants; no files are an empty table."""
     paths = [folder / name for name in ("a b.parquet", "[c]{d}*é.parquet", "it's.parquet")]
     for number, path in enumerate(paths):
         pq.write_table(pa.table({"id": [number]}), path)
     first, second, third = map(str, paths)
     schema = pa.schema({"id": pa.int64(), "site": pa.string()})
-    engine.scan("found", [Files((first, second), {"site": "both"}), Files((third,), {"site": "o'clock"})], schema)
+    engine.register_parquet(
+        "found", [Files((first, second), {"site": "both"}), Files((third,), {"site": "o'clock"})], schema
+    )
     found = engine.arrow("SELECT id, site FROM found ORDER BY id")
     assert found.to_pydict() == {"id": [0, 1, 2], "site": ["both", "both", "o'clock"]}
-    engine.scan("found", [], schema)
+    engine.register_parquet("found", [], schema)
     assert engine.arrow("SELECT id, site FROM found").num_rows == 0
 
 
-def assert_the_cut_is_what_was_said(engine: Engine) -> None:
-    """`Engine.define_cut`: the day that was said last for all sites, or that of each site; also where others work."""
-    asked = (
-        "SELECT periop_cut(site) AS cut, periop_site(site) AS site "
-        "FROM (SELECT 'milan' AS site UNION ALL SELECT 'rome') AS sites ORDER BY 2"
-    )
+def assert_the_cutoff_is_the_last_one_set(engine: Engine) -> None:
+    """`Engine.set_data_cutoff`: SQL that was written before gives the day that was set last."""
     for day in (date(2024, 12, 1), date(2025, 5, 5)):
-        engine.define_cut(day)
-        found = engine.arrow(asked).to_pylist()
-        assert found == [{"cut": day, "site": "milan"}, {"cut": day, "site": "rome"}]
-    engine.define_cut(None)
-    asked = asked.replace("'milan'", f"'milan{AT}2024-12-01'").replace("'rome'", f"'rome{AT}2025-05-05'")
-    (found,) = engine.each(lambda beside, _: beside.arrow(asked).to_pylist(), [0], ())
-    assert found == [{"cut": date(2024, 12, 1), "site": "milan"}, {"cut": date(2025, 5, 5), "site": "rome"}]
-
-
-def assert_each_has_its_own(engine: Engine) -> None:
-    """`Engine.each`: what is kept apart is kept apart, the rest is for all, and results are in order."""
-    engine.fill("for_all", "SELECT 1 AS one")
-
-    def work(beside: Engine, number: int) -> int:
-        for _ in range(3):
-            beside.fill("own", f"SELECT {number} AS n")
-            beside.scan("own_view", [], pa.schema({"n": pa.int64()}))
-            beside.fill(f"sum_{number}", "SELECT n + one AS n FROM own, for_all UNION ALL SELECT n FROM own_view")
-        (found,) = beside.arrow(f"SELECT n FROM sum_{number}")["n"].to_pylist()
-        return int(found)
-
-    numbers = [3, 1, 8, 5, 2]
-    found = engine.each(work, numbers, {"own", "own_view"})
-    assert found == [number + 1 for number in numbers]
-    assert [engine.arrow(f"SELECT n FROM sum_{number}")["n"].to_pylist() for number in numbers] == [
-        [number + 1] for number in numbers
-    ]
-
-    def fail(beside: Engine, number: int) -> None:
-        if number == 2:
-            raise ValueError("the second")
-        beside.fill("own", "SELECT 1 AS n")
-
-    with pytest.raises(ValueError, match="the second"):
-        engine.each(fail, [1, 2, 3], {"own"})
+        engine.set_data_cutoff(day)
+        assert engine.arrow("SELECT periop_cutoff() AS cutoff").to_pylist() == [{"cutoff": day}]

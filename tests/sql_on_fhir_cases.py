@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mappers.engines.duckdb import Engine
+from mappers.engines.base import Engine
 from mappers.errors import UnsupportedError, ViewError
 from mappers.view.runner import ViewDefinition, run_view
 

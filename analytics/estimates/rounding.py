@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from fractions import Fraction
 
 
@@ -29,5 +29,5 @@ def round_half_up(value: float | Fraction | Decimal, digits: int = 0) -> Decimal
     scaled = abs(exact) * 10**digits
     # Whole numbers alone: neither a division of floats nor the precision of Decimal decides about a half.
     whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
-    with localcontext(prec=max(28, len(str(whole)) + 1)):
-        return Decimal(whole if exact >= 0 else -whole).scaleb(-digits)
+    # From text, which is exact whatever the precision of the Decimal context.
+    return Decimal(f"{whole if exact >= 0 else -whole}E{-digits}")

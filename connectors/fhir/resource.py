@@ -20,11 +20,12 @@ from typing import Any
 import msgspec
 import orjson
 
+from connectors.fhir import dates
 from connectors.fhir.resource_types import KNOWN
 
 # FHIR R4 datatypes, `id` and `instant` (https://hl7.org/fhir/R4/datatypes.html#primitive)
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+INSTANT = re.compile(dates.INSTANT)
 PATIENT_REFERENCE = re.compile(r"(?:Patient/|.*/Patient/)([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 BOM = b"\xef\xbb\xbf"
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -18,13 +18,13 @@ from typing import Any
 
 import orjson
 
-from connectors.check.capability import read_capability
 from connectors.errors import AuthenticationError, ProtocolError, RefusedError, SandboxError, ServerError
 from connectors.fhir.bundle import Entry
+from connectors.fhir.capability import read_capability_statement
 from connectors.http.client import FhirClient
 from connectors.http.origin import redact_url
 from connectors.http.response import Response
-from connectors.http.retry import RETRIED
+from connectors.http.retry import RETRIED_STATUSES
 from connectors.sandbox.bundles import (
     Resource,
     create_entries,
@@ -44,7 +44,7 @@ from connectors.sources.search.paging import Paging, SearchLimits, Window
 
 PORTION = 200  # resources in one transaction, as long as a patient fits
 IDS = 50  # ids in one search
-ANY_STATUS = tuple(status for status in range(200, 600) if status not in RETRIED)
+ANY_STATUS = tuple(status for status in range(200, 600) if status not in RETRIED_STATUSES)
 OWN_IDS_REFUSED = (400, 404, 405, 412, 422)
 DELETED = (200, 202, 204, 404, 410)
 
@@ -169,7 +169,7 @@ class Sandbox:
         answer = self.client.get(f"{self.client.base}/metadata", "metadata", ANY_STATUS)
         if answer.status != 200:
             return True
-        return "transaction" in read_capability(answer.body).interactions
+        return "transaction" in read_capability_statement(answer.body).system_interactions
 
     # --- writing ---
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,8 @@ from connectors.fhir.bundle import (
 )
 from connectors.fhir.events import Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_resource
+from connectors.http.gunzip import gunzip
+from connectors.http.retry import TruncatedError
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 
@@ -36,10 +37,6 @@ class FolderLimits:
 
     resource: int = 16 << 20
     document: int = 512 << 20
-
-
-class DamagedGzipError(ValueError):
-    """The gzip stream ends early or is corrupt."""
 
 
 class Line(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
@@ -133,7 +130,7 @@ class FolderSource:
                 last = line
                 if line.ended:
                     yield from self.read_line(line, name)
-        except DamagedGzipError:
+        except TruncatedError:
             yield Rejected(
                 Reason.DAMAGED_GZIP,
                 f"{name}:{last.number + last.ended}",
@@ -191,28 +188,6 @@ def read_chunks(file: Path) -> Iterator[bytes]:
         yield from gunzip(pieces) if file.suffix == ".gz" else pieces
 
 
-def gunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Decompress one or more gzip members in bounded pieces. DamagedGzipError at a cut or a corruption.
-
-    The gzip module would raise too, but keeps what it had decompressed just before.
-    """
-    inflate, fresh = zlib.decompressobj(31), True
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if inflate.eof:
-                rest = rest.lstrip(b"\0")  # padding after a member (RFC 1952, as gzip tolerates it)
-                inflate, fresh = zlib.decompressobj(31), True
-                continue
-            try:
-                yield inflate.decompress(rest, CHUNK)
-            except zlib.error as error:
-                raise DamagedGzipError from error
-            rest, fresh = inflate.unused_data if inflate.eof else inflate.unconsumed_tail, False
-    if not (inflate.eof or fresh):
-        raise DamagedGzipError
-
-
 def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
     """Lines of at most `limit` bytes;
 
@@ -230,7 +205,7 @@ def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
             rest += tail if not dropped else b""
             if len(rest) > limit:
                 rest, dropped = rest[:CHUNK], True
-    except DamagedGzipError:
+    except TruncatedError:
         yield Line(number, rest, ended=False, cut=dropped)
         raise
     if rest:

@@ -1,231 +1,209 @@
-"""The cohort tables of a study at each of its data cuts: SQL compiled once, run once a cut.
+"""The cohort of a study as SQL: compiled once, run for all patients or for those of whom something changed.
 
-The data cut is a function of the engine, so the same SQL serves every cut, and what does not ask for the cut is run
-once. Of a few patients all cuts are derived at once, as if a site at each cut were a site of its own.
-
-The SQL reads tables by name, beside those of `mappers.build.views`: ``current_<view>`` has the current rows of the
-patients that are derived, ``near_<view>`` the rows of codings among which theirs are, ``everybody_<view>`` the current
-rows of all patients; ``touched`` (site, patient) says who is derived, ``cuts`` (at) what is put behind the name of
-their sites.
+No rule of the cohort looks from one patient at another (`mappers.cohort.patients`), so the rows derived from the views
+of some patients are the rows of these patients in a cohort of all. The SQL reads ``current_<view>``, which has the
+current rows of the patients that are derived, and ``all_<view>`` with those of everybody, to count what has no patient.
+The data cutoff is a function of the engine (`Engine.set_data_cutoff`), so one text serves all cutoffs.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
-from functools import partial
 from typing import Any
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
 from ibis import _
 
-from mappers.build.steps import Step
-from mappers.build.views import CompiledView, ViewStore, all_rows, brought, old_versions
-from mappers.build.views import current as current_rows
-from mappers.cohort import Sources, build
-from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, site_identifier, subject_identifier
-from mappers.cohort.patients import CODINGS, OWNER, VIEWS, of_patients, owners
-from mappers.engines.duckdb import AT, Engine, in_turn
+from mappers.build.views import CompiledView, Views
+from mappers.cohort import ORDER, Sources, build
+from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, candidates, subject_identifier
+from mappers.cohort.patients import OWNER, VIEWS, of_patients, owners
+from mappers.engines.base import CUTOFF, Engine
 from mappers.study import Study
 from mappers.terminology import Terminology
 
-PATIENT_TABLES = ("adsl", "adrs", "adtte", "adae", "quality")  # rows of patients, in the order of USUBJID
-FEW = 1_000  # patients whose rows of several kinds, and at several data cuts, may be in memory at once
-QUERIES = (*PATIENT_TABLES, "unowned")
-QUOTED = re.compile(r"[\"`](\w+)[\"`]")  # a name in SQL as Ibis writes it, for whatever engine
-LARGEST = ("observation", "medication_administration")  # have most of the rows: what takes long is begun first
-KEY = "key"  # a column of every view that nothing here reads
-Views = Mapping[str, CompiledView]
-DataCut = tuple[str | None, date]  # its id, which the main one does not have
-Rows = dict[str, pa.Table]  # by table of patients
+PATIENT_TABLES = tuple(ORDER)  # the tables with rows of patients; all have USUBJID
+KEY = "key"  # a column of every view that the cohort does not read: site and id name the resource
+AFFECTED = "affected_patients"
+AFFECTED_SUBJECTS = "affected_subjects"
 
 
 @dataclass(frozen=True)
-class CohortProgram:
-    """The compiled cohort: statements (temporary table, SQL) in order, and a query for each result.
+class DataCutoff:
+    """A data cutoff of a study; the main one has no id."""
 
-    `everybody` and `touched` have the SQL of the current rows of each view: of all patients, and of those who are
-    derived again; `near` that of all rows of the codings, of every version.
+    id: str | None
+    day: date
+
+
+def data_cutoffs(study: Study) -> Iterator[DataCutoff]:
+    """Yield the data cutoffs of a study, the main one first."""
+    yield DataCutoff(None, study.data_cut)
+    for cut in study.cuts:
+        yield DataCutoff(cut.id, cut.date)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL whose rows are kept as `table`, because several queries read them. `by_cutoff`: they depend on the cutoff."""
+
+    table: str
+    sql: str
+    by_cutoff: bool
+
+
+@dataclass(frozen=True)
+class CompiledCohort:
+    """The SQL of the cohort tables, all of one engine.
+
+    Attributes:
+        statements: what to run before the queries, in this order.
+        tables: by table of patients the query for its rows, in their published order.
+        merged: the same with the rows of the other patients, from the registered table ``previous_<table>``.
+        unowned: the query for the counts of resources that belong to no patient, by site.
+        derived: the query for the number of patients with the condition among those that are derived.
+        all_current: by view the query for the current rows of all patients.
+        affected_current: by view the query for those of the registered `affected_patients`.
+        affected: the query for (site, patient) of the patients to whom a changed resource belongs or belonged.
+        affected_subjects: the query for USUBJID of the registered `affected_patients`.
     """
 
-    statements: tuple[tuple[str, str], ...]
-    queries: Mapping[str, str]
-    everybody: Mapping[str, str] = field(default_factory=dict)
-    touched: Mapping[str, str] = field(default_factory=dict)
-    near: Mapping[str, str] = field(default_factory=dict)
+    statements: tuple[Statement, ...]
+    tables: Mapping[str, str]
+    merged: Mapping[str, str]
+    unowned: str
+    derived: str
+    all_current: Mapping[str, str]
+    affected_current: Mapping[str, str]
+    affected: str
+    affected_subjects: str
 
     @classmethod
-    def compile(
-        cls, engine: Engine, views: Views, sites: Sequence[str], terminology: Terminology, study: Study
-    ) -> CohortProgram:
-        """Compile for views of these columns, and what came from these sites; runs nothing."""
-        statements: list[tuple[str, str]] = []
-
-        def keep(name: str, table: ir.Table) -> ir.Table:
-            statements.append((name, engine.compile(table)))
-            return ibis.table(table.schema(), name=name)
-
-        rows = {name: all_rows(name, views[name]).filter(_["site"].isin(list(sites))) for name in VIEWS}
-        rows = {name: table.drop(KEY) for name, table in rows.items()}  # site and id name the resource
-        everybody = {name: current_rows(rows[name], views[name]) for name in VIEWS}
-        current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
-        named = {name: ibis.table(everybody[name].schema(), name=f"everybody_{name}") for name in RESOURCE_TYPES}
-        known = terminology.rows.schema
-        bound = terminology.bound(ibis.table(ibis.Schema.from_pyarrow(known), name="terminology"))
-        tables = build(Sources(current, bound, study, keep, named))
-        touched = ibis.table({"site": "string", "patient": "string"}, name="touched")
-        # First the few patients, then the versions: the other way round every row would be looked up.
-        own = {name: current[name].mutate(site=site_identifier(_["site"])) for name in RESOURCE_TYPES}
-        near = rows | {name: ibis.table(rows[name].schema(), name=f"near_{name}") for name in CODINGS}
-        theirs = {name: current_rows(of_patients(near[name], name, touched, own), views[name]) for name in VIEWS}
-        cuts = ibis.table({"at": "string"}, name="cuts")
-        results = {name: getattr(tables, name) for name in QUERIES}
-        results["touched"] = _touched(views)
-        results["subjects"] = touched.select(USUBJID=subject_identifier(study, touched["site"], touched["patient"]))
-        return cls(
-            tuple(statements),
-            {name: engine.compile(table) for name, table in results.items()},
-            {name: engine.compile(table) for name, table in everybody.items()},
-            {name: engine.compile(_at_each(cuts, table)) for name, table in theirs.items()},
-            {name: engine.compile(rows[name]) for name in CODINGS},
-        )
-
-    @classmethod
-    def from_json(cls, value: Any) -> CohortProgram:
-        """The program of which `as_json` gave this."""
-        statements = tuple((name, text) for name, text in value["statements"])
-        return cls(statements, value["queries"], value["everybody"], value["touched"], value["near"])
+    def from_json(cls, value: Any) -> CompiledCohort:
+        """Return the cohort of which `as_json` returned `value`."""
+        return cls(**{**value, "statements": tuple(Statement(**each) for each in value["statements"])})
 
     def as_json(self) -> dict[str, Any]:
-        """The program as a value of JSON."""
+        """Return the cohort as a JSON value, for the cache of compiled SQL."""
         return asdict(self)
 
-    def fill(self, engine: Engine, cut: date | None = None) -> None:
-        """Fill the temporary tables that ask for the data cut, or without one those that do not."""
-        if cut is not None:
-            engine.define_cut(cut)
-        asking = self._of_the_cut()
-        for name, text in self.statements:
-            if (name in asking) == (cut is not None):
-                engine.fill(name, text)
+    def prepare(self, engine: Engine) -> None:
+        """Run the statements that do not depend on the data cutoff."""
+        self._run(engine, by_cutoff=False)
 
-    def steps(self, rows: Rows) -> dict[str, Step]:
-        """A step for each temporary table, which fills it, and one for each table of patients, which puts it in `rows`.
+    def prepare_cutoff(self, engine: Engine, day: date) -> None:
+        """Set the data cutoff, and run the statements that depend on it. After `prepare`."""
+        engine.set_data_cutoff(day)
+        self._run(engine, by_cutoff=True)
 
-        The latter have the name of the table, in capitals.
-        """
-        names = {name for name, _ in self.statements}
-        steps = {
-            name: Step(partial(_fill, name=name, text=text), (names & set(QUOTED.findall(text))) - {name})
-            for name, text in self.statements
-        }
-        for table in PATIENT_TABLES:
-            text = self.queries[table]
-            fetch = partial(_fetch, rows=rows, table=table, text=text)
-            steps[table.upper()] = Step(fetch, names & set(QUOTED.findall(text)))
-        return steps
-
-    def _of_the_cut(self) -> frozenset[str]:
-        """The temporary tables that ask for the data cut, or read a table that does."""
-        asking: set[str] = set()
-        for name, text in self.statements:
-            if "periop_cut" in text.lower() or not asking.isdisjoint(QUOTED.findall(text)):
-                asking.add(name)
-        return frozenset(asking)
+    def _run(self, engine: Engine, *, by_cutoff: bool) -> None:
+        for statement in self.statements:
+            if statement.by_cutoff == by_cutoff:
+                engine.create_table_as(statement.table, statement.sql)
 
 
-def _fill(engine: Engine, name: str, text: str) -> None:
-    engine.fill(name, text)
+class Statements:
+    """The statements of a cohort, collected while it is built, with those that depend on the data cutoff."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._by_cutoff: set[str] = set()
+        self.found: list[Statement] = []
+
+    def keep(self, name: str, table: ir.Table) -> ir.Table:
+        """Compile `table` into a statement; return what reads its result."""
+        read = {node.name for node in table.op().find(ops.UnboundTable)}
+        called = {node.__func_name__ for node in table.op().find(ops.ScalarUDF)}
+        by_cutoff = CUTOFF in called or not self._by_cutoff.isdisjoint(read)
+        if by_cutoff:
+            self._by_cutoff.add(name)
+        self.found.append(Statement(name, self._engine.compile(table), by_cutoff))
+        return ibis.table(table.schema(), name=name)
 
 
-def _fetch(engine: Engine, rows: Rows, table: str, text: str) -> None:
-    rows[table] = engine.arrow(text)
+def compile_cohort(
+    engine: Engine, views: Views, sites: Sequence[str], terminology: Terminology, study: Study
+) -> CompiledCohort:
+    """Compile the cohort of `study` at `sites` for views of these columns. Runs nothing."""
+    rows = {name: views[name].all_rows.filter(_["site"].isin(list(sites))).drop(KEY) for name in VIEWS}
+    everybody = {name: views[name].current(rows[name]) for name in VIEWS}
+    current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
+    unowned = {name: ibis.table(everybody[name].schema(), name=f"all_{name}") for name in RESOURCE_TYPES}
+    known = ibis.table(ibis.Schema.from_pyarrow(terminology.rows.schema), name="terminology")
+
+    statements = Statements(engine)
+    sources = Sources(current, terminology.bound(known), study, statements.keep, unowned)
+    tables = {name: getattr(build(sources), name) for name in (*PATIENT_TABLES, "unowned")}
+
+    patients = ibis.table({"site": "string", "patient": "string"}, name=AFFECTED)
+    subjects = patients.select(USUBJID=subject_identifier(study, patients["site"], patients["patient"]))
+    # First the few patients, then the current versions: the other way round every row would be compared.
+    affected = {name: views[name].current(of_patients(rows[name], name, patients, current)) for name in VIEWS}
+
+    compiled = engine.compile
+    return CompiledCohort(
+        statements=tuple(statements.found),
+        tables={name: compiled(tables[name].order_by(*order)) for name, order in ORDER.items()},
+        merged={name: compiled(merged(name, tables[name]).order_by(*order)) for name, order in ORDER.items()},
+        unowned=compiled(tables["unowned"]),
+        derived=compiled(candidates(sources).aggregate(patients=_.count())),
+        all_current={name: compiled(table) for name, table in everybody.items()},
+        affected_current={name: compiled(table) for name, table in affected.items()},
+        affected=compiled(_affected(views)),
+        affected_subjects=compiled(subjects),
+    )
 
 
-def _at_each(cuts: ir.Table, rows: ir.Table) -> ir.Table:
-    """`rows` for each of `cuts`, which becomes part of the site."""
-    return rows.cross_join(cuts).mutate(site=_["site"] + _["at"]).drop("at")
+def merged(name: str, new: ir.Table) -> ir.Table:
+    """Return the rows of the table in place without those of affected patients, and their new ones."""
+    previous = ibis.table(new.schema(), name=f"previous_{name}")
+    subjects = ibis.table({"USUBJID": "string"}, name=AFFECTED_SUBJECTS)
+    return previous.anti_join(subjects, "USUBJID").union(new)
 
 
-def _touched(views: Views) -> ir.Table:
-    """(site, patient) of everybody of whom the syncs in question brought something.
+def _affected(views: Views) -> ir.Table:
+    """Return (site, patient) of all to whom any version of a changed resource belongs.
 
-    These are the patients to whom any version of a resource belonged that has a new one, a deletion included: a
-    reference may have moved from one patient to another. Of a resource with an older version one is superseded.
+    Any version, because a reference may have moved from one patient to another, and a deletion names nobody.
     """
     found = []
     for name in OWNER:
-        kind = views[name].resource
-        rows, new = all_rows(name, views[name]), brought(kind)
-        changed = new.semi_join(old_versions(kind), list(RESOURCE))
-        found.append(owners(name, rows.semi_join(new.select("sync").distinct(), "sync")))
-        found.append(owners(name, rows.semi_join(changed, list(RESOURCE))))
+        changed = views[name].changed_resources
+        found.append(owners(name, views[name].all_rows.semi_join(changed, list(RESOURCE))))
     return ibis.union(*found, distinct=True)
 
 
-def columns_of(views: Views) -> str:
-    """What a program depends on of the views, as text."""
+def columns_of(views: Mapping[str, CompiledView]) -> str:
+    """Return what a compiled cohort depends on of the views, as text."""
     return "\n".join(f"{name} {views[name].resource} {dict(views[name].columns)}" for name in VIEWS)
 
 
-def offer_everybody(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
-    """Make the rows of all patients what a program reads."""
-    _offer(engine, program, terminology)
-    for name in VIEWS:
-        engine.view(f"current_{name}", program.everybody[name])
+def register_all_patients(engine: Engine, cohort: CompiledCohort, terminology: Terminology) -> None:
+    """Name the current rows of all patients, for `cohort` to be derived of them all."""
+    _register_common(engine, cohort, terminology)
+    for name, sql in cohort.all_current.items():
+        engine.create_view(f"current_{name}", sql)
 
 
-def offer_touched(
-    engine: Engine, program: CohortProgram, terminology: Terminology, cuts: Sequence[DataCut], store: ViewStore
-) -> pa.Array:
-    """Make the rows of the patients of whom something came what a program reads, once in the life of an engine.
+def register_affected_patients(engine: Engine, cohort: CompiledCohort, terminology: Terminology) -> pa.Array:
+    """Name the current rows of affected patients, for `cohort` to be derived of them, and return their USUBJID.
 
-    What came is what `store.offer_brought` offered. Returns USUBJID of these patients, in order.
+    They are those of the resources that `ViewTables.register_changes` named.
     """
-    _offer(engine, program, terminology)
-    engine.define_cut(None)
-    engine.fill("touched", program.queries["touched"])
-    subjects = engine.arrow(program.queries["subjects"])["USUBJID"].combine_chunks().sort()
-    at = sorted({f"{AT}{day.isoformat()}" for _, day in cuts}) if few(subjects) else [""]
-    engine.register("cuts", pa.table({"at": at}))
-
-    def fill(beside: Engine, entity: str) -> None:
-        beside.fill(f"current_{entity}", program.touched[entity])
-        coding = f"{entity}_coding"
-        if coding not in CODINGS:
-            return
-        if entity in LARGEST and few(subjects):
-            ids = beside.arrow(f"SELECT id FROM current_{entity}")["id"].combine_chunks()  # noqa: S608 a name of ours
-            columns = [column for column in store.views[coding].columns if column != KEY]
-            beside.register(f"near_{coding}", store.rows_by_id(coding, ids, columns))
-        else:
-            beside.view(f"near_{coding}", program.near[coding])
-        beside.fill(f"current_{coding}", program.touched[coding])
-
-    largest_first = sorted(RESOURCE_TYPES, key=lambda entity: entity not in LARGEST)
-    if few(subjects):
-        engine.each(fill, largest_first, ())
-    else:  # one after the other: they take the memory
-        in_turn(engine, fill, largest_first)
-    return subjects
+    _register_common(engine, cohort, terminology)
+    engine.create_table_as(AFFECTED, cohort.affected)
+    engine.create_table_as(AFFECTED_SUBJECTS, cohort.affected_subjects)
+    for name in VIEWS:  # codings come after the resources by which they are found
+        engine.create_table_as(f"current_{name}", cohort.affected_current[name])
+    return engine.arrow(f"SELECT USUBJID FROM {AFFECTED_SUBJECTS}")["USUBJID"]  # noqa: S608
 
 
-def few(subjects: pa.Array) -> bool:
-    """Whether the rows of so many patients may be in memory at all data cuts, and several works be done at once."""
-    return len(subjects) <= FEW
-
-
-def _offer(engine: Engine, program: CohortProgram, terminology: Terminology) -> None:
-    engine.register("terminology", terminology.rows)
+def _register_common(engine: Engine, cohort: CompiledCohort, terminology: Terminology) -> None:
+    engine.register_rows("terminology", terminology.rows)
     for name in RESOURCE_TYPES:
-        engine.view(f"everybody_{name}", program.everybody[name])
-
-
-def data_cuts(study: Study) -> Iterator[DataCut]:
-    """The data cuts of a study by id; the main one has none and is the first."""
-    yield None, study.data_cut
-    yield from ((cut.id, cut.date) for cut in study.cuts)
+        engine.create_view(f"all_{name}", cohort.all_current[name])

@@ -1,7 +1,7 @@
-"""SQL that was compiled in an earlier night: compiling the cohort takes longer than a night's changes do.
+"""Compiled SQL that is kept from run to run: to compile the cohort takes longer than a nightly change does.
 
-A text is kept under the hash of everything that it depends on: what it was made from, the source files of the
-compiler, and the versions of the libraries that write SQL. A file that is damaged or that nobody asked for is no loss.
+A value is kept under the hash of everything that it depends on: what it was compiled from, the source files of the
+compiler, and the versions of the libraries that write SQL. To lose a file costs only the time to compile again.
 """
 
 from __future__ import annotations
@@ -14,62 +14,51 @@ from pathlib import Path
 from typing import Any
 
 import mappers
+from connectors.lake.files import write_atomically
 
 WRITERS = ("ibis-framework", "sqlglot", "duckdb", "pyspark")
-SOURCES = (Path(mappers.__file__).parent,)
 
 
 def compiler_digest() -> str:
-    """A hash of the program's sources that make SQL, and of the versions of the libraries that write it."""
+    """Return a hash of the sources that make SQL, and of the versions of the libraries that write it."""
     digest = hashlib.sha256()
     for name in WRITERS:
         digest.update(f"{name} {_installed(name)}\n".encode())
-    for folder in SOURCES:
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
+    for path in sorted(Path(mappers.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def _installed(name: str) -> str:
     try:
         return version(name)
-    except PackageNotFoundError:  # an engine that is not there writes nothing
+    except PackageNotFoundError:  # Spark is optional
         return "none"
 
 
-class CompiledTexts:
-    """The texts in `folder`, one JSON file each."""
+class SqlCache:
+    """The cache in `folder`, one JSON file a value. `dependencies` are what all values depend on."""
 
     def __init__(self, folder: Path, *dependencies: str) -> None:
         self._folder = folder
         self._dependencies = dependencies
-        self._asked: set[Path] = set()
+        self._used: set[Path] = set()
 
-    def get(self, made_from: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, a value of JSON, or what it gave when it was asked for with the same `made_from`."""
-        text = json.dumps([*self._dependencies, made_from])
+    def get(self, compiled_from: str, compile_it: Callable[[], Any]) -> Any:
+        """Return the JSON value of `compile_it`, or what it returned when `compiled_from` was the same."""
+        text = json.dumps([*self._dependencies, compiled_from])
         path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
-        self._asked.add(path)
-        known = _read(path)
-        return self._keep(path, make()) if known is None else known
+        self._used.add(path)
+        try:
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError):  # not there, or damaged
+            value = compile_it()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(value))
+            return value
 
-    def _keep(self, path: Path, value: Any) -> Any:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".new")
-        unfinished.write_text(json.dumps(value), encoding="utf-8")
-        unfinished.replace(path)
-        return value
-
-    def forget_others(self) -> None:
-        """Delete the texts that nobody has asked for."""
+    def delete_unused(self) -> None:
+        """Delete the values that nobody has asked for."""
         for path in self._folder.glob("*"):
-            if path not in self._asked:
+            if path not in self._used:
                 path.unlink()
-
-
-def _read(path: Path) -> Any:
-    """The value in a file; None where there is none, or a damaged one."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None

@@ -1,72 +1,71 @@
-"""Which versions of the lake are current, by the versions that are not: few, and never current again.
+"""The versions of the lake that are not current: few, and never current again.
 
 `connectors.lake.current` says which version of a resource is current. Every other one is superseded, and stays so
-whatever comes later, so the list of them is appended to: a night looks at the versions of the resources that it
-brought, and at no other.
+whatever comes later. So the list of superseded versions is an incremental table too: a nightly run looks only at the
+resources that its syncs changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
-import pyarrow.compute as pc
 from ibis import _
 
-from connectors.lake.current import RESOURCE, VERSION
+from connectors.fhir.resource import MODIFIER
+from connectors.lake.current import RESOURCE, VERSION, VERSION_TYPES, superseded
 from connectors.lake.table import SCHEMA, LakeFile
-from mappers.build.lookup import rows_by_id
-from mappers.engines.duckdb import Files
+from mappers.engines.base import Engine, Files
 
-BROUGHT = (*RESOURCE, "sync")
-VERSIONS_SCHEMA = pa.schema([SCHEMA.field(name) for name in (*VERSION, "last_updated", "deleted")])
-REPEATED = ("version_id", "last_updated")
-STORED = [name for name in VERSIONS_SCHEMA.names if name != "site"]  # that is in the path of a file
+LAKE = "lake"  # the name of registered rows of the lake: of one resource type at a time
+LISTED = "superseded"  # the name of the registered list of superseded versions: of one resource type at a time
+SUPERSEDED_SCHEMA = ibis.schema(VERSION_TYPES)
 
 
-def lake_parts(files: Sequence[LakeFile]) -> list[Files]:
-    """Files of the lake as an engine reads them, with the partition columns that are not in the files."""
-    key = lambda file: (file.site, file.resource_type)  # noqa: E731
-    return [
+def register_lake(engine: Engine, files: Sequence[LakeFile]) -> ir.Table:
+    """Name the rows of files of the lake `lake` and return them, with the partition columns that no file holds."""
+    partition = lambda file: (file.site, file.resource_type)  # noqa: E731
+    parts = [
         Files(tuple(file.path for file in group), {"site": site, "resource_type": kind})
-        for (site, kind), group in groupby(sorted(files, key=key), key=key)
+        for (site, kind), group in groupby(sorted(files, key=partition), key=partition)
     ]
+    engine.register_parquet(LAKE, parts, SCHEMA)
+    return ibis.table(ibis.Schema.from_pyarrow(SCHEMA), name=LAKE)
 
 
-def lake_table(name: str) -> ir.Table:
-    """The rows of lake files, under the name that they are scanned by."""
-    return ibis.table(ibis.Schema.from_pyarrow(SCHEMA), name=name)
+def usable(lake: ir.Table, since: int) -> ir.Table:
+    """Return the rows of the syncs after `since` that a view may read: no deletions, and nothing with a modifier.
 
-
-def brought_since(rows: ir.Table, ordinal: int) -> ir.Table:
-    """(site, id, sync) of what the syncs after `ordinal` brought, deletions among it."""
-    return rows.filter(_["sync"] > ordinal).select(*BROUGHT).distinct()
-
-
-def versions_of(ids: pa.Array, files: Iterable[LakeFile]) -> pa.Table:
-    """All versions in `files` of the resources that have one of `ids`, as rows of VERSIONS_SCHEMA.
-
-    Raises:
-        MappingError: a file cannot be read.
+    A modifier extension may negate what the rest of a resource says, and what it means is not known here, so such a
+    resource must not be processed (FHIR R4 2.4.0.1). It stays in the lake.
     """
-    wanted = pc.unique(ids).sort()
-    found = [VERSIONS_SCHEMA.empty_table()]
-    for file in files:
-        for rows in rows_by_id(file.path, wanted, STORED, REPEATED):
-            site = pa.repeat(pa.scalar(file.site, pa.string()), len(rows))
-            found.append(rows.append_column("site", site).select(VERSIONS_SCHEMA.names).cast(VERSIONS_SCHEMA))
-    return pa.concat_tables(found)
+    return lake.filter(_["sync"] > since, ~_["deleted"], ~_["resource"].contains(MODIFIER))
 
 
-def several_versions(rows: ir.Table) -> ir.Table:
-    """Rows of VERSIONS_SCHEMA of the resources with more than one version.
+def changed(lake: ir.Table, since: int) -> ir.Table:
+    """Return (site, id, sync) of the resources that the syncs after `since` stored or deleted."""
+    return lake.filter(_["sync"] > since).select(*RESOURCE, "sync").distinct()
 
-    A few others are among them, which share a hash with such a one: counting hashes takes a fraction of the memory of
-    counting ids.
+
+def all_superseded(lake: ir.Table) -> ir.Table:
+    """Return every superseded version, to build the list from the first sync on."""
+    return superseded(_with_several_versions(lake))
+
+
+def newly_superseded(lake: ir.Table, since: int) -> ir.Table:
+    """Return the superseded versions that the list of the syncs up to `since` (registered) does not have yet."""
+    of_changed = lake.select(*VERSION, "last_updated", "deleted").semi_join(changed(lake, since), list(RESOURCE))
+    return superseded(of_changed).anti_join(ibis.table(SUPERSEDED_SCHEMA, name=LISTED), list(VERSION))
+
+
+def _with_several_versions(lake: ir.Table) -> ir.Table:
+    """Return the versions of the resources that have more than one.
+
+    The few others that share a hash with such a resource are among them. To count hashes takes a fraction of the memory
+    of counting ids, and most resources have one version.
     """
-    hashed = rows.select(*VERSIONS_SCHEMA.names).mutate(hashed=_["id"].hash())  # not the text, which would be read
+    hashed = lake.select(*VERSION, "last_updated", "deleted").mutate(hashed=_["id"].hash())
     counted = hashed.group_by("site", "hashed").agg(versions=_.count()).filter(_["versions"] > 1)
     return hashed.semi_join(counted, ["site", "hashed"]).drop("hashed")

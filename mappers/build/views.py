@@ -1,56 +1,89 @@
-"""The view tables between the lake and the cohort: kept up to date by appending, and read in their current state.
+"""The view tables between the lake and the cohort: appended to by each run, read in their current state.
 
-View tables follow the lake as `mappers.build.incremental` says, one for each view, by the hash of the compiled view and
-of the lake's identity: a changed view, or another lake in the same place, is a table of its own, built anew. Current
-rows are those whose version is not in the list of superseded ones, which follows the lake in the same way.
-
-SQL reads these by name: ``view_<view>`` has all rows of a view, ``superseded_<type>`` the versions of a resource type
-that are not current, ``brought_<type>`` the resources that some syncs brought.
+A view table follows the lake as `mappers.build.incremental` says; its digest is of the compiled view and of the lake's
+identity, so a changed view, or another lake in the same place, is built from the first sync on. View tables hold every
+version. Current rows are those whose version is not in the list of superseded ones, which follows the lake likewise.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
-from ibis import _
 
 from connectors.fhir.resource import MODIFIER
-from connectors.lake.current import VERSION, VERSION_TYPES, superseded
-from connectors.lake.table import SCHEMA, Lake, LakeFile, Snapshot
-from connectors.lake.writer import may_be_modified
-from mappers.build.incremental import Appended
+from connectors.lake.current import VERSION, VERSION_TYPES
+from connectors.lake.table import LakeFile, Snapshot
+from mappers.build.incremental import IncrementalTable
 from mappers.build.versions import (
-    BROUGHT,
-    VERSIONS_SCHEMA,
-    brought_since,
-    lake_parts,
-    lake_table,
-    several_versions,
-    versions_of,
+    LISTED,
+    SUPERSEDED_SCHEMA,
+    all_superseded,
+    changed,
+    newly_superseded,
+    register_lake,
+    usable,
 )
-from mappers.engines.duckdb import RESOURCE, Engine, Result, in_turn
+from mappers.engines.base import RESOURCE, Engine
 from mappers.view.runner import ViewDefinition, view_table
 
 RESOURCES = "resources"  # the name of the table that a compiled view reads
-LAKE = "lake"  # the name of the lake's rows of one resource type, one type after the other
-VERSIONS = "versions"  # all versions of what a night brought, one type after the other
-SUPERSEDED = "superseded"  # those that are not current, one type after the other
-OF_ONE_TYPE = (LAKE, RESOURCES, VERSIONS, SUPERSEDED)
-ORDER = "newest last_updated, then sync, then version_id"  # what makes a version current; another rule, another list
+SUPERSEDED = ".superseded"  # the folder of the lists of superseded versions, beside those of the views
+ORDER = "newest last_updated, then sync, then version_id"  # the rule of the current version; with another, another list
+
+
+@dataclass(frozen=True)
+class CompiledView:
+    """A view as SQL over the table `resources`.
+
+    `columns` are the names and Ibis types of its result: those that name a version (site, id, version_id, sync), then
+    those of the view.
+    """
+
+    name: str
+    resource: str
+    sql: str
+    columns: Mapping[str, str]
+
+    @classmethod
+    def of(cls, engine: Engine, name: str, view: ViewDefinition) -> CompiledView:
+        """Compile `view` for `engine`."""
+        table = view_table(view, ibis.table({**VERSION_TYPES, RESOURCE: "string"}, name=RESOURCES), VERSION)
+        columns = {column: str(dtype) for column, dtype in table.schema().items()}
+        return cls(name, view.resource, engine.compile(table), columns)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the view as a JSON value, for the cache of compiled SQL."""
+        return asdict(self)
+
+    # How SQL reads what `ViewTables` registers. These are expressions, so that they compile before there are rows.
+
+    @property
+    def all_rows(self) -> ir.Table:
+        """The rows of every version, as `ViewTables.register` names them."""
+        return ibis.table(dict(self.columns), name=f"view_{self.name}")
+
+    def current(self, rows: ir.Table) -> ir.Table:
+        """Return those of `rows` of this view whose version is current, without the columns that name the version."""
+        superseded = ibis.table(SUPERSEDED_SCHEMA, name=f"superseded_{self.resource}")
+        return rows.anti_join(superseded, list(VERSION)).drop("version_id", "sync")
+
+    @property
+    def changed_resources(self) -> ir.Table:
+        """(site, id, sync) of changed resources of this type, as `ViewTables.register_changes` names them."""
+        return ibis.table({"site": "string", "id": "string", "sync": "int64"}, name=f"changed_{self.resource}")
+
+
+Views = Mapping[str, CompiledView]  # by name
 
 
 @dataclass(frozen=True)
 class ViewReport:
-    """What a refresh did to one view table: rows appended, and whether it was built from the first commit on."""
+    """What a refresh did to one view table: rows appended, and whether it was built from the first sync on."""
 
     name: str
     rows: int
@@ -58,205 +91,74 @@ class ViewReport:
 
 
 @dataclass(frozen=True)
-class CompiledView:
-    """A view as SQL over the table `resources`; `columns` are names and Ibis types of what it gives, keys first."""
+class ViewTables:
+    """The view tables and lists of superseded versions of a data folder, up to date with the snapshot `lake`."""
 
-    resource: str
-    sql: str
-    columns: Mapping[str, str]
+    lake: Snapshot
+    views: Views
+    rows: Mapping[str, IncrementalTable]  # by name of the view
+    superseded: Mapping[str, IncrementalTable]  # by resource type
+    reports: tuple[ViewReport, ...]
 
-    @classmethod
-    def of(cls, engine: Engine, view: ViewDefinition) -> CompiledView:
-        """Compile `view` for `engine`, with the columns that name a version."""
-        table = view_table(view, ibis.table({**VERSION_TYPES, RESOURCE: "string"}, name=RESOURCES), VERSION)
-        columns = {name: str(dtype) for name, dtype in table.schema().items()}
-        return cls(view.resource, engine.compile(table), columns)
+    @property
+    def identity(self) -> str:
+        """The digests of all view tables: another lake, or another view, is another identity."""
+        return "\n".join(f"{name} {self.rows[name].folder.name}" for name in sorted(self.rows))
 
-    def as_json(self) -> dict[str, Any]:
-        """The view as a value of JSON."""
-        return asdict(self)
+    def register(self, engine: Engine) -> None:
+        """Name the rows ``view_<view>`` and the superseded versions ``superseded_<resource type>`` for `engine`."""
+        for name, table in self.rows.items():
+            table.register(engine, f"view_{name}")
+        for resource_type, table in self.superseded.items():
+            table.register(engine, LISTED)
+            listed = ibis.table(SUPERSEDED_SCHEMA, name=LISTED)
+            engine.create_table_as(f"superseded_{resource_type}", engine.compile(listed))  # read by many queries
 
-
-def all_rows(name: str, view: CompiledView) -> ir.Table:
-    """The rows of the view `name` of every version, as `ViewStore.offer` offers them."""
-    return ibis.table(dict(view.columns), name=f"view_{name}")
-
-
-def old_versions(resource_type: str) -> ir.Table:
-    """What names each version that is not current, as `ViewStore.offer` offers it."""
-    return ibis.table(VERSION_TYPES, name=f"superseded_{resource_type}")
-
-
-def current(rows: ir.Table, view: CompiledView) -> ir.Table:
-    """Those of `rows` (of a view) that are current, without the columns that name the version."""
-    return rows.anti_join(old_versions(view.resource), list(VERSION)).drop("version_id", "sync")
+    def register_changes(self, engine: Engine, since: int) -> None:
+        """Name the resources that the syncs after `since` changed ``changed_<resource type>`` for `engine`."""
+        for resource_type in self.superseded:
+            lake = register_lake(engine, _files(self.lake, resource_type, since))
+            engine.create_table_as(f"changed_{resource_type}", engine.compile(changed(lake, since)))
 
 
-def brought(resource_type: str) -> ir.Table:
-    """(site, id, sync) of what some syncs brought, as `ViewStore.offer_brought` offers it."""
-    return ibis.table({name: VERSION_TYPES[name] for name in BROUGHT}, name=f"brought_{resource_type}")
+def refresh_views(folder: Path, lake: Snapshot, views: Views, engine: Engine) -> ViewTables:
+    """Append to the view tables in `folder` what the lake has had since they were built."""
+    rows = {name: IncrementalTable.of(folder, name, lake.identity, view.sql, MODIFIER) for name, view in views.items()}
+    resource_types = sorted({view.resource for view in views.values()})
+    superseded = {
+        resource_type: IncrementalTable.of(folder / SUPERSEDED, resource_type, lake.identity, ORDER)
+        for resource_type in resource_types
+    }
+    reports = tuple(_refresh_view(table, views[name], lake, engine) for name, table in rows.items())
+    for resource_type, table in superseded.items():
+        _refresh_superseded(table, resource_type, lake, engine)
+    return ViewTables(lake, views, rows, superseded, reports)
 
 
-class ViewStore:
-    """The view tables of one data folder. `compiled` are the views, where they are compiled already."""
-
-    def __init__(
-        self,
-        path: Path,
-        engine: Engine,
-        views: Mapping[str, ViewDefinition],
-        compiled: Mapping[str, CompiledView] | None = None,
-    ) -> None:
-        self._path = path
-        self.engine = engine
-        self.views = compiled or {name: CompiledView.of(engine, view) for name, view in views.items()}
-        self._seen: Snapshot | None = None
-        self._tables: dict[str, Appended] = {}
-        self._asking: dict[tuple[str, int], str] = {}
-        self._compiling = Lock()
-
-    def refresh(self, lake: Lake) -> list[ViewReport]:
-        """Append to each view table what the lake has had since it was built; returns one report a view."""
-        self._seen = snapshot = lake.snapshot()
-        self._tables = {name: self._table(name, snapshot) for name in self.views}
-        reports = self._for_each_type(partial(self._refresh_type, lake=snapshot), self._tables.values(), snapshot)
-        return [report for some in reports for report in some]
-
-    def _for_each_type(
-        self, work: Callable[[Engine, str], Result], tables: Iterable[Appended], lake: Snapshot
-    ) -> list[Result]:
-        """Work on the resource types: several at once, but one after the other where one of `tables` is built anew.
-
-        To build one keeps all cores busy, and takes the memory for it.
-        """
-        if any(table.built_to(lake) is None for table in tables):
-            return in_turn(self.engine, work, self._types())
-        return self.engine.each(work, self._types(), OF_ONE_TYPE)
-
-    def _refresh_type(self, engine: Engine, resource_type: str, lake: Snapshot) -> list[ViewReport]:
-        return [self._refresh_view(engine, name, lake) for name in self._of_type(resource_type)]
-
-    def seen(self, lake: Lake) -> Snapshot:
-        """The lake as the last `refresh` saw it: a sync that came since is for the next one."""
-        return self._seen or lake.snapshot()
-
-    def _types(self) -> list[str]:
-        return sorted({view.resource for view in self.views.values()})
-
-    def _of_type(self, resource_type: str) -> Iterable[str]:
-        return (name for name, view in self.views.items() if view.resource == resource_type)
-
-    def _scan_lake(self, engine: Engine, resource_type: str, lake: Snapshot, since: int = 0) -> list[LakeFile]:
-        files = [file for file in lake.files if file.resource_type == resource_type and file.sync > since]
-        engine.scan(LAKE, lake_parts(files), SCHEMA)
-        return files
-
-    def _refresh_view(self, engine: Engine, name: str, lake: Snapshot) -> ViewReport:
-        table = self._tables[name]
-        built = table.built_to(lake)
-        written = 0
-        if built is None or built < lake.sync_number:
-            since = built or 0
-            files = self._scan_lake(engine, self.views[name].resource, lake, since)
-            modified = any(may_be_modified(file.path) for file in files)  # to ask is cheaper than to look
-            engine.view(RESOURCES, self._sql(_not_modified if modified else _not_deleted, since))
-            view = self.views[name]
-            written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake)
-        table.forget_others()
-        return ViewReport(name, written, built is None)
-
-    def _table(self, name: str, lake: Snapshot) -> Appended:
-        return Appended.of(self._path, name, lake.identity, self.views[name].sql, MODIFIER)
-
-    def forget(self) -> None:
-        """Delete all view tables; `refresh` builds them from the first sync on."""
-        for name in (*self.views, ".superseded"):
-            shutil.rmtree(self._path / name, ignore_errors=True)
-
-    def identity(self, lake: Lake) -> str:
-        """What the view tables are made of: another lake, or another view, is another identity."""
-        snapshot = self.seen(lake)
-        return "\n".join(f"{name} {self._table(name, snapshot).folder.name}" for name in sorted(self.views))
-
-    def offer(self, lake: Lake) -> None:
-        """Make all rows, and the versions that are superseded, what SQL reads. After `refresh`."""
-        snapshot, folder = self.seen(lake), self._path / ".superseded"
-        listed = {kind: Appended.of(folder, kind, snapshot.identity, ORDER) for kind in self._types()}
-        self._for_each_type(partial(self._offer_type, tables=listed, lake=snapshot), listed.values(), snapshot)
-
-    def _offer_type(self, engine: Engine, resource_type: str, tables: Mapping[str, Appended], lake: Snapshot) -> None:
-        for name in self._of_type(resource_type):
-            self._tables[name].scan(engine, f"view_{name}")
-        table = tables[resource_type]
-        built = table.built_to(lake)
-        if built is None or built < lake.sync_number:
-            self._scan_lake(engine, resource_type, lake, built or 0)
-            if built is None:
-                found = self._sql(_first_superseded)
-            else:
-                self._offer_versions(engine, resource_type, lake, built)
-                table.scan(engine, SUPERSEDED)
-                found = self._sql(_more_superseded)
-            table.append(engine, found, ibis.schema(VERSION_TYPES), lake)
-        table.forget_others()
-        table.scan(engine, SUPERSEDED)
-        engine.fill(f"superseded_{resource_type}", self._sql(_listed))
-
-    def _offer_versions(self, engine: Engine, resource_type: str, lake: Snapshot, since: int) -> None:
-        """Make all versions of the resources that the syncs after `since` brought what SQL reads."""
-        ids = engine.arrow(self._sql(_brought, since))["id"].combine_chunks()
-        engine.register(
-            VERSIONS, versions_of(ids, (file for file in lake.files if file.resource_type == resource_type))
-        )
-
-    def rows_by_id(self, name: str, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
-        """These columns of the view `name`, of every version of the resources that have one of `ids`. After `offer`.
-
-        Raises:
-            MappingError: a file cannot be read.
-        """
-        return self._tables[name].rows_by_id(ids, columns)
-
-    def offer_brought(self, lake: Lake, since: int) -> None:
-        """Make the resources that the syncs after `since` brought what SQL reads. After `refresh`."""
-        snapshot = self.seen(lake)
-
-        def offer(engine: Engine, resource_type: str) -> None:
-            self._scan_lake(engine, resource_type, snapshot, since)
-            engine.fill(f"brought_{resource_type}", self._sql(_brought, since))
-
-        self.engine.each(offer, self._types(), OF_ONE_TYPE)
-
-    def _sql(self, asked: Callable[[int], ir.Table], since: int = 0) -> str:
-        """The SQL of what is asked of the lake's rows of a type, compiled once for all types."""
-        key = (asked.__name__, since)
-        with self._compiling:
-            if key not in self._asking:
-                self._asking[key] = self.engine.compile(asked(since))
-            return self._asking[key]
+def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, engine: Engine) -> ViewReport:
+    built, written = table.built_to(lake), 0
+    if built is None or built < lake.sync_number:
+        since = built or 0
+        resources = usable(register_lake(engine, _files(lake, view.resource, since)), since)
+        engine.create_view(RESOURCES, engine.compile(resources))
+        written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake)
+    table.delete_predecessors()
+    return ViewReport(view.name, written, built is None)
 
 
-def _brought(since: int) -> ir.Table:
-    return brought_since(lake_table(LAKE), since)
+def _refresh_superseded(table: IncrementalTable, resource_type: str, lake: Snapshot, engine: Engine) -> None:
+    built = table.built_to(lake)
+    if built is None or built < lake.sync_number:
+        # Of all files, also after the first time: what a new version supersedes came with an earlier sync.
+        rows = register_lake(engine, _files(lake, resource_type))
+        if built is None:
+            found = all_superseded(rows)
+        else:
+            table.register(engine, LISTED)
+            found = newly_superseded(rows, built)
+        table.append(engine, engine.compile(found), SUPERSEDED_SCHEMA, lake)
+    table.delete_predecessors()
 
 
-def _not_deleted(since: int) -> ir.Table:
-    return lake_table(LAKE).filter(_["sync"] > since, ~_["deleted"])
-
-
-def _not_modified(since: int) -> ir.Table:
-    """Without what a modifier may negate (FHIR R4, 2.4.0.1): it is in the lake, and not used."""
-    return _not_deleted(since).filter(~_["resource"].contains(MODIFIER))
-
-
-def _first_superseded(_since: int) -> ir.Table:
-    return superseded(several_versions(lake_table(LAKE)))
-
-
-def _more_superseded(_since: int) -> ir.Table:
-    every = ibis.table(ibis.Schema.from_pyarrow(VERSIONS_SCHEMA), name=VERSIONS)
-    return superseded(every).anti_join(_listed(0), list(VERSION))
-
-
-def _listed(_since: int) -> ir.Table:
-    return ibis.table(VERSION_TYPES, name=SUPERSEDED)
+def _files(lake: Snapshot, resource_type: str, since: int = 0) -> list[LakeFile]:
+    return [file for file in lake.files if file.resource_type == resource_type and file.sync > since]

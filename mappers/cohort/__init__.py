@@ -9,12 +9,21 @@ import ibis.expr.types as ir
 from mappers.cohort import adae, adrs, adsl, adtte, quality
 from mappers.cohort.facts import Sources
 
-__all__ = ["CohortTables", "Sources", "build"]
+__all__ = ["ORDER", "CohortTables", "Sources", "build"]
+
+# the tables with rows of patients, and the columns by which their rows are published in order
+ORDER = {
+    "adsl": ("USUBJID",),
+    "adrs": ("USUBJID", "PARAMCD", "ADT", "SRCREF"),
+    "adtte": ("USUBJID", "PARAMCD"),
+    "adae": ("USUBJID", "APERIOD", "ASTDT", "AEDECOD", "SRCREF"),
+    "quality": ("USUBJID", "DOMAIN", "ISSUE"),
+}
 
 
 @dataclass(frozen=True)
 class CohortTables:
-    """The tables of one data cut as Ibis expressions, pseudonymised, in their published column order.
+    """The tables as Ibis expressions: pseudonymised, columns in their published order, rows in none.
 
     `quality` counts per patient, `unowned` per site what belongs to no patient; the published list is their sum.
     """
@@ -28,7 +37,7 @@ class CohortTables:
 
 
 def build(sources: Sources) -> CohortTables:
-    """All cohort tables of `sources` at its data cut. Pure: reads nothing, and runs only what `sources.keep` runs."""
+    """Return all cohort tables of `sources`. Pure: reads nothing, and runs only what `sources.keep` runs."""
     subjects = sources.once("subjects", lambda: adsl.subjects(sources))
     pathology = sources.once("pathology", lambda: adrs.pathology(sources, subjects))
     assessed = sources.once("tumour_assessments", lambda: adtte.tumour_assessments(sources))

@@ -99,16 +99,12 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
         emergent, _["ATOXGRN"].desc(nulls_first=False), _["date"], _["id"], key=(*KEY, "term_key", "APERIOD")
     )
     rows = attach(rows, worst.select(*RESOURCE, AOCC01FL=ibis.literal("Y")), RESOURCE)
-    return (
-        rows.mutate(
-            AETERM=_["term"],
-            AEBODSYS=ibis.null("string"),
-            AETOXGR=_["ATOXGR"],
-            ASTDT=_["date"],
-            ASTDTF=_["dtf"],
-            AENDT=ibis.null("date"),
-            SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
-        )
-        .select(*PUBLISHED)
-        .order_by("USUBJID", "APERIOD", "ASTDT", "AEDECOD", "SRCREF")
-    )
+    return rows.mutate(
+        AETERM=_["term"],
+        AEBODSYS=ibis.null("string"),
+        AETOXGR=_["ATOXGR"],
+        ASTDT=_["date"],
+        ASTDTF=_["dtf"],
+        AENDT=ibis.null("date"),
+        SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
+    ).select(*PUBLISHED)

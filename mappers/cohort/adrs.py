@@ -268,4 +268,4 @@ def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
         _rows(assessed, "OVR", AVALC=_["value"], **(before | {"ANL01FL": ibis.null("string")})),
         _yes_no_rows(margin, "R0", _["value"] == "R0", AVISIT=ibis.literal("SURGERY"), **source),
     ]
-    return ibis.union(*parts).order_by("USUBJID", "PARAMCD", "ADT", "SRCREF")
+    return ibis.union(*parts)

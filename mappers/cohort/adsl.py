@@ -204,7 +204,7 @@ def _no_surgery_reason(sources: Sources) -> ir.Table:
     """The coded reason of a procedure that was not done; free text stays in the hospital and counts as OTHER."""
     rows = sources.resources("procedure").filter(_["status"] == "not-done")
     day = dates.day(facts.written_date("procedure", rows))
-    rows = rows.filter(day.isnull() | (day <= sources.cut))
+    rows = rows.filter(day.isnull() | (day <= sources.cutoff))
     rows = rows.join(sources.coded("procedure", "statusReason", "no-surgery-reason"), list(facts.RESOURCE))
     return rows.group_by(*KEY).agg(reason=_["value"].min())
 
@@ -224,9 +224,9 @@ def _death(table: ir.Table, sources: Sources) -> ir.Table:
     """Death up to the cut. An imputed day of death is never before the last day on which the patient was seen."""
     imputed = _["death_flag"].notnull()
     last = ibis.coalesce(_["seen"], _["death"])
-    death = imputed.ifelse(ibis.greatest(_["death"], ibis.least(last, sources.cut)), _["death"])
+    death = imputed.ifelse(ibis.greatest(_["death"], ibis.least(last, sources.cutoff)), _["death"])
     table = table.mutate(death=death)
-    died = _["deceased"] & (_["death"].isnull() | (_["death"] <= sources.cut))
+    died = _["deceased"] & (_["death"].isnull() | (_["death"] <= sources.cutoff))
     table = table.mutate(DTHFL=died.ifelse("Y", ibis.null("string")))
     table = table.mutate(DTHDT=(_["DTHFL"] == "Y").ifelse(_["death"], ibis.null("date")))
     return table.mutate(
@@ -283,9 +283,9 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
     return table.mutate(
         STUDYID=ibis.literal(study.id),
         SUBJID=subject,
-        SITEID=facts.site_identifier(_["site"]),
+        SITEID=_["site"],
         USUBJID=facts.subject_identifier(study, _["site"], _["patient"]),
-        AGE=dates.years_between(_["birth"], ibis.coalesce(_["TRTSDT"], sources.cut)),
+        AGE=dates.years_between(_["birth"], ibis.coalesce(_["TRTSDT"], sources.cutoff)),
         AGEU=ibis.literal("YEARS"),
         ITTFL=_flag(enrolled),
         SAFFL=_flag(enrolled),
@@ -296,7 +296,7 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
         NEOCMPFL=_["NEOCMPFL"].fill_null("N"),
         ADJCMPFL=_["ADJCMPFL"].fill_null("N"),
         NOSURGRS=(enrolled & _["SURGDT"].isnull()).ifelse(_["reason"].fill_null("OTHER"), ibis.null("string")),
-        DCUTDT=sources.cut,
+        DCUTDT=sources.cutoff,
     )
 
 
@@ -313,4 +313,4 @@ def published(table: ir.Table) -> ir.Table:
             for name in ("STAGEBL", "TSTGBL", "NSTGBL", "ECOGBL", "SMKSTAT")
         ],
     )
-    return table.mutate(SRCREF=sources).select(*PUBLISHED).order_by("USUBJID")
+    return table.mutate(SRCREF=sources).select(*PUBLISHED)

@@ -215,12 +215,12 @@ def adtte(sources: Sources, subjects: ir.Table, responses: ir.Table, assessed: i
     enrolled = subjects.filter(_["ITTFL"] == "Y")
     base = sources.once("enrolled", lambda: enrolled.mutate(patient_source=facts.reference("patient", _["patient"])))
     resected = base.filter(_["SURGFL"] == "Y")
-    complete = responses.filter(_["PARAMCD"] == "R0", _["AVALC"] == "Y").select("USUBJID", "DCUTDT")
+    complete = responses.filter(_["PARAMCD"] == "R0", _["AVALC"] == "Y").select("USUBJID")
     parts = [
         _failure_or_death(sources, assessed, base, "EFS", "TRTSDT"),
-        _failure_or_death(sources, assessed, resected.semi_join(complete, ["USUBJID", "DCUTDT"]), "DFS", "SURGDT"),
+        _failure_or_death(sources, assessed, resected.semi_join(complete, "USUBJID"), "DFS", "SURGDT"),
         _overall_survival(base),
         _reached(base, "TTSURG", "TRTSDT", "SURGDT", "procedure", "surgery_id"),
         _reached(resected, "TTADJ", "SURGDT", "AP02SDT", "medication_administration", "adjuvant_id"),
     ]
-    return ibis.union(*parts).order_by("USUBJID", "PARAMCD")
+    return ibis.union(*parts)

@@ -45,12 +45,8 @@ RESOURCE_TYPES = {
 def _hmac(message: str) -> str: ...  # type: ignore[empty-body]
 
 
-@ibis.udf.scalar.builtin(name="periop_cut")  # type: ignore[untyped-decorator]
-def _cut(site: str) -> date: ...  # type: ignore[empty-body]
-
-
-@ibis.udf.scalar.builtin(name="periop_site")  # type: ignore[untyped-decorator]
-def _site(site: str) -> str: ...  # type: ignore[empty-body]
+@ibis.udf.scalar.builtin(name="periop_cutoff")  # type: ignore[untyped-decorator]
+def _data_cutoff() -> date: ...  # type: ignore[empty-body]
 
 
 def pseudonym(value: ir.Value) -> ir.StringValue:
@@ -58,14 +54,9 @@ def pseudonym(value: ir.Value) -> ir.StringValue:
     return _hmac(value).substr(0, 32)
 
 
-def site_identifier(site: ir.Value) -> ir.StringValue:
-    """SITEID: the name of a site, without the data cut that it may carry (`Engine.define_cut`)."""
-    return _site(site)
-
-
 def subject_identifier(study: Study, site: ir.Value, patient: ir.Value) -> ir.StringValue:
     """USUBJID: unique across the sites of a study (ADaMIG 1.3, 3.2.1)."""
-    return f"{study.id}-" + site_identifier(site) + "-" + pseudonym(patient)
+    return f"{study.id}-" + site + "-" + pseudonym(patient)
 
 
 def reference(view: str, identifier: ir.Value) -> ir.StringValue:
@@ -86,8 +77,7 @@ class Sources:
     cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
 
     Everything is derived per (site, patient), so `views` may hold the rows of some patients only; `everybody` then
-    has the rows that belong to no patient, by view (without it they are looked for in `views`). For the same reason
-    the data cut may be one for all, or be part of `site`: the engine says which (`define_cut`).
+    has the rows that belong to no patient, by view (without it they are looked for in `views`).
     """
 
     views: Mapping[str, ir.Table]
@@ -98,9 +88,9 @@ class Sources:
     kept: dict[str, ir.Table] = field(default_factory=dict)
 
     @property
-    def cut(self) -> ir.DateValue:
-        """The data cut of a row of any table with the key."""
-        return _cut(_["site"])
+    def cutoff(self) -> ir.DateValue:
+        """The data cutoff, which the engine is told before it runs the SQL (`Engine.set_data_cutoff`)."""
+        return _data_cutoff()
 
     def once(self, name: str, make: Callable[[], ir.Table]) -> ir.Table:
         """The table that `make` gives, made and kept at the first call. Small expressions also compile fast."""
@@ -170,7 +160,7 @@ def dated(sources: Sources, view: str, among: ir.Table | None = None) -> ir.Tabl
     # the view's own date columns go first: AdverseEvent has one that is called `date` too
     stamped = rows.mutate(day_=dates.day(written), dtf=dates.flag(written))
     kept = stamped.drop(*[column for column in DATE_COLUMNS[view] if column != "start"]).rename(date="day_")
-    return kept.filter(_["date"] <= sources.cut)
+    return kept.filter(_["date"] <= sources.cutoff)
 
 
 def candidates(sources: Sources) -> ir.Table:
@@ -196,7 +186,7 @@ def _confirmed_conditions(sources: Sources) -> ir.Table:
     written = written_date("condition", rows)
     rows = rows.mutate(date=dates.day(written), dtf=dates.flag(written))
     usable = (_["verification_status"] == "confirmed") | _["verification_status"].isnull()
-    return rows.filter(usable, _["date"].isnull() | (_["date"] <= sources.cut)).select(*KEY, "id", "date", "dtf")
+    return rows.filter(usable, _["date"].isnull() | (_["date"] <= sources.cutoff)).select(*KEY, "id", "date", "dtf")
 
 
 def doses(sources: Sources) -> ir.Table:
@@ -211,9 +201,9 @@ def _doses(sources: Sources) -> ir.Table:
     view = "medication_administration"
     rows = dated(sources, view, sources.member(view, "medication", sources.study.treatment.drug))
     running = (_["status"] == "in-progress") & _["end"].isnull()
-    end = ibis.coalesce(dates.day(_["end"]), running.ifelse(sources.cut, _["date"]))
+    end = ibis.coalesce(dates.day(_["end"]), running.ifelse(sources.cutoff, _["date"]))
     rows = rows.filter(_["status"].isin(USABLE_DOSE)).mutate(until=end)
-    until = ibis.greatest(_["date"], ibis.least(_["until"], sources.cut))
+    until = ibis.greatest(_["date"], ibis.least(_["until"], sources.cutoff))
     return rows.mutate(until=until).select(*KEY, "id", "date", "dtf", "until")
 
 

@@ -20,7 +20,7 @@ from mappers.cohort.adtte import FAILED
 from mappers.cohort.facts import KEY, RESOURCE, RESOURCE_TYPES, Sources, attach, only
 
 COLUMNS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
-PATIENT_COLUMNS = ("USUBJID", *COLUMNS, "DCUTDT")
+PATIENT_COLUMNS = ("USUBJID", *COLUMNS)
 
 # which codings of a resource must be known to some value set, and which value sets these are; DRUG is the study's
 DRUG = "the value set of the study drug"
@@ -107,7 +107,7 @@ def _resource_issues(sources: Sources, view: str) -> list[ir.Table]:
     dated = only(sources.resources(view), facts.candidates(sources))
     dated = dated.select(*KEY, day_=dates.day(facts.written_date(view, dated)))
     return [
-        _count(dated.filter(_["day_"] > sources.cut), domain, "dated after the data cut"),
+        _count(dated.filter(_["day_"] > sources.cutoff), domain, "dated after the data cut"),
         _listed(counts, {(domain, issue): counts[column] for column, issue in issues.items()}),
     ]
 
@@ -267,15 +267,15 @@ def _worsened(assessed: ir.Table, subjects: ir.Table) -> ir.Table:
 
 
 def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table) -> ir.Table:
-    """Counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only), DCUTDT."""
+    """Counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only)."""
     issues = [issue for view in CODED for issue in _resource_issues(sources, view)]
     issues.append(_value_issues(sources))
     issues.append(_ungraded(sources))
     issues += _subject_issues(sources, subjects, pathology)
     issues.append(_undated_stage(sources, subjects))
     issues.append(_worsened(assessed, subjects))
-    named = ibis.union(*issues).join(subjects.select(*KEY, "USUBJID", "SITEID", "DCUTDT"), list(KEY))
-    return named.select(*PATIENT_COLUMNS).order_by("USUBJID", "DOMAIN", "ISSUE")
+    named = ibis.union(*issues).join(subjects.select(*KEY, "USUBJID", "SITEID"), list(KEY))
+    return named.select(*PATIENT_COLUMNS)
 
 
 def unowned(sources: Sources) -> ir.Table:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import reduce
@@ -22,18 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engines.duckdb import (
-    RESOURCE,
-    Engine,
-    Files,
-    Item,
-    Result,
-    cut_functions,
-    error_of,
-    hmac_pads,
-    in_turn,
-    nullable_frame,
-)
+from mappers.engines.base import CUTOFF, RESOURCE, Files, error_of, hmac_pads, nullable_frame
 from mappers.engines.spark_json import whole_json
 from mappers.engines.spark_sql import SparkCompiler
 from mappers.errors import MappingError
@@ -121,8 +110,8 @@ class SparkEngine:
             _stop(self._session)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def scan(self, name: str, parts: Sequence[Files], schema: pa.Schema) -> None:
-        """Name the rows of Parquet files, read whenever they are asked for; no rows of `schema` for no files."""
+    def register_parquet(self, name: str, parts: Sequence[Files], schema: pa.Schema) -> None:
+        """Name the rows of Parquet files, which are read by each query; no files are an empty table of `schema`."""
         rows = [self._rows_of(part) for part in parts] or [self._session.createDataFrame(schema.empty_table())]
         reduce(lambda some, more: some.union(more), rows).createOrReplaceTempView(name)
 
@@ -133,7 +122,7 @@ class SparkEngine:
         return rows.withColumns({name: lit(value) for name, value in files.constants.items()})
 
     def read_ndjson(self, path: str | Path) -> ir.Table:
-        """The resources of an NDJSON file as a table with the string column `resource`; blank lines are none.
+        """Return the resources of an NDJSON file as a table with the string column `resource`; blank lines are none.
 
         A line that is no JSON ends the query that reads it, with a `MappingError`.
         """
@@ -144,29 +133,29 @@ class SparkEngine:
         return self._named("ndjson", lines.where(r"btrim(value, ' \t\r') <> ''").selectExpr(f"{checked} AS {RESOURCE}"))
 
     def resources(self, texts: Sequence[str]) -> ir.Table:
-        """JSON texts as a table with the string column `resource`."""
-        return self.register(self._name("resources"), pa.table({RESOURCE: pa.array(texts, pa.string())}))
+        """Return JSON texts as a table with the string column `resource`."""
+        return self.register_rows(self._name("resources"), pa.table({RESOURCE: pa.array(texts, pa.string())}))
 
-    def register(self, name: str, rows: pa.Table) -> ir.Table:
-        """A small table under this name, which it may have had before."""
+    def register_rows(self, name: str, rows: pa.Table) -> ir.Table:
+        """Name rows that are in memory."""
         whole = rows.combine_chunks()  # Spark reads no chunk that comes after an empty one
         self._session.createDataFrame(whole).createOrReplaceTempView(name)
         return self.con.table(name)
 
-    def view(self, name: str, sql: str) -> None:
-        """Name a query; what had the name before is forgotten."""
+    def create_view(self, name: str, sql: str) -> None:
+        """Name a query, which runs whenever the name is read."""
         self._session.sql(sql).createOrReplaceTempView(name)
 
     def compile(self, table: ir.Table) -> str:
-        """The SQL of an expression. Its columns have the types of the expression, which Spark may see otherwise."""
+        """Return the SQL of an expression, with its columns cast to the types that Ibis expects of them."""
         return _with_types(str(self.con.compile(table)), table)
 
     def table(self, name: str) -> ir.Table:
-        """What has this name."""
+        """Return what has this name as an expression."""
         return self.con.table(name)
 
-    def fill(self, name: str, sql: str) -> None:
-        """Run SQL once into Parquet files under this name, replacing what had it."""
+    def create_table_as(self, name: str, sql: str) -> None:
+        """Run a query once into Parquet files and name its rows."""
         replaced = self._filled.get(name)
         self._filled[name] = self._written(sql)
         table = self._session.read.parquet(str(self._filled[name]))
@@ -174,8 +163,8 @@ class SparkEngine:
         if replaced is not None:
             shutil.rmtree(replaced)
 
-    def write(self, sql: str, folder: Path) -> tuple[Path, ...]:
-        """Run SQL into new Parquet files in `folder`; without rows there are none."""
+    def write_parquet(self, sql: str, folder: Path) -> tuple[Path, ...]:
+        """Run SQL into new Parquet files in `folder`; a result without rows makes none."""
         import pyarrow.parquet as pq
 
         written = self._written(sql)
@@ -207,25 +196,20 @@ class SparkEngine:
         return pa.RecordBatchReader.from_batches(schema, batches())
 
     def arrow(self, sql: str) -> pa.Table:
-        """The result of SQL."""
+        """Return the result of SQL."""
         return self.reader(sql, BATCH).read_all()
 
     def frame(self, table: ir.Table) -> pd.DataFrame:
-        """Run an expression; integers and booleans in the nullable types of pandas.
+        """Return the rows of an expression; integers and booleans in the nullable types of pandas.
 
         Raises:
             CardinalityError: a resource has several values where a column takes one.
         """
         return nullable_frame(self.arrow(self.compile(table)))
 
-    def define_cut(self, day: date | None) -> None:
-        """Make the SQL functions `periop_cut(site)` and `periop_site(site)`."""
-        for name, dtype, sql in cut_functions(day):
-            self._session.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {name}(site STRING) RETURNS {dtype} RETURN {sql}")
-
-    def each(self, work: Callable[[Engine, Item], Result], items: Sequence[Item], own: Collection[str]) -> list[Result]:  # noqa: ARG002
-        """Do some work for each item, one after the other: Spark spreads every query over the cores itself."""
-        return in_turn(self, work, items)
+    def set_data_cutoff(self, day: date) -> None:
+        """Let the SQL function `periop_cutoff()` return `day` from now on."""
+        self._session.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {CUTOFF}() RETURNS DATE RETURN DATE '{day}'")
 
     def _named(self, prefix: str, rows: DataFrame) -> ir.Table:
         name = self._name(prefix)

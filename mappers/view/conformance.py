@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from mappers.engines.duckdb import Engine
-from mappers.engines.start import EngineName, engine
+from mappers.engines.base import Engine
+from mappers.engines.start import EngineName, start_engine
 from mappers.errors import MappingError, UnsupportedError, ViewError
 from mappers.view.runner import ViewDefinition, view_table
 
@@ -98,7 +98,7 @@ def run_suites(suites: Sequence[Suite], on: EngineName = "duckdb") -> list[CaseR
     Raises:
         MappingError: the engine cannot start.
     """
-    with engine(on, threads=1) as started:
+    with start_engine(on, threads=1) as started:
         results = []
         for suite in suites:
             resources = started.resources(suite.resources)

@@ -1,8 +1,8 @@
 """Selections of a view, compiled: which columns stand on which item, and which arrays multiply rows.
 
-A `Level` is what stands on one scope (the resource, or an item of an iteration): columns, and iterations
-that lead to further levels. Inside a `unionAll` a level is made into one array of structs instead, so that
-branches can be put one after the other.
+A `RowSet` is what stands on one scope (the resource, or an item of an iteration): columns, and arrays to unnest that
+lead to further row sets. Inside a `unionAll` a row set is made into one array of structs instead, so that branches can
+be put one after the other.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ ROW_INDEX = "%rowIndex"  # a column of just this is 0 where every other is null,
 
 
 @dataclass(frozen=True)
-class Each:
+class Unnest:
     """An iteration: the array to unnest, the scope of its items, and what stands on them."""
 
     array: Make
     scope: Scope
-    level: Level
+    rows: RowSet
 
 
 @dataclass(frozen=True)
-class Level:
-    """What stands on one scope."""
+class RowSet:
+    """The columns on one scope, the types of all columns on it and below, and the arrays to unnest."""
 
     columns: dict[str, Make] = field(default_factory=dict)
     types: dict[str, dt.DataType] = field(default_factory=dict)
-    each: tuple[Each, ...] = ()
+    unnests: tuple[Unnest, ...] = ()
 
     @classmethod
-    def joined(cls, levels: Sequence[Level]) -> Level:
-        """Levels on the same scope as one."""
+    def joined(cls, row_sets: Sequence[RowSet]) -> RowSet:
+        """Return row sets on the same scope as one."""
         return cls(
-            {name: make for level in levels for name, make in level.columns.items()},
-            {name: dtype for level in levels for name, dtype in level.types.items()},
-            tuple(each for level in levels for each in level.each),
+            {name: make for rows in row_sets for name, make in rows.columns.items()},
+            {name: dtype for rows in row_sets for name, dtype in rows.types.items()},
+            tuple(unnest for rows in row_sets for unnest in rows.unnests),
         )
 
     def struct(self) -> dt.Struct:
-        """The type of a whole row: names and types of all columns below."""
+        """Return the type of a whole row."""
         return dt.Struct(self.types)
 
 
@@ -65,10 +65,14 @@ class Level:
 class Place:
     """Where a selection stands.
 
-    `focus` is what its paths are relative to, `depth` the number of lambdas around it, `row_index` gives what
-    makes `%rowIndex` (0 by default), `resource_ref` is the resource of the view. `padded`: the focus may be the null
-    that stands for no item at all in a `forEachOrNull`; then every column is null and every iteration gives
-    one row.
+    Attributes:
+        focus: what its paths are relative to.
+        constants: those of the view.
+        depth: the number of lambdas around it.
+        padded: the focus may be the null that a `forEachOrNull` without items gives; then every column is null and
+            every iteration gives one row.
+        row_index: gives what makes `%rowIndex`; None makes it 0.
+        resource_ref: the resource of the view.
     """
 
     focus: Collection
@@ -79,10 +83,11 @@ class Place:
     resource_ref: ResourceRef | None = None
 
     def compiler(self, element: str) -> PathCompiler:
+        """Return a compiler of the path at `element`."""
         return PathCompiler(element, LANGUAGE, self.constants, self.row_index, self.resource_ref)
 
 
-def compile_select(select: Select, place: Place) -> Level:
+def compile_select(select: Select, place: Place) -> RowSet:
     """Compile a selection.
 
     Raises:
@@ -102,20 +107,21 @@ def compile_select(select: Select, place: Place) -> Level:
     padded = place.padded or or_null
     # On the items of a resource in the resource, %resource is that one, which is not kept at hand.
     resource_ref = None if is_resource(found.type) and found.type != place.focus.type else place.resource_ref
-    level = _on(select, Place(item, place.constants, place.depth + 1, padded, item_index.index, resource_ref))
+    rows = _on(select, Place(item, place.constants, place.depth + 1, padded, item_index.index, resource_ref))
     array = item_index.array(_padded(found, place.focus, or_null=or_null, padded=place.padded))
-    return Level({}, level.types, (Each(array, item_index.scope, level),))
+    return RowSet({}, rows.types, (Unnest(array, item_index.scope, rows),))
 
 
-def _on(select: Select, place: Place) -> Level:
-    own = Level.joined([_column(column, place) for column in select.columns])
+def _on(select: Select, place: Place) -> RowSet:
+    """Compile what stands on the items themselves: columns, nested selections, unions."""
+    own = RowSet.joined([_column(column, place) for column in select.columns])
     nested = [compile_select(item, place) for item in select.selects]
     union = [_union(select, place)] if select.unions else []
-    return Level.joined([own, *nested, *union])
+    return RowSet.joined([own, *nested, *union])
 
 
 def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> Collection:
-    """The items of an iteration as a non_null array."""
+    """Return the items of an iteration as an array without nulls."""
     found = compiler.path(path, focus, depth)
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
@@ -132,64 +138,49 @@ def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> 
 
 
 def _padded(found: Collection, focus: Collection, *, or_null: bool, padded: bool) -> Make:
-    """The array to unnest: one null for no item (`forEachOrNull`), or where the focus is such a null."""
+    """Return the array to unnest: one null for no item (`forEachOrNull`), or where the focus is such a null."""
     if not (or_null or padded):
         return found.make
 
     def make(values: Values) -> ir.Value:
         array: Any = found.make(values)
         none = array.length().fill_null(0) == 0 if or_null else focus.make(values).isnull()
-        return ibis.ifelse(none, null_row(array.type().value_type), array)
+        return ibis.ifelse(none, ibis.array([ibis.null(array.type().value_type)]), array)
 
     return make
 
 
-def null_row(dtype: dt.DataType) -> ir.Value:
-    """An array of one null."""
-    return ibis.array([ibis.null(dtype)])
-
-
-def _column(column: Column, place: Place) -> Level:
+def _column(column: Column, place: Place) -> RowSet:
     compiler, focus, depth = place.compiler(f"{column.element}.path"), place.focus, place.depth
-    found = _plain(compiler.path(column.path, focus, depth), depth)
+    found = _without_structures(compiler.path(column.path, focus, depth), depth)
     type_name = _column_type(compiler, column, found)
     dtype = sql_type(type_name)
     if column.collection:
         make, dtype = _all(found, dtype, depth), dt.Array(dtype)
     else:
-        one = compiler.single(found, depth)
-        make = _cast(one.make, dtype) if sql_type(found.type) != dtype or not found.type else one.make
+        make = _cast(compiler.single(found, depth), dtype)
     if place.padded and not (found.null_propagating and not column.collection) and column.path.strip() != ROW_INDEX:
         make = _null_on_padding(make, focus, dtype)
-    return Level({column.name: make}, {column.name: dtype})
+    return RowSet({column.name: make}, {column.name: dtype})
 
 
-def _plain(found: Collection, depth: int) -> Collection:
-    """The texts of an element without objects and arrays that stand in their place."""
-    if (
-        found.parent_element is None
-        or found.choice
-        or found.type not in PRIMITIVES
-        or sql_type(found.type) != dt.string
-    ):
+def _without_structures(found: Collection, depth: int) -> Collection:
+    """Leave out objects and arrays that stand where a text belongs: they are read as their JSON text."""
+    from_element = found.parent_element is not None and found.type in PRIMITIVES and not found.choice
+    if not from_element or sql_type(found.type) != dt.string:
         return found
-    if found.many:
-        return replace(
-            found, non_null=True, parent_element=None, make=lambda values: _plain_items(found.make(values), depth)
-        )
-    return replace(found, parent_element=None, make=lambda values: _unless_structured(found.make(values)))
 
+    def make(values: Values) -> ir.Value:
+        text: Any = found.make(values)
+        if found.many:
+            return filter_items(text, Scope(depth), lambda item: item.notnull() & ~is_structured(item))
+        return ibis.cases((is_structured(text), ibis.null(dt.string)), else_=text)
 
-def _plain_items(texts: Any, depth: int) -> ir.Value:
-    return filter_items(texts, Scope(depth), lambda item: item.notnull() & ~is_structured(item))
-
-
-def _unless_structured(text: Any) -> ir.Value:
-    return ibis.cases((is_structured(text), ibis.null(dt.string)), else_=text)
+    return replace(found, non_null=True, parent_element=None, make=make)
 
 
 def _column_type(compiler: PathCompiler, column: Column, found: Collection) -> str:
-    """The declared type if the path fits it, the type of the path if none is declared."""
+    """Return the declared type if the path fits it, the type of the path if none is declared."""
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
     if not found.type:
@@ -224,25 +215,27 @@ def _all(found: Collection, dtype: dt.DataType, depth: int) -> Make:
     return make
 
 
-def _cast(make: Make, dtype: dt.DataType) -> Make:
-    return lambda values: make(values).cast(dtype)
+def _cast(found: Collection, dtype: dt.DataType) -> Make:
+    if found.type and sql_type(found.type) == dtype:
+        return found.make
+    return lambda values: found.make(values).cast(dtype)
 
 
 def _null_on_padding(make: Make, focus: Collection, dtype: dt.DataType) -> Make:
     return lambda values: ibis.ifelse(focus.make(values).isnull(), ibis.null(dtype), make(values))
 
 
-def _union(select: Select, place: Place) -> Level:
-    """The branches of a unionAll as one array of rows."""
+def _union(select: Select, place: Place) -> RowSet:
+    """Compile the branches of a unionAll into one array of rows."""
     scope = Scope(place.depth + 1)
     branches = [compile_select(branch, place) for branch in select.unions]
     row = branches[0].struct()
-    for branch, level in zip(select.unions, branches, strict=True):
-        if level.struct() != row:
+    for branch, rows in zip(select.unions, branches, strict=True):
+        if rows.struct() != row:
             raise ViewError(branch.element, "the types of the columns differ from those of the union's first branch")
 
     def make(values: Values) -> ir.Value:
-        first, *others = [rows_array(level, values) for level in branches]
+        first, *others = [rows_array(rows, values) for rows in branches]
         array = first.concat(*others) if others else first
         if not place.padded:
             return array
@@ -251,36 +244,39 @@ def _union(select: Select, place: Place) -> Level:
     indices = {column.name for column in select.unions[0].all_columns() if column.path.strip() == ROW_INDEX}
     padding = {name: ibis.literal(0, dtype) if name in indices else ibis.null(dtype) for name, dtype in row.items()}
     fields: dict[str, Make] = {name: _field(scope, name) for name in row.names}
-    return Level({}, dict(row.items()), (Each(make, scope, Level(fields, dict(row.items()))),))
+    types = dict(row.items())
+    return RowSet({}, types, (Unnest(make, scope, RowSet(fields, types)),))
 
 
 def _field(scope: Scope, name: str) -> Make:
     return lambda values: values[scope][name]
 
 
-def rows_array(level: Level, values: Values) -> Any:
-    """All rows of a level as one array of structs, never null."""
-    return _product(level.each, values, _made(level, values), level.struct(), nesting=0)
+def rows_array(rows: RowSet, values: Values) -> Any:
+    """Return all rows of a row set as one array of structs, never null."""
+    return _cross_join(rows.unnests, values, _made(rows, values), rows.struct(), nesting=0)
 
 
-def _made(level: Level, values: Values) -> dict[str, ir.Value]:
-    return {name: make(values) for name, make in level.columns.items()}
+def _made(rows: RowSet, values: Values) -> dict[str, ir.Value]:
+    return {name: make(values) for name, make in rows.columns.items()}
 
 
-def _product(each: Sequence[Each], values: Values, fields: Mapping[str, ir.Value], row: dt.Struct, nesting: int) -> Any:
-    """The cross join of iterations as an array of structs: a lambda for each iteration, flattened.
+def _cross_join(
+    unnests: Sequence[Unnest], values: Values, fields: Mapping[str, ir.Value], row: dt.Struct, nesting: int
+) -> Any:
+    """Return the cross join of iterations as an array of structs: a lambda for each iteration, flattened.
 
     `fields` are the columns made so far, `nesting` is the number of lambdas around.
     """
-    if not each:
+    if not unnests:
         return ibis.array([_struct(fields, row)])
-    first, *others = each
-    inner = (*first.level.each, *others)
+    first, *others = unnests
+    inner = (*first.rows.unnests, *others)
 
     def body(item: ir.Value) -> ir.Value:
         known = {**values, first.scope: item}
-        made = {**fields, **_made(first.level, known)}
-        return _product(inner, known, made, row, nesting + 1) if inner else _struct(made, row)
+        made = {**fields, **_made(first.rows, known)}
+        return _cross_join(inner, known, made, row, nesting + 1) if inner else _struct(made, row)
 
     rows = map_items(first.array(values), Scope(nesting, "row"), body)
     rows = rows.flatten() if inner else rows

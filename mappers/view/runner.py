@@ -1,37 +1,36 @@
 """The SQL on FHIR v2 runner: a ViewDefinition over a table of resources gives an Ibis table.
 
-How rows come about. All columns and iterations that stand on the resource are made in one projection from
-the parsed JSON; then each `forEach` unnests its array and the same is done on its items. Siblings that
-iterate are unnested one after the other, which is their cross join. A `unionAll` is one array of rows
-(`mappers.view.rows`), so that the JSON is read once however many branches there are.
+All columns and iterations that stand on the resource are made in one projection from the parsed JSON; then each
+`forEach` unnests its array and the same is done on its items. Siblings that iterate are unnested one after the other,
+which is their cross join. A `unionAll` is one array of rows (`mappers.view.rows`), so that the JSON is read once
+however many branches there are.
 Source: https://sql-on-fhir.org, "Processing algorithm"
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
 
-from mappers.engines.duckdb import RESOURCE, DuckDBEngine, Engine
+from mappers.engines.base import RESOURCE, Engine
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.engines.duckdb_sql import to_sql as duckdb_sql
 from mappers.engines.spark_sql import to_sql as spark_sql
 from mappers.engines.start import EngineName
 from mappers.errors import ViewError
-from mappers.fhir_model.shape import Shape, from_json
+from mappers.fhir_model.shape import from_json
 from mappers.fhirpath.arrays import Scope
 from mappers.fhirpath.cardinality import stop
 from mappers.fhirpath.collection import Collection, resource
 from mappers.fhirpath.compiler import PathCompiler, ResourceRef
 from mappers.view.definition import ViewDefinition
 from mappers.view.language import LANGUAGE
-from mappers.view.ndjson import Lines, is_unreadable
-from mappers.view.rows import Level, Place, compile_select
+from mappers.view.rows import Place, RowSet, compile_select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,69 +38,44 @@ if TYPE_CHECKING:
 
 __all__ = ["ViewDefinition", "run_view", "sql", "view_table"]
 
-T = TypeVar("T")
 PARSED = "_resource"
-Parsing = Callable[[Shape], ir.Table]  # gives the struct column PARSED of this shape
 
 
-def view_table(view: ViewDefinition, resources: ir.Table | Parsing, keep: Sequence[str] = ()) -> ir.Table:
-    """The rows of a view, lazily.
+def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = ()) -> ir.Table:
+    """Return the rows of a view, lazily.
 
     Args:
         view: the view.
-        resources: a table with the string column `resource`, the JSON of one resource a row, and those of
-        `keep`; or what makes a table of parsed resources for a shape. Resources of another type are left out.
+        resources: a table with the string column `resource`, the JSON of one resource a row, and the columns of `keep`.
+            Resources of another type are left out.
         keep: columns of `resources` that come first in the result.
 
     Raises:
         ViewError: a path that does not compile; the element of the view is named.
     """
-    _check_keep(view, keep)
+    for column in view.columns():
+        if column.name in keep:
+            raise ViewError(f"{column.element}.name", f"'{column.name}' is the name of a key column of the table")
     scope = Scope()
     focus = resource(view.resource, scope)
     resource_ref = ResourceRef(focus)
+    # All paths are compiled before the JSON is parsed: only then is it known which elements are read.
     root = compile_select_list(view, focus, resource_ref)
-    filters = [_filter(view, item.element, item.path, resource_ref) for item in view.where]
+    filters = [_filter(view, item.element, item.path, focus) for item in view.where]
     assert focus.shape is not None  # noqa: S101
-    parsed = parsed_texts(resources, focus.shape, keep) if isinstance(resources, ir.Table) else resources(focus.shape)
+    parsed = resources.select(*keep, **{PARSED: from_json(_read_once(resources[RESOURCE]), focus.shape)})
     holds = [parsed[PARSED]["resourceType"] == view.resource]
     holds += [condition.make({scope: parsed[PARSED]}) for condition in filters]
     table = parsed.filter(*holds)
-    kept, known = (list(keep), {}) if not resource_ref.used else ([*keep, PARSED], {scope: PARSED})
+    # A path on an item may ask for the resource; then it is carried along through every unnesting.
+    kept, known = ([*keep, PARSED], {scope: PARSED}) if resource_ref.used else (list(keep), {})
     return _expand(table, root, {scope: PARSED}, kept, known).select(*keep, *(column.name for column in view.columns()))
 
 
-def parsed_texts(resources: ir.Table, shape: Shape, keep: Sequence[str] = ()) -> ir.Table:
-    """The column `resource` parsed into the struct column PARSED."""
-    return resources.select(*keep, **{PARSED: from_json(_read_once(resources[RESOURCE]), shape)})
-
-
-def parse_lines(engine: Engine, path: str | Path) -> Parsing:
-    """How a file of NDJSON is parsed: cut into lines by `mappers.view.ndjson`, a pipe or with Spark the plain way."""
-    if not (isinstance(engine, DuckDBEngine) and Path(path).is_file()):
-        return parse_plainly(engine, path)
-    return lambda shape: parsed_texts(engine.stream(Lines(Path(path), RESOURCE)), shape)
-
-
-def parse_plainly(engine: Engine, path: str | Path) -> Parsing:
-    """How a file of NDJSON is parsed: by the engine's own reader of lines."""
-    return lambda shape: parsed_texts(engine.read_ndjson(path), shape)
-
-
-def read_twice_if_needed(run: Callable[[Callable[[Engine, str | Path], Parsing]], T]) -> T:
-    """Run something on files the short way, and again the plain way if a line cannot be parsed."""
-    try:
-        return run(parse_lines)
-    except (duckdb.InvalidInputException, UnicodeDecodeError) as error:
-        if not is_unreadable(error):
-            raise
-    return run(parse_plainly)
-
-
-def compile_select_list(view: ViewDefinition, focus: Collection, resource_ref: ResourceRef | None = None) -> Level:
-    """Compile all selections of a view as one level; `resource_ref` notes whether a path asks for the resource."""
+def compile_select_list(view: ViewDefinition, focus: Collection, resource_ref: ResourceRef | None = None) -> RowSet:
+    """Compile all selections of a view on the resource; `resource_ref` notes whether a path asks for the resource."""
     place = Place(focus, view.constants, resource_ref=resource_ref or ResourceRef(focus))
-    return Level.joined([compile_select(select, place) for select in view.select])
+    return RowSet.joined([compile_select(select, place) for select in view.select])
 
 
 def sql(
@@ -109,7 +83,11 @@ def sql(
     keep: Sequence[str] = ("site", "id", "version_id", "sync"),
     engine: EngineName = "duckdb",
 ) -> str:
-    """The SQL of a view, over a table `resources`."""
+    """Return the SQL of a view over a table `resources`, by default with the columns that name a version in the lake.
+
+    Raises:
+        ViewError: a path that does not compile.
+    """
     columns = {name: "int64" if name == "sync" else "string" for name in (*keep, RESOURCE)}
     table = view_table(view, ibis.table(columns, name="resources"), keep)
     return duckdb_sql(table) if engine == "duckdb" else spark_sql(table)
@@ -120,7 +98,13 @@ def run_view(
     resources: Sequence[Mapping[str, Any]] | Path | str,
     engine: Engine | None = None,
 ) -> pd.DataFrame:
-    """The rows of a view as a frame.
+    """Run a view and return its rows as a frame.
+
+    >>> view = ViewDefinition.load(
+    ...     {"resource": "Patient", "select": [{"column": [{"name": "birth_date", "path": "birthDate"}]}]}
+    ... )
+    >>> run_view(view, [{"resourceType": "Patient", "birthDate": "1961-07"}])["birth_date"].to_list()
+    ['1961-07']
 
     Args:
         view: the view.
@@ -131,57 +115,50 @@ def run_view(
         ViewError: a path that does not compile.
         CardinalityError: several values in a resource where a column takes one.
     """
-    own = engine or DuckDBEngine()
-    try:
-        if isinstance(resources, (str, Path)):
-            return read_twice_if_needed(lambda parse: own.frame(view_table(view, parse(own, resources))))
-        texts = own.resources([json.dumps(item, default=str) for item in resources])
-        return own.frame(view_table(view, texts))
-    finally:
-        if engine is None:
-            own.close()
-
-
-def _check_keep(view: ViewDefinition, keep: Sequence[str]) -> None:
-    for column in view.columns():
-        if column.name in keep:
-            raise ViewError(f"{column.element}.name", f"'{column.name}' is the name of a key column of the table")
+    if engine is None:
+        with DuckDBEngine() as own:
+            return run_view(view, resources, own)
+    if isinstance(resources, (str, Path)):
+        table = engine.read_ndjson(resources)
+    else:
+        table = engine.resources([json.dumps(item, default=str) for item in resources])
+    return engine.frame(view_table(view, table))
 
 
 def _read_once(text: Any) -> ir.Value:
-    """The text, in a way that keeps DuckDB from parsing it a second time for the filters.
-
-    DuckDB pushes a filter below the projection that it filters and copies the parsing into it, which doubles
-    the time of a view. An expression that may end the query is not copied.
-    """
+    """Return the text in a way that keeps DuckDB from parsing it a second time for the filters."""
+    # DuckDB pushes a filter below the projection that it filters, and copies the parsing into it, which doubles the
+    # time of a view. An expression that may end the query is not copied.
     return ibis.cases((text == "", stop("periop: the text of a resource is empty")), else_=text)
 
 
-def _filter(view: ViewDefinition, element: str, path: str, resource_ref: ResourceRef) -> Collection:
-    compiler = PathCompiler(element, LANGUAGE, view.constants, resource_ref=ResourceRef(resource_ref.resource))
-    found = compiler.path(path, resource_ref.resource, depth=0)
+def _filter(view: ViewDefinition, element: str, path: str, focus: Collection) -> Collection:
+    # A reference of its own: filters come before anything is unnested, where the resource is at hand anyway.
+    compiler = PathCompiler(element, LANGUAGE, view.constants, resource_ref=ResourceRef(focus))
+    found = compiler.path(path, focus, depth=0)
     if found.type not in ("boolean", "") or found.choice:
         raise ViewError(element, f"a filter gives a boolean, and this path gives {found.type or 'nothing'}")
     return compiler.condition(found, depth=0)
 
 
 def _expand(
-    table: ir.Table, level: Level, scopes: Mapping[Scope, str], carried: list[str], known: Mapping[Scope, str]
+    table: ir.Table, rows: RowSet, scopes: Mapping[Scope, str], carried: list[str], known: Mapping[Scope, str]
 ) -> ir.Table:
-    """Make the columns of a level, then unnest its iterations one after the other.
+    """Make the columns of a scope, then unnest its iterations one after the other.
 
-    `known` is the column of the resource where a path on an item asks for it, one of those carried along.
+    `scopes` maps each scope to the column with its value. `carried` are the columns made so far; `known` is the column
+    of the resource, if it is one of them.
     """
     values = {scope: table[name] for scope, name in scopes.items()}
-    made: dict[str, ir.Value] = {name: make(values) for name, make in level.columns.items()}
-    arrays = {f"_rows{len(carried)}_{number}": each for number, each in enumerate(level.each)}
-    made |= {name: each.array(values) for name, each in arrays.items()}
+    made: dict[str, ir.Value] = {name: make(values) for name, make in rows.columns.items()}
+    arrays = {f"_rows{len(carried)}_{number}": unnest for number, unnest in enumerate(rows.unnests)}
+    made |= {name: unnest.array(values) for name, unnest in arrays.items()}
     kept = carried + list(made)
     table = table.select(*carried, **made)
-    for name, each in arrays.items():
+    for name, unnest in arrays.items():
         kept.remove(name)
         item = f"_item{name.removeprefix('_rows')}"
         table = table.select(*kept, **{item: table[name].unnest()})
-        table = _expand(table, each.level, {**known, each.scope: item}, kept, known)
+        table = _expand(table, unnest.rows, {**known, unnest.scope: item}, kept, known)
         kept = list(table.columns)
     return table

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from schedules.config.settings import Settings
     from schedules.config.site_settings import BulkSite, SearchSite, Site
 
-FROM_THE_COMMAND_LINE = Path("--url")
+FROM_THE_COMMAND_LINE = Path("--url")  # in place of the file in messages about a wrong value
 ATTEMPTS = 2  # a person waits; a sync is more patient
 PATIENCE_SECONDS = 600.0
 
@@ -66,11 +66,13 @@ def settings_of(url: str) -> Settings:
 def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
     """Check one site. Raises `ConfigError` where a secret or a certificate is missing."""
     from connectors.check.folder import check_folder
-    from connectors.check.server import Export, ServerCheck
+    from connectors.check.server import ExportSettings, ServerCheck
     from schedules.run.sources import TYPES, authenticator, cohort_query, folder_source
 
     if site.kind == "folder":
         return check_folder(site.name, folder_source(settings, site))
+    # A function, because the check connects twice: without credentials first, to tell a server that cannot be reached
+    # from one that refuses them.
     return ServerCheck(
         site.name,
         partial(_connect, session, settings, site),
@@ -79,7 +81,7 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
         TYPES,
         session.now,
         settings.limits.reconcile_days,
-        Export(site.level, site.group or "") if site.kind == "bulk" else None,
+        ExportSettings(site.level, site.group or "") if site.kind == "bulk" else None,
     ).run()
 
 
@@ -103,18 +105,20 @@ def exit_code(found: Sequence[Diagnosis]) -> ExitCode:
 
 
 def _as_json(found: Diagnosis) -> dict[str, Any]:
+    path = found.path
     return {
         "site": found.site,
         "kind": found.kind,
         "server": found.server,
         "ok": found.ok,
-        "path": dataclasses.asdict(found.path) if found.path else None,
+        "path": path
+        and {"transfer": path.transfer, "nights": path.nightly, "deletions": path.deletions, "why": path.why},
         "findings": [
             {
                 "check": finding.check,
                 "resource_type": finding.resource_type or None,
                 "level": finding.level.value,
-                "said": finding.said,
+                "said": finding.message,
             }
             for finding in found.findings
         ],

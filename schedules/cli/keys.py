@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,11 +43,18 @@ def keys() -> None:
 def new(session: Session, algorithm: Algorithm, file: Path, force: bool) -> ExitCode:
     """Make a key pair and print its public half, a JWKS, for the server's administrator."""
     from connectors.auth.keys import generate_key, private_jwk, public_jwks
+    from connectors.lake.files import write_atomically
 
-    if not force and os.path.lexists(file):  # also a broken link
+    # Before the key is made: RSA takes a second, and then the file could not be written. lexists: also a broken link.
+    if not force and os.path.lexists(file):
         raise _already_exists(file)
     key = generate_key(algorithm)
-    _write(file, json.dumps(private_jwk(key), indent=2) + "\n", force)
+    try:
+        write_atomically(file, json.dumps(private_jwk(key), indent=2) + "\n", exclusive=not force)
+    except FileExistsError:
+        raise _already_exists(file) from None
+    except FileNotFoundError:
+        raise ConfigError(f"{file.parent}: no such folder; make it first") from None
     session.print_json(public_jwks(key))
     session.print_err(
         f"Wrote the private key to {file}, readable by you alone; keep it on this machine. Next:\n"
@@ -69,28 +75,6 @@ def show(session: Session, file: Path) -> ExitCode:
 
     session.print_json(public_jwks(signing_key(file)))
     return ExitCode.OK
-
-
-def _write(file: Path, text: str, force: bool) -> None:
-    """Whole or not at all, readable by its owner from the first byte on; over a file that is there only by force."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if force:
-            draft.replace(file)
-        else:
-            os.link(draft, file)
-    except FileExistsError:
-        raise _already_exists(file) from None
-    except FileNotFoundError:
-        raise ConfigError(f"{file.parent}: no such folder; make it first") from None
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def _already_exists(file: Path) -> ConfigError:

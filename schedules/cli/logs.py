@@ -8,7 +8,6 @@ messages go to `crash.txt` in the data directory, where the records are anyway.
 from __future__ import annotations
 
 import logging
-import os
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import TextIO
 
 from analytics.report.wording import clean
+from connectors.lake.files import write_atomically
 
 PACKAGES = ("connectors", "mappers", "analytics", "schedules")
 SILENT = ("httpx", "httpcore", "apscheduler")
@@ -35,7 +35,7 @@ class _Lines(logging.Formatter):
         return datetime.fromtimestamp(record.created, UTC).strftime(datefmt or "%Y-%m-%dT%H:%M:%SZ")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return clean(super().formatMessage(record))
+        return clean(super().formatMessage(record))  # a message may quote what a server sent
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - logging's name
         return traceback_without_messages(ei[1]) if ei[1] is not None else ""
@@ -48,6 +48,7 @@ def configure(stream: TextIO, level: int) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in PACKAGES:
         logging.getLogger(package).setLevel(level)
+    # Even their warnings may quote a URL, or tell of a job that is late, which the service itself handles.
     for library in SILENT:
         logging.getLogger(library).setLevel(logging.ERROR)
 
@@ -65,9 +66,8 @@ def write_crash_file(error: BaseException, folder: Path) -> Path | None:
     """Write the traceback of `error` with its messages to `crash.txt` in `folder`; return None if that fails."""
     file = folder / CRASH_FILE
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as handle:
-            handle.writelines(traceback.format_exception(error))
+        # A message may hold half of a surrogate pair, which UTF-8 cannot encode.
+        write_atomically(file, "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
     except OSError:
         return None
     return file
@@ -77,7 +77,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield `error` and what caused it, as Python prints them; a cycle of causes ends."""
     link: BaseException | None = error
     seen: set[int] = set()
-    while link is not None and id(link) not in seen:
+    while link is not None and id(link) not in seen:  # an exception can be its own cause, by way of another
         seen.add(id(link))
         yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

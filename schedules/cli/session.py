@@ -125,6 +125,7 @@ class Session:
         """
         from schedules.errors import exit_code, is_user_facing, user_message
 
+        # A StopRequested is one too, but the service handles it before it gets here.
         if isinstance(error, KeyboardInterrupt):
             self.print_err("periop: interrupted; completed work is kept, run again to continue")
         elif is_user_facing(error):

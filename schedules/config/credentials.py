@@ -9,9 +9,11 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors.lake.files import write_atomically
 from schedules.config.settings import Settings
 from schedules.config.site_settings import ServerSite
 from schedules.errors import ConfigError
@@ -35,6 +37,7 @@ def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> st
         where, value = f"{file}", _first_line(file)
     else:
         raise ConfigError("a secret needs the name of an environment variable or of a file")
+    # A line break or a control character in a header would be refused later, without a word about the cause.
     if not value.isprintable() or not value:
         raise ConfigError(f"{where}: holds no secret of one printable line; put it there and run again")
     return value
@@ -42,7 +45,7 @@ def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> st
 
 def _first_line(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        return file.read_text(encoding="utf-8").rstrip("\r\n")  # editors end the line; spaces may belong to it
     except OSError as error:
         raise ConfigError(f"{file}: the secret cannot be read ({error.strerror}); check path and permissions") from None
     except UnicodeDecodeError:
@@ -138,7 +141,9 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
     file = settings.data_dir / KEY_FILE
     if not file.exists():
         _refuse_a_lost_key(settings, file)
-        _create_key(file)
+        private_folder(file.parent)
+        with suppress(FileExistsError):  # another process was faster, and its key is read below
+            write_atomically(file, secrets.token_hex(KEY_BYTES) + "\n", exclusive=True)
     if os.name == "posix" and file.stat().st_mode & 0o077:
         raise ConfigError(f"{file}: others can read it; run `chmod 600` on it")
     return _decoded(_first_line(file), str(file))
@@ -146,6 +151,7 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
 
 def fingerprint(key: bytes) -> str:
     """Return a digest that identifies `key` without revealing it: HMAC-SHA-256 of a fixed text under it."""
+    # Compared to find that the key is another one, and then all tables are built from scratch.
     return hmac.new(key, b"periop pseudonym key", hashlib.sha256).hexdigest()
 
 
@@ -154,7 +160,7 @@ def _decoded(text: str, where: str) -> bytes:
         key = bytes.fromhex(text.strip())
     except ValueError:
         key = b""
-    if len(key) < KEY_BYTES:
+    if len(key) < KEY_BYTES:  # also after the ValueError
         raise ConfigError(f"{where}: not a key of {2 * KEY_BYTES} or more hex digits; restore it from a backup")
     return key
 
@@ -167,21 +173,3 @@ def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
             f"{file}: missing, although {' and '.join(made)} were made with it; restore it from a backup, "
             "or delete views and cohort to give every patient a new pseudonym"
         )
-
-
-def _create_key(file: Path) -> None:
-    """Written whole beside its place, then linked: of two processes at once, one makes it and both read
-    the same."""
-    private_folder(file.parent)
-    draft = file.with_name(f".{KEY_FILE}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(secrets.token_hex(KEY_BYTES) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)

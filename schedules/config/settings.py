@@ -18,22 +18,23 @@ from pydantic import (
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
-from schedules.config.site_settings import FilePath, Section, Site, from_the_file
+from schedules.config.site_settings import FilePath, Section, Site, resolve_path
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
 
 STARTER_FILE = Path(__file__).parent / "starter.toml"
 
 
-def _study_from_the_file(name_or_path: str, info: ValidationInfo) -> str:
+def _resolve_study(name_or_path: str, info: ValidationInfo) -> str:
+    # A shipped name stays a name, so that an update of periop brings its study along.
     shipped = study_path(name_or_path)
-    return name_or_path if shipped.is_absolute() else str(from_the_file(shipped, info))
+    return name_or_path if shipped.is_absolute() else str(resolve_path(shipped, info))
 
 
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # ValueError for "../x", OSError for the name of a folder
         raise ValueError(f"'{name[:40]}' is not a time zone; give an IANA name like UTC or Europe/Rome") from None
     return name
 
@@ -60,6 +61,7 @@ class Disclosure(Section):
     `note` replaces the sentence of the report about it.
     """
 
+    # 11 as in the cell size suppression policy of the US Centers for Medicare & Medicaid Services.
     min_cell: Annotated[int, Field(ge=0, le=1000)] = 11
     note: str | None = None
 
@@ -82,6 +84,7 @@ class Limits(Section):
     before the last sync. `reconcile_days`: how often all ids are compared with the server.
     """
 
+    # Time. A server of a hospital may take minutes for one page, and a first sync may take the whole night.
     connect_seconds: Seconds = 10
     read_seconds: Seconds = 120
     request_seconds: Seconds = 900
@@ -89,11 +92,14 @@ class Limits(Section):
     run_seconds: Seconds = 12 * 3600
     sites_at_a_time: Annotated[int, Field(ge=1, le=64)] = 4
     streams: Annotated[int, Field(ge=1, le=32)] = 4
+    # Versions that a server dated before the last sync but indexed after it; identical ones are dropped.
     overlap_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
     reconcile_days: Annotated[float, Field(gt=0, le=365)] = 7
     max_history_entries: Annotated[int, Field(ge=0)] = 10_000
+    # Size of requests. 50 ids of 64 characters make a URL below 4 kB, which proxies accept.
     page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
     patients_per_request: Annotated[int, Field(ge=1, le=1000)] = 50
+    # Size of responses: a server that never ends, and a small file that decompresses to a huge one.
     max_pages: Count = 10_000
     max_response_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
     max_resource_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
@@ -125,8 +131,9 @@ class Settings(Section):
     ('bearer', 11, 'periop-data/lake')
     """
 
+    # validate_default: the default, too, is relative to the folder of the file.
     data_dir: FilePath = Field(default=Path("periop-data"), validate_default=True)
-    study: Annotated[str, AfterValidator(_study_from_the_file)] = "alneo"
+    study: Annotated[str, AfterValidator(_resolve_study)] = "alneo"
     engine: Literal["duckdb", "spark"] = "duckdb"
     sites: Annotated[tuple[Site, ...], Field(min_length=1)]
     schedule: Schedule = Schedule()
@@ -137,6 +144,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
+        # Two sites of one name would share a cursor and a partition of the lake.
         first: dict[str, int] = {}
         for index, site in enumerate(self.sites):
             if site.name in first:
@@ -217,4 +225,4 @@ def check_sites(settings: Settings, wanted: tuple[str, ...], file: Path) -> tupl
     if unknown:
         known = ", ".join(settings.site_names)
         raise ConfigError(f"{file}: has no site named '{unknown[0]}'; configured: {known}")
-    return tuple(dict.fromkeys(wanted)) or settings.site_names
+    return tuple(dict.fromkeys(wanted)) or settings.site_names  # each once, in the order given

@@ -1,4 +1,9 @@
-"""The sites of `periop.toml` and how each is signed in to, as frozen models."""
+"""The sites of `periop.toml` and how periop signs in to each, as frozen models.
+
+To add a setting to a site: add the field to the model of its kind here (`ServerSite` for everything behind a FHIR
+server), use it in `schedules.run.sources`, and document it in docs/configuration.md, which a test compares with these
+models.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +22,14 @@ from pydantic import (
     model_validator,
 )
 
+# A site name becomes a folder of the lake and the name of a file, and Windows cannot have files of these names.
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+# Hosts to which plain http may carry a secret: it does not leave the machine.
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-def from_the_file(path: Path, info: ValidationInfo) -> Path:
+def resolve_path(path: Path, info: ValidationInfo) -> Path:
+    """Return `path` relative to the folder of the configuration file, which `validate` passes as context."""
     base = (info.context or {}).get("base")
     return Path(base) / path if base is not None else path
 
@@ -33,10 +41,11 @@ def _no_device(name: str) -> str:
 
 
 def _server(url: str) -> str:
-    """An http(s) address with a host and nothing secret in it; the message never repeats the address."""
+    """Check that `url` is an http(s) address with a host and without a password, and return it."""
+    # No message repeats the address: it may hold a password.
     try:
         parts = urlsplit(url)
-        port = parts.port
+        port = parts.port  # parsed on access, and a wrong one raises
     except ValueError:
         raise ValueError("not a valid address; give it like https://fhir.example.org/r4") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
@@ -45,11 +54,11 @@ def _server(url: str) -> str:
         raise ValueError('holds credentials; put them in `auth = { kind = "basic", … }`')
     if parts.query or parts.fragment:
         raise ValueError("must end with the base path of the server, without ? or #")
-    return url.rstrip("/")
+    return url.rstrip("/")  # the paths of requests are appended with a / of their own
 
 
 def _token_endpoint(url: str) -> str:
-    """As a server, but a token endpoint may have a query (RFC 6749, 3.2), and its path stays as it is."""
+    # Unlike a server's base it may have a query (RFC 6749, 3.2), and a / at its end is part of the address.
     _server(url.partition("?")[0])
     return url
 
@@ -63,9 +72,10 @@ def _exposed(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname not in LOOPBACK
 
 
-FilePath = Annotated[Path, AfterValidator(from_the_file)]
+FilePath = Annotated[Path, AfterValidator(resolve_path)]
 SiteName = Annotated[
     str,
+    # Lower case only: on macOS and Windows "Milan" and "milan" would be one folder.
     StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\z", max_length=64, min_length=1),
     AfterValidator(_no_device),
 ]
@@ -116,10 +126,10 @@ class BearerAuth(Section):
 
 
 class SmartAuth(Section):
-    """SMART Backend Services: `key_file` is the private key whose public half the server has registered.
+    """SMART Backend Services: `key_file` is the private key whose public half is registered at the server.
 
-    `scope`: what to ask for in place of `system/<Type>.rs` of every type that is read. `token_url`: the token
-    endpoint, where discovery does not find it. `jku`: the address of the JWKS, for servers that want it said.
+    `scope`: the scopes to request instead of `system/<Type>.rs` of every type that is read. `token_url`: the token
+    endpoint, if discovery does not find it. `jku`: the address of the JWKS, for servers that require it.
     """
 
     kind: Literal["smart"]
@@ -134,7 +144,10 @@ Auth = Annotated[NoAuth | BasicAuth | BearerAuth | SmartAuth, Field(discriminato
 
 
 class FolderSite(Section):
-    """NDJSON files and Bundles in a folder. `complete`: it always holds everything; what is in it no more is gone."""
+    """A folder with NDJSON files and Bundles.
+
+    `complete`: it always holds everything, so a resource that is no longer in it is marked as deleted.
+    """
 
     name: SiteName
     kind: Literal["folder"]
@@ -143,12 +156,16 @@ class FolderSite(Section):
 
 
 class ServerSite(Section):
-    """What every site behind a FHIR server has.
+    """The settings of every site behind a FHIR server.
 
-    `ca_file`: the authorities to trust in place of the public ones, as PEM. `client_cert_file`: what periop
-    shows the server that asks for a certificate (mutual TLS), with its private key in the same file or in
-    `client_key_file`. `allow_plain_http` lets a secret travel unencrypted inside one's network. `sandbox`: it holds
-    no real patients, so `periop sandbox` may write there.
+    `ca_file`: the certificate authorities to trust instead of the public ones, as PEM. `client_cert_file`: the
+    client certificate for mutual TLS, with its private key in the same file or in `client_key_file`.
+    `allow_plain_http`: allow a secret to be sent unencrypted inside the hospital's network. `sandbox`: the server
+    holds no real patients, so `periop sandbox` may write there.
+
+    >>> site = SearchSite(name="milan", kind="search", url="https://fhir.example.org/r4/", auth={"kind": "none"})
+    >>> site.url
+    'https://fhir.example.org/r4'
     """
 
     name: SiteName
@@ -166,14 +183,15 @@ class ServerSite(Section):
     def _secrets_travel_encrypted(self) -> Self:
         exposed = _exposed(self.url) and self.auth.kind != "none"
         if exposed and not self.allow_plain_http:
-            raise ValueError("sends a secret over plain http; use https, or say allow_plain_http = true")
+            raise ValueError("sends a secret over plain http; use https, or set allow_plain_http = true")
         token_url = getattr(self.auth, "token_url", None)
         if token_url and _exposed(token_url) and not self.allow_plain_http:
-            raise ValueError("asks for tokens over plain http; use https, or say allow_plain_http = true")
+            raise ValueError("requests tokens over plain http; use https, or set allow_plain_http = true")
         return self
 
     @model_validator(mode="after")
     def _client_certificate_is_whole(self) -> Self:
+        # A key alone would never be used, and the mistake would show up only as a refusal of the server.
         key = self.client_key_file or self.client_key_password_env or self.client_key_password_file
         if key and not self.client_cert_file:
             raise ValueError("has a client key without client_cert_file; give the certificate too")
@@ -194,8 +212,8 @@ class BulkSite(ServerSite):
     """A FHIR server read by Bulk Data export.
 
     `level`: $export of the whole system, of all patients, or of the Group whose id is `group`. `type_filter`:
-    searches like `Condition?code=…` that the server narrows the export by. `kick_off`: how the export is asked
-    for. `allowed_origins`: other servers that the files may lie on; they get no credentials.
+    searches like `Condition?code=…` by which the server narrows the export. `kick_off`: the HTTP method that starts
+    it. `allowed_origins`: other servers from which the files may be downloaded; they receive no credentials.
     """
 
     kind: Literal["bulk"]
@@ -214,7 +232,7 @@ class BulkSite(ServerSite):
     @model_validator(mode="after")
     def _files_travel_encrypted(self) -> Self:
         if any(_exposed(url) for url in self.allowed_origins) and not self.allow_plain_http:
-            raise ValueError("allows files over plain http; use https, or say allow_plain_http = true")
+            raise ValueError("allows files over plain http; use https, or set allow_plain_http = true")
         if any(urlsplit(url).path for url in self.allowed_origins):
             raise ValueError("has a path in allowed_origins; give scheme, host and port only")
         return self

@@ -8,13 +8,13 @@ switch leaves a complete release, to which the next run switches.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors.lake.files import flush_to_disk, write_atomically
 from schedules.errors import PublishError
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ CURRENT = "current"
 DRAFT = ".new-"
 IDENTITY = "results.json"
 
-Files = Mapping[str, Callable[[], bytes]]
-Artefacts = Callable[[int], Files]
+# The content of a file is made when it is needed: most runs change no number, and then only results.json is made.
+Files = Mapping[str, Callable[[], bytes]]  # by file name
+Artefacts = Callable[[int], Files]  # the files of a release, by its number, which they contain
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,15 @@ def write_release(
     """
     from analytics.disclosure.control import Released
 
+    # The type checker proves this too; but a mistake here would send patient-level counts out of the hospital.
     if not isinstance(released, Released):
         raise PublishError("only what disclosure control released is published; call analytics.disclosure.control")
     artefacts = _artefacts(released, study, published, statement)
-    return (plan_release if dry_run else file_release)(artefacts, releases_dir)
+    return (plan_release if dry_run else store_release)(artefacts, releases_dir)
 
 
 def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
-    """Return which release would be current after `file_release`, without writing anything.
+    """Return which release would be current after `store_release`, without writing anything.
 
     Two releases are the same if their results.json under the same number are identical.
     """
@@ -75,18 +77,19 @@ def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
     for number in (current_release(releases_dir), highest):
         if number is not None and _is_same(releases_dir / str(number), artefacts(number)):
             return PublishReport(number, releases_dir / str(number), unchanged=True)
+    # Above the highest and not above `current`: a number is never used for two different releases.
     number = (highest or 0) + 1
     return PublishReport(number, releases_dir / str(number), unchanged=False)
 
 
-def file_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
+def store_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
     """Write the files that `artefacts(n)` makes for release n, unless the current release is the same."""
     releases_dir.mkdir(parents=True, exist_ok=True)
     _remove_drafts(releases_dir)
     plan = plan_release(artefacts, releases_dir)
     if not plan.unchanged:
         _write(releases_dir, plan.release, artefacts(plan.release))
-    if current_release(releases_dir) != plan.release:
+    if current_release(releases_dir) != plan.release:  # also after a kill between rename and switch
         _switch(releases_dir, plan.release)
     return plan
 
@@ -103,6 +106,7 @@ def deliver(release: Path, target_dir: Path) -> Path:
     if not copy.exists():
         _write(target_dir, number, files)
     elif not _is_same(copy, files):
+        # Two hospitals that publish to one folder, or a data folder that was deleted and began at 1 again.
         raise PublishError(f"{copy}: holds a different release of that number; empty the folder or give another path")
     _switch(target_dir, number)
     return copy
@@ -119,6 +123,7 @@ def current_release(releases_dir: Path) -> int | None:
     """Return the number of the current release, or None where nothing is published."""
     current = releases_dir / CURRENT
     try:
+        # Only the last part: a link that was made elsewhere may hold a whole path.
         name = current.readlink().name if current.is_symlink() else current.read_text().strip()
     except FileNotFoundError:
         return None
@@ -148,8 +153,10 @@ def _bytes(content: str | bytes) -> bytes:
 
 
 def _is_same(folder: Path, files: Files) -> bool:
-    standing = folder / IDENTITY
-    return standing.is_file() and standing.read_bytes() == files[IDENTITY]()
+    # results.json alone: the report and the CSV are made from the same numbers, and the report may change its layout
+    # with a version of periop, which is no reason for a new release.
+    existing = folder / IDENTITY
+    return existing.is_file() and existing.read_bytes() == files[IDENTITY]()
 
 
 def _write(releases_dir: Path, number: int, files: Files) -> None:
@@ -157,46 +164,32 @@ def _write(releases_dir: Path, number: int, files: Files) -> None:
     draft.mkdir()
     try:
         for name, content in files.items():
-            _write_durably(draft / name, content())
-        _flush_folder(draft)
+            write_atomically(draft / name, content(), private=False)
         draft.rename(releases_dir / str(number))
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    _flush_folder(releases_dir)  # the rename itself must survive a power cut before `current` names it
-
-
-def _write_durably(file: Path, content: bytes) -> None:
-    with file.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
+    flush_to_disk(releases_dir)  # the rename itself must survive a power cut before `current` names it
 
 
 def _switch(releases_dir: Path, number: int) -> None:
     """Replace `current` in one step: a symbolic link, or a file with the number where links are not possible."""
-    draft = releases_dir / f"{DRAFT}{CURRENT}"
+    draft, current = releases_dir / f"{DRAFT}{CURRENT}", releases_dir / CURRENT
     try:
+        # A relative link, so that the folder can be moved. It is made next to its place and renamed over it, since
+        # a link cannot be changed in one step.
         draft.symlink_to(str(number), target_is_directory=True)
     except (OSError, NotImplementedError):
-        _write_durably(draft, f"{number}\n".encode())
-    draft.replace(releases_dir / CURRENT)
-    _flush_folder(releases_dir)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # Windows cannot open a folder
+        # Windows without the right to make links, and some network shares.
+        write_atomically(current, f"{number}\n", private=False)
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    draft.replace(current)
+    flush_to_disk(releases_dir)
 
 
 def _remove_drafts(releases_dir: Path) -> None:
     for draft in releases_dir.glob(f"{DRAFT}*"):
-        if draft.is_dir() and not draft.is_symlink():
+        if draft.is_dir() and not draft.is_symlink():  # never follow a link out of the folder
             shutil.rmtree(draft)
         else:
             draft.unlink()

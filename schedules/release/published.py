@@ -71,6 +71,7 @@ def agreements(released: Released, study: Study, name_or_path: str) -> tuple[Agr
             row.label,
             row.published,
             row.here,
+            # x and n and not the percentage: the published percentages are rounded, some of them twice.
             ours.get(row.id) == counts[row.id] if row.id in counts else row.difference == SAME,
             is_proportion=row.id in counts,
         )
@@ -79,8 +80,9 @@ def agreements(released: Released, study: Study, name_or_path: str) -> tuple[Agr
 
 
 def _counts(frame: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    whole = frame.dropna(subset=["x", "n"])
-    return {str(i): (int(x), int(n)) for i, x, n in zip(whole["id"], whole["x"], whole["n"], strict=True)}
+    # A figure that is published as a percentage only has no x and n to compare.
+    counted = frame.dropna(subset=["x", "n"])
+    return {str(i): (int(x), int(n)) for i, x, n in zip(counted["id"], counted["x"], counted["n"], strict=True)}
 
 
 def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:

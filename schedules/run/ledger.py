@@ -21,6 +21,7 @@ from schedules.errors import ExitCode, LedgerError, exit_code, is_user_facing, u
 
 Clock = Callable[[], datetime]
 RunStatus = Literal["running", "ok", "partial", "withheld", "failed", "interrupted"]
+# A suppressed release is the answer of a complete run, and not a reason for an alert.
 COMPLETE = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.SUPPRESSED)
 # The words are on disk and in `status --json`, so "withheld" stays for what the code calls suppressed.
 STATUS: dict[ExitCode, RunStatus] = {
@@ -109,6 +110,7 @@ class Ledger:
     def add_site_report(self, run_id: int, site: str, counts: Mapping[str, Any]) -> None:
         """Record the counts of the sync of `site` in run `run_id`."""
         with self._db:
+            # "or replace": a run that syncs a site twice keeps the last report.
             self._db.execute(
                 "insert or replace into site_reports (run_id, site, counts) values (?, ?, ?)",
                 (run_id, site, json.dumps(counts)),
@@ -126,6 +128,7 @@ class Ledger:
     def last_complete(self) -> Run | None:
         """Return the last run that reached a release, or whose release was suppressed as a whole."""
         placeholders = ", ".join("?" * len(COMPLETE))
+        # Only whole runs: after a `periop sync` by hand the release is as old as before.
         where = f"where kind = 'run' and exit_code in ({placeholders}) order by finished desc limit 1"
         return next(iter(self._runs(where, tuple(map(int, COMPLETE)))), None)
 
@@ -135,6 +138,7 @@ class Ledger:
 
     def has_run_since(self, instant: datetime) -> bool:
         """Return True if a nightly run that was not interrupted began at or after `instant`."""
+        # A failed run counts: it is tried again at the next slot and not every minute. An interrupted one does not.
         where = "where kind = 'run' and started >= ? and status <> 'interrupted' limit 1"
         return bool(self._runs(where, (_text(instant),)))
 
@@ -194,12 +198,14 @@ def _explain_damage(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        # OperationalError is the one of the machine (disk, permissions, locks); the rest is a file that is no database.
         raise LedgerError(f"{file}: the run ledger cannot be used ({error}); check disk and permissions") from error
     except sqlite3.DatabaseError as error:
         raise _damaged(file, str(error)) from error
 
 
 def _check(file: Path, connection: sqlite3.Connection) -> None:
+    # Some damage shows itself only in the rows that are read; better now than in the middle of a run.
     if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
         raise _damaged(file, "quick_check failed")
 

@@ -109,10 +109,12 @@ def sync_sites(
 
     Raises `AuthenticationFailed` or `NoSiteError` when not one of them could be read.
     """
+    # No error of a single site is raised before the reports of all are recorded.
     attempts = attempt_sites(settings, sites, pipeline, progress.page, full=full)
     reports = tuple(report for report, _ in attempts)
     for report in reports:
         run.add_site_report(report.site, report.as_json())
+    # With one site left, the run goes on: its release says which sites are missing.
     if attempts and all(error is not None for _, error in attempts):
         raise _no_site(attempts, settings)
     if any(report.status != "ok" for report in reports):
@@ -121,10 +123,13 @@ def sync_sites(
 
 
 def _no_site(attempts: Sequence[Attempt], settings: Settings) -> AuthenticationFailed | NoSiteError:
+    # Another exit code only where renewing the secrets is all there is to do.
     reasons = "; ".join(f"{report.site}: {' '.join(report.messages)}" for report, _ in attempts)
     if all(isinstance(error, AuthenticationError) for _, error in attempts):
         return AuthenticationFailed(f"{reasons}; check the secrets that periop.toml names and run again")
-    release = "so the last release stands" if releases(settings.releases_dir) else "and there is no release yet"
+    release = (
+        "so the last release is still current" if releases(settings.releases_dir) else "and there is no release yet"
+    )
     return NoSiteError(f"{reasons}; no site could be synchronised, {release}")
 
 
@@ -143,6 +148,7 @@ def map_lake(
     """
     from connectors.lake.table import Lake
 
+    # Without this, a first run against an empty server would publish a release of zeros.
     if {file.site for file in Lake(settings.lake_dir).files()}.isdisjoint(settings.site_names):
         raise NothingYetError(
             f"{settings.lake_dir}: holds no resource of any configured site yet; run `periop sync`, which says "
@@ -178,6 +184,7 @@ def analyze_cohort(
 
 def missing_sites(settings: Settings, run: OpenRun) -> tuple[str, ...]:
     """Return the configured sites whose last sync was incomplete, or that never had one."""
+    # From the ledger and not from this run: `periop publish` alone must know of a sync that failed before.
     last = {site: run.ledger.last_sync(site) for site in settings.site_names}
     return tuple(site for site, found in last.items() if found is None or found[1].get("status") != "ok")
 
@@ -201,6 +208,7 @@ def publish_release(
     if released.sites_missing:
         run.detail["sites_missing"] = list(released.sites_missing)
     progress.step("publishing")
+    # `release` is recorded after everything is written and delivered; until then the run has none.
     published = pipeline.publish(settings, study, released, dry_run=dry_run)
     run.release = None if dry_run else published.release
     return published

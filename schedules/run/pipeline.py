@@ -70,10 +70,11 @@ class Pipeline:
         self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
     ) -> MapReport:
         """Bring view tables and cohort tables up to date with the lake; `full` builds them from scratch."""
-        from mappers.build.mapping import MapConfig, MapStage
-        from mappers.engines.start import engine
+        from mappers.build.mapping import MapConfig, map_lake
+        from mappers.engines.start import start_engine
         from schedules.config.credentials import fingerprint, pseudonym_key
 
+        # The key is needed here and not before: a sync stores the identifiers of the patients as they are.
         key, spill = pseudonym_key(settings, self.environ), settings.data_dir / "spill"
         shutil.rmtree(spill, ignore_errors=True)  # left by a run that was killed, and it is patient data
         config = MapConfig(
@@ -88,8 +89,8 @@ class Pipeline:
             set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
         )
         threads = min(os.cpu_count() or 1, MAX_THREADS)
-        with engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as started:
-            return MapStage(config, started, progress).run(full=full)
+        with start_engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as started:
+            return map_lake(config, started, progress, full=full)
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
         """Estimate everything that `study` declares from the cohort tables, after disclosure control."""
@@ -103,6 +104,7 @@ class Pipeline:
         from schedules.release.publish import deliver, write_release
         from schedules.release.published import load_published
 
+        # Read even where nothing will change: a wrong file of published figures is an error at once.
         figures = load_published(study, study_path(settings.study))
         report = write_release(released, study, settings.releases_dir, figures, self.statement, dry_run=dry_run)
         if not dry_run:
@@ -113,6 +115,7 @@ class Pipeline:
 
 def quarantined(folder: Path, site: str) -> dict[tuple[str, str], int]:
     """Return the number of quarantined entries of one site by (resource type, reason)."""
+    # These become rows of the quality list, next to what the mapping itself could not use.
     counts: dict[tuple[str, str], int] = {}
     for entry in Quarantine(folder).entries(site):
         key = (entry["resource_type"] or "Resource", f"quarantined: {entry['reason']}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Clock, TransferLimits
+    from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from schedules.config.site_settings import BulkSite, FolderSite, SearchSite, ServerSite, Site
     from schedules.config.site_settings import SmartAuth as SmartSettings
 
+# The resource types that the shipped views read.
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
-COHORT_VALUE_SET = "nsclc"
+COHORT_VALUE_SET = "nsclc"  # a file in mappers/valuesets, or of the same name in the folders of [mapping]
 
 
 def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
@@ -67,6 +68,7 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
         transfer=transfer_limits(limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
+        # Called only if it is needed: the patients that the lake knows, to tell who is new in the cohort.
         stored=lambda: Lake(settings.lake_dir).patients(site.name),
     )
 
@@ -88,13 +90,13 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         group=site.group,
         type_filter=site.type_filter,
         kick_off=site.kick_off,
-        allowed=site.allowed_origins,
+        allowed_origins=site.allowed_origins,
         auth=authenticator(settings, site, environ),
         limits=bulk_limits(settings.limits),
         transfer=transfer_limits(settings.limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
-        verify_elsewhere=trust_only_ssl_context(site),
+        verify_other_origins=trust_only_ssl_context(site),  # a file server must not see the client certificate
     )
 
 
@@ -103,13 +105,14 @@ def cohort_query(settings: Settings) -> CohortQuery:
     from connectors.sources.search.source import CohortQuery
     from mappers.terminology import load_terminology
 
+    # One parameter with all codes: a comma means "or" in FHIR search, so one search finds the whole cohort.
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
 
 def transfer_limits(limits: Limits) -> TransferLimits:
     """Return the bounds of every request to a site."""
-    from connectors.http.client import TransferLimits
+    from connectors.http.retry import TransferLimits
 
     return TransferLimits(
         connect=limits.connect_seconds,
@@ -142,7 +145,7 @@ def bulk_limits(limits: Limits) -> BulkLimits:
 
 def logging_clock(site: str) -> Clock:
     """Return the clocks of this machine, with a line in the log for every wait."""
-    from connectors.http.client import Clock
+    from connectors.http.retry import Clock
 
     def wait(seconds: float) -> None:
         logging.getLogger(__name__).warning("%s: no usable response; trying again in %.0f s", site, seconds)
@@ -169,17 +172,17 @@ def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, st
 
 def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: Mapping[str, str]) -> Authenticator:
     from connectors.auth.smart import SmartAuth
-    from connectors.auth.token_endpoint import Client
+    from connectors.auth.token_endpoint import RegisteredClient
     from schedules.config.credentials import client_ssl_context, signing_key, trust_only_ssl_context
 
     return SmartAuth(
         site.url,
-        Client(auth.client_id, signing_key(auth.key_file), auth.jku),
+        RegisteredClient(auth.client_id, signing_key(auth.key_file), auth.jku),
         TYPES,
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings.limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
-        verify_elsewhere=trust_only_ssl_context(site),
+        verify_other_origins=trust_only_ssl_context(site),
     )

@@ -104,6 +104,7 @@ def _quality(settings: Settings) -> list[dict[str, Any]]:
     file = settings.cohort_dir / "quality.parquet"
     if not file.is_file():
         return []
+    # Read without the lock: a map that is in progress replaces the file in one step, so it is complete.
     try:
         table = pq.read_table(file, columns=["SITEID", "DOMAIN", "ISSUE", "COUNT"])
     except (OSError, ValueError) as error:

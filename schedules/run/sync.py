@@ -35,6 +35,7 @@ def attempt_sites(
     Returns, in the order of `sites`, the report of each and the error of one that could not be read. Any error that
     is not about a single site is raised. `elapsed` is a clock in seconds that never runs backwards.
     """
+    # One deadline for all: a site that hangs must not take the night from those that wait for their turn.
     end = elapsed() + settings.limits.run_seconds
     ended, one_at_a_time = Event(), Lock()
 
@@ -48,6 +49,7 @@ def attempt_sites(
         try:
             limited = _with_remaining_time(settings, site, end - elapsed())
             yield site, (pipeline.sync_site(limited, site, full=full, progress=report_page), None)
+        # The kinds of errors that are about one site. A LakeError or a full disk concerns all of them.
         except (FolderError, AuthenticationError, ServerError) as error:
             yield site, (SyncReport.failed(site, error), error)
         except BaseException:

@@ -18,7 +18,20 @@ SKIPPED = {
 }
 
 
-def ran(folder: Path, workers: int, *options: str, required: str = "") -> subprocess.CompletedProcess[str]:
+DRAWS = """
+from hypothesis import given, settings, strategies as st
+
+@settings(max_examples=20)
+@given(number=st.integers())
+def test_draws(number):
+    with open("drawn", "a") as file:
+        print(number, file=file)
+"""
+
+
+def ran(
+    folder: Path, workers: int, *options: str, required: str = "", hypothesis: str = ""
+) -> subprocess.CompletedProcess[str]:
     """pytest in a folder of tests, with our settings."""
     for file in (CONFTEST, CONFTEST.parents[1] / "pyproject.toml"):
         shutil.copy(file, folder)
@@ -26,6 +39,8 @@ def ran(folder: Path, workers: int, *options: str, required: str = "") -> subpro
     command = [sys.executable, "-m", "pytest", "-n", str(workers), *options, "--rootdir", str(folder), str(folder)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PERIOP_REQUIRE_ALL"] = required
+    if hypothesis:
+        environment["PERIOP_HYPOTHESIS"] = hypothesis
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -79,3 +94,14 @@ def test_logging_is_left_as_it_was(tmp_path: Path) -> None:
         "    assert logging.StreamHandler not in map(type, logging.getLogger().handlers)\n"
     )
     assert code(tmp_path, "", 0) == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(("profile", "same"), [("periop", True), ("fuzz", False)])
+def test_examples_are_the_same_in_every_run_but_those_of_a_search(tmp_path: Path, profile: str, same: bool) -> None:
+    (tmp_path / "test_draws.py").write_text(DRAWS)
+    drawn = []
+    for _ in range(2):
+        assert ran(tmp_path, 0, hypothesis=profile).returncode == pytest.ExitCode.OK
+        drawn.append((tmp_path / "drawn").read_text())
+        (tmp_path / "drawn").unlink()
+    assert (drawn[0] == drawn[1]) is same

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analytics.estimates.model import FlowStep
 from analytics.report.html import render_html
 from mappers.study import load_study
 from tests.example_release import example_release, published
@@ -168,10 +170,50 @@ def test_shows_something_and_its_pictures(browser: Browser, report: Path, tmp_pa
     assert grey.shape[1] == 1100
     assert (grey < 128).mean() > 0.005
     boxes = browser.evaluate(
-        "[...document.querySelectorAll('svg[role=img]')].map(s => s.getBoundingClientRect().height)"
+        "[...document.querySelectorAll('svg[role=img], .flow')].map(s => s.getBoundingClientRect().height)"
     )
     assert boxes
     assert min(boxes) > 100
+
+
+BOXES = """[...document.querySelectorAll('.flow .box, .flow .left')].map(e => {
+  const r = e.getBoundingClientRect();
+  return {text: e.textContent, aside: e.matches('.left'), wide: e.scrollWidth > e.clientWidth,
+          left: r.left, top: r.top + scrollY, right: r.right, bottom: r.bottom + scrollY};
+})"""
+
+
+@pytest.mark.parametrize("width", [1100, 375], ids=["desktop", "phone"])
+def test_the_boxes_of_the_flow_stand_below_each_other_and_do_not_overlap(
+    browser: Browser, report: Path, width: int
+) -> None:
+    size(browser, width, phone=width < 400)
+    browser.open(report)
+    boxes = browser.evaluate(BOXES)
+    trunk, aside = ([box for box in boxes if box["aside"] is side] for side in (False, True))
+    labels = ["Screened", "Enrolled", "Resected", "Began adjuvant treatment", "Completed the adjuvant course"]
+    assert [box["text"].partition(" n\N{NO-BREAK SPACE}")[0] for box in trunk] == labels
+    assert len(aside) == (4 if "min_cell = 11" not in report.read_text(encoding="utf-8") else 0)
+    for box in boxes:
+        assert box["left"] >= 0
+        assert box["right"] <= width
+        assert not box["wide"]
+    # In the order of reading each begins below the end of the one before, those who left to the right of the trunk.
+    assert all(a["bottom"] <= b["top"] for a, b in pairwise(boxes))
+    assert all(box["left"] > trunk[0]["left"] + 10 for box in aside)
+
+
+@pytest.mark.parametrize(
+    "label", ["x" * 100, "NO DOSE OF THE STUDY DRUG OF ANY KIND", "肺癌の確定診断がない患者または不明の患者"]
+)
+def test_a_long_reason_stays_in_its_box(browser: Browser, tmp_path: Path, label: str) -> None:
+    steps = (FlowStep("a", label, "main", None, 3), FlowStep("b", label, "excluded", "a", 1))
+    page = render_html(example_release(flow=steps), load_study("alneo"), 3)
+    (tmp_path / "long.html").write_text(page, encoding="utf-8")
+    size(browser, 375, phone=True)
+    browser.open(tmp_path / "long.html")
+    assert [box["wide"] for box in browser.evaluate(BOXES)] == [False, False]
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_fits_a_phone(browser: Browser, report: Path, tmp_path: Path) -> None:

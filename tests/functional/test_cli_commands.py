@@ -31,7 +31,7 @@ from mappers.study import Study
 from schedules.cli.main import main
 from schedules.cli.session import Session
 from schedules.config.settings import Settings
-from schedules.release.publish import PublishReport, file_release, plan_release
+from schedules.release.publish import PublishReport, plan_release, store_release
 from schedules.run.lock import run_lock
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
@@ -124,7 +124,7 @@ class StandIn:
         return release(results(self.proportions, sites_missing), min_cell)
 
     def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
-        file = plan_release if dry_run else file_release
+        file = plan_release if dry_run else store_release
         return file(lambda n: {"results.json": lambda: dumps(released, n)}, settings.releases_dir)
 
 
@@ -252,7 +252,7 @@ def test_the_last_release_stands_when_there_is_one(periop: Terminal) -> None:
     periop("run")
     periop.pipeline.errors = {name: UnavailableError(name) for name in ("milan", "rome")}
     assert periop("run") == 1
-    assert "no site could be synchronised, so the last release stands" in periop.err
+    assert "no site could be synchronised, so the last release is still current" in periop.err
 
 
 def test_one_site_that_refuses_credentials_is_partial_among_others_and_6_alone(periop: Terminal) -> None:

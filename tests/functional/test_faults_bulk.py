@@ -30,7 +30,8 @@ from connectors.errors import (
 from connectors.fhir.events import Expected, Problem, ProgressMessage
 from connectors.fhir.resource import Reason, Resource
 from connectors.http.authenticators import BearerAuth
-from connectors.http.client import FhirClient, TransferLimits
+from connectors.http.client import FhirClient
+from connectors.http.retry import TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Cursor, Lake
 from connectors.sources.bulk.files import Arrived, arrive, resources, side_by_side
@@ -350,7 +351,7 @@ def test_fault_9_an_allowed_origin_gets_no_credentials_whatever_the_manifest_say
         {"type": "Patient", "url": f"{elsewhere.origin}/p?X-Signature=1"},
         server.item("Condition"),
     ]
-    found = pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed=(elsewhere.origin,)))
+    found = pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed_origins=(elsewhere.origin,)))
     assert (found.ids, found.problems) == (ALL, [])
     assert b"s3cret" not in b"".join(request.raw for request in elsewhere.requests)
     (own,) = server.http.asked(path="/file/")
@@ -365,7 +366,7 @@ def test_fault_9_a_poll_url_on_another_origin(
     server.faults["$export"] = always(http(status=202, headers={"Content-Location": link}))
     server.faults["/metadata"] = always(http(b'{"resourceType":"CapabilityStatement"}'))
     with pytest.raises(ForeignOriginError):
-        pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed=(elsewhere.origin,)))
+        pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed_origins=(elsewhere.origin,)))
     assert elsewhere.requests == []
 
 

@@ -18,7 +18,7 @@ from connectors.lake.table import Lake
 from connectors.report import Counts, SyncReport
 from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
-from mappers.build.views import ViewStore, all_rows, current
+from mappers.build.views import CompiledView, refresh_views
 from mappers.engines.duckdb import DuckDBEngine
 from mappers.view.runner import ViewDefinition
 from schedules.config.site_settings import FolderSite
@@ -117,11 +117,9 @@ def test_fault_20_a_modifier_extension_is_kept_told_and_not_used(site: Site, tmp
 
     def seen() -> list[int]:
         with DuckDBEngine() as engine:
-            store = ViewStore(tmp_path / "views", engine, {"observation": view})
-            store.refresh(site.lake)
-            store.offer(site.lake)
-            rows = current(all_rows("observation", store.views["observation"]), store.views["observation"])
-            return sorted(engine.frame(rows)["value"])
+            compiled = CompiledView.of(engine, "observation", view)
+            refresh_views(tmp_path / "views", site.lake.snapshot(), {"observation": compiled}, engine).register(engine)
+            return sorted(engine.frame(compiled.current(compiled.all_rows))["value"])
 
     assert seen() == [1, 2]
     extension = {"url": "http://example.org/not", "valueBoolean": True}

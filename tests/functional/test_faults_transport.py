@@ -28,8 +28,9 @@ from connectors.errors import (
     UnavailableError,
 )
 from connectors.http.authenticators import BearerAuth
-from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.client import FhirClient
 from connectors.http.origin_policy import OriginPolicy, Resolve, address_kind, parse_address
+from connectors.http.retry import Clock, TransferLimits
 from connectors.sources.search.paging import parse_page
 from tests.certificates import make_certificates
 from tests.export_server import FakeClock
@@ -49,7 +50,7 @@ def never(host: str, port: int) -> tuple[str, ...]:
 def connect(
     server: RawServer, clock: Clock | None = None, resolve: Resolve = never, **limits: object
 ) -> Iterator[FhirClient]:
-    allowed = limits.pop("allowed", ())
+    allowed = limits.pop("allowed_origins", ())
     bounds = TransferLimits(**limits)  # type: ignore[arg-type]
     with FhirClient(
         server.base, BearerAuth("s3cret"), bounds, clock or FakeClock().as_clock(), None, True, allowed, resolve
@@ -345,7 +346,7 @@ def test_fault_9_a_file_on_another_origin_is_refused_unless_allowed(
     with connect(server) as client, pytest.raises(ForeignOriginError, match="allowed_origins"):
         client.download(f"{elsewhere.origin}/file", "file", tmp_path / "f")
     assert elsewhere.requests == []
-    with connect(server, allowed=(elsewhere.origin,)) as client:
+    with connect(server, allowed_origins=(elsewhere.origin,)) as client:
         client.download(f"{elsewhere.origin}/file?signature=abc", "file", tmp_path / "f")
     (request,) = elsewhere.requests
     assert b"s3cret" not in request.raw
@@ -354,7 +355,7 @@ def test_fault_9_a_file_on_another_origin_is_refused_unless_allowed(
 
 
 def test_fault_9_an_allowed_origin_is_for_files_only(server: RawServer, elsewhere: RawServer) -> None:
-    with connect(server, allowed=(elsewhere.origin,)) as client:
+    with connect(server, allowed_origins=(elsewhere.origin,)) as client:
         for call in (
             lambda url: client.get_parsed(url, "page", bytes),
             lambda url: client.get(url, "page", (200,)),
@@ -411,8 +412,8 @@ def test_fault_9_no_client_certificate_goes_to_an_allowed_origin(tmp_path: Path)
         served(answer, certificates.server(ssl.CERT_REQUIRED)) as site,
         served(answer, certificates.server(ssl.CERT_OPTIONAL)) as files,
         FhirClient(
-            site.url, BearerAuth("s3cret"), clock=FakeClock().as_clock(), verify=own, allowed=(files.url,),
-            resolve=lambda host, _: ("127.0.0.1",), verify_elsewhere=elsewhere,
+            site.url, BearerAuth("s3cret"), clock=FakeClock().as_clock(), verify=own, allowed_origins=(files.url,),
+            resolve=lambda host, _: ("127.0.0.1",), verify_other_origins=elsewhere,
         ) as client,
     ):  # fmt: skip
         client.download(f"{site.url}/f", "file", tmp_path / "f")
@@ -485,7 +486,7 @@ def test_fault_10_private_and_link_local_targets_after_the_name_is_looked_up(
         return
     target = targets.check(f"{FILES}/a?b=c", "file")
     assert target.url == f"https://{addresses[0]}:8443/a?b=c"  # the address that was checked, not looked up again
-    assert (target.own, target.headers, target.extensions) == (
+    assert (target.own_origin, target.headers, target.extensions) == (
         False,
         {"Host": "files.example:8443"},
         {"sni_hostname": "files.example"},
@@ -494,7 +495,7 @@ def test_fault_10_private_and_link_local_targets_after_the_name_is_looked_up(
 
 def test_fault_10_the_configured_site_itself_may_be_anywhere() -> None:
     targets = OriginPolicy("http://10.0.0.1:8080/fhir", (), never)
-    assert targets.check("http://10.0.0.1:8080/fhir/Patient", "page").own
+    assert targets.check("http://10.0.0.1:8080/fhir/Patient", "page").own_origin
 
 
 def test_fault_10_http_after_https_is_another_origin() -> None:
@@ -555,7 +556,7 @@ def untrusted() -> ssl.SSLCertVerificationError:
 @pytest.mark.parametrize(
     ("cause", "said"),
     [
-        (untrusted(), r"not trusted \(self-signed certificate\): give the authority that signed it as `ca_file`"),
+        (untrusted(), r"not trusted \(self-signed certificate\): set `ca_file` to the certificate of the authority"),
         (tls("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "client_cert_file"),
         (tls("SSLV3_ALERT_HANDSHAKE_FAILURE"), "client_cert_file"),
         (tls("WRONG_VERSION_NUMBER"), "does not speak TLS"),

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from mappers.build import cohort as cohorts
 from mappers.study import Cut, Study, load_study
 from mappers.terminology import SHIPPED
 from mappers.view.shipped import SHIPPED_VIEWS
@@ -66,11 +65,7 @@ def test_a_new_version_derives_its_patient_at_its_site(hospital: Hospital, tmp_p
     assert is_as_if_derived_at_once(hospital, tmp_path)
 
 
-@pytest.mark.parametrize("few", [0, 2], ids=["one cut after the other", "both cuts at once"])
-def test_a_reference_that_moves_derives_both_patients(
-    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
-) -> None:
-    monkeypatch.setattr(cohorts, "FEW", few)
+def test_a_reference_that_moves_derives_both_patients(hospital: Hospital, tmp_path: Path) -> None:
     hospital.night("milan", {KEY: resource(hospital, *KEY) | {"subject": {"reference": "Patient/plain"}}})
     assert mapped(settled(hospital.data)).derived == 2
     assert is_as_if_derived_at_once(hospital, tmp_path)

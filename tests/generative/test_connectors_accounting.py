@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from connectors.fhir.bundle import read_bundle
 from connectors.fhir.events import SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.http.gunzip import gunzip
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.reconcile import OUTCOMES, Intake, identity, updated, version
 from connectors.lake.table import Cursor, Lake
 from connectors.lake.versions import Seen, Versions
 from connectors.report import counts_by_type, total
-from connectors.sources.folder import gunzip, split_lines
+from connectors.sources.folder import split_lines
 from connectors.sync import sync_site
 
 TIMES = (None, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00+00:00", "2024-01-03T00:00:00.5Z")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from connectors.errors import AuthenticationError, ServerError
-from connectors.http.client import Clock, TransferLimits
+from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.reconcile import OUTCOMES
 from connectors.lake.table import Lake

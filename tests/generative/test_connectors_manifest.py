@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import ProtocolError
-from connectors.http.response import gunzipped
+from connectors.http.gunzip import gunzip
 from connectors.http.retry import TruncatedError
 from connectors.sources.bulk.job import Polling, progress
 from connectors.sources.bulk.manifest import read_manifest
@@ -61,19 +61,25 @@ def test_a_good_manifest_is_read_to_the_last_file(
         assert [(file.url, file.resource_type, file.count) for file in read] == listed
 
 
-@given(st.binary(max_size=2000), st.integers(1, 300), st.integers(1, 3))
-def test_gzip_in_any_pieces(content: bytes, size: int, members: int) -> None:
-    sent = gzip.compress(content) * members
+@given(st.binary(max_size=2000), st.integers(1, 300), st.integers(1, 3), st.integers(0, 5))
+def test_gzip_in_any_pieces(content: bytes, size: int, members: int, padding: int) -> None:
+    sent = gzip.compress(content) * members + bytes(padding)
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
-    assert b"".join(gunzipped(pieces)) == content * members
+    assert b"".join(gunzip(pieces)) == content * members
 
 
 @given(st.binary(max_size=300), st.data())
 def test_gzip_that_is_cut_anywhere_is_said(content: bytes, data: st.DataObject) -> None:
     sent = gzip.compress(content)
-    cut = data.draw(st.integers(0, len(sent) - 1))
+    cut = data.draw(st.integers(1, len(sent) - 1))
     with pytest.raises(TruncatedError):
-        list(gunzipped([sent[:cut]]))
+        list(gunzip([sent[:cut]]))
+
+
+def test_gzip_of_nothing_and_of_zeros_only() -> None:
+    assert list(gunzip([])) == []
+    with pytest.raises(TruncatedError):  # what a power cut leaves of a file
+        list(gunzip([bytes(100)]))
 
 
 @given(st.text(max_size=300))

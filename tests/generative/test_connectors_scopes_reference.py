@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.auth.scopes import missing_scopes, parse_scope, read_scopes, unreadable
+from connectors.auth.scopes import missing_scopes, parse_scope, read_scopes, unreadable_types
 
 TYPES = ("Patient", "Condition", "Observation")
 RIGHTS = ["cruds"[a:b] for a in range(5) for b in range(a + 1, 6)] + ["rs", "cs", "rud"]
@@ -38,7 +38,7 @@ def test_types_are_readable_where_both_rights_are_given(granted: list[tuple[str,
     texts = [text(scope) for scope in granted]
     have = gives(granted)
     missing = tuple(kind for kind in TYPES if not {(kind, "r"), (kind, "s")} <= have)
-    assert unreadable(texts, TYPES) == missing
+    assert unreadable_types(texts, TYPES) == missing
     assert missing_scopes(read_scopes(TYPES), texts, TYPES) == read_scopes(missing)
 
 

@@ -33,7 +33,7 @@ def engine() -> Iterator[DuckDBEngine]:
 
 def computed(engine: DuckDBEngine, pairs: list[tuple[Decimal, Decimal]]) -> list[dict[str, Any]]:
     columns = [pa.array([Decimal(pair[side]) for pair in pairs], pa.decimal128(38, 18)) for side in (0, 1)]
-    table = engine.register("pairs", pa.table(columns, names=["a", "b"]))
+    table = engine.register_rows("pairs", pa.table(columns, names=["a", "b"]))
     one, other, scope = table["a"], table["b"], Scope(0, "pair")
     made = table.select(
         sum=decimals.add(one, other, scope),

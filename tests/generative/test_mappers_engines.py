@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from mappers.engines.duckdb import Engine
+from mappers.engines.base import Engine
 from mappers.view.runner import ViewDefinition, view_table
 from tests.engines import Engines
 from tests.generative.test_mappers_fhirpath import PATHS, PATIENTS

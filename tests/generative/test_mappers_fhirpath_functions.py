@@ -1,24 +1,12 @@
 """Functions and operators in generated combinations, against fhirpathpy, one patient and one path at a time.
 
-fhirpathpy leaves FHIRPath N1 in some places, which are not generated here and have hand-worked cases in
-tests/unit/test_mappers_fhirpath_functions.py:
+Where fhirpathpy leaves the specification is in tests/generative/reference_faults.py; what is not mended there is not
+generated here and has hand-worked cases in tests/unit/test_mappers_fhirpath_functions.py. Not generated either:
 
-- `mod` of a negative number has the sign of the divisor (6.6.7: a remainder of truncated division);
-- `skip` of a negative number takes from the end (5.3.6: then nothing is skipped);
-- `~` of collections heeds their order (6.1.2: it does not matter), and is false of quantities;
-- `=` of dates of different precision is false (6.1.1: empty), and of two dateTime elements compares their texts;
-- quantities of a resource do not compare (6.2) or add up (6.6);
-- `toString()` of true is 'True' (5.5.7), a date that there is not converts (5.5.4), a timezone is written anew;
-- a result beyond 64 bits is kept (6.6: empty on overflow);
-- `round()` wants a precision (5.7.8: it may be left out) and rounds halves to even (5.7.8: 0.5 gives 1);
-- `ln()` of 0 is -Infinity (6.6: empty);
-- a text that is worked out and the same text of an element are two in `|`, `union` and `distinct` (5.4.1: by equality),
-  and so are two elements of the same text in a union with what is worked out;
-- `union` and `combine` on an empty collection give nothing (5.4: the items of the other);
-- what is worked out has types of System only, so that `name.count() is integer` is false: here it is of the FHIR type
-  too, as docs/fhirpath.md says;
-- `$index` inside a nested function, `hasValue`, `getValue`, boundaries, `matchesFull` and `%resource` are not there;
-- three-valued logic and comparisons are compared in test_mappers_fhirpath.py.
+- types of computed values, such as `name.count() is integer`: fhirpathpy knows types of System only, here they are of
+  the FHIR type too (docs/fhirpath.md);
+- boundaries, `matchesFull` and `%resource`, which fhirpathpy does not have;
+- three-valued logic and comparisons, which are compared in test_mappers_fhirpath.py.
 """
 
 from __future__ import annotations
@@ -28,15 +16,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from fhirpathpy import evaluate
-from fhirpathpy.engine import make_param
-from fhirpathpy.engine.invocations import invocation_registry
-from fhirpathpy.models import models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappers.engines.duckdb import DuckDBEngine
 from mappers.view.runner import ViewDefinition, run_view
+from tests.generative.reference_faults import evaluate
 
 WORDS = st.sampled_from(["a", "ab", "Bab", "c b", "ää"])
 NAMES = st.fixed_dictionaries(
@@ -173,31 +158,6 @@ def engine() -> Iterator[DuckDBEngine]:
         yield engine
 
 
-def expected(resource: dict[str, Any], path: str) -> list[Any]:
-    """What the evaluator gives, two of its faults mended.
-
-    It leaves `$this` as it was in the argument of the last function, and reads the next argument from there; and
-    `take` of no number raises a TypeError (here empty, as where the number of an indexer is: 4.5 of FHIRPath N1).
-    """
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("fhirpathpy.engine.make_param", scoped)
-        patched.setitem(invocation_registry["take"], "nullable", True)
-        return [getattr(item, "data", item) for item in evaluate(resource, path, model=models["r4"])]
-
-
-def scoped(context: dict[str, Any], *others: Any) -> Any:
-    """An argument as the evaluator gives it, a value or a function of an item; `$this` is what it was, afterwards."""
-    this = {name: value for name, value in context.items() if name == "$this"}
-
-    def restored(found: Any) -> Any:
-        context.pop("$this", None)
-        context.update(this)
-        return found
-
-    found = restored(make_param(context, *others))
-    return (lambda item: restored(found(item))) if callable(found) else found
-
-
 def found(engine: DuckDBEngine, patients: list[dict[str, Any]], paths: list[str]) -> list[list[list[Any]]]:
     columns = [{"name": f"c{i}", "path": path, "collection": True} for i, path in enumerate(paths)]
     view = ViewDefinition.load({"resource": "Patient", "select": [{"column": columns}]})
@@ -215,7 +175,7 @@ def test_functions_in_functions_give_what_the_evaluator_gives(
     engine: DuckDBEngine, patients: list[dict[str, Any]], paths: list[str]
 ) -> None:
     for path, values in zip(paths, found(engine, patients, paths), strict=True):
-        assert values == [plain(expected(patient, path)) for patient in patients], path
+        assert values == [plain(evaluate(patient, path)) for patient in patients], path
 
 
 NUMBERS = st.decimals(min_value=-(10**6), max_value=10**6, places=3)
@@ -230,7 +190,7 @@ def test_numbers_give_what_the_evaluator_gives(engine: DuckDBEngine, pairs: list
     paths = [template.format(a=f"({a:.3f})", b=f"({b:.3f})") for a, b in pairs for template in templates]
     patient = {"resourceType": "Patient"}
     for path, values in zip(paths, found(engine, [patient], paths), strict=True):
-        wanted = expected(patient, path)
+        wanted = evaluate(patient, path)
         assert len(values[0]) == len(wanted), path
         for value, want in zip(values[0], wanted, strict=True):
             assert float(value) == pytest.approx(float(want), rel=1e-12, abs=1e-9), path

@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.generate import SITE, append_night, fill, patients
 from connectors.lake.table import Lake
-from mappers.build.mapping import MapConfig, MapReport, MapStage
-from mappers.engines.duckdb import DuckDBEngine, Engine
+from mappers.build.mapping import MapConfig, MapReport, map_lake
+from mappers.engines.base import Engine
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.study import load_study
 from schedules.config.settings import Settings
 from schedules.config.site_settings import FolderSite
@@ -56,7 +57,7 @@ def config_of(settings: Settings) -> MapConfig:
 
 def mapped(settings: Settings, engine: Engine) -> MapReport:
     with compiled_once(settings.data_dir):
-        return MapStage(config_of(settings), engine, lambda _: None).run(full=False)
+        return map_lake(config_of(settings), engine, lambda _: None)
 
 
 def mapped_by_both(first: Settings, second: Settings, spark: Engine) -> tuple[MapReport, MapReport]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mappers.engines.duckdb import Engine
+from mappers.engines.base import Engine
 from tests.engines import ENGINES, Engines
 from tests.sql_on_fhir_cases import assert_case, read_cases
 from tests.view_terminal import Terminal

@@ -93,7 +93,7 @@ JWK = private_jwk(read_key(pem(P384)))
 
 NO_KEY: dict[str, tuple[Callable[[], bytes], str]] = {
     "curve": (lambda: pem(ec.generate_private_key(ec.SECP256R1())), "curve secp256r1, ES384 needs P-384"),
-    "small": (lambda: pem(SMALL), "1024 bits, 2048 is the least"),
+    "small": (lambda: pem(SMALL), "1024 bits, at least 2048"),
     "kind": (lambda: pem(ed25519.Ed25519PrivateKey.generate()), "neither EC P-384 nor RSA"),
     "password": (lambda: pem(P384, BestAvailableEncryption(b"hunter2")), "has a password"),
     "public pem": (
@@ -106,15 +106,15 @@ NO_KEY: dict[str, tuple[Callable[[], bytes], str]] = {
     "no der": (lambda: b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "in PEM form"),
     "cut json": (lambda: b"{", "neither a JWK nor PEM"),
     "deep json": (lambda: b'{"a":' * 100_000, "neither a JWK nor PEM"),
-    "no member": (lambda: b"{}", "not a whole EC or RSA key"),
-    "no jwk": (lambda: b'{"keys": []}', "does not hold one key"),
-    "no object": (lambda: b'{"keys": [1]}', "does not hold one key"),
-    "no list": (lambda: b'{"keys": 1}', "does not hold one key"),
-    "symmetric": (lambda: b'{"kty": "oct", "k": "AAAA"}', "not a whole EC or RSA key"),
-    "kty": (lambda: b'{"kty": ["EC"]}', "not a whole EC or RSA key"),
-    "number": (lambda: json.dumps(JWK | {"x": 7}).encode(), "not a whole EC or RSA key"),
-    "off the curve": (lambda: json.dumps(JWK | {"y": JWK["x"]}).encode(), "not a whole EC or RSA key"),
-    "short": (lambda: json.dumps(JWK | {"d": "A"}).encode(), "not a whole EC or RSA key"),
+    "no member": (lambda: b"{}", "not a complete EC or RSA key"),
+    "no jwk": (lambda: b'{"keys": []}', "does not hold exactly one key"),
+    "no object": (lambda: b'{"keys": [1]}', "does not hold exactly one key"),
+    "no list": (lambda: b'{"keys": 1}', "does not hold exactly one key"),
+    "symmetric": (lambda: b'{"kty": "oct", "k": "AAAA"}', "not a complete EC or RSA key"),
+    "kty": (lambda: b'{"kty": ["EC"]}', "not a complete EC or RSA key"),
+    "number": (lambda: json.dumps(JWK | {"x": 7}).encode(), "not a complete EC or RSA key"),
+    "off the curve": (lambda: json.dumps(JWK | {"y": JWK["x"]}).encode(), "not a complete EC or RSA key"),
+    "short": (lambda: json.dumps(JWK | {"d": "A"}).encode(), "not a complete EC or RSA key"),
 }
 
 

@@ -28,7 +28,8 @@ from connectors.errors import (
 from connectors.fhir.events import Expected, Problem
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.http.authenticators import BasicAuth, BearerAuth
-from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.client import FhirClient
+from connectors.http.retry import Clock, TransferLimits
 from connectors.sources.search import requests as windows
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
@@ -246,7 +247,7 @@ def test_fault_2_a_cut_body_is_fetched_again(server: Server, kind: str) -> None:
 
 def test_fault_2_a_body_that_is_always_cut_is_an_error(server: Server) -> None:
     server.answer = lambda _: Reply(bundle(condition("1"))[:-9], length=False)
-    with pytest.raises(UnavailableError, match="a body that is cut off in 6 attempts"):
+    with pytest.raises(UnavailableError, match="a response that is cut off in 6 attempts"):
         pull(source(server))
 
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mappers.engines.duckdb import DuckDBEngine, Engine, Files
+from mappers.engines.base import Files
+from mappers.engines.duckdb import DuckDBEngine
 from mappers.errors import MappingError
 from tests.engines import (
-    assert_each_has_its_own,
-    assert_scans_files_of_any_name,
-    assert_the_cut_is_what_was_said,
+    assert_reads_files_of_any_name,
+    assert_the_cutoff_is_the_last_one_set,
 )
 
 
@@ -37,41 +37,23 @@ def test_settings_reach_duckdb(tmp_path: Path) -> None:
     assert [str(value) for value in found] == ["1", "512.0 MiB", str(tmp_path / "spill")]
 
 
-def test_works_at_once_leave_the_engine_its_threads() -> None:
-    def work(engine: Engine, _: int) -> int:
-        return int(engine.arrow("SELECT current_setting('threads') AS n")["n"][0].as_py())
-
-    def fail(_: Engine, number: int) -> None:
-        raise ValueError(number)
-
-    with DuckDBEngine(threads=3) as engine:
-        assert engine.each(work, [1, 2, 3], ()) == [1, 1, 1]
-        assert work(engine, 0) == 3
-        with pytest.raises(ValueError, match="7"):
-            engine.each(fail, [7], ())
-        assert work(engine, 0) == 3
-
-
 def test_parquet_files_of_any_name_are_read_as_one_table(tmp_path: Path) -> None:
     with DuckDBEngine(threads=1) as engine:
-        assert_scans_files_of_any_name(engine, tmp_path)
+        assert_reads_files_of_any_name(engine, tmp_path)
 
 
-def test_the_cut_is_the_last_that_was_set() -> None:
+def test_the_cutoff_is_the_last_that_was_set() -> None:
     with DuckDBEngine() as engine:
-        assert_the_cut_is_what_was_said(engine)
-
-
-def test_works_beside_one_another_have_tables_of_their_own() -> None:
-    with DuckDBEngine(threads=2) as engine:
-        assert_each_has_its_own(engine)
+        assert_the_cutoff_is_the_last_one_set(engine)
 
 
 def test_many_rows_are_not_taken_for_few_after_a_small_file(tmp_path: Path) -> None:
     for name, rows in (("a", 1), ("b", 50_000)):
         pq.write_table(pa.table({"id": range(rows)}), tmp_path / f"{name}.parquet")
     with DuckDBEngine(threads=1) as engine:
-        engine.scan("found", [Files((str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")))], pa.schema([]))
+        engine.register_parquet(
+            "found", [Files((str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")))], pa.schema([])
+        )
         plan = engine.con.con.execute("EXPLAIN SELECT id FROM found").fetchall()[0][1]
     estimate = re.search(r"~([\d,]+) rows", plan)
     assert estimate is not None
@@ -80,4 +62,4 @@ def test_many_rows_are_not_taken_for_few_after_a_small_file(tmp_path: Path) -> N
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     with DuckDBEngine(threads=1) as engine, pytest.raises(MappingError, match=r"gone\.parquet: cannot be read"):
-        engine.scan("found", [Files((str(tmp_path / "gone.parquet"),))], pa.schema([]))
+        engine.register_parquet("found", [Files((str(tmp_path / "gone.parquet"),))], pa.schema([]))

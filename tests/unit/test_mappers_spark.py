@@ -15,15 +15,14 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from mappers.engines.duckdb import Engine
+from mappers.engines.base import Engine
 from mappers.engines.spark import SparkEngine, _java_memory
 from mappers.errors import CardinalityError, MappingError
 from mappers.view.runner import ViewDefinition, run_view
 from tests.engines import (
     Engines,
-    assert_each_has_its_own,
-    assert_scans_files_of_any_name,
-    assert_the_cut_is_what_was_said,
+    assert_reads_files_of_any_name,
+    assert_the_cutoff_is_the_last_one_set,
 )
 
 KEY = b"k" * 65
@@ -42,33 +41,33 @@ def value(engine: Engine, expression: Any) -> Any:
 
 @pytest.mark.parametrize("message", ["", "Patient/1", "é‰😀"])
 def test_the_hmac_is_that_of_python(engine: Engine, message: str) -> None:
-    table = engine.register("messages", pa.table({"m": [message]}))
+    table = engine.register_rows("messages", pa.table({"m": [message]}))
     hashed = ibis.udf.scalar.builtin(lambda m: ..., name="periop_hmac", signature=(("string",), "string"))
     found = engine.frame(table.select(made=hashed(table["m"])))["made"].tolist()
     assert found == [hmac.new(KEY, message.encode(), hashlib.sha256).hexdigest()]
 
 
-def test_the_cut_is_the_last_that_was_set(engine: Engine) -> None:
-    assert_the_cut_is_what_was_said(engine)
+def test_the_cutoff_is_the_last_that_was_set(engine: Engine) -> None:
+    assert_the_cutoff_is_the_last_one_set(engine)
 
 
 def test_rows_are_registered_whole_whatever_their_chunks(engine: Engine) -> None:
     chunks = [pa.table({"n": pa.array(numbers, pa.int64())}) for numbers in ([], [1], [], [2, 3], [])]
-    table = engine.register("chunked", pa.concat_tables(chunks))
+    table = engine.register_rows("chunked", pa.concat_tables(chunks))
     assert sorted(engine.frame(table)["n"]) == [1, 2, 3]
 
 
-def test_a_filled_table_is_replaced_and_keeps_types(engine: Engine) -> None:
+def test_a_created_table_is_replaced_and_keeps_types(engine: Engine) -> None:
     rows = pa.table({"n": pa.array([2, 1, None], pa.int64()), "d": pa.array([Decimal("1.50"), None, None])})
-    table = engine.register("given", rows)
+    table = engine.register_rows("given", rows)
     typed = table.mutate(length=ibis.literal("abc").length(), items=ibis.array([table["n"]]))
-    engine.fill("filled", engine.compile(typed.order_by(typed["n"].desc())))
-    found = engine.arrow(engine.compile(engine.table("filled").order_by("n")))
+    engine.create_table_as("created", engine.compile(typed.order_by(typed["n"].desc())))
+    found = engine.arrow(engine.compile(engine.table("created").order_by("n")))
     assert found["n"].to_pylist() == [1, 2, None]
     assert found["d"].to_pylist() == [None, Decimal("1.50"), None]
     assert found.schema.field("length").type == pa.int32()  # what Ibis says of a length
-    engine.fill("filled", "SELECT 'x' AS other")
-    assert engine.arrow(engine.compile(engine.table("filled")))["other"].to_pylist() == ["x"]
+    engine.create_table_as("created", "SELECT 'x' AS other")
+    assert engine.arrow(engine.compile(engine.table("created")))["other"].to_pylist() == ["x"]
 
 
 def test_a_result_comes_in_its_order_and_in_batches(engine: Engine) -> None:
@@ -80,18 +79,14 @@ def test_a_result_comes_in_its_order_and_in_batches(engine: Engine) -> None:
 
 
 def test_a_view_is_replaced(engine: Engine) -> None:
-    table = engine.register("numbers", pa.table({"n": [1, 2, 3]}))
+    table = engine.register_rows("numbers", pa.table({"n": [1, 2, 3]}))
     for least in (3, 2):
-        engine.view("chosen", engine.compile(table.filter(table["n"] >= least)))
+        engine.create_view("chosen", engine.compile(table.filter(table["n"] >= least)))
     assert engine.arrow("SELECT n FROM chosen ORDER BY n")["n"].to_pylist() == [2, 3]
 
 
 def test_parquet_files_of_any_name_are_read_as_one_table(engine: Engine, tmp_path: Path) -> None:
-    assert_scans_files_of_any_name(engine, tmp_path)
-
-
-def test_works_for_each_item_follow_one_another(engine: Engine) -> None:
-    assert_each_has_its_own(engine)
+    assert_reads_files_of_any_name(engine, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["it's [1].ndjson", "all.ndjson.gz"])

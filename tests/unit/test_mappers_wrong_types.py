@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mappers.engines.duckdb import Engine
+from mappers.engines.base import Engine
 from mappers.view.runner import ViewDefinition, run_view
 from tests.engines import ENGINES, Engines
 

@@ -17,9 +17,9 @@ from schedules.release.publish import (
     PublishReport,
     current_release,
     deliver,
-    file_release,
     plan_release,
     releases,
+    store_release,
     write_release,
 )
 
@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_first_release_is_1_and_current(tmp_path: Path) -> None:
-    report = file_release(saying("a"), tmp_path / "releases")
+    report = store_release(saying("a"), tmp_path / "releases")
     assert report == PublishReport(1, tmp_path / "releases" / "1", unchanged=False)
     assert contents(report.path) == {"results.json": b"1 a", "report.html": b"a"}
     assert current_release(tmp_path / "releases") == 1
@@ -46,14 +46,14 @@ def test_the_first_release_is_1_and_current(tmp_path: Path) -> None:
 
 
 def test_the_same_results_write_nothing_new(tmp_path: Path) -> None:
-    file_release(saying("a"), tmp_path)
-    assert file_release(saying("a"), tmp_path) == PublishReport(1, tmp_path / "1", unchanged=True)
+    store_release(saying("a"), tmp_path)
+    assert store_release(saying("a"), tmp_path) == PublishReport(1, tmp_path / "1", unchanged=True)
     assert releases(tmp_path) == (1,)
 
 
 def test_other_results_are_the_next_release_and_older_ones_stay(tmp_path: Path) -> None:
     for text in ("a", "b", "a"):
-        file_release(saying(text), tmp_path)
+        store_release(saying(text), tmp_path)
     assert releases(tmp_path) == (1, 2, 3)
     assert current_release(tmp_path) == 3
     assert contents(tmp_path / "1")["results.json"] == b"1 a"
@@ -61,7 +61,7 @@ def test_other_results_are_the_next_release_and_older_ones_stay(tmp_path: Path) 
 
 def test_the_next_number_follows_the_highest(tmp_path: Path) -> None:
     (tmp_path / "9").mkdir()
-    assert file_release(saying("a"), tmp_path).release == 10
+    assert store_release(saying("a"), tmp_path).release == 10
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
@@ -72,55 +72,55 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_kill_before_the_rename_leaves_no_half_release(tmp_path: Path) -> None:
-    file_release(saying("a"), tmp_path)
+    store_release(saying("a"), tmp_path)
     half = tmp_path / ".new-2"
     half.mkdir()
     (half / "results.json").write_bytes(b"2 b")
     assert current_release(tmp_path) == 1
-    assert file_release(saying("b"), tmp_path).release == 2
+    assert store_release(saying("b"), tmp_path).release == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1", "2", "current"]
 
 
 def test_a_kill_before_the_switch_ends_as_an_undisturbed_run(tmp_path: Path) -> None:
-    file_release(saying("a"), tmp_path)
-    file_release(saying("b"), tmp_path)
+    store_release(saying("a"), tmp_path)
+    store_release(saying("b"), tmp_path)
     (tmp_path / "current").unlink()
     (tmp_path / "current").symlink_to("1")
-    assert file_release(saying("b"), tmp_path) == PublishReport(2, tmp_path / "2", unchanged=True)
+    assert store_release(saying("b"), tmp_path) == PublishReport(2, tmp_path / "2", unchanged=True)
     assert current_release(tmp_path) == 2
     assert releases(tmp_path) == (1, 2)
 
 
 def test_a_kill_of_the_very_first_before_the_switch(tmp_path: Path) -> None:
-    file_release(saying("a"), tmp_path)
+    store_release(saying("a"), tmp_path)
     (tmp_path / "current").unlink()
-    file_release(saying("a"), tmp_path)
+    store_release(saying("a"), tmp_path)
     assert (releases(tmp_path), current_release(tmp_path)) == ((1,), 1)
 
 
 def test_current_may_be_a_file(tmp_path: Path) -> None:
-    file_release(saying("a"), tmp_path)
+    store_release(saying("a"), tmp_path)
     (tmp_path / "current").unlink()
     (tmp_path / "current").write_text("1\n")
-    assert file_release(saying("a"), tmp_path).unchanged
-    assert file_release(saying("b"), tmp_path).release == 2
+    assert store_release(saying("a"), tmp_path).unchanged
+    assert store_release(saying("b"), tmp_path).release == 2
     assert current_release(tmp_path) == 2
 
 
 def test_a_current_that_points_nowhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to("../../etc")
     with pytest.raises(PublishError, match="points to no release; remove it"):
-        file_release(saying("a"), tmp_path)
+        store_release(saying("a"), tmp_path)
 
 
 def test_a_full_disk_leaves_the_last_release_and_no_draft(tmp_path: Path) -> None:
-    file_release(saying("a"), tmp_path)
+    store_release(saying("a"), tmp_path)
 
     def no_space() -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left") as caught:
-        file_release(lambda number: {"results.json": lambda: b"b", "report.html": no_space}, tmp_path)
+        store_release(lambda number: {"results.json": lambda: b"b", "report.html": no_space}, tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1", "current"]
     assert is_user_facing(caught.value)
     assert exit_code(caught.value) == ExitCode.ERROR
@@ -134,7 +134,7 @@ def test_only_released_results_are_published(tmp_path: Path) -> None:
 
 
 def test_a_target_receives_the_release(tmp_path: Path) -> None:
-    report = file_release(saying("a"), tmp_path / "releases")
+    report = store_release(saying("a"), tmp_path / "releases")
     for _ in range(2):
         copy = deliver(report.path, tmp_path / "share")
         assert contents(copy) == contents(report.path)
@@ -144,7 +144,7 @@ def test_a_target_receives_the_release(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
 def test_a_target_has_the_usual_modes_though_the_data_folder_is_private(tmp_path: Path) -> None:
     private_folder(tmp_path / "data")
-    report = file_release(saying("a"), tmp_path / "data" / "releases")
+    report = store_release(saying("a"), tmp_path / "data" / "releases")
     copy = deliver(report.path, tmp_path / "share")
     (usual := tmp_path / "usual").mkdir()
     (usual / "file").touch()
@@ -154,14 +154,14 @@ def test_a_target_has_the_usual_modes_though_the_data_folder_is_private(tmp_path
 
 
 def test_the_releases_folder_itself_as_a_target_changes_nothing(tmp_path: Path) -> None:
-    report = file_release(saying("a"), tmp_path)
+    report = store_release(saying("a"), tmp_path)
     assert deliver(report.path, tmp_path) == report.path
     assert (releases(tmp_path), current_release(tmp_path)) == ((1,), 1)
 
 
 def test_a_target_in_use_for_another_hospital_is_refused(tmp_path: Path) -> None:
-    ours = file_release(saying("a"), tmp_path / "ours")
-    file_release(saying("b"), tmp_path / "share")
+    ours = store_release(saying("a"), tmp_path / "ours")
+    store_release(saying("b"), tmp_path / "share")
     with pytest.raises(PublishError, match="a different release of that number"):
         deliver(ours.path, tmp_path / "share")
     assert contents(tmp_path / "share" / "1")["results.json"] == b"1 b"

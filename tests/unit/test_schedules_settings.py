@@ -284,7 +284,7 @@ def test_scopes_are_a_text_or_a_list(tmp_path: Path, written: str, scope: tuple[
         ('auth={kind="smart"}', "sites[0].auth.client_id: required"),
         (SMART + ', token_url="sso.example.org"}', "sites[0].auth.token_url: "),
         (SMART + ', token_url="https://u:p@h/token"}', "holds credentials"),
-        (SMART + ', token_url="http://sso/token"}', "asks for tokens over plain http"),
+        (SMART + ', token_url="http://sso/token"}', "requests tokens over plain http"),
         (SMART + ', scope=["a b"]}', "sites[0].auth.scope[0]: "),
         (SMART + ", scope=7}", "sites[0].auth.scope: "),
         (SMART + ', client_secret="hunter2"}', "sites[0].auth.client_secret: unknown key"),

@@ -20,7 +20,7 @@ from connectors.errors import ConnectorError
 from connectors.fhir.events import Deleted, Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, is_severe_outcome, last_updated, read_resource
 from connectors.fhir.resource_types import KNOWN
-from connectors.http.client import Downloaded
+from connectors.http.response import Downloaded
 from connectors.sources.bulk.manifest import ExportFile
 from connectors.sources.folder import Line, split_lines
 

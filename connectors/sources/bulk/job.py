@@ -33,9 +33,10 @@ from connectors.errors import (
     SpoolError,
 )
 from connectors.fhir.events import ProgressMessage
-from connectors.http.client import FHIR_JSON, NDJSON, Clock, FhirClient, Response
+from connectors.http.client import FHIR_JSON, NDJSON, FhirClient
 from connectors.http.origin import rebase_link
-from connectors.http.retry import TruncatedError, retry_after, server_time
+from connectors.http.response import Response
+from connectors.http.retry import Clock, TruncatedError, retry_after, server_time
 from connectors.lake.files import write_atomically
 from connectors.sources.bulk.manifest import Manifest, read_manifest
 

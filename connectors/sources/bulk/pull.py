@@ -22,7 +22,9 @@ from connectors.errors import (
 )
 from connectors.fhir.events import Expected, NoData, Problem, ProgressMessage, SourceEvent
 from connectors.fhir.resource import Rejected, Resource, instant
-from connectors.http.client import Clock, Downloaded, FhirClient
+from connectors.http.client import FhirClient
+from connectors.http.response import Downloaded
+from connectors.http.retry import Clock
 from connectors.sources.bulk.files import Arrived, arrive, deletions, outcomes, resources, side_by_side, types_named
 from connectors.sources.bulk.job import Export, JobFile, KickOff, Level, Polling, Question
 from connectors.sources.bulk.manifest import ExportFile, Manifest

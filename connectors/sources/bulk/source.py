@@ -29,8 +29,9 @@ from connectors.errors import SpoolError
 from connectors.fhir.events import SourceEvent
 from connectors.fhir.resource import instant
 from connectors.http.authenticators import Authenticator, NoAuth
-from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.client import FhirClient
 from connectors.http.origin_policy import Resolve, resolve_by_system
+from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 from connectors.sources.bulk.job import KickOff, Level, Polling, Question
@@ -47,8 +48,9 @@ class BulkSource:
     """The resources of `types` that the server at `url` exports.
 
     site: its name. jobs: a folder of its own beside the lake, for the job that is under way and for the files of the
-    moment. allowed: further origins that files may lie on; `verify_elsewhere` says whom to trust there, without a
-    client certificate. `http_transport` replaces the network, `clock` the clocks, `sleep` the wait between two polls.
+    moment. allowed_origins: further origins that files may lie on; `verify_other_origins` says whom to trust
+    there, without a client certificate. `http_transport` replaces the network, `clock` the clocks, `sleep` the wait
+    between two polls.
     """
 
     url: str
@@ -59,7 +61,7 @@ class BulkSource:
     group: str | None = None
     type_filter: tuple[str, ...] = ()
     kick_off: KickOff = "get"
-    allowed: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     auth: Authenticator = field(default_factory=NoAuth)
     limits: BulkLimits = field(default_factory=BulkLimits)
     polling: Polling = field(default_factory=Polling)
@@ -68,7 +70,7 @@ class BulkSource:
     sleep: Callable[[float], None] = time.sleep
     http_transport: httpx.BaseTransport | None = None
     verify: ssl.SSLContext | bool = True
-    verify_elsewhere: ssl.SSLContext | bool = True
+    verify_other_origins: ssl.SSLContext | bool = True
     resolve: Resolve = resolve_by_system
     server_time: str | None = field(default=None, init=False)
     whole: bool = field(default=False, init=False)
@@ -104,9 +106,9 @@ class BulkSource:
             self.clock,
             self.http_transport,
             self.verify,
-            self.allowed,
+            self.allowed_origins,
             self.resolve,
-            self.verify_elsewhere,
+            self.verify_other_origins,
         )
 
     def _known(self, previous: Cursor | None) -> Mapping[str, str]:

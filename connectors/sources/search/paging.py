@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 
 from connectors.errors import ExpiredError, IncompleteError, PagingError, ProtocolError, RefusedError
 from connectors.fhir.bundle import Bundle, CutBundleError, Entry, NotABundleError, read_bundle
-from connectors.http.client import FhirClient, TruncatedError
+from connectors.http.client import FhirClient
 from connectors.http.origin import base_of_self_link, rebase_link
+from connectors.http.retry import TruncatedError
 
 FIRST_PAGE = {
     "Cache-Control": "no-cache",  # not the answer that the server still holds from a minute ago

@@ -22,7 +22,8 @@ from connectors.auth.scopes import scope_problems
 from connectors.fhir.events import Note, SourceEvent
 from connectors.fhir.resource import Resource
 from connectors.http.authenticators import Authenticator, NoAuth
-from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.client import FhirClient
+from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 from connectors.sources.search.cohort import Cohort

@@ -1,0 +1,198 @@
+"""View tables: appended to by each run, current by version, built again for another view or another lake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from connectors.fhir.resource import Resource
+from connectors.lake.spool import as_batch
+from connectors.lake.table import Cursor, Lake
+from mappers.build.views import CompiledView, ViewReport, ViewTables, refresh_views
+from mappers.engines.base import Engine
+from mappers.engines.duckdb import DuckDBEngine
+from mappers.view.runner import ViewDefinition
+
+CURSOR = Cursor("test", complete=True)
+GENDER = ViewDefinition.load(
+    {
+        "resourceType": "ViewDefinition",
+        "name": "patient",
+        "status": "active",
+        "resource": "Patient",
+        "select": [{"column": [{"name": "gender", "path": "gender", "type": "code"}]}],
+    }
+)
+
+
+def patient(identifier: str, gender: str, version: str = "1", updated: str | None = None) -> Resource:
+    text = json.dumps({"resourceType": "Patient", "id": identifier, "gender": gender})
+    return Resource("Patient", identifier, version, updated, identifier, "d" * 64, text)
+
+
+def sync(lake: Lake, *resources: Resource, site: str = "a") -> None:
+    lake.append(site, [as_batch(list(resources))], CURSOR)
+
+
+def delete(lake: Lake, resource: Resource) -> None:
+    batch = as_batch([msgspec.structs.replace(resource, raw="")])
+    deleted = batch.schema.get_field_index("deleted")
+    lake.append("a", [batch.set_column(deleted, "deleted", pa.array([True]))], CURSOR)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+class Store:
+    """View tables in a folder, of one view on one engine."""
+
+    def __init__(self, folder: Path, engine: Engine, view: ViewDefinition) -> None:
+        self.folder, self.engine = folder, engine
+        self.view = CompiledView.of(engine, "patient", view)
+        self.tables: ViewTables | None = None
+
+    def refresh(self, lake: Lake) -> list[ViewReport]:
+        self.tables = refresh_views(self.folder, lake.snapshot(), {"patient": self.view}, self.engine)
+        return list(self.tables.reports)
+
+    def current_rows(self) -> list[tuple[str, str, str]]:
+        """(site, id, gender) of the current rows after the last refresh."""
+        assert self.tables is not None
+        self.tables.register(self.engine)
+        rows = self.engine.frame(self.view.current(self.view.all_rows)).to_dict("records")
+        return sorted((row["site"], row["id"], row["gender"]) for row in rows)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with DuckDBEngine() as engine:
+        yield Store(tmp_path / "views", engine, GENDER)
+
+
+def table(tmp_path: Path) -> DeltaTable:
+    (folder,) = (tmp_path / "views" / "patient").iterdir()
+    return DeltaTable(str(folder))
+
+
+def test_a_run_appends_what_is_new(store: Store, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"), patient("p2", "male"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=2, rebuilt=True)]
+    first = set(table(tmp_path).file_uris())
+    sync(lake, patient("p3", "other"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=False)]
+    assert first < set(table(tmp_path).file_uris())
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "p3", "other")]
+
+
+def test_without_new_syncs_nothing_is_written(store: Store, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"))
+    store.refresh(lake)
+    version = table(tmp_path).version()
+    assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=False)]
+    assert table(tmp_path).version() == version
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (("1", "2024-01-01T00:00:00Z"), ("2", "2024-01-02T00:00:00Z")),
+        (("2", "2024-01-01T23:00:00-02:00"), ("1", "2024-01-02T02:00:00Z")),  # instants, not texts
+        (("1", None), ("2", "2024-01-01T00:00:00Z")),  # without an instant is oldest
+        (("2", None), ("1", None)),  # then the later sync
+    ],
+)
+def test_the_newest_version_is_current(
+    older: tuple[str, str | None], newer: tuple[str, str | None], store: Store, lake: Lake
+) -> None:
+    sync(lake, patient("p1", "unknown", *older), patient("p2", "male"))
+    sync(lake, patient("p1", "female", *newer))
+    store.refresh(lake)
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male")]
+
+
+def test_an_older_version_that_comes_later_is_not_current(store: Store, lake: Lake) -> None:
+    sync(lake, patient("p1", "female", "2", "2024-01-02T00:00:00Z"))
+    sync(lake, patient("p1", "unknown", "1", "2024-01-01T00:00:00Z"))
+    store.refresh(lake)
+    assert store.current_rows() == [("a", "p1", "female")]
+
+
+def test_the_same_id_at_two_sites_is_two_resources(store: Store, lake: Lake) -> None:
+    sync(lake, patient("p1", "female"))
+    sync(lake, patient("p1", "male"), site="b")
+    store.refresh(lake)
+    assert store.current_rows() == [("a", "p1", "female"), ("b", "p1", "male")]
+
+
+def test_a_deleted_resource_is_gone_and_comes_back(store: Store, lake: Lake) -> None:
+    sync(lake, patient("p1", "female"), patient("p2", "male"))
+    delete(lake, patient("p1", "", "2"))
+    store.refresh(lake)
+    assert store.current_rows() == [("a", "p2", "male")]
+    sync(lake, patient("p1", "female", "3"))
+    store.refresh(lake)
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male")]
+
+
+def test_a_view_without_resources_is_empty(store: Store, lake: Lake) -> None:
+    assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=True)]
+    assert store.current_rows() == []
+
+
+def test_a_changed_view_is_rebuilt_and_the_old_table_deleted(store: Store, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"))
+    store.refresh(lake)
+    column = {"name": "gender", "path": "'?'", "type": "code"}
+    changed = ViewDefinition.load({"name": "patient", "resource": "Patient", "select": [{"column": [column]}]})
+    with DuckDBEngine() as engine:
+        other = Store(tmp_path / "views", engine, changed)
+        assert other.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
+        assert other.current_rows() == [("a", "p1", "?")]
+    assert len(list((tmp_path / "views" / "patient").iterdir())) == 1
+
+
+def test_another_lake_in_the_same_place_is_read_from_its_start(store: Store, lake: Lake) -> None:
+    sync(lake, patient("p1", "female"))
+    store.refresh(lake)
+    shutil.rmtree(lake.path)
+    sync(lake, patient("p2", "male"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
+    assert store.current_rows() == [("a", "p2", "male")]
+
+
+def test_an_older_copy_of_the_lake_is_read_from_its_start(store: Store, lake: Lake, tmp_path: Path) -> None:
+    sync(lake, patient("p1", "female"))
+    shutil.copytree(lake.path, tmp_path / "backup")
+    sync(lake, patient("p1", "unknown", "2"))
+    store.refresh(lake)
+    shutil.rmtree(lake.path)
+    shutil.move(tmp_path / "backup", lake.path)
+    assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=True)]
+    assert store.current_rows() == [("a", "p1", "female")]
+
+
+@pytest.mark.parametrize("more", [0, 1], ids=["as far as before", "further than before"])
+def test_an_older_copy_of_the_lake_that_went_on_is_read_from_its_start(
+    store: Store, lake: Lake, tmp_path: Path, more: int
+) -> None:
+    sync(lake, patient("p1", "female"))
+    shutil.copytree(lake.path, tmp_path / "backup")
+    sync(lake, patient("p1", "unknown", "2"))
+    store.refresh(lake)
+    assert store.current_rows() == [("a", "p1", "unknown")]
+    shutil.rmtree(lake.path)
+    shutil.move(tmp_path / "backup", lake.path)
+    sync(lake, patient("p2", "male"))
+    for number in range(more):
+        sync(lake, patient(f"q{number}", "other"))
+    assert store.refresh(lake) == [ViewReport("patient", rows=2 + more, rebuilt=True)]
+    assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "q0", "other")][: 2 + more]
