@@ -40,7 +40,8 @@ from connectors.sandbox.bundles import (
     tagged,
     with_references,
 )
-from connectors.sources.search.paging import Paging, SearchLimits, Window
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.requests import SearchLimits, SearchRequest
 
 PORTION = 200  # resources in one transaction, as long as a patient fits
 IDS = 50  # ids in one search
@@ -122,9 +123,9 @@ class Sandbox:
         """All that bears our tag. SandboxError where the server cannot search by tag, or ignores that we do."""
         found = []
         for kind in types:
-            window = Window(kind, (tag_query(self.cohort),), None, f"{kind} of the sandbox")
+            request = SearchRequest(kind, (tag_query(self.cohort),), None, f"{kind} of the sandbox")
             try:
-                found += [each for each in self._read(window) if self._checked(each)]
+                found += [each for each in self._read(request) if self._checked(each)]
             except RefusedError as error:
                 if error.status == 403:
                     raise
@@ -149,19 +150,19 @@ class Sandbox:
             ids = [each["id"] for each in resources if each["resourceType"] == kind]
             for start in range(0, len(ids), IDS):
                 some = ids[start : start + IDS]
-                window = Window(kind, (("_id", ",".join(some)),), None, f"{kind} by id")
-                count += sum(each["id"] in some and not is_tagged(each, self.cohort) for each in self._read(window))
+                request = SearchRequest(kind, (("_id", ",".join(some)),), None, f"{kind} by id")
+                count += sum(each["id"] in some and not is_tagged(each, self.cohort) for each in self._read(request))
         if count:
             raise SandboxError(
                 f"{redact_url(self.client.base)} has {count} resources with ids of the cohort that periop did not put "
                 "there: nothing was written; take them off, or use another server"
             )
 
-    def _read(self, window: Window) -> Iterable[Resource]:
-        for page in Paging(self.client, self.limits).pages(window):
+    def _read(self, request: SearchRequest) -> Iterable[Resource]:
+        for page in Paging(self.client, self.limits).pages(request):
             for entry in page.entries:
                 body = _resource(entry) if entry.mode in ("", "match") else {}
-                if body.get("resourceType") == window.resource_type:
+                if body.get("resourceType") == request.resource_type:
                     yield body
 
     def _takes_transactions(self) -> bool:

@@ -66,7 +66,7 @@ def settings_of(url: str) -> Settings:
 def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
     """Check one site. Raises `ConfigError` where a secret or a certificate is missing."""
     from connectors.check.folder import check_folder
-    from connectors.check.server import Export, ServerCheck
+    from connectors.check.server import ExportSettings, ServerCheck
     from schedules.run.sources import TYPES, authenticator, cohort_query, folder_source
 
     if site.kind == "folder":
@@ -81,7 +81,7 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
         TYPES,
         session.now,
         settings.limits.reconcile_days,
-        Export(site.level, site.group or "") if site.kind == "bulk" else None,
+        ExportSettings(site.level, site.group or "") if site.kind == "bulk" else None,
     ).run()
 
 
@@ -112,13 +112,13 @@ def _as_json(found: Diagnosis) -> dict[str, Any]:
         "server": found.server,
         "ok": found.ok,
         "path": path
-        and {"transfer": path.transfer, "nights": path.nights, "deletions": path.deletions, "why": path.why},
+        and {"transfer": path.transfer, "nights": path.nightly, "deletions": path.deletions, "why": path.why},
         "findings": [
             {
                 "check": finding.check,
                 "resource_type": finding.resource_type or None,
                 "level": finding.level.value,
-                "said": finding.said,
+                "said": finding.message,
             }
             for finding in found.findings
         ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -19,9 +20,11 @@ from rich.text import Text
 from analytics.estimates.model import MedianStatus, Proportion, Quantiles, Survival
 from analytics.report import wording
 from analytics.report.grades import is_worst_grade
-from connectors.check.findings import Level
+from connectors.check.findings import FindingLevel
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from analytics.disclosure.control import Released
     from connectors.check.findings import Diagnosis, Finding
     from connectors.report import SyncReport
@@ -30,12 +33,13 @@ if TYPE_CHECKING:
     from schedules.release.published import Agreement
 
 WIDTH = 140  # of a pipe or a file, which has none of its own
+TABLE_ROWS = 1_000  # of a view: rich lays a table out as a whole, and nobody reads more
 TICK, CROSS, NEITHER = "✓", "✗", "–"
 LEVEL_MARKS = {
-    Level.OK: (TICK, "green"),
-    Level.NOTE: (NEITHER, "yellow"),
-    Level.MISSING: (CROSS, "bold red"),
-    Level.REFUSED: (CROSS, "bold red"),
+    FindingLevel.OK: (TICK, "green"),
+    FindingLevel.NOTE: (NEITHER, "yellow"),
+    FindingLevel.MISSING: (CROSS, "bold red"),
+    FindingLevel.REFUSED: (CROSS, "bold red"),
 }
 # Checks of single resource types, shown as columns of one grid.
 GRID_COLUMNS = {
@@ -259,7 +263,7 @@ def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
     yield _findings(each for each in found.findings if not _in_grid(each))
     if any(_in_grid(each) for each in found.findings):
         yield _grid([each for each in found.findings if _in_grid(each)])
-        yield _findings(each for each in found.findings if _in_grid(each) and each.level is not Level.OK)
+        yield _findings(each for each in found.findings if _in_grid(each) and each.level is not FindingLevel.OK)
     yield from _path(found)
     yield from _requests(found.requests)
     yield Text("")
@@ -273,7 +277,7 @@ def _findings(findings: Iterable[Finding]) -> Table:
     table = Table.grid(padding=(0, 1))
     for finding in findings:
         name = f"{finding.resource_type} {finding.check}" if _in_grid(finding) else finding.check
-        table.add_row(Text(" "), _level_mark(finding), Text(wording.clean(name)), Text(wording.clean(finding.said)))
+        table.add_row(Text(" "), _level_mark(finding), Text(wording.clean(name)), Text(wording.clean(finding.message)))
     return table
 
 
@@ -299,7 +303,7 @@ def _path(found: Diagnosis) -> Iterator[RenderableType]:
         yield Text("\nNo sync is possible yet.", style="bold red")
         return
     path = found.path
-    yield Text(f"\nThe sync: {path.transfer} · {path.nights} each night · deletions {path.deletions}")
+    yield Text(f"\nThe sync: {path.transfer} · {path.nightly} each night · deletions {path.deletions}")
     for sentence in path.why:
         yield Padding(Text(wording.clean(sentence)), (0, 0, 0, 2))
 
@@ -321,3 +325,18 @@ def planned_requests(site: str, requests: Sequence[PlannedRequest], error: str |
     if error is not None:
         lines.append(f"  {error}")
     return "".join(f"{wording.clean(line)}\n" for line in lines)
+
+
+def rows_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
+    """Return the first `TABLE_ROWS` rows of a view as a table; a null is an empty cell."""
+    import pyarrow as pa
+
+    from schedules.cli.view_formats import cell_text, values_of
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for field in schema:
+        numeric = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
+        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
+    for row in islice(chain.from_iterable(map(values_of, batches)), TABLE_ROWS):
+        table.add_row(*_cells(*map(cell_text, row)))
+    return table
