@@ -46,7 +46,7 @@ def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
     """Return the source of a FHIR server that is read by paged search."""
     from connectors.lake.table import Lake
-    from connectors.sources.search.paging import SearchLimits
+    from connectors.sources.search.requests import SearchLimits
     from connectors.sources.search.source import SearchSource
     from schedules.config.credentials import client_ssl_context
 

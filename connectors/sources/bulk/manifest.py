@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from connectors.errors import ProtocolError
-from connectors.fhir.resource import instant
+from connectors.fhir.instants import instant
 from connectors.fhir.resource_types import KNOWN
 from connectors.http.retry import TruncatedError
 
