@@ -291,12 +291,8 @@ class _Tables:
         """Yield the rows of a query, with a chunk of them in memory at a time."""
         with self._explained():
             result = self._open().execute(query, parameters)
-        while True:
-            with self._explained():
-                chunk = result.fetchmany(CHUNK)
-            if not chunk:
-                return
-            yield from chunk
+            while chunk := result.fetchmany(CHUNK):
+                yield from chunk
 
     def close(self) -> None:
         """Free memory and files."""
