@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
+    from connectors.http.client import FhirClient
     from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
@@ -108,6 +109,16 @@ def cohort_query(settings: Settings) -> CohortQuery:
     # One parameter with all codes: a comma means "or" in FHIR search, so one search finds the whole cohort.
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
+
+
+def fhir_client(
+    site: ServerSite, auth: Authenticator, limits: TransferLimits, environ: Mapping[str, str]
+) -> FhirClient:
+    """Return a client for the server of `site`, for what is not a sync. Raises `ConfigError` as `source` does."""
+    from connectors.http.client import FhirClient
+    from schedules.config.credentials import client_ssl_context
+
+    return FhirClient(site.url, auth, limits, logging_clock(site.name), verify=client_ssl_context(site, environ))
 
 
 def transfer_limits(limits: Limits) -> TransferLimits:
