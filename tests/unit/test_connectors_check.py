@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connectors.check.findings import Diagnosis, Finding, Level, listed, search_path
+from connectors.check.findings import Diagnosis, Finding, FindingLevel, join_words, search_path
 from connectors.check.server import ServerCheck
 from connectors.errors import AuthenticationError, ConnectorError, UnavailableError
 from connectors.http.authenticators import Authenticator, BearerAuth, NoAuth
@@ -57,7 +57,7 @@ def test_nobody_listens(server: FhirStub) -> None:
 
 def test_https_to_a_port_that_speaks_http(server: FhirStub) -> None:
     found = Checker(server.base.replace("http:", "https:")).run()
-    assert only(found, "reach").level is Level.MISSING
+    assert only(found, "reach").level is FindingLevel.MISSING
     assert "no encrypted connection" in found.requests[0]
 
 
@@ -77,14 +77,14 @@ class Refused:
 @pytest.mark.parametrize(
     ("error", "level"),
     [
-        (AuthenticationError("token: the client is not known"), Level.REFUSED),
-        (UnavailableError("token: no answer"), Level.MISSING),
+        (AuthenticationError("token: the client is not known"), FindingLevel.REFUSED),
+        (UnavailableError("token: no answer"), FindingLevel.MISSING),
     ],
 )
-def test_no_token(server: FhirStub, error: ConnectorError, level: Level) -> None:
+def test_no_token(server: FhirStub, error: ConnectorError, level: FindingLevel) -> None:
     found = Checker(server.base).run(Refused(error))
     finding = only(found, "credentials")
-    assert (finding.level, finding.said) == (level, str(error))
+    assert (finding.level, finding.message) == (level, str(error))
     assert "it is given no token" in found.requests[0]
     assert {request.path for request in server.requests} == {"metadata"}
 
@@ -117,19 +117,19 @@ def test_a_scope_that_is_not_granted(server: FhirStub) -> None:
 
 def test_all_scopes_are_granted(server: FhirStub) -> None:
     server.token = "token"
-    assert only(Checker(server.base).run(Limited()), "scopes").level is Level.OK
+    assert only(Checker(server.base).run(Limited()), "scopes").level is FindingLevel.OK
 
 
 def test_a_scope_that_is_not_needed(server: FhirStub) -> None:
     found = only(Checker(server.base).run(Limited(("launch",))), "scopes")
-    assert (found.level, found.said) == (Level.NOTE, "not granted: launch")
+    assert (found.level, found.message) == (FindingLevel.NOTE, "not granted: launch")
 
 
 def test_a_statement_behind_the_credentials(server: FhirStub) -> None:
     secret = "Bearer s3cret"
     server.rules.append(lambda r: outcome(401, "login") if r.headers.get("authorization") != secret else None)
     found = Checker(server.base).run(BearerAuth("s3cret"))
-    assert only(found, "fhir").level is Level.OK
+    assert only(found, "fhir").level is FindingLevel.OK
     assert found.path is not None
 
 
@@ -137,7 +137,7 @@ def test_a_statement_behind_credentials_that_cannot_be_had(server: FhirStub) -> 
     server.rules.append(lambda r: outcome(401, "login"))
     found = Checker(server.base).run(Refused(AuthenticationError("token: the client is not known")))
     assert [each.check for each in found.findings][-1] == "credentials"
-    assert only(found, "reach").level is Level.OK
+    assert only(found, "reach").level is FindingLevel.OK
     assert found.refused
 
 
@@ -145,9 +145,9 @@ def test_a_type_that_fails(server: FhirStub) -> None:
     server.rules.append(lambda r: outcome(500, "exception") if r.path == "Observation" else None)
     checker = Checker(server.base)
     found = checker.run()
-    (finding,) = [each for each in found.findings if each.level is Level.MISSING]
+    (finding,) = [each for each in found.findings if each.level is FindingLevel.MISSING]
     assert (finding.check, finding.resource_type) == ("read", "Observation")
-    assert "status 500 in 2 attempts" in finding.said
+    assert "status 500 in 2 attempts" in finding.message
     assert "a search for Observation ends with no usable answer" in found.requests[0]
     assert checker.slept == [0.5]
 
@@ -163,30 +163,35 @@ def test_a_server_that_is_gone_is_not_asked_for_ever(server: FhirStub) -> None:
 def test_an_empty_server_leaves_open_what_it_can_do() -> None:
     with fhir_stub() as server:
         found = Checker(server.base).run()
-    assert only(found, "cohort").level is Level.NOTE
-    assert only(found, "paging").level is Level.NOTE
+    assert only(found, "cohort").level is FindingLevel.NOTE
+    assert only(found, "paging").level is FindingLevel.NOTE
     assert found.ok
 
 
 def test_the_types_that_share_a_sentence_are_named_in_it() -> None:
     text = "Please switch on {types}."
-    findings = tuple(Finding("read", Level.MISSING, "", kind, text) for kind in ("Patient", "Observation"))
+    findings = tuple(Finding("read", FindingLevel.MISSING, "", kind, text) for kind in ("Patient", "Observation"))
     assert Diagnosis("a", "search", "", findings, None).requests == ("Please switch on Patient and Observation.",)
-    assert [listed(words) for words in ((), ("a",), ("a", "b", "c"))] == ["", "a", "a, b and c"]
+    assert [join_words(words) for words in ((), ("a",), ("a", "b", "c"))] == ["", "a", "a, b and c"]
 
 
 def test_the_path_of_a_server_with_one_type_that_ignores_changes() -> None:
     findings = [
-        Finding(check, Level.OK, "", kind) for kind in ("Patient", "Observation") for check in ("read", "history")
+        Finding(check, FindingLevel.OK, "", kind)
+        for kind in ("Patient", "Observation")
+        for check in ("read", "history")
     ]
-    findings += [Finding("changes", Level.OK, "", "Patient"), Finding("changes", Level.NOTE, "", "Observation")]
+    findings += [
+        Finding("changes", FindingLevel.OK, "", "Patient"),
+        Finding("changes", FindingLevel.NOTE, "", "Observation"),
+    ]
     path = search_path(findings, 7.0)
-    assert (path.nights, path.deletions) == ("changes of some", "by history")
-    assert "everything is read each night of Observation" in path.why[1]
+    assert (path.nightly, path.deletions) == ("changes of some", "by history")
+    assert "every nightly run reads all of Observation:" in path.why[1]
 
 
 def test_deletions_without_a_history_show_by_comparing_ids() -> None:
-    findings = [Finding(check, Level.OK, "", "Patient") for check in ("read", "changes")]
-    path = search_path([*findings, Finding("history", Level.NOTE, "", "Patient")], 7.0)
-    assert (path.nights, path.deletions) == ("changes only", "by a comparison")
-    assert path.why[2] == "what is gone of Patient shows when all ids are compared, every 7 days"
+    findings = [Finding(check, FindingLevel.OK, "", "Patient") for check in ("read", "changes")]
+    path = search_path([*findings, Finding("history", FindingLevel.NOTE, "", "Patient")], 7.0)
+    assert (path.nightly, path.deletions) == ("changes only", "by a comparison")
+    assert path.why[2] == "deletions of Patient are found by comparing all ids, every 7 days"
