@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,7 @@ settings.register_profile("fuzz", settings.get_profile("periop"), derandomize=Fa
 settings.load_profile(os.environ.get("PERIOP_HYPOTHESIS", "periop"))
 
 
+COMPILED = "PERIOP_TESTS_COMPILED"  # names the folder of compiled SQL that all processes share (tests/compiled.py)
 HL7_SUITE = "PERIOP_SQL_ON_FHIR_TESTS"  # names the folder of HL7's test cases, which are not ours to commit
 
 
@@ -100,8 +103,12 @@ class AtOnce:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and not hasattr(config, "workerinput"):  # a worker of pytest-xdist tells its controller
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist: its controller has done what follows
+        return
+    if terminal:
         config.pluginmanager.register(AtOnce(terminal))
+    os.environ[COMPILED] = tempfile.mkdtemp(prefix="periop-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(os.environ[COMPILED]))
 
 
 @pytest.hookimpl(trylast=True)

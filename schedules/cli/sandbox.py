@@ -97,22 +97,14 @@ def _open(session: Session, where: str, server: str | None) -> Iterator[tuple[Sa
 
     Raises `ConfigError` unless the settings or `server` confirm that it is a sandbox.
     """
-    from connectors.http.client import FhirClient
     from connectors.sandbox.server import Sandbox
-    from schedules.config.credentials import client_ssl_context
-    from schedules.run.sources import authenticator, logging_clock, transfer_limits
+    from schedules.run.sources import authenticator, fhir_client, transfer_limits
 
     session.log()
     settings, site = _settings_and_site(session, where)
     _check_confirmed(site, server)
-    client = FhirClient(
-        site.url,
-        authenticator(settings, site, session.environ),
-        transfer_limits(settings.limits),
-        logging_clock(site.name),
-        None,
-        client_ssl_context(site, session.environ),
-    )
+    auth = authenticator(settings, site, session.environ)
+    client = fhir_client(site, auth, transfer_limits(settings.limits), session.environ)
     with client, session.progress() as progress:
         yield Sandbox(client, COHORT), progress.step
 

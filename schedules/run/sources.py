@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
+    from connectors.http.client import FhirClient
     from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
@@ -45,7 +46,7 @@ def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
     """Return the source of a FHIR server that is read by paged search."""
     from connectors.lake.table import Lake
-    from connectors.sources.search.paging import SearchLimits
+    from connectors.sources.search.requests import SearchLimits
     from connectors.sources.search.source import SearchSource
     from schedules.config.credentials import client_ssl_context
 
@@ -108,6 +109,16 @@ def cohort_query(settings: Settings) -> CohortQuery:
     # One parameter with all codes: a comma means "or" in FHIR search, so one search finds the whole cohort.
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
+
+
+def fhir_client(
+    site: ServerSite, auth: Authenticator, limits: TransferLimits, environ: Mapping[str, str]
+) -> FhirClient:
+    """Return a client for the server of `site`, for what is not a sync. Raises `ConfigError` as `source` does."""
+    from connectors.http.client import FhirClient
+    from schedules.config.credentials import client_ssl_context
+
+    return FhirClient(site.url, auth, limits, logging_clock(site.name), verify=client_ssl_context(site, environ))
 
 
 def transfer_limits(limits: Limits) -> TransferLimits:

@@ -22,9 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from connectors.errors import AuthenticationError, ServerError
 from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.quarantine import Quarantine
-from connectors.lake.reconcile import OUTCOMES
 from connectors.lake.table import Lake
-from connectors.report import SyncReport
+from connectors.report import OUTCOMES, SyncReport
 from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
 from tests.fhir_server import BASE, Features, Key, ModelServer

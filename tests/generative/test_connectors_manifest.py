@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import ProtocolError
+from connectors.fhir.instants import earlier
 from connectors.http.gunzip import gunzip
 from connectors.http.retry import TruncatedError
 from connectors.sources.bulk.job import Polling, progress
 from connectors.sources.bulk.manifest import read_manifest
-from connectors.sources.bulk.pull import Members
-from connectors.sources.bulk.source import earlier
+from connectors.sources.bulk.pull import GroupMembershipDigest
 
 LISTS = ("output", "error", "outcome", "deleted", "link")
 values = st.recursive(
@@ -108,7 +108,7 @@ def test_an_overlap_goes_back_by_so_many_seconds(moment: datetime, seconds: int)
 @given(st.sets(st.text(min_size=1, max_size=8), max_size=20), st.randoms())
 def test_members_are_told_apart_whatever_their_order(ids: set[str], chance: object) -> None:
     def digest(patients: list[str]) -> str:
-        members = Members()
+        members = GroupMembershipDigest()
         for patient in patients:
             members.add(patient)
         return members.digest

@@ -51,7 +51,7 @@ def _rows(path: Path) -> list[Resource]:
 @cache
 def _resources(hospital: str) -> list[Resource]:
     """Every resource of a hospital, without its terminology."""
-    return [row for path in sorted((OTHERS / hospital).glob("*.*json")) for row in _rows(path)]
+    return [row for path in sorted((OTHERS / hospital / "fhir").glob("*.*json")) for row in _rows(path)]
 
 
 @cache
@@ -114,7 +114,7 @@ def test_every_resource_is_valid_r4(hospital: str) -> None:
 
 
 def test_every_german_file_is_a_valid_transaction_of_one_person() -> None:
-    files = sorted((OTHERS / "german").glob("*.json"))
+    files = sorted((OTHERS / "german" / "fhir").glob("*.json"))
     assert len(files) == 46
     for path in files:
         bundle = json.loads(path.read_text(encoding="utf-8"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
-from connectors.sources.concurrency import Task, growing, side_by_side
+from connectors.sources.concurrency import run_concurrently
 
 
 def numbers(start: int, count: int = 250) -> Iterator[int]:
@@ -21,7 +21,7 @@ def ours() -> int:
 
 @pytest.mark.parametrize("width", [1, 3, 50])
 def test_everything_arrives_in_the_order_of_its_task(width: int) -> None:
-    found = list(side_by_side([partial(numbers, start) for start in range(0, 5_000, 1_000)], width))
+    found = list(run_concurrently([partial(numbers, start) for start in range(0, 5_000, 1_000)], width))
     assert len(found) == 5 * 250
     for start in range(0, 5_000, 1_000):
         assert [each for each in found if start <= each < start + 1_000] == list(range(start, start + 250))
@@ -38,46 +38,56 @@ def test_no_more_than_so_many_at_a_time() -> None:
         with lock:
             running[0] -= 1
 
-    assert len(list(side_by_side([task] * 9, 3))) == 2_700
+    assert len(list(run_concurrently([task] * 9, 3))) == 2_700
     assert 1 <= most[0] <= 3
 
 
-@pytest.mark.parametrize("width", [1, 3])
-def test_tasks_that_come_to_be_known_run_too(width: int) -> None:
-    def first(add: Callable[[Task[int]], None]) -> Iterator[int]:
-        for start in range(1_000, 5_000, 1_000):
-            add(partial(numbers, start))
-            yield start // 1_000
+def test_in_order_the_items_of_a_task_come_after_those_of_the_tasks_before_it() -> None:
+    released = threading.Event()
 
-    found = list(growing(first, width))
-    assert sorted(found) == sorted([*range(1, 5), *(n for start in range(1_000, 5_000, 1_000) for n in numbers(start))])
+    def slow() -> Iterator[int]:
+        assert released.wait(30)
+        yield 0
 
+    def quick(number: int) -> Iterator[int]:
+        if number == 3:
+            released.set()
+        yield number
 
-def test_what_was_added_runs_beside_the_first_task() -> None:
-    run = threading.Event()
-
-    def added() -> Iterator[str]:
-        run.set()
-        yield "added"
-
-    def first(add: Callable[[Task[str]], None]) -> Iterator[str]:
-        add(added)
-        yield "first" if run.wait(30) else "alone"
-
-    assert sorted(growing(first, 2)) == ["added", "first"]
+    found = run_concurrently([slow, *(partial(quick, number) for number in range(1, 12))], 2, in_order=True)
+    assert list(found) == list(range(12))
 
 
-@pytest.mark.parametrize("width", [1, 3])
-def test_an_error_of_the_first_task_ends_all(width: int) -> None:
-    def first(add: Callable[[Task[int]], None]) -> Iterator[int]:
-        add(partial(numbers, 0))
+def test_in_order_no_more_than_twice_the_width_are_begun_ahead_of_the_reader() -> None:
+    released, begun = threading.Event(), []
+
+    def slow() -> Iterator[int]:
+        assert released.wait(30)
+        yield 0
+
+    def quick(number: int) -> Iterator[int]:
+        begun.append(number)
+        if len(begun) == 3:
+            released.set()
+        yield number
+
+    stream = run_concurrently([slow, *(partial(quick, number) for number in range(1, 12))], 2, in_order=True)
+    assert next(stream) == 0
+    assert len(begun) <= 4
+    assert list(stream) == list(range(1, 12))
+
+
+def test_none_is_yielded_while_nothing_comes() -> None:
+    released = threading.Event()
+
+    def slow() -> Iterator[int]:
+        assert released.wait(30)
         yield 1
-        raise ValueError("no")
 
-    before = ours()
-    with pytest.raises(ValueError, match="no"):
-        list(growing(first, width))
-    assert ours() == before
+    stream = run_concurrently([slow], 1, interval=0.001)
+    assert [next(stream), next(stream)] == [None, None]
+    released.set()
+    assert [item for item in stream if item] == [1]
 
 
 def test_who_is_not_read_waits() -> None:
@@ -89,7 +99,7 @@ def test_who_is_not_read_waits() -> None:
             yield 0
 
     before = ours()
-    stream = side_by_side([task, task], 2)
+    stream = run_concurrently([task, task], 2)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert made[0] < 5_000, "a stream ran ahead of its reader"
@@ -107,7 +117,7 @@ def test_an_error_is_raised_where_it_is_read_and_ends_the_others() -> None:
 
     before = ours()
     with pytest.raises(RuntimeError, match="broken"):
-        for _ in side_by_side([endless, bad, endless], 3):
+        for _ in run_concurrently([endless, bad, endless], 3):
             pass
     assert ours() == before
 
@@ -123,7 +133,7 @@ def test_memory_is_bounded_by_bytes_too() -> None:
             taken[0] += 1
             yield Big()
 
-    stream = side_by_side([task, task], 2)
+    stream = run_concurrently([task, task], 2, size=lambda item: len(item.raw))
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert taken[0] < 20
