@@ -106,12 +106,14 @@ def read_bundle(raw: bytes) -> Bundle:
     """
     try:
         found = _decode(raw)
+    # The fast parser refuses the whole Bundle for one bad entry.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         found = _by_brackets(raw, error)
     if found.resourceType != "Bundle":
         raise NotABundleError("the answer is not a Bundle")
     return Bundle(
         found.type if isinstance(found.type, str) else "",
+        # True is an integer in Python.
         found.total if isinstance(found.total, int) and not isinstance(found.total, bool) else None,
         _links(found.link),
         tuple(_entry(entry) for entry in found.entry or ()),
@@ -130,6 +132,7 @@ def _links(link: object) -> dict[str, str]:
 def _entry(entry: _Entry) -> Entry:
     resource = bytes(entry.resource)
     return Entry(
+        # Some servers write `"resource": null` for what they do not show.
         b"" if resource == b"null" else resource,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
         _text(entry.search, "mode"),
@@ -153,6 +156,7 @@ def patients_by_full_url(bundle: Bundle) -> dict[str, str]:
     """Return {fullUrl: id} of the Patients that a transaction or collection names by `urn:uuid:…`."""
     found = {}
     for entry in bundle.entries:
+        # The second test spares parsing every entry of a large Bundle.
         if entry.full_url.startswith("urn:") and b'"Patient"' in entry.resource:
             identity = _patient_identity(entry.resource)
             if identity:

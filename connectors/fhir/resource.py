@@ -102,6 +102,7 @@ def read_resource(
         wanted: the resource types asked for, None for every type of FHIR R4.
         patients: the id of the Patient that each `urn:` reference of the same Bundle stands for.
     """
+    # Windows programs begin a file with a byte order mark.
     raw = raw.removeprefix(BOM).strip(b" \t\r\n")
     try:
         text = raw.decode("utf-8")
@@ -122,10 +123,12 @@ def read_resource(
 
 
 def _resource(body: dict[str, Any], text: str, patients: Mapping[str, str]) -> Resource:
+    # Of the canonical JSON: servers send the same resource with keys in another order, or with other white space.
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     meta = body.get("meta")
     meta = meta if isinstance(meta, dict) else NOTHING
     kind, id_ = body["resourceType"], body["id"]
+    # So that a Patient is found with its own resources.
     patient = id_ if kind == "Patient" else patient_of(body, patients)
     return Resource(kind, id_, version_id(meta, digest), last_updated(meta), patient, digest, text)
 
@@ -180,6 +183,7 @@ def last_updated(meta: Mapping[str, Any]) -> str | None:
 
 def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | None:
     """Return the id of the Patient that the resource is about (`subject`, else `patient`), None if it does not say."""
+    # R4 has `subject` in most resources, and `patient` in a few (AllergyIntolerance, Immunization, Claim).
     for element in ("subject", "patient"):
         reference = body.get(element)
         if isinstance(reference, dict) and isinstance(target := reference.get("reference"), str):
@@ -200,6 +204,7 @@ def has_duplicate_keys(body: object, raw: bytes) -> bool:
     if orjson.dumps(body) == raw:  # the cheap way out: what equals its own serialisation names no key twice
         return False
     try:
+        # Numbers are not converted (`len` takes their text): only the keys matter here.
         json.loads(raw, object_pairs_hook=_distinct, parse_int=len, parse_float=len)
     except _DuplicateKeyError:
         return True
@@ -247,6 +252,7 @@ def why_not_json(text: str) -> Reason:
         return Reason.TOO_DEEP
     except ValueError:
         return Reason.TRUNCATED if text.startswith("{") and not text.endswith("}") else Reason.NOT_JSON
+    # Python reads what is left: a surrogate without its pair, which is no text, or nesting beyond the limit of orjson.
     return Reason.LONE_SURROGATE if re.search(r"\\u[dD][89a-fA-F]", text) else Reason.TOO_DEEP
 
 

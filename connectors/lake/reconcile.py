@@ -150,6 +150,7 @@ class Reconciler:
 
     def upsert(self, resource: Resource) -> None:
         """Take in a resource with its content."""
+        # No cohort table can use what is about no patient, so the report counts it.
         if resource.patient is None:
             self.account.without_patient[resource.resource_type] += 1
         version = (resource.version_id, resource.last_updated, resource.digest, self._spool.rows, resource.modified)
@@ -189,12 +190,14 @@ class Reconciler:
         if self._arrivals:
             self._read_known()
             rows = self._tables.rows(REPLAY.format(current=current_sql(received_only=True)))
+            # Sorted by resource, so that one is in memory at a time.
             for (kind, id_), events in groupby(rows, key=itemgetter(0, 1)):
                 self._replay(kind, id_, list(events))
         return self.account
 
     def _read_known(self) -> None:
         if not self._known:
+            # Only where something was received or may be missing: a night without changes does not read the lake.
             self._known = True
             for batch in self._lake.rows(self._site, KNOWN.names):
                 self._tables.insert("known", batch.select(KNOWN.names))
@@ -250,6 +253,7 @@ class Reconciler:
             self._tables.insert("complete", pa.record_batch([kinds, ids], schema=COMPLETE))
         query = MISSING.format(current=current_sql(received_only=False))
         for row in self._tables.rows(query, {"whole": whole, "spared": list(spared)}):
+            # A deletion that the server reported has its tombstone already.
             if row[:2] not in self._tombstones:
                 self.account.removed[row[0]] += 1
                 yield tombstone(*row)
@@ -291,12 +295,8 @@ class _Tables:
         """Yield the rows of a query, with a chunk of them in memory at a time."""
         with self._explained():
             result = self._open().execute(query, parameters)
-        while True:
-            with self._explained():
-                chunk = result.fetchmany(CHUNK)
-            if not chunk:
-                return
-            yield from chunk
+            while chunk := result.fetchmany(CHUNK):
+                yield from chunk
 
     def close(self) -> None:
         """Free memory and files."""

@@ -81,6 +81,7 @@ class ResourceReplay:
         newest = self.pending or self.current
         if newest is None:
             return "stored"
+        # Not `<=`: servers whose clock counts seconds give two versions the same time, and the later one counts.
         if received.updated < newest.updated:
             return "superseded"
         if self.pending and self.pending.is_deletion and received.same_as(self.current):

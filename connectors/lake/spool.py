@@ -72,6 +72,7 @@ class Spool:
         if not keep.any():
             return
         start = 0
+        # In the order of arrival, so that a row is found by its number.
         for batch in chain(self._written(), [as_batch(self._pending)]):
             kept = batch.filter(pa.array(keep[start : start + batch.num_rows]))
             start += batch.num_rows

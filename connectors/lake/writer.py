@@ -102,6 +102,7 @@ class _File:
         self._size += batch.get_total_buffer_size()
         self.rows += batch.num_rows
         self._syncs.update(batch.column("sync").unique().to_pylist())
+        # Whichever comes first: resources of some types are a hundred times as large as others.
         if self._size >= BYTES or sum(each.num_rows for each in self._pending) >= ROWS:
             self._flush()
 
@@ -132,6 +133,7 @@ class _File:
 
     def _action(self) -> AddAction:
         found = self._target.stat()
+        # `max.sync` tells readers which files are newer than what they have seen, without opening them.
         syncs = {"minValues": {"sync": min(self._syncs)}, "maxValues": {"sync": max(self._syncs)}}
         stats = {"numRecords": self.rows, **syncs, "nullCount": {"sync": 0}}
         partition: dict[str, str | None] = dict(zip(PARTITION, self.key, strict=True))

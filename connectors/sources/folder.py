@@ -97,6 +97,7 @@ class FolderSource:
         return tuple(found)
 
     def _visible(self, file: Path) -> bool:
+        # Editors, macOS and synchronisation programs leave hidden copies, which would be read as further versions.
         return not any(part.startswith(".") for part in file.relative_to(self.path).parts)
 
     def read(self, file: Path) -> Iterator[SourceEvent]:
@@ -110,6 +111,7 @@ class FolderSource:
     def read_document(self, file: Path, name: str) -> Iterator[SourceEvent]:
         """Yield what is in one *.json: a resource, or a Bundle of them."""
         if file.stat().st_size > self.limits.document:
+            # A document is parsed as a whole, in several times its size of memory.
             yield Rejected(Reason.TOO_LARGE, name, _beginning(file))
             return
         yield from self.expand(file.read_bytes().removeprefix(BOM), name)
@@ -133,6 +135,7 @@ class FolderSource:
             )
             yield Problem("a gzip file is cut or corrupt, what stood before the damage was read: export it again")
             return
+        # Many exports end without an end of line; one that was cut ends so too, and is rejected as truncated.
         if not last.ended:
             yield from self.read_line(last, name)
 
@@ -197,8 +200,10 @@ def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
                 yield _line(number, rest + part, dropped, limit)
                 number, rest, dropped = number + 1, b"", False
             rest += tail if not dropped else b""
+            # Dropped up to the next end of line: one endless line must not fill the memory.
             if len(rest) > limit:
                 rest, dropped = rest[:CHUNK], True
+    # The caller tells which line was damaged, and counts it.
     except TruncatedError:
         yield Line(number, rest, ended=False, cut=dropped)
         raise

@@ -51,6 +51,7 @@ def read_files(engine: Engine, files: Sequence[Path]) -> ir.Table:
     """
     documents = [text for file in files if file.suffix == ".json" for text in _document(file)]
     tables = [engine.read_ndjson(file) for file in files if file.suffix != ".json"]
+    # Without any file of lines the table must still exist, if only empty.
     if documents or not tables:
         tables.append(engine.resources(documents))
     return ibis.union(*tables) if len(tables) > 1 else tables[0]
@@ -61,6 +62,7 @@ def _document(file: Path) -> list[str]:
     raw = file.read_bytes().removeprefix(BOM)
     try:
         entries = [entry.resource for entry in read_bundle(raw).entries] if looks_like_bundle(raw) else [raw]
+        # Entries without a resource are those of deletions and of operations.
         texts = [entry.decode("utf-8") for entry in entries if entry]
         whole = all(isinstance(json.loads(text), dict) for text in texts)
     except (NotABundleError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):

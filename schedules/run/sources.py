@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
+    from connectors.http.client import FhirClient
     from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
@@ -28,6 +29,7 @@ COHORT_VALUE_SET = "nsclc"  # a file in mappers/valuesets, or of the same name i
 
 def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
     """Return the source of the resources of `site`. Raises `ConfigError` where a secret or a certificate is missing."""
+    # The sources import httpx and the like inside these functions, so `periop status` does not load them.
     if site.kind == "folder":
         return folder_source(settings, site)
     if site.kind == "bulk":
@@ -110,6 +112,16 @@ def cohort_query(settings: Settings) -> CohortQuery:
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
 
+def fhir_client(
+    site: ServerSite, auth: Authenticator, limits: TransferLimits, environ: Mapping[str, str]
+) -> FhirClient:
+    """Return a client for the server of `site`, for what is not a sync. Raises `ConfigError` as `source` does."""
+    from connectors.http.client import FhirClient
+    from schedules.config.credentials import client_ssl_context
+
+    return FhirClient(site.url, auth, limits, logging_clock(site.name), verify=client_ssl_context(site, environ))
+
+
 def transfer_limits(limits: Limits) -> TransferLimits:
     """Return the bounds of every request to a site."""
     from connectors.http.retry import TransferLimits
@@ -148,6 +160,7 @@ def logging_clock(site: str) -> Clock:
     from connectors.http.retry import Clock
 
     def wait(seconds: float) -> None:
+        # Otherwise a night of waiting for a busy server would look like a run that hangs.
         logging.getLogger(__name__).warning("%s: no usable response; trying again in %.0f s", site, seconds)
         time.sleep(seconds)
 

@@ -32,6 +32,7 @@ def planned(client: FhirClient, requests: Sequence[ExportRequest], kick_off: Kic
 
 def _expected(paging: Paging, request: ExportRequest) -> int | None:
     """Return how many resources an export of the whole system holds, by searches; None where that is unknown."""
+    # A search cannot be limited to what an export by Group or by _typeFilter holds.
     if request.level != "system" or request.type_filter:
         return None
     since = (("_lastUpdated", f"ge{request.since}"),) if request.since else ()

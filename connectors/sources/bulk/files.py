@@ -57,6 +57,7 @@ class DownloadedFile:
 def download_whole(file: ExportFile, path: Path, download: Callable[[], Downloaded], limit: int) -> DownloadedFile:
     """Download a file, and once more if it is not whole. `limit`: bytes of a line."""
     downloaded = _inspected(file, path, download(), limit)
+    # A connection that ends early is not always an error (no length, no chunks); a second download may be whole.
     return downloaded if downloaded.as_promised else _inspected(file, path, download(), limit)
 
 
@@ -64,6 +65,7 @@ def _inspected(file: ExportFile, path: Path, downloaded: Downloaded, limit: int)
     ends, last = 0, b""
     for piece in pieces(path):
         ends += piece.count(b"\n")
+        # Of the last line at most the limit is kept: a file without any end of line must not fill the memory.
         last = piece.rpartition(b"\n")[2] if b"\n" in piece else (last + piece)[: limit + 1]
     lines = ends + bool(last.strip())
     if file.count not in (None, lines):  # perhaps some are empty
@@ -137,6 +139,7 @@ def outcomes(downloaded: DownloadedFile, name: str, limit: int) -> Iterator[Reje
     """Yield the errors among the OperationOutcomes of a file; warnings and notes are no loss."""
     for line in _lines(downloaded, limit):
         item = read_resource(line.content, where := _where(name, line), frozenset())
+        # Nothing but an OperationOutcome belongs into these files.
         if line.cut or not isinstance(item, Rejected) or item.reason is not Reason.OPERATION_OUTCOME:
             yield Rejected(Reason.NOT_JSON, where, line.content)
         elif is_severe_outcome(orjson.loads(line.content.removeprefix(BOM))):
@@ -161,6 +164,7 @@ def deletions(
             yield Problem(f"{name} holds something else than a Bundle of deletions: report it to the server's admin")
             continue
         meta = bundle.get("meta")
+        # The time of the Bundle, else of the export: without one the deletion would come after everything.
         moment = (last_updated(meta) if isinstance(meta, dict) else None) or time
         for number, entry in enumerate(bundle.get("entry", [])):
             if found := _deleted(entry):

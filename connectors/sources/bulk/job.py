@@ -177,9 +177,11 @@ class Export:
     def begin(self) -> bool:
         """Take up the remembered job, else ask for a new one. True if it was remembered."""
         remembered = self._file.load()
+        # After a kill or a deadline the server has gone on with the export: it may be ready.
         if remembered and self._is_young(remembered):
             self.job = remembered
             return True
+        # Too old: its files have probably expired, and what it holds is of yesterday.
         if remembered:
             self.job = remembered
             self.end()
@@ -200,18 +202,21 @@ class Export:
             )
         poll = self._own(link, self._request.url(self._client.base))
         self.job = Job(poll, server_time(answer.headers), self._clock.now().isoformat())
+        # Before the first poll, so that a kill from here on does not leave a job that nobody deletes.
         self._file.save(self.job)
 
     def _asked(self) -> Response:
         try:
             return self._send("respond-async")
         except RefusedError as error:
+            # Perhaps the server does not know one of the types.
             if error.status not in (400, 422) or self._request.type_filter or len(self._request.types) == 1:
                 raise
         # a type that the server does not have is then left out, and its outcome says so
         return self._send("respond-async, handling=lenient")
 
     def _send(self, prefer: str) -> Response:
+        # A proxy or HAPI itself may answer with the job of an earlier kick-off.
         headers = {"Prefer": prefer, "Accept": FHIR_JSON, "Cache-Control": "no-cache"}  # no job of an hour ago
         base, statuses = self._client.base, (200, 202)
         if self._kick_off == "post":
@@ -224,6 +229,7 @@ class Export:
         try:
             return self._rebased(link, current)
         except ForeignOriginError:
+            # Asked only when a link leads elsewhere: most servers name themselves by the configured address.
             self._ask_base()
             return self._rebased(link, current)
 
@@ -248,6 +254,7 @@ class Export:
         while (answer := self._poll(url)).status != 200:
             asked = retry_after(answer.headers, self._clock.now())
             pause = self._polling.wait(self._clock.monotonic() - began, asked)
+            # Too many requests: unlike a Retry-After of a running job this one is to be obeyed.
             if answer.status == 429:
                 pause = max(pause, asked or 0.0)
             yield from self._wait(pause, progress(answer.headers))
@@ -262,6 +269,7 @@ class Export:
             raise
 
     def _wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
+        # Ends the sync now rather than in the middle of the wait; the job is taken up by the next run.
         self._client.require_time(seconds, self.label)
         while seconds > 0:
             yield ProgressMessage(message)
@@ -271,6 +279,7 @@ class Export:
     def _read(self, answer: Response) -> Manifest:
         try:
             return read_manifest(answer.body)
+        # The manifest came with the poll, which has no retries for a body that is cut.
         except TruncatedError:
             return self._client.get_parsed(self._poll_url(), self.label, read_manifest, {"Accept": "application/json"})
 
@@ -286,6 +295,7 @@ class Export:
 
     def learn(self, manifest: Manifest) -> None:
         """Find out by which base the server knows itself, where its files seem to lie elsewhere."""
+        # `request` is the kick-off as the server saw it, so what stands before the path is its own base.
         stem = unquote((manifest.request or "").partition("?")[0])
         suffix = f"/{self._request.path()}"
         if stem.endswith(suffix):

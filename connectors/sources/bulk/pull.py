@@ -85,6 +85,7 @@ class GroupMembershipDigest:
 
     def add(self, patient: str) -> None:
         """Add one patient, who comes once."""
+        # XOR does not depend on the order. Each patient comes once; a second time would cancel the first.
         self._value ^= int.from_bytes(hashlib.blake2b(patient.encode(), digest_size=16).digest())
         self._ids += 1
 
@@ -144,6 +145,7 @@ class ExportPull:
                 raise
             except ServerError as error:
                 self.whole = False
+                # Nothing was read yet: the site fails as a whole, and its cursor stays.
                 if not number:
                     raise
                 yield Problem(f"{error}; nothing of it was read")
@@ -158,6 +160,7 @@ class ExportPull:
 
     def _with_new_members(self, request: ExportRequest) -> ExportRequest:
         """Return the request without `_since`, where the Group has other patients than last time."""
+        # Empty: no Patient came (or none was asked for), so nothing says that the Group changed.
         same = self._members.digest in ("", self.state.get("members"))
         if request.since is None or same:
             return request
@@ -193,6 +196,7 @@ class ExportPull:
                 export.end()
                 if not left:
                     raise
+            # The job stays on the server and in its file for the next run; `end` would delete it.
             except DeferredError:
                 raise
             except UnavailableError:
@@ -213,6 +217,7 @@ class ExportPull:
         for page in self._pages(progress, manifest):
             yield from page if not isinstance(page, Manifest) else self._files(page, progress)
         self._move_on(progress)
+        # A file without a type may hold any: then nothing says which types are missing.
         if "" not in progress.seen:
             yield from map(NoData, sorted(set(progress.request.types) - progress.seen))
 
@@ -232,6 +237,7 @@ class ExportPull:
     def _move_on(self, progress: _ExportProgress) -> None:
         time = progress.time()
         self.whole = self.whole and not progress.failed
+        # Without a clock of the server no `_since` is safe: the next sync asks for everything.
         if time is None:
             return
         for kind in progress.request.types:
@@ -242,6 +248,7 @@ class ExportPull:
     def _files(self, manifest: Manifest, progress: _ExportProgress) -> Iterator[SourceEvent]:
         """Yield what the files of one page of the manifest hold."""
         progress.times += [manifest.transaction_time] if manifest.transaction_time else []
+        # Before the downloads, which run in several threads.
         progress.export.learn(manifest)
         wanted = frozenset(progress.request.types)
         progress.seen |= {file.resource_type for file in manifest.output}
@@ -314,6 +321,7 @@ class ExportPull:
                     self._members.add(item.id)
                 yield item
         finally:
+            # At once and not at the end of the pull: an export may be larger than the free disk space.
             with suppress(OSError):
                 downloaded.path.unlink()
 

@@ -124,8 +124,10 @@ class BulkSource:
         """Return one export for all types that were last read at the same time."""
         by_time: dict[str | None, list[str]] = {}
         for kind in self.types:
+            # `_since` leaves out patients who joined the Group with old resources: Patient is always exported in full.
             own = None if self.level == "group" and kind == "Patient" else known.get(f"since.{kind}")
             by_time.setdefault(earlier(own, self.limits.overlap), []).append(kind)
+        # Patients first: whether the Group changed decides about the other exports.
         ordered = sorted(by_time.items(), key=lambda item: "Patient" not in item[1])
         return [
             ExportRequest(self.level, self.group, tuple(kinds), since, self.type_filter) for since, kinds in ordered

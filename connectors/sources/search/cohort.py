@@ -30,6 +30,7 @@ class Cohort:
             for event in events_of(self.paging, self.request, self.entries):
                 if isinstance(event, Resource) and event.patient:
                     self.patients.add(event.patient)
+                    # The search by patient returns it once more, with the patient's other resources of this type.
                     if read_again:
                         continue
                 self.complete = self.complete and not isinstance(event, Problem)

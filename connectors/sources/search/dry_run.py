@@ -66,6 +66,7 @@ def shown(paging: Paging, request: SearchRequest) -> str:
     url = paging.url(request)
     if request.patients is None:
         return url
+    # The plan is shown on a screen and may be sent to the server's admin: no ids of patients in it.
     for name, value in request.params:
         if name in ("_id", "subject"):
             prefix = "" if name == "_id" else "Patient/"

@@ -39,8 +39,10 @@ class Entries:
             yield item
             if item.severe:
                 yield Problem(f"{request.label}: {OUTCOME_PROBLEM}")
+            # The resource is there but not readable: without this it would be taken as deleted.
             if (id_ := id_in_url(entry, request.resource_type)) and not included:
                 yield Exists(request.resource_type, id_, readable=False)
+        # What does not say whom it is about (a Medication, an Organization) cannot be of the wrong patient.
         elif included or request.patients is None or item.patient is None or item.patient in request.patients:
             yield item
         else:

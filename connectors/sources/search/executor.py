@@ -22,6 +22,7 @@ SECOND = 1_000_000  # microseconds: the precision of some servers' search index
 IGNORED = "{}: the server ignores _lastUpdated, so everything was asked for"
 LONG_HISTORY = "{}: the history has more than {} entries, so ids were compared in place of it"
 NO_HISTORY = "{}: the server did not tell its history, so ids were compared in place of it"
+# What servers answer to a history that they do not have; 403 or 500 may be over next time.
 NOT_OFFERED = (400, 404, 405, 501)
 
 
@@ -56,11 +57,13 @@ class SearchExecutor:
         """
         plan = self.plan
         yield from self._concurrently([(partial(self._history, kind), None) for kind in sorted(plan.history)])
+        # Without deletions in a history the ids of all are compared now and then, to find what is missing.
         compared = [kind for kind in plan.since if plan.reconcile or kind in self.compared_types]
         yield from self._search(compared, plan.known, self._ids)
         changed = [kind for kind in plan.since if kind not in self.unchanged_types]
         yield from self._search(changed, plan.known, self._changes)
         yield from self._search([*plan.since], plan.fresh, self._all)
+        # Types that no sync has read to their end yet, or that the server cannot search by time.
         full = [kind for kind in plan.types if kind not in plan.since]
         yield from self._search(full, plan.patients, self._all)
         if cohort_type in plan.types:
@@ -91,6 +94,7 @@ class SearchExecutor:
 
     def _guarded(self, task: Task, request: SearchRequest | None) -> Iterator[SourceEvent]:
         """Run a task. A search that cannot be read is a Problem; after UnavailableError nothing more is tried."""
+        # Other searches may be running still; they end with errors of their own.
         if self.server_unavailable:
             self._fail(request)
             return
@@ -100,6 +104,7 @@ class SearchExecutor:
                     self._fail(request)
                 yield item
         except UnavailableError as error:
+            # Several threads find out at about the same time: one sentence is enough.
             first, self.server_unavailable = not self.server_unavailable, True
             self._fail(request)
             if first:
@@ -110,6 +115,8 @@ class SearchExecutor:
 
     def _fail(self, request: SearchRequest | None) -> None:
         self.observed.left = self.observed.left and not self.reading_former_patients
+        # Of a history or of former patients nothing says which types are behind, so none moves on: the next sync asks
+        # for the same again.
         if request is None or self.reading_former_patients:
             self.observed.failed.update(self.plan.types)
         else:
@@ -121,6 +128,8 @@ class SearchExecutor:
         clear = True
         pending = False  # what was set aside has not been told apart yet
         for item in events_of(self.paging, request, self.entries):
+            # What was set aside is followed by Exists where its id is known. Without that it may be any resource of the
+            # lake, so none is taken as deleted.
             if isinstance(item, Problem) or (pending and not isinstance(item, Exists)):
                 clear = False
             pending = isinstance(item, Rejected) and item.reason is not Reason.OPERATION_OUTCOME
@@ -140,6 +149,7 @@ class SearchExecutor:
     def _changes(self, request: SearchRequest) -> Iterator[SourceEvent]:
         """Read what has changed, if the server does as it is asked, else everything."""
         kind, since = request.resource_type, self.plan.since[request.resource_type]
+        # Resources without lastUpdated never show up in a search for changes.
         if kind not in self.observed.undated and self.observed.changes.get(kind, True):
             asked = requests.changes(request, since)
             try:
@@ -156,15 +166,18 @@ class SearchExecutor:
     def _changed(self, request: SearchRequest, since: str) -> Iterator[SourceEvent]:
         begin = comparable(since)
         for number, page in enumerate(self.paging.pages(request), 1):
+            # The self link holds the parameters that the server has used: one that it ignored is missing.
             own = page.links.get("self", "") if number == 1 else ""  # that of a later page may be opaque (HAPI)
             if "?" in own and "_lastUpdated" not in own:
                 self.observed.changes[request.resource_type] = False
+            # Found out by this or another batch: the rest would be everything, and is asked for as such.
             if self.observed.changes.get(request.resource_type) is False:
                 return
             for place, entry in enumerate(page.entries):
                 include = entry.mode == "include"
                 for item in self.entries.events(entry, request, f"{request.label}, page {number}, entry {place}"):
                     self._note(item)
+                    # Older than asked for, by more than the index is imprecise: the server ignores the parameter.
                     if isinstance(item, Resource) and comparable(item.last_updated) < begin - SECOND and not include:
                         self.observed.changes[request.resource_type] = False
                     yield item
@@ -181,6 +194,7 @@ class SearchExecutor:
                             yield Problem(f"{asked.label}: the server gave entries that do not say what they are")
                             return
                         yield Exists(kind, id_)
+        # No `_elements` on this server (it is optional): the content says the ids too.
         except RefusedError as error:
             if error.status != 400:
                 raise
@@ -201,6 +215,7 @@ class SearchExecutor:
                         met.add(id_)
                         if entry.method == "DELETE":
                             yield deletion(entry, kind, id_, f"{request.label}, page {number}, entry {place}")
+                # The history is of all patients of the server: for a small cohort on a large one ids are cheaper.
                 if entries > self.limits.history:
                     self.compared_types.add(kind)
                     yield Note(LONG_HISTORY.format(kind, self.limits.history))
@@ -211,6 +226,7 @@ class SearchExecutor:
             self.compared_types.add(kind)
             yield Note(NO_HISTORY.format(kind))
             return
+        # Nobody touched any resource of this type, of any patient: its searches for changes can be left out.
         if not entries:
             self.unchanged_types.add(kind)
 
@@ -226,6 +242,7 @@ class SearchExecutor:
     def _learn_history(self, kind: str) -> Iterator[SourceEvent]:
         """Note whether the server has a history of a type. One that has none is no problem."""
         told = self._tells_history(kind)
+        # Of a type that the server has nothing of, an empty history proves nothing.
         if told or kind in self.returned_types:
             self.observed.history[kind] = told
         yield from ()
@@ -235,6 +252,7 @@ class SearchExecutor:
         probe = requests.changes_probe(kind)
         try:
             count = self.paging.count(probe)
+            # Servers that cannot count may still search.
             if count is None:
                 page = self.paging.first(requests.ids(probe, self.limits, count=1))
                 return not page.matches and not page.total

@@ -35,6 +35,7 @@ class Paging:
             ServerError: a page cannot be read.
             IncompleteError: after the last page, if the server had announced more.
         """
+        # Servers drop a search that is paged slowly. What comes twice is identical and costs only time.
         for _ in range(self._limits.restarts):
             try:
                 yield from self._walk(request)
@@ -49,11 +50,14 @@ class Paging:
 
     def _walk(self, request: SearchRequest) -> Iterator[Bundle]:
         page, url = self._first(request)
+        # The first page alone: its Bundle was made before everything that follows.
         self.began = self.began or page.last_updated
         own_base = base_of_self_link(page.links.get("self"), request.resource_type + request.suffix)
         total, found, seen = page.total if self._accurate else None, distinct(page), {url}
         yield page
         while link := page.links.get("next"):
+            # A server behind a proxy names its own address in the links, and one that was attacked may name any: the
+            # page is asked for at the configured base, or refused.
             url = rebase_link(link, url, self._client.base, own_base)
             self._check(url, seen, request)
             seen.add(url)
@@ -62,6 +66,7 @@ class Paging:
             yield page
         if request.suffix:
             return  # the total of a history counts versions, and no server is held to it
+        # More than announced is no error: resources are created while the pages are read. Fewer means a page was lost.
         total = self.count(request) if total is None and request.counted else total
         if total is not None and len(found) < total:
             raise IncompleteError(
@@ -84,6 +89,7 @@ class Paging:
                 raise
         url = self.url(request, accurate=False)  # `_total` is optional in FHIR: once more without it
         page = self._client.get_parsed(url, request.label, parse_page, FIRST_PAGE)
+        # Only now, for a query that is wrong for another reason is refused a second time too.
         self._accurate = False
         return page, url
 
@@ -91,6 +97,7 @@ class Paging:
         try:
             return self._client.get_parsed(url, request.label, parse_page)
         except RefusedError as error:
+            # HAPI says 410 when a search has expired, others 404.
             if error.status in (404, 410):
                 raise ExpiredError(
                     f"{request.label}: the search expired again and again: use smaller batches", 410
@@ -119,6 +126,7 @@ class Paging:
         try:
             page = self._client.get_parsed(url, f"count of {request.label}", parse_page, FIRST_PAGE)
         except (RefusedError, ProtocolError):
+            # A server that cannot count is not asked again, but it is no reason to stop.
             page = None
         if page is None or page.total is None:
             self._counts = False

@@ -64,6 +64,7 @@ def everything(
     prefix = "" if kind == "Patient" else "Patient/"
     name = "_id" if kind == "Patient" else "subject"  # R4 AdverseEvent has no `patient`; all have `subject`
     done = 0
+    # Proxies refuse long URLs (Apache those above 8,190 characters), and not every server offers search by POST.
     for batch in batches(patients, prefix, limits.batch, limits.url - len(base) - PARAMETER_ROOM):
         label = f"{kind} of {of} {done + 1} to {done + len(batch)}"
         done += len(batch)
@@ -74,6 +75,7 @@ def everything(
 def changes(request: SearchRequest, since: str) -> SearchRequest:
     """Return the search for what has changed since this instant by the server's clock (FHIR R4, 3.1.1.3.2)."""
     params = (*request.params, ("_lastUpdated", f"ge{since}"))
+    # Not counted, which would cost a request a batch: what a lost page hides shows when all ids are compared.
     return replace(request, params=params, label=f"changes of {request.label}", counted=False)
 
 

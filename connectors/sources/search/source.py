@@ -92,7 +92,9 @@ class SearchSource:
             paging = Paging(client, self.limits)
             yield from scope_problems(self.auth, self.cohort.resource_type)
             cohort = Cohort(paging, self._cohort_request(), self._entries)
+            # In full before anything else: whether a patient is new or has left depends on all of it.
             yield from cohort.read()
+            # Whichever is earlier: behind a cache the Date may be later than the data.
             self.server_time = earliest(client.server_time, paging.began)
             plan = self._sync_plan(previous, cohort.patients, complete_cohort=cohort.complete)
             yield from map(Note, plan.notes)

@@ -79,7 +79,9 @@ def plan_sync(
     state = previous.state if previous else {}
     now = instant(server_time)
     gone, behind = _fingerprints(state, "left"), _fingerprints(state, "left") | _fingerprints(state, "stale")
+    # Patients up to date in the lake: for them a search for changes suffices.
     kept = {patient for patient in stored if fingerprint(patient) not in behind}
+    # Those whose leaving was recorded once are not read again every night.
     former = {patient for patient in stored if fingerprint(patient) not in gone} - set(cohort)
     left = tuple(sorted(former)) if complete_cohort else ()
     ignored = frozenset(kind for kind in types if state.get(f"changes.{kind}") == "no")
@@ -87,9 +89,11 @@ def plan_sync(
         notes = (NO_CLOCK,) if now is None else ()
         return SyncPlan(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=notes)
     due = _due(state, now, limits.reconcile_days)
+    # What is in quarantine may have been mended without a new lastUpdated: no search for changes returns it.
     if due and state.get("rejected"):
         return SyncPlan(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=(REJECTED,))
     since = dict(_since(state, types, limits.overlap))
+    # A patient who is new in the cohort has resources older than the last sync.
     known = kept & set(cohort) if since else set()
     return SyncPlan(
         types,
@@ -106,6 +110,7 @@ def plan_sync(
 
 def _since(state: Mapping[str, str], types: tuple[str, ...], overlap: float) -> Iterator[tuple[str, str]]:
     for kind in types:
+        # The overlap covers what was being written when the last sync read, and a search index that lags behind.
         since = earlier(state.get(f"since.{kind}"), overlap)
         if since is not None and state.get(f"changes.{kind}") == "yes":
             yield kind, since
@@ -113,6 +118,7 @@ def _since(state: Mapping[str, str], types: tuple[str, ...], overlap: float) -> 
 
 def _due(state: Mapping[str, str], now: int, days: float) -> bool:
     last = instant(state.get("reconciled"))
+    # Both by the server's clock; ours may be wrong.
     return last is None or now - last >= days * DAY
 
 
@@ -154,13 +160,16 @@ class ServerObservations:
         done = {kind for kind in plan.types if kind not in self.failed} if complete_cohort else set()
         asked = not plan.since and len(done) == len(plan.types)
         state = {key: value for key, value in before.items() if key.startswith(("since.", "changes.", "history."))}
+        # A type that failed keeps its time, so that the next sync asks for everything since then.
         state |= {f"since.{kind}": server_time for kind in sorted(done)}
         state |= {f"changes.{kind}": "yes" if works else "no" for kind, works in sorted(self.changes.items())}
         state |= {f"history.{kind}": "yes" if works else "no" for kind, works in sorted(self.history.items())}
+        # After what was observed: one resource without a time is enough.
         state |= {f"changes.{kind}": "no" for kind in sorted(self.undated)}
         compared = (asked or plan.reconcile) and len(done) == len(plan.types)
         state["reconciled"] = server_time if compared else before.get("reconciled", "")
         state["asked"] = "everything" if asked else ""
+        # Stays until everything was asked for without anything being rejected.
         state["rejected"] = "yes" if self.rejected or (before.get("rejected") and not asked) else ""
         state["left"] = ",".join(sorted(self._left(plan, before)))
         state["stale"] = ",".join(sorted(self._stale(plan, before)))

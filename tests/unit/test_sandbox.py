@@ -11,16 +11,16 @@ from connectors.errors import SandboxError
 from connectors.http.authenticators import NoAuth
 from connectors.http.client import FhirClient
 from connectors.sandbox.bundles import (
+    add_tag,
+    chunks_by_patient,
+    cohort_reference,
     create_entries,
     differs,
-    identity_of,
     is_tagged,
     patient_of,
-    portions,
     put_entry,
     referrers_first,
-    tagged,
-    with_references,
+    rewrite_references,
 )
 from connectors.sandbox.server import Cleared, Loaded, Sandbox
 from tests.fhir_stub import FhirStub, fhir_stub
@@ -49,12 +49,15 @@ def test_a_resource_belongs_to_its_subject() -> None:
 def test_a_patient_is_never_split_and_the_ownerless_come_first() -> None:
     made = [of("Condition", "c1", "a"), of("Condition", "c2", "b"), of("Organization", "o"), of("Patient", "a")]
     made.append(of("Patient", "b"))
-    assert [[one["id"] for one in portion] for portion in portions(made, size=2)] == [["o", "c1", "a"], ["c2", "b"]]
+    assert [[one["id"] for one in portion] for portion in chunks_by_patient(made, size=2)] == [
+        ["o", "c1", "a"],
+        ["c2", "b"],
+    ]
 
 
 def test_a_tagged_resource_keeps_profile_and_security_and_loses_what_the_server_gives() -> None:
     meta = {"versionId": "1", "lastUpdated": "2025-06-01T03:00:00Z", "profile": ["p"], "security": [{"code": "HTEST"}]}
-    made = tagged(of("Patient", "a", meta=meta), "x")
+    made = add_tag(of("Patient", "a", meta=meta), "x")
     assert set(made["meta"]) == {"profile", "security", "tag"}
     assert is_tagged(made, "x")
     assert not is_tagged(made, "y")
@@ -62,7 +65,7 @@ def test_a_tagged_resource_keeps_profile_and_security_and_loses_what_the_server_
 
 
 def test_what_the_server_adds_is_no_difference() -> None:
-    ours = tagged(of("Patient", "a", gender="male"), "x")
+    ours = add_tag(of("Patient", "a", gender="male"), "x")
     theirs = {**ours, "id": "7", "text": {"div": "…"}, "meta": {**ours["meta"], "versionId": "3", "source": "#1"}}
     assert not differs(ours, theirs)
     assert differs(ours, {**theirs, "gender": "female"})
@@ -71,7 +74,7 @@ def test_what_the_server_adds_is_no_difference() -> None:
 
 def test_references_are_written_anew_wherever_they_stand() -> None:
     made = of("Condition", "c", "a", stage=[{"assessment": [{"reference": "Observation/o"}, {"reference": "#in"}]}])
-    found = with_references(made, {"Patient/a": "Patient/1", "Observation/o": "urn:uuid:2"})
+    found = rewrite_references(made, {"Patient/a": "Patient/1", "Observation/o": "urn:uuid:2"})
     assert found["subject"]["reference"] == "Patient/1"
     assert found["stage"][0]["assessment"] == [{"reference": "urn:uuid:2"}, {"reference": "#in"}]
     assert made["subject"]["reference"] == "Patient/a"
@@ -85,7 +88,7 @@ def test_a_put_goes_to_the_id_that_the_server_gave() -> None:
 
 
 def test_conditional_creates_refer_to_each_other_and_to_what_is_there() -> None:
-    resources = [tagged(each, "x") for each in (of("Condition", "c", "a"), of("Observation", "o", "a"))]
+    resources = [add_tag(each, "x") for each in (of("Condition", "c", "a"), of("Observation", "o", "a"))]
     first, second = create_entries("http://h/fhir", resources, {"Patient/a": "Patient/7"})
     assert first["request"]["method"] == "POST"
     assert first["request"]["url"] == "Condition"
@@ -94,7 +97,7 @@ def test_conditional_creates_refer_to_each_other_and_to_what_is_there() -> None:
     assert "id" not in first["resource"]
     assert first["resource"]["subject"]["reference"] == "Patient/7"
     assert first["fullUrl"] != second["fullUrl"]
-    assert identity_of({**first["resource"], "id": "99"}) == "Condition/c"
+    assert cohort_reference({**first["resource"], "id": "99"}) == "Condition/c"
 
 
 def test_referrers_come_before_what_they_refer_to_even_in_circles() -> None:
