@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from connectors.sources.base import Source
 
 SERVER = Path(__file__).with_name("streaming_server.py")
-MEMORY_TARGET = 400e6
+MEMORY_TARGET = 600e6
 FLAT = 1.1  # of the memory at the first tenth
 NIGHT_TARGET = 2.0
 

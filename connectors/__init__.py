@@ -1,1 +1,1 @@
-"""FHIR servers and folders -> lake. Knows nothing of oncology."""
+"""From FHIR servers and folders to the lake. Knows nothing of oncology."""

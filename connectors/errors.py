@@ -1,31 +1,31 @@
-"""The tree of errors. Each says what happened, where, and what to do; none quotes the content of a resource.
+"""The errors of `connectors`. Each says what happened, where, and what to do. None quotes the content of a resource.
 
 ConnectorError
 ├── SourceConfigError        the url, the path or the site name cannot be used: correct the configuration
 ├── FolderError              the folder is missing, empty or unreadable
 ├── AuthenticationError      401, or a login page instead of FHIR
 ├── ServerError              the server could not be read
-│   ├── UnavailableError     no usable answer after all attempts
-│   │   └── DeferredError    it asks to wait for longer than this run may last
+│   ├── UnavailableError     no usable response after the last attempt
+│   │   └── DeferredError    it asks to wait beyond the deadline of this run
 │   ├── RefusedError         4xx, with its status
-│   │   └── ExpiredError     404 or 410 on a next link: the window starts again
+│   │   └── ExpiredError     404 or 410 on a next link: the search starts again
 │   ├── ForeignOriginError   a link or a redirect leads to another origin
 │   ├── PagingError          next links in a loop, or too many pages
 │   │   └── IncompleteError  fewer resources than the server announced
-│   ├── ProtocolError        the answer is not a FHIR search result
-│   ├── TlsError             no encrypted connection: a certificate that is not trusted, or is missing
-│   └── TooLargeError        the answer is over the size limit
-├── SandboxError             a test server cannot take the invented patients, or cannot tell them from others
+│   ├── ProtocolError        the response is not what FHIR promises
+│   ├── TlsError             no encrypted connection: a certificate is missing or not trusted
+│   └── TooLargeError        the response is over the size limit
+├── SandboxError             a test server cannot take the test patients, or cannot tell them from others
 ├── LakeError                the lake cannot be read or written
-├── SpoolError               no room for the rows or the quarantine of this run
-└── AccountingError          received is not the sum of what became of it: a bug, nothing was stored
+├── SpoolError               no disk space for the rows or the quarantine of this run
+└── AccountingError          the counts of a sync do not add up: a bug, nothing was stored
 """
 
 from __future__ import annotations
 
 
 class ConnectorError(Exception):
-    """The base of everything that `connectors` raises on purpose."""
+    """The base of all errors that `connectors` raises on purpose."""
 
 
 class SourceConfigError(ConnectorError):
@@ -45,7 +45,7 @@ class ServerError(ConnectorError):
 
 
 class UnavailableError(ServerError):
-    """No usable answer after all attempts, or the deadline of the run is over."""
+    """There was no usable response after the last attempt, or the run was stopped."""
 
 
 class DeferredError(UnavailableError):
@@ -100,5 +100,6 @@ class SpoolError(ConnectorError):
     """The rows or the quarantine of a run could not be written to disk."""
 
 
+# Raised before the commit: rather no sync at all than one whose counts nobody can trust.
 class AccountingError(ConnectorError):
     """received != stored + identical + superseded + quarantined: a bug, and nothing was stored."""

@@ -1,4 +1,4 @@
-"""The account of one sync of one site, without a word of any resource."""
+"""The report of one sync of one site. It holds no content of any resource."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from connectors.errors import AccountingError, ConnectorError
-from connectors.lake.reconcile import OUTCOMES, Intake
 
 UNREADABLE_TYPE = "(none)"
+Outcome = Literal["stored", "identical", "superseded", "quarantined"]
+OUTCOMES: tuple[Outcome, ...] = ("stored", "identical", "superseded", "quarantined")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many resources were received, and what became of them."""
+    """How many versions were received, and how many had each outcome (`connectors.lake.replay`)."""
 
     received: int = 0
     stored: int = 0
@@ -23,7 +24,7 @@ class Counts:
     quarantined: int = 0
 
     def check(self, what: str) -> None:
-        """AccountingError unless received = stored + identical + superseded + quarantined."""
+        """Raise AccountingError unless received = stored + identical + superseded + quarantined."""
         accounted = self.stored + self.identical + self.superseded + self.quarantined
         if accounted != self.received or min(self.stored, self.identical, self.superseded, self.quarantined) < 0:
             raise AccountingError(
@@ -33,10 +34,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a running sync:
+    """How far a running sync has come: `received` resources of this type, of `expected` (None if unknown).
 
-    So many resources of this type so far, of `expected` (None if the server does not say). With a `note`, what the
-    server says instead while it prepares an export; the type is '' then.
+    note: what the server says while it prepares an export. The type is '' then.
     """
 
     site: str
@@ -50,15 +50,17 @@ class Progress:
 class SyncReport:
     """The account of one sync.
 
-    status: ok | partial (a part of the source was not read whole; see messages) | failed (nothing was read
-    or stored). by_type: counts by resource type, '(none)' for what has no readable type. reasons:
-    quarantined by reason. without_patient: resources received without a reference to a Patient, by type.
+    status: ok | partial (a part of the source was not read whole; see messages) | failed (nothing was read or stored).
+    by_type: counts by resource type, '(none)' for what has no readable type.
+    reasons: quarantined by reason.
+    without_patient: resources received without a reference to a Patient, by type.
     sync_number: number of the newest sync in the lake afterwards.
-
-    deleted: of the stored versions, how many are deletions that the server told. removed: tombstones of what was
-    missing on the server where everything was asked for; they are no received versions. announced: how many the
-    server said would come. modified: stored resources with a modifierExtension, which no view reads. Each by type.
-    notes: what was found or chosen, sentences that make nothing partial.
+    deleted: of the stored versions, how many are deletions that the server reported, by type.
+    removed: tombstones of what was missing on the server where everything was asked for, by type; they are no received
+        versions.
+    announced: how many resources the server said would come, by type.
+    modified: stored resources with a modifierExtension, which no view reads, by type.
+    notes: what was found or chosen, as sentences. They do not make the sync partial.
     """
 
     site: str
@@ -106,22 +108,24 @@ class SyncReport:
         return cls(site, "failed", messages=(str(error),))
 
 
-def counts_by_type(intake: Intake) -> dict[str, Counts]:
-    """Checked counts for each resource type, sorted by type."""
-    types = sorted(intake.received)
-    found = {
-        kind or UNREADABLE_TYPE: Counts(intake.received[kind], *(intake.counts[kind, outcome] for outcome in OUTCOMES))
-        for kind in types
-    }
-    for kind, counts in found.items():
+def counts_by_type(received: Mapping[str, int], outcomes: Mapping[tuple[str, Outcome], int]) -> dict[str, Counts]:
+    """Return checked counts for each resource type, sorted by type.
+
+    Args:
+        received: how many versions came, by type; '' for what has no readable type.
+        outcomes: what became of them, by (type, outcome).
+    """
+    by_type = {}
+    for kind in sorted(kind for kind, count in received.items() if count):
+        counts = Counts(received[kind], *(outcomes.get((kind, outcome), 0) for outcome in OUTCOMES))
         counts.check(kind)
-    return found
+        by_type[kind or UNREADABLE_TYPE] = counts
+    return by_type
 
 
 def total(by_type: Mapping[str, Counts]) -> Counts:
-    """The sum over all types, checked."""
-    values = by_type.values()
+    """Return the sum over all types, checked."""
     names = ("received", *OUTCOMES)
-    counts = Counts(*(sum(getattr(each, name) for each in values) for name in names))
+    counts = Counts(*(sum(getattr(each, name) for each in by_type.values()) for name in names))
     counts.check("all types")
     return counts

@@ -10,16 +10,18 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-_YEAR = r"^\d{4}$"
-_MONTH = r"^\d{4}-\d{2}$"
-_DAY = r"^\d{4}-\d{2}-\d{2}(T.*)?$"
+from connectors.fhir import dates
+
+_YEAR = f"^{dates.YEAR}$"
+_MONTH = f"^{dates.MONTH}$"
+_DAY = f"^{dates.DAY}(T.*)?$"
 
 
 def day(text: ir.Value) -> ir.DateValue:
     """The calendar day of a FHIR date or dateTime, imputed where partial; null where it is no FHIR date."""
     value = text.cast("string")
     full = ibis.cases(
-        (value.re_search(_DAY), value.substr(0, 10)),
+        (value.re_search(_DAY), value.substr(0, dates.DAY_LENGTH)),
         (value.re_search(_MONTH), value.concat("-15")),
         (value.re_search(_YEAR), value.concat("-07-01")),
         else_=ibis.null("string"),

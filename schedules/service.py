@@ -64,6 +64,7 @@ class NightlyJob:
 
     def due_slot(self) -> datetime | None:
         """Return the slot that a run is due for, or None."""
+        # Only the last slot counts: after a week of downtime one run is due, and not seven.
         slot = self.schedule.last_until(self._now())
         with read_ledger(self._ledger_file) as ledger:
             if slot is None or ledger is None or not ledger.has_started_before(slot):
@@ -76,7 +77,7 @@ class NightlyJob:
 
     def run_if_due(self) -> None:
         """Run if a run is due and none is in progress. Never raises: how it ended is logged, and is in the ledger."""
-        if not self._running.acquire(blocking=False):
+        if not self._running.acquire(blocking=False):  # the cron job and the watchdog come at the same second
             return
         try:
             self._run_logged()
@@ -150,11 +151,13 @@ def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]
         # In a thread of its own: the handler may have interrupted the scheduler while it holds its locks.
         threading.Thread(target=shut_down, daemon=True).start()
 
+    # SIGTERM comes from systemd or docker, SIGINT from a person at the terminal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     log.info("serving; the next nightly run is due at %s", job.next_slot())
     scheduler.start()
     code = ExitCode.INTERRUPTED if received and received[0] == signal.SIGINT else ExitCode.OK
+    # `shutdown` does not wait for the thread of a run; here it gets its time.
     if not job.wait_until_idle(GRACE_SECONDS):
         log.warning("the nightly run reached no safe point in time and is cut off; the next start makes up for it")
         exit_now(code)

@@ -10,7 +10,7 @@ from typing import Any
 
 from connectors.fhir.events import Deleted, Problem, SourceEvent
 from connectors.fhir.resource import Rejected, Resource
-from connectors.http.client import Clock
+from connectors.http.retry import Clock
 from connectors.lake.table import Cursor
 from connectors.sources.bulk.source import BulkSource
 from tests.raw_server import RawServer, Request, Wire, http, ndjson

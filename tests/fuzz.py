@@ -36,20 +36,9 @@ def main(seconds: float) -> int:
         while not stop.is_set() and time.monotonic() < end:
             with lock:
                 file, seed = next(rounds)
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-x",
-                "-m",
-                "hypothesis",
-                f"--hypothesis-seed={seed}",
-                file,
-            ]
-            run = subprocess.run(
-                command, env={**os.environ, "PERIOP_HYPOTHESIS": "fuzz"}, capture_output=True, text=True, check=False
-            )
+            command = [sys.executable, "-m", "pytest", "-qx", "-m", "hypothesis", f"--hypothesis-seed={seed}", file]
+            environment = {**os.environ, "PERIOP_HYPOTHESIS": "fuzz"}
+            run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             with lock:
                 done += 1
                 if run.returncode == FAILED and not stop.is_set():

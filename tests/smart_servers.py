@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from connectors.auth.keys import SigningKey, generate_key
 from connectors.auth.smart import SmartAuth
-from connectors.auth.token_endpoint import Client
+from connectors.auth.token_endpoint import RegisteredClient
 from connectors.http.retry import Clock, TransferLimits
 
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
@@ -247,4 +247,4 @@ def smart(base: str, clock: FakeClock, key: SigningKey = KEY, client_id: str = "
     """The authenticator of a site, on the test's clock."""
     options.setdefault("clock", clock.as_clock())
     options.setdefault("limits", TransferLimits())
-    return SmartAuth(base, Client(client_id, key), TYPES, **options)
+    return SmartAuth(base, RegisteredClient(client_id, key), TYPES, **options)

@@ -1,4 +1,4 @@
-"""The table "published / here": each published figure beside ours, the difference and the study's reason.
+"""Compare each published figure with ours: the difference, and the study's reason for it.
 
 The published figures come as frames with the columns of ``alneo_published.csv`` (proportions) and
 ``alneo_published_other.csv`` (medians); this module reads no file. Differences are between what is printed
@@ -8,7 +8,7 @@ there and what we print, in percentage points, and between the counts.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,19 +17,10 @@ import pandas as pd
 from analytics.disclosure.control import Released
 from analytics.estimates.model import Proportion, Quantiles, Survival
 from analytics.estimates.rounding import exact_percent, round_half_up
-from analytics.report import wording
+from analytics.report import tables, wording
 from mappers.study import Study
 
-PROPORTION_COLUMNS = (
-    "id",
-    "label",
-    "x",
-    "n",
-    "x_source",
-    "percent_printed",
-    "ci_low_printed",
-    "ci_high_printed",
-)
+PROPORTION_COLUMNS = ("id", "label", "x", "n", "x_source", "percent_printed", "ci_low_printed", "ci_high_printed")
 OTHER_COLUMNS = ("id", "label", "statistic", "value", "low", "high", "unit", "n")
 SAME = "none"
 NOT_COMPARABLE = "not comparable"
@@ -46,14 +37,14 @@ class Comparison:
     id: str
     label: str
     published: str
-    here: str
-    difference: str
-    reasons: tuple[str, ...]
+    here: str = NOT_ESTIMATED
+    difference: str = NOT_COMPARABLE
+    reasons: tuple[str, ...] = ()
     inferred: bool = False
 
     @property
     def differs(self) -> bool:
-        """Whether a reader has to be told why."""
+        """Return whether a reader has to be told why."""
         return self.difference != SAME
 
 
@@ -67,7 +58,7 @@ def compare(
     notes = {note.id: note.text for note in study.notes if note.id}
     rows = [_proportion(row, proportions.get(str(row["id"]))) for row in _rows(published, PROPORTION_COLUMNS)]
     rows += [_median(row, medians.get(str(row["id"]))) for row in _rows(other, OTHER_COLUMNS)]
-    return tuple(_with_note(row, notes) for row in rows)
+    return tuple(_with_note(row, notes.get(row.id)) for row in rows)
 
 
 def _rows(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> list[dict[Hashable, Any]]:
@@ -78,66 +69,81 @@ def _rows(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> list[dict[Has
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
-def _with_note(row: Comparison, notes: dict[str, str]) -> Comparison:
+def _with_note(row: Comparison, note: str | None) -> Comparison:
     """Add the study's note; a difference that nobody explains is said to be unexplained."""
-    note = notes.get(row.id)
     reasons = (*row.reasons, note) if note else row.reasons
-    if row.differs and not reasons:
-        reasons = (NO_REASON,)
-    return Comparison(row.id, row.label, row.published, row.here, row.difference, reasons, row.inferred)
+    return replace(row, reasons=reasons or ((NO_REASON,) if row.differs else ()))
+
+
+def _absent(row: Comparison, gap: tables.Missing) -> Comparison:
+    return replace(row, here=gap.word, reasons=(gap.reason,) if gap.reason else ())
 
 
 def _proportion(row: Row, ours: Proportion | None) -> Comparison:
-    published = " · ".join(part for part in (_printed_counts(row), _printed_percent(row)) if part)
-    here, difference = NOT_ESTIMATED, NOT_COMPARABLE
-    reasons: tuple[str, ...] = ()
-    if ours is not None and ours.status != "ok":
-        here, reasons = wording.WORDS[ours.status], (ours.reason,) if ours.reason else ()
-    elif ours is not None:
-        x, n = wording.counts(ours)
-        printed_ci = ours.ci if ours.ci is not None and row["ci_low_printed"] is not None else None
-        limits = f" ({wording.percent_interval(printed_ci)})" if printed_ci else ""
-        here, difference = f"{x}/{n} · {wording.share(x, n)}{limits}", _difference(row, ours)
-    inferred = row["x_source"] == "inferred"
+    counts = None if row["x"] is None or row["n"] is None else f"{int(row['x'])}/{int(row['n'])}"
+    published = " · ".join(part for part in (counts, _printed_percent(row)) if part)
     label = ours.label if ours else str(row["label"])
-    return Comparison(str(row["id"]), label, published, here, difference, reasons, inferred)
-
-
-def _difference(row: Row, ours: Proportion) -> str:
-    """Counts, then percentage points, then the limits of the interval; ``none`` where all print the same."""
+    found = Comparison(str(row["id"]), label, published, inferred=row["x_source"] == "inferred")
+    if ours is None:
+        return found
+    if gap := tables.missing(ours):
+        return _absent(found, gap)
     x, n = wording.counts(ours)
-    printed = _printed_counts(row)
-    parts = [f"{x}/{n} for {printed}" if printed and printed != f"{x}/{n}" else None]
+    # An interval that the report does not print has nothing to be compared with.
+    limits = f" ({wording.percent_interval(ours.ci)})" if ours.ci and row["ci_low_printed"] is not None else ""
+    here = f"{x}/{n} · {wording.share(x, n)}{limits}"
+    return replace(found, here=here, difference=_difference(row, ours, counts))
+
+
+def _printed_percent(row: Row) -> str | None:
+    percent, low, high = (
+        None if row[name] is None else f"{float(row[name]):g}"
+        for name in ("percent_printed", "ci_low_printed", "ci_high_printed")
+    )
+    limits = "" if low is None or high is None else f" ({low}{wording.DASH}{high}{wording.SPACE}%)"
+    return None if percent is None else f"{percent}{wording.SPACE}%{limits}"
+
+
+def _difference(row: Row, ours: Proportion, printed: str | None) -> str:
+    """Return the counts, then percentage points, then the limits; ``none`` where all print the same."""
+    x, n = wording.counts(ours)
+    parts = [f"{x}/{n} for {printed}"] if printed and printed != f"{x}/{n}" else []
     if row["percent_printed"] is not None:
         points = int(round_half_up(exact_percent(x, n))) - round(float(row["percent_printed"]))
-        parts.append(f"{_signed(points)} percentage point{'' if abs(points) == 1 else 's'}" if points else None)
+        parts += [f"{_signed(points)} percentage point{'' if abs(points) == 1 else 's'}"] if points else []
     if ours.ci is not None:
-        parts += [
-            _limit("lower", row["ci_low_printed"], ours.ci.low),
-            _limit("upper", row["ci_high_printed"], ours.ci.high),
-        ]
-    return "; ".join(part for part in parts if part) or SAME
-
-
-def _limit(name: str, printed: Any, ours: float | None) -> str | None:
-    if printed is None or ours is None:
-        return None
-    points = int(round_half_up(wording.exact(ours))) - round(float(printed))
-    return f"{name} limit {_signed(points)}" if points else None
+        for side, exact in (("lower", ours.ci.low), ("upper", ours.ci.high)):
+            limit = row["ci_low_printed" if side == "lower" else "ci_high_printed"]
+            if limit is not None and exact is not None:
+                points = int(round_half_up(wording.exact(exact))) - round(float(limit))
+                parts += [f"{side} limit {_signed(points)}"] if points else []
+    return "; ".join(parts) or SAME
 
 
 def _median(row: Row, ours: Quantiles | Survival | None) -> Comparison:
-    here, difference = NOT_ESTIMATED, NOT_COMPARABLE
-    reasons: tuple[str, ...] = ()
     published = _printed_median(row)
-    if ours is not None and (ours.status != "ok" or ours.median_status in ("suppressed", "not_evaluable")):
-        status = ours.status if ours.status != "ok" else ours.median_status
-        here, reasons = wording.WORDS[status], (ours.reason,) if ours.reason else ()
-    elif ours is not None:
-        here = _our_median(ours, with_quartiles=row["low"] is not None)
-        difference = SAME if here == published else _median_difference(row, ours)
     label = f"{ours.label if ours else row['label']}, {row['statistic']}"
-    return Comparison(str(row["id"]), label, published, here, difference, reasons)
+    found = Comparison(str(row["id"]), label, published)
+    if ours is None:
+        return found
+    if gap := tables.missing(ours):
+        return _absent(found, gap)
+    if isinstance(ours, Quantiles) and row["low"] is not None:
+        here = wording.quartiles(ours)
+    else:
+        unit = f" {ours.unit if isinstance(ours, Quantiles) else 'months'}" if ours.median_status == "ok" else ""
+        here = f"{wording.median(ours)}{unit}"
+    return replace(found, here=here, difference=SAME if here == published else _median_difference(row, ours))
+
+
+def _printed_median(row: Row) -> str:
+    unit = str(row["unit"])
+    if _number(row["value"]) is None:
+        return str(row["value"])
+    value, low, high = (
+        None if row[name] is None else wording.quantity(float(row[name]), unit) for name in ("value", "low", "high")
+    )
+    return f"{value} ({low}{wording.DASH}{high}) {unit}" if low and high else f"{value} {unit}"
 
 
 def _median_difference(row: Row, ours: Quantiles | Survival) -> str:
@@ -148,52 +154,12 @@ def _median_difference(row: Row, ours: Quantiles | Survival) -> str:
     return f"median {_signed(change)} {row['unit']}" if change else "quartiles differ"
 
 
-def _our_median(ours: Quantiles | Survival, with_quartiles: bool) -> str:
-    if isinstance(ours, Quantiles) and with_quartiles:
-        return wording.quartiles(ours)
-    unit = ours.unit if isinstance(ours, Quantiles) else "months"
-    return wording.median(ours) if ours.median_status == "not_reached" else f"{wording.median(ours)} {unit}"
-
-
-def _printed_median(row: Row) -> str:
-    value, unit = _number(row["value"]), str(row["unit"])
-    if value is None:
-        return str(row["value"])
-    low, high = (None if row[key] is None else _printed_quantity(row[key], unit) for key in ("low", "high"))
-    spread = f" ({low}{wording.DASH}{high})" if low and high else ""
-    return f"{_printed_quantity(row['value'], unit)}{spread} {unit}"
-
-
-def _printed_quantity(value: Any, unit: str) -> str:
-    return wording.quantity(float(value), unit)
-
-
 def _number(value: Any) -> Fraction | None:
-    """`value` of the CSV as a number, or None for a word such as "not reached"."""
+    """Return `value` of the CSV as a number, or None for a word such as "not reached"."""
     try:
         return Fraction(str(value))
     except ValueError:
         return None
-
-
-def _printed_counts(row: Row) -> str | None:
-    return None if row["x"] is None or row["n"] is None else f"{int(row['x'])}/{int(row['n'])}"
-
-
-def _printed_percent(row: Row) -> str | None:
-    percent = row["percent_printed"]
-    return None if percent is None else f"{_printed(percent)}{wording.SPACE}%{_printed_ci(row)}"
-
-
-def _printed(value: Any) -> str:
-    return f"{float(value):g}"
-
-
-def _printed_ci(row: Row) -> str:
-    low, high = row["ci_low_printed"], row["ci_high_printed"]
-    if low is None or high is None:
-        return ""
-    return f" ({_printed(low)}{wording.DASH}{_printed(high)}{wording.SPACE}%)"
 
 
 def _signed(points: Any) -> str:

@@ -1,9 +1,8 @@
-"""The pictures of a release as inline SVG: Kaplan-Meier curves and adverse events by worst grade.
+"""Draw the figures of a release as inline SVG: Kaplan-Meier curves and adverse events by worst grade.
 
 Kaplan-Meier figures follow KMunicate (Morris et al. 2019, doi:10.1136/bmjopen-2019-030215): confidence
 band, censor marks, and numbers at risk, with events and censored so far, aligned under the axis. The same
-release gives the same bytes: fixed salt, no date. Text stays text, and every id carries a prefix so that
-figures can share a page.
+release gives the same bytes: fixed salt, no date.
 """
 
 from __future__ import annotations
@@ -30,9 +29,12 @@ from analytics.report.grades import GRADES, Bar, GradeTable, Phase, grade_table
 INK, MUTED, RULE, BLUE = "#1d2733", "#55606e", "#c9d0d8", "#0b5c8f"
 GRADE_COLOURS = dict(zip(GRADES, ("#bcd9e9", "#74b0d2", "#f2a65a", "#c2501f", "#6b1d0e", "#b9bfc6"), strict=True))
 GRADE_INK = dict(zip(GRADES, (INK, INK, INK, "#ffffff", "#ffffff", INK), strict=True))
+# The fonts of report.css. Matplotlib measures with a font of its own, which every installation has.
 FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 SETTINGS: dict[Any, Any] = {
+    # Ids are hashes of a random salt unless one is given: the same release must give the same bytes.
     "svg.hashsalt": "periop",
+    # Text stays text, for screen readers and for search.
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -45,10 +47,11 @@ SETTINGS: dict[Any, Any] = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
+    # A label with two dollar signs is no formula.
     "text.parse_math": False,
 }
 TICK_STEPS = (1, 2, 3, 6, 12, 24, 60)
-MOST_TICKS = 9
+MAX_TICKS = 9
 MEASURED_FONT = re.compile("(?:&apos;|')DejaVu Sans(?:&apos;|')(?:, sans-serif)?")
 ID_OR_LINK = re.compile(r'(\bid="|url\(#|href="#)')
 
@@ -64,7 +67,7 @@ class RiskColumn:
 
 
 def kaplan_meier(released: Released, curve: Survival, prefix: str) -> Markup | None:
-    """The Kaplan-Meier figure of `curve`, one of `released`; None where no step of it is released.
+    """Return the Kaplan-Meier figure of `curve`, one of `released`; None where no step of it is released.
 
     Raises `TypeError` for anything but a `Released`, `ValueError` where `curve` is not one of its curves.
     """
@@ -82,7 +85,7 @@ def kaplan_meier(released: Released, curve: Survival, prefix: str) -> Markup | N
 
 
 def adverse_events(released: Released, prefix: str) -> Markup | None:
-    """Stacked bars of worst grades by term, phases side by side; None where no bar is released.
+    """Return stacked bars of worst grades by term, one panel a phase; None where no bar is released.
 
     Raises `TypeError` where `released` is not a `Released`.
     """
@@ -111,48 +114,37 @@ def require_released(released: object) -> None:
 
 
 def drawable(curve: Survival) -> bool:
-    """Whether at least one step after time 0 is released."""
+    """Return whether at least one step after time 0 is released."""
     return curve.status == "ok" and any(point.t > 0 for point in curve.curve)
 
 
-def risk_table(points: tuple[CurvePoint, ...], times: tuple[float, ...]) -> tuple[RiskColumn, ...]:
-    """Numbers at risk at `times` (months), events and censored before: each column adds up to the start."""
+def risk_table(points: tuple[CurvePoint, ...], times: tuple[float, ...] | None) -> tuple[RiskColumn, ...]:
+    """Return the numbers at risk at `times` (months), with the events and censored before.
+
+    Without `times`, the numbers just after each step: nothing is known of the times between the steps of a
+    coarsened curve. Each column adds up to the patients at the start.
+    """
     columns = []
-    for t in times:
-        past = [point for point in points if point.t < t]
+    for t in [point.t for point in points] if times is None else times:
+        past = [point for point in points if point.t < t or (times is None and point.t == t)]
         events, censored = sum(p.events for p in past), sum(p.censored for p in past)
         columns.append(RiskColumn(t, points[0].at_risk - events - censored, events, censored))
     return tuple(columns)
 
 
-def coarse_risk_table(points: tuple[CurvePoint, ...]) -> tuple[RiskColumn, ...]:
-    """The same just after each released step, where nothing is known of the times between steps."""
-    columns = []
-    for i, point in enumerate(points):
-        events, censored = (sum(getattr(p, name) for p in points[: i + 1]) for name in ("events", "censored"))
-        columns.append(RiskColumn(point.t, points[0].at_risk - events - censored, events, censored))
-    return tuple(columns)
-
-
-def risk_columns(curve: Survival, coarsened: bool) -> tuple[RiskColumn, ...]:
-    """The table under `curve`: at the ticks of the axis, or, for a coarsened curve, at its steps only."""
-    points = curve.curve
-    return coarse_risk_table(points) if coarsened else risk_table(points, ticks(points[-1].t))
-
-
 def coarsened(released: Released) -> bool:
-    """Whether disclosure control has merged steps of the curves of `released`."""
+    """Return whether disclosure control has merged steps of the curves of `released`."""
     return released.min_cell > 1
 
 
 def ticks(last: float) -> tuple[float, ...]:
-    """Ticks of a time axis in months from 0 to at most `last`, at whole steps of 1, 2, 3, 6, 12, 24 or 60."""
-    step = next((s for s in TICK_STEPS if last / s <= MOST_TICKS - 1), TICK_STEPS[-1])
+    """Return the ticks of a time axis in months from 0 to at most `last`, at steps of 1, 2, 3, 6, 12, 24 or 60."""
+    step = next((s for s in TICK_STEPS if last / s <= MAX_TICKS - 1), TICK_STEPS[-1])
     return tuple(float(step * i) for i in range(int(last // step) + 1))
 
 
 def _svg(size: tuple[float, float], draw: Callable[[Figure], None], prefix: str, title: str) -> Markup:
-    """Draw on a figure of `size` inches; one inline SVG element with a title for screen readers."""
+    """Draw on a figure of `size` inches; return one inline SVG element with a title for screen readers."""
     target = io.StringIO()
     with mpl.rc_context(SETTINGS), warnings.catch_warnings():
         # Text stays text: the reader's font draws a letter that ours, used only to measure, does not have.
@@ -161,23 +153,16 @@ def _svg(size: tuple[float, float], draw: Callable[[Figure], None], prefix: str,
         FigureCanvasSVG(figure)
         draw(figure)
         figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(target.getvalue(), prefix, title)
-
-
-def _inline(svg: str, prefix: str, title: str) -> Markup:
-    """The SVG element alone, ids prefixed inside tags, no fixed size, our fonts, and its title."""
+    svg = target.getvalue()
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    body = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], prefix), body)
+    # Inside tags only, so that no text of a label changes: ids get a prefix, since figures share a page.
+    body = re.sub(r"<[^>]*>", lambda tag: MEASURED_FONT.sub(FONTS, ID_OR_LINK.sub(rf"\g<1>{prefix}-", tag[0])), body)
+    # No fixed size: the page decides.
     box = re.search(r'viewBox="[^"]*"', body)
     opening = f'<svg role="img" aria-labelledby="{prefix}-title" class="figure" {box[0] if box else ""}>'
     named = f'{opening}\n<title id="{prefix}-title">{escape(wording.clean(title))}</title>'
     drawing = body[body.index(">") + 1 :].strip()
     return Markup(named + drawing)  # noqa: S704 - matplotlib has escaped every text of the drawing
-
-
-def _tag(tag: str, prefix: str) -> str:
-    """One tag with its ids and links prefixed, in the fonts of the page."""
-    return MEASURED_FONT.sub(FONTS, ID_OR_LINK.sub(rf"\g<1>{prefix}-", tag))
 
 
 def _draw_curve(figure: Figure, curve: Survival, coarse: bool) -> None:
@@ -194,27 +179,19 @@ def _draw_curve(figure: Figure, curve: Survival, coarse: bool) -> None:
     _draw_steps(axes, points, marks=not coarse)
     if curve.median is not None:
         axes.plot([0, curve.median, curve.median], [0.5, 0.5, 0], color=MUTED, lw=0.8, ls=(0, (3, 3)))
-    _draw_risk_table(axes, risk_columns(curve, coarse))
+    _draw_risk_table(axes, risk_table(points, None if coarse else axis_ticks))
 
 
 def _draw_steps(axes: Axes, points: tuple[CurvePoint, ...], marks: bool) -> None:
-    """The step function with its band; censor marks only where the whole curve is released."""
-    shown = points if points[0].t == 0 else (CurvePoint(0, points[0].at_risk, 0, 0, 1.0, 1.0, 1.0), *points)
-    t = [p.t for p in shown]
-    low, high = ([_limit(p, limit) for p, limit in zip(shown, side, strict=True)] for side in _limits(shown))
+    """Draw the step function with its band; censor marks only where the whole curve is released."""
+    t = [p.t for p in points]
+    # A gap where there is no limit: nothing is known of the band where the curve has come down to 0.
+    low = [float("nan") if p.low is None else p.low for p in points]
+    high = [float("nan") if p.high is None else p.high for p in points]
     axes.fill_between(t, low, high, step="post", color=BLUE, alpha=0.16, lw=0)
-    axes.plot(t, [p.s for p in shown], drawstyle="steps-post", color=BLUE, lw=1.8, solid_joinstyle="miter")
+    axes.plot(t, [p.s for p in points], drawstyle="steps-post", color=BLUE, lw=1.8, solid_joinstyle="miter")
     censored = [p for p in points if p.censored > 0] if marks else []
     axes.plot([p.t for p in censored], [p.s for p in censored], "|", color=BLUE, ms=7, mew=1.1)
-
-
-def _limits(points: tuple[CurvePoint, ...]) -> tuple[list[float | None], list[float | None]]:
-    return [p.low for p in points], [p.high for p in points]
-
-
-def _limit(point: CurvePoint, limit: float | None) -> float:
-    """A limit to draw: before the first event there is no variance, and the band is the curve; else a gap."""
-    return limit if limit is not None else (1.0 if point.s == 1 else float("nan"))
 
 
 def _draw_risk_table(axes: Axes, columns: tuple[RiskColumn, ...]) -> None:
@@ -288,7 +265,7 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, n: int | None, reach: float) -> No
 
 
 def _write(axes: Axes, reach: float, row: int, word: str) -> None:
-    """A word in place of a bar."""
+    """Write a word in place of a bar."""
     axes.text(reach * 0.015, row, word, va="center", color=MUTED, fontstyle="italic", fontsize=8.5)
 
 
@@ -303,7 +280,7 @@ def _draw_legend(figure: Figure, left: float, height: float, grades: tuple[str, 
 
 
 def _reach(table: GradeTable) -> float:
-    """The end of the percent axes: the longest bar, with room for its number."""
+    """Return the end of the percent axes: the longest bar, with room for its number."""
     sizes = {phase.id: phase.n for phase in table.phases}
     bars = [(bar, sizes[phase]) for phases in table.bars.values() for phase, bar in phases.items()]
     longest = max((100 * bar.total / n for bar, n in bars if n and bar.missing is None), default=0)
@@ -311,7 +288,7 @@ def _reach(table: GradeTable) -> float:
 
 
 def _draw_terms(axes: Axes, terms: tuple[str, ...]) -> None:
-    """Each term left of its row, on two lines at most; the whole term stands in the table."""
+    """Write each term left of its row, on two lines at most: the table has the whole term."""
     for row, term in enumerate(terms):
         lines = textwrap.wrap(wording.clean(term), 28, max_lines=2, placeholder="…")
         for i, line in enumerate(lines):

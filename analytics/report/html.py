@@ -1,7 +1,7 @@
-"""One self-contained HTML report of a release: opens offline, has no script, prints to A4.
+"""Render a release as one self-contained HTML report: it opens offline, has no script and prints to A4.
 
-The page is a template; this module turns a `Released` into the texts that stand in it. The same release gives
-the same bytes: no clock, no random ids.
+The page is a template; this module turns a `Released` into the texts in it. The same release gives the same
+bytes: no clock, no random ids.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ HEADLINES = {
     "surgery.r0": "R0 resection",
 }
 HEADLINE_CURVE = "survival.efs"
-MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
 UNCONTROLLED = "Counts of single patients can appear: treat this report as patient data."
 
 
@@ -56,9 +52,7 @@ class Headline:
 class CurveSection:
     """One Kaplan-Meier estimate: figure (None where no step is released), summary and data."""
 
-    id: str
-    label: str
-    population: str
+    estimate: Survival
     figure: Markup | None
     missing: Missing | None
     size: str
@@ -66,7 +60,6 @@ class CurveSection:
     landmarks: tuple[tables.TimeRow, ...]
     steps: tuple[tuple[str, ...], ...]
     more_steps: int
-    coarse: bool
     level: str
 
 
@@ -79,7 +72,7 @@ def render_html(
     *,
     statement: str | None = None,
 ) -> str:
-    """The report of release number `release` as one HTML document.
+    """Return the report of release number `release` as one HTML document.
 
     `published` and `published_other` are frames of the published figures (`analytics.report.comparison`).
     `statement` is what the caller knows of the data, e.g. that the patients are invented; without disclosure
@@ -94,23 +87,22 @@ def render_html(
 
 
 def _environment() -> Environment:
-    """Autoescape everywhere; an undefined name is an error; control characters never reach the page."""
+    """Return templates that escape everything; an undefined name is an error."""
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) else _cleaned(value),
+        # Control characters of a hospital's texts never reach the page; figures are Markup and clean already.
+        finalize=lambda value: (
+            wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        ),
     )
 
 
-def _cleaned(value: object) -> object:
-    return wording.clean(value) if isinstance(value, str) else value
-
-
 def _page(released: Released, study: Study, release: int, statement: str | None) -> dict[str, Any]:
-    """Who, what and when: the head of the page and its definitions."""
+    """Return the head of the page and its definitions."""
     return {
         "released": released,
         "study": study,
@@ -126,7 +118,7 @@ def _page(released: Released, study: Study, release: int, statement: str | None)
 
 
 def _results(released: Released) -> dict[str, Any]:
-    """The estimates, section by section."""
+    """Return the estimates, section by section."""
     grades = grade_table(released.proportions)
     sections = {
         name: tables.section_rows(name, released.proportions, released.quantiles)
@@ -138,22 +130,23 @@ def _results(released: Released) -> dict[str, Any]:
         "flow_rows": tuple((step, count(step)) for step in released.flow),
         "sections": sections,
         "curves": tuple(_curve_section(released, curve, i) for i, curve in enumerate(released.survival)),
+        "coarsened": coarsened(released),
         "adverse_events": adverse_events(released, "ae"),
         "grade_phases": grades.phases,
         "grades": grades.grades,
         "grade_rows": tables.grade_rows(grades),
-        "quality": tuple((item, quality_count(item.count, item.status)) for item in released.quality),
+        "quality": tuple((q, wording.WORDS[q.status] if q.count is None else str(q.count)) for q in released.quality),
     }
 
 
 def long_date(iso: str) -> str:
-    """``2024-12-01`` as ``1 December 2024``."""
+    """Return ``2024-12-01`` as ``1 December 2024``."""
     day = date.fromisoformat(iso)
-    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+    return f"{day.day} {day:%B %Y}"
 
 
 def statements(released: Released, statement: str | None) -> tuple[str, ...]:
-    """What disclosure control did, then what the caller says of the data."""
+    """Return what disclosure control did, then what the caller says of the data."""
     said = (statement,) if statement else ()
     if released.min_cell > 1:
         return (released.statement, *said)
@@ -161,13 +154,13 @@ def statements(released: Released, statement: str | None) -> tuple[str, ...]:
 
 
 def suppressed(released: Released) -> tuple[tuple[str, int], ...]:
-    """(reason, number) of the estimates that are suppressed, most frequent first."""
+    """Return (reason, number) of the estimates that are suppressed, most frequent first."""
     reasons = Counter(e.reason or "no reason given" for e in released.estimates if e.status == "suppressed")
     return tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
 def headlines(released: Released) -> tuple[Headline, ...]:
-    """The key results that the release has, in a fixed order."""
+    """Return the key results that the release has, in a fixed order."""
     found = {estimate.id: estimate for estimate in released.proportions}
     tiles = [_proportion_headline(found[key], label) for key, label in HEADLINES.items() if key in found]
     tiles += [_curve_headline(curve) for curve in released.survival if curve.id == HEADLINE_CURVE]
@@ -184,45 +177,28 @@ def _proportion_headline(estimate: Proportion, label: str) -> Headline:
 
 def _curve_headline(curve: Survival) -> Headline:
     label = f"Median {curve.label[:1].lower()}{curve.label[1:]}"
-    if (missing := _curve_missing(curve)) is not None:
-        return Headline(label, missing.word, (curve.population,), words=True, reason=missing.reason)
+    if gap := tables.missing(curve):
+        return Headline(label, gap.word, (curve.population,), words=True, reason=gap.reason)
     value = wording.median(curve) + (" months" if curve.median_status == "ok" else "")
     rows = tables.landmark_rows(curve)
     shares = tuple(f"{row.time}: {row.missing.word if row.missing else row.value}" for row in rows)
     return Headline(label, value, shares, words=True)
 
 
-def _curve_missing(curve: Survival) -> Missing | None:
-    """What to say in place of the median of a curve that has none to say anything of."""
-    if curve.status != "ok":
-        return Missing(wording.WORDS[curve.status], curve.reason)
-    if curve.median_status in ("suppressed", "not_evaluable"):
-        return Missing(wording.WORDS[curve.median_status], curve.reason)
-    return None
-
-
 def _curve_section(released: Released, curve: Survival, number: int) -> CurveSection:
-    missing = _curve_missing(curve)
+    missing = tables.missing(curve)
     events = wording.WORDS["suppressed"] if curve.events is None else str(curve.events)
     size = "n suppressed" if curve.n is None else f"n = {curve.n}, events {events}"
     interval = f" ({wording.level(curve.ci)} {wording.median_interval(curve.ci)})" if curve.ci else ""
     unit = " months" if curve.median_status == "ok" else ""
     return CurveSection(
-        id=curve.id,
-        label=curve.label,
-        population=curve.population,
+        estimate=curve,
         figure=kaplan_meier(released, curve, f"km{number}"),
         missing=missing,
         size=size,
         median="" if missing else f"{wording.median(curve)}{unit}{interval}",
         landmarks=tables.landmark_rows(curve),
         steps=tables.step_rows(curve) if drawable(curve) else (),
-        more_steps=max(0, len(curve.curve) - tables.MOST_STEPS),
-        coarse=coarsened(released),
+        more_steps=max(0, len(curve.curve) - tables.MAX_STEPS),
         level=wording.level(curve.ci).removesuffix("CI") if curve.ci else "",
     )
-
-
-def quality_count(number: int | None, status: str) -> str:
-    """The number of records of a data-quality item, or the word of its status."""
-    return str(number) if status == "ok" and number is not None else wording.WORDS.get(status, "not evaluable")

@@ -1,11 +1,11 @@
-"""The tables of the report as rows of text: numbers rounded once, a missing value a word with its reason."""
+"""Turn estimates into rows of text for the tables of the report: a missing value is a word with its reason."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analytics.estimates.model import Landmark, Proportion, Quantiles, Survival
+from analytics.estimates.model import Estimate, Landmark, Proportion, Quantiles, Survival
 from analytics.estimates.rounding import round_half_up
 from analytics.report import wording
 from analytics.report.grades import Bar, GradeTable, Phase, is_worst_grade
@@ -19,13 +19,15 @@ SECTIONS = {
     "survival": "survival",
     "safety": "safety",
 }
-MOST_STEPS = 200
-PICTURE_LEFT, PICTURE_SCALE = 8, 1.84
+# A page of a registry's curve with thousands of steps helps nobody: the rest is in results.json.
+MAX_STEPS = 200
+# The axis from 0 to 100 % in the SVG units of the macro `dot` of parts.html: from 8 to 192.
+AXIS_START, AXIS_UNITS = 8, 1.84
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What stands where a value would be: a word and, where known, the reason."""
+    """A word in place of a value and, where known, the reason."""
 
     word: str
     reason: str | None
@@ -82,29 +84,39 @@ class GradeRow:
     missing: Missing | None = None
 
 
+def missing(estimate: Estimate | Landmark) -> Missing | None:
+    """Return what stands in place of the value, or of the median, of an estimate that has none to show."""
+    statuses = (estimate.status, estimate.median_status if isinstance(estimate, Quantiles | Survival) else "ok")
+    # "Not reached" is a result, no missing value.
+    word = next((wording.WORDS[status] for status in statuses if status in ("suppressed", "not_evaluable")), None)
+    return None if word is None else Missing(word, estimate.reason)
+
+
 def section_rows(
     section: str, proportions: Iterable[Proportion], quantiles: Iterable[Quantiles]
 ) -> tuple[EstimateRow, ...]:
-    """The rows of one section: quantities first, then proportions, in the order of the study."""
+    """Return the rows of one section: quantities first, then proportions, in the order of the study."""
     rows = [quantile_row(q) for q in quantiles if section_of(q.id) == section]
     rows += [proportion_row(p) for p in proportions if section_of(p.id) == section and not is_worst_grade(p.id)]
     return tuple(rows)
 
 
 def section_of(estimate_id: str) -> str:
-    """The section of the report that an estimate belongs to, by its id."""
+    """Return the section of the report that an estimate belongs to, by its id."""
     return SECTIONS.get(estimate_id.split(".", 1)[0], "other")
 
 
 def proportion_row(estimate: Proportion) -> EstimateRow:
-    """x/n, percentage and interval of a proportion."""
-    if estimate.status != "ok":
-        missing = Missing(wording.WORDS[estimate.status], estimate.reason)
-        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=missing)
+    """Return x/n, percentage and interval of a proportion."""
+    if gap := missing(estimate):
+        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=gap)
     x, n = wording.counts(estimate)
-    interval = ""
-    if estimate.ci is not None:
-        interval = f"{wording.percent_interval(estimate.ci)} ({wording.level(estimate.ci)})"
+    ci = estimate.ci
+    picture = None
+    if ci is not None and ci.low is not None and ci.high is not None:
+        picture = IntervalPicture(
+            *(f"{AXIS_START + AXIS_UNITS * value:.1f}" for value in (ci.low, 100 * x / n, ci.high))
+        )
     return EstimateRow(
         id=estimate.id,
         label=estimate.label,
@@ -113,25 +125,16 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
         counts=f"{x}/{n}",
         value=wording.share(x, n),
         plain=wording.share(x, n),
-        interval=interval,
-        picture=_picture(estimate, 100 * x / n),
+        interval=f"{wording.percent_interval(ci)} ({wording.level(ci)})" if ci else "",
+        picture=picture,
     )
 
 
-def _picture(estimate: Proportion, percent: float) -> IntervalPicture | None:
-    ci = estimate.ci
-    if ci is None or ci.low is None or ci.high is None:
-        return None
-    low, middle, high = (f"{PICTURE_LEFT + PICTURE_SCALE * value:.1f}" for value in (ci.low, percent, ci.high))
-    return IntervalPicture(low, middle, high)
-
-
 def quantile_row(estimate: Quantiles) -> EstimateRow:
-    """Median and quartiles, with the number of patients who had a value and of those who had none."""
-    if estimate.status != "ok" or estimate.median_status in ("suppressed", "not_evaluable"):
-        status = estimate.status if estimate.status != "ok" else estimate.median_status
-        missing = Missing(wording.WORDS[status], estimate.reason)
-        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.id, missing=missing)
+    """Return median and quartiles, with the number of patients who had a value and of those who had none."""
+    if gap := missing(estimate):
+        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.id, missing=gap)
+    unit = f" {estimate.unit}" if estimate.median_status == "ok" else ""
     without = f"; {estimate.missing} without a value" if estimate.missing else ""
     return EstimateRow(
         id=estimate.id,
@@ -139,39 +142,32 @@ def quantile_row(estimate: Quantiles) -> EstimateRow:
         population=estimate.population,
         breakdown=estimate.id,
         counts=f"n = {wording.present(estimate.n, estimate.id)}{without}",
-        value=f"{wording.median(estimate)} {estimate.unit}"
-        if estimate.median_status == "ok"
-        else wording.median(estimate),
+        value=f"{wording.median(estimate)}{unit}",
         interval=f"{wording.spread(estimate)} (quartiles)",
         plain=wording.quartiles(estimate),
     )
 
 
 def landmark_rows(curve: Survival) -> tuple[TimeRow, ...]:
-    """Survival at the study's landmarks."""
+    """Return survival at the study's landmarks."""
     return tuple(_landmark_row(landmark, curve.id) for landmark in curve.landmarks)
 
 
 def _landmark_row(landmark: Landmark, curve_id: str) -> TimeRow:
     at_risk = "" if landmark.at_risk is None else str(landmark.at_risk)
     time = f"{landmark.t:g} months"
-    if landmark.status != "ok":
-        return TimeRow(time, at_risk, missing=Missing(wording.WORDS[landmark.status], landmark.reason))
+    if gap := missing(landmark):
+        return TimeRow(time, at_risk, missing=gap)
     value = wording.fraction_percent(wording.present(landmark.s, curve_id))
-    return TimeRow(time, at_risk, value, landmark_interval(landmark))
-
-
-def landmark_interval(landmark: Landmark) -> str:
-    """The interval of a landmark; before the first event there is none."""
-    if landmark.ci is None:
-        return "no interval before the first event"
-    return f"{wording.percent_interval(landmark.ci, scale=100)} ({wording.level(landmark.ci)})"
+    ci = landmark.ci
+    limits = f"{wording.percent_interval(ci, scale=100)} ({wording.level(ci)})" if ci else ""
+    return TimeRow(time, at_risk, value, limits or "no interval before the first event")
 
 
 def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
-    """Every released step: months, at risk, events, censored, survival and its limits in percent."""
+    """Return every released step: months, at risk, events, censored, survival and its limits in percent."""
     rows = []
-    for p in curve.curve[:MOST_STEPS]:
+    for p in curve.curve[:MAX_STEPS]:
         shares = (
             "no limit" if v is None else str(round_half_up(wording.exact(v) * 100, 1)) for v in (p.s, p.low, p.high)
         )
@@ -181,7 +177,7 @@ def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
 
 
 def grade_rows(table: GradeTable) -> tuple[GradeRow, ...]:
-    """Every term and phase of the picture of adverse events."""
+    """Return a row for every term and phase of the picture of adverse events."""
     return tuple(
         _grade_row(term, phase, bars[phase.id], table.grades)
         for term, bars in table.bars.items()
@@ -193,9 +189,8 @@ def grade_rows(table: GradeTable) -> tuple[GradeRow, ...]:
 def _grade_row(term: str, phase: Phase, bar: Bar, grades: tuple[str, ...]) -> GradeRow:
     size = "n not released" if phase.n is None else f"n = {phase.n}"
     denominator = f"{phase.population}, {size}"
-    if (cell := bar.missing) is not None:
-        missing = Missing(wording.WORDS[cell.status], cell.reason)
-        return GradeRow(term, phase.name, denominator, missing=missing)
+    if bar.missing is not None:
+        return GradeRow(term, phase.name, denominator, missing=missing(bar.missing))
     cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in grades)
     total = f"{bar.total}" if not phase.n else f"{bar.total} ({wording.share(bar.total, phase.n)})"
     return GradeRow(term, phase.name, denominator, cells, total)

@@ -1,1 +1,2 @@
-"""SMART Backend Services: keys, scopes and access tokens."""
+"""SMART Backend Services. `smart.SmartAuth` is the authenticator; it finds the token endpoint (`discovery`) and obtains
+tokens there (`token_endpoint`) with a key (`keys`), for scopes (`scopes`)."""

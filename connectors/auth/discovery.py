@@ -1,49 +1,50 @@
-"""Where a FHIR server has its token endpoint: `.well-known/smart-configuration` (SMART App Launch 2.2, "Conformance"),
+"""Discovery of the token endpoint of a FHIR server.
 
-else the extension oauth-uris of its CapabilityStatement (SMART App Launch 1.0).
+It is named in `.well-known/smart-configuration` (SMART App Launch 2.2, "Conformance"), on older servers in the
+extension oauth-uris of the CapabilityStatement (SMART App Launch 1.0).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from connectors.errors import AuthenticationError, ForeignOriginError, ProtocolError, RefusedError
-from connectors.http.client import FhirClient, TruncatedError
+from connectors.fhir.capability import CapabilityStatement
+from connectors.fhir.lenient import convert_leniently
+from connectors.http.client import FhirClient
 from connectors.http.origin import redact_url
+from connectors.http.retry import TruncatedError
 
 WELL_KNOWN = "/.well-known/smart-configuration"
 METADATA = "/metadata"
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
-NOT_THERE = (AuthenticationError, ForeignOriginError, ProtocolError, RefusedError)
+NOT_OFFERED = (AuthenticationError, ForeignOriginError, ProtocolError, RefusedError)
 
 
-@dataclass(frozen=True)
-class SmartConfiguration:
-    """What a server declares. `found_at`: the path that says so. An empty list: it does not say."""
+class SmartConfiguration(msgspec.Struct, frozen=True):
+    """The token endpoint of a server, and the signature algorithms that it says it accepts: () if it does not say."""
 
     token_endpoint: str
-    found_at: str
-    auth_methods: tuple[str, ...] = ()
-    algorithms: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
-    capabilities: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = msgspec.field(default=(), name="token_endpoint_auth_signing_alg_values_supported")
 
 
 def discover(client: FhirClient) -> SmartConfiguration:
-    """Ask the server, without credentials. Raises AuthenticationError where it names no token endpoint, and
-    UnavailableError where it does not answer."""
+    """Ask the server for its token endpoint, without credentials.
+
+    Raises AuthenticationError where it names none, UnavailableError where it does not answer.
+    """
     for path, read, accept in (
-        (WELL_KNOWN, of_well_known, "application/json"),
-        (METADATA, of_capability_statement, "application/fhir+json"),
+        (WELL_KNOWN, from_well_known, "application/json"),
+        (METADATA, from_capability_statement, "application/fhir+json"),
     ):
         try:
-            content = client.get_parsed(client.base + path, path, _document, {"Accept": accept})
-        except NOT_THERE:
-            continue
-        found = read(content)
+            document = client.get_parsed(client.base + path, path, _parse, {"Accept": accept})
+        except NOT_OFFERED:
+            continue  # servers answer 404, 401, a redirect to a login or a web page for what they do not have
+        found = read(document)
         if found is not None:
             return found
     raise AuthenticationError(
@@ -52,53 +53,33 @@ def discover(client: FhirClient) -> SmartConfiguration:
     )
 
 
-def of_well_known(content: Any) -> SmartConfiguration | None:
-    """The smart-configuration document, None if it names no token endpoint."""
-    endpoint = content.get("token_endpoint") if isinstance(content, dict) else None
-    if not isinstance(endpoint, str):
-        return None
-    return SmartConfiguration(
-        endpoint,
-        WELL_KNOWN,
-        _texts(content, "token_endpoint_auth_methods_supported"),
-        _texts(content, "token_endpoint_auth_signing_alg_values_supported"),
-        _texts(content, "scopes_supported"),
-        _texts(content, "capabilities"),
-    )
+def from_well_known(document: Any) -> SmartConfiguration | None:
+    """Read a smart-configuration document. Returns None if it names no token endpoint.
+
+    >>> from_well_known({"token_endpoint": "https://sso.example/token"})
+    SmartConfiguration(token_endpoint='https://sso.example/token', algorithms=())
+    """
+    named = isinstance(document, dict) and isinstance(document.get("token_endpoint"), str)
+    return convert_leniently(document, SmartConfiguration) if named else None
 
 
-def of_capability_statement(content: Any) -> SmartConfiguration | None:
-    """The extension oauth-uris of a CapabilityStatement, None if there is none."""
-    for rest in _list(content, "rest"):
-        security = rest.get("security") if isinstance(rest, dict) else None
-        for extension in _named(security, OAUTH_URIS):
-            for token in _named(extension, "token"):
-                if isinstance(endpoint := token.get("valueUri"), str):
-                    return SmartConfiguration(endpoint, METADATA)
+def from_capability_statement(document: Any) -> SmartConfiguration | None:
+    """Read the extension oauth-uris of a CapabilityStatement. Returns None if it names no token endpoint."""
+    # Of any `rest`: some servers forget its mode, and a client part names no token endpoint.
+    for rest in convert_leniently(document, CapabilityStatement).rest:
+        for extension in rest.security.extension:
+            for uri in extension.extension if extension.url == OAUTH_URIS else ():
+                if uri.url == "token" and uri.value_uri is not None:
+                    return SmartConfiguration(uri.value_uri)
     return None
 
 
-def _document(body: bytes) -> Any:
+def _parse(body: bytes) -> Any:
     try:
         return json.loads(body)
     except RecursionError:
         raise ProtocolError("the answer is nested too deeply") from None
     except ValueError:
         if body.lstrip()[:1] == b"{" and body.rstrip()[-1:] != b"}":
-            raise TruncatedError from None
+            raise TruncatedError from None  # cut off without the protocol noticing: fetch it again
         raise ProtocolError("the answer is not JSON") from None
-
-
-def _named(element: Any, url: str) -> Iterator[dict[str, Any]]:
-    for extension in _list(element, "extension"):
-        if isinstance(extension, dict) and extension.get("url") == url:
-            yield extension
-
-
-def _list(element: Any, name: str) -> list[Any]:
-    value = element.get(name) if isinstance(element, dict) else None
-    return value if isinstance(value, list) else []
-
-
-def _texts(element: Any, name: str) -> tuple[str, ...]:
-    return tuple(value for value in _list(element, name) if isinstance(value, str))

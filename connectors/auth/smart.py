@@ -1,7 +1,7 @@
-"""SMART Backend Services (SMART App Launch 2.2): access tokens for a system, obtained and renewed by its own key.
+"""SMART Backend Services (SMART App Launch 2.2): access tokens for a system, obtained and renewed with its own key.
 
-Where the token endpoint is comes from the configuration, else from the FHIR server itself. It may be on another
-origin: only the signed statement goes there, and only if the address is one that a server may send us to.
+The token endpoint comes from the configuration, else from the FHIR server itself. It may be on another origin: then
+only the signed assertion goes there, and only to an address that a server may send us to.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from uuid import uuid4
 import httpx
 
 from connectors.auth.discovery import SmartConfiguration, discover
-from connectors.auth.scopes import missing_scopes, read_scopes, unreadable
-from connectors.auth.token_endpoint import Asking, Client, Token, TokenEndpoint
+from connectors.auth.scopes import missing_scopes, read_scopes, unreadable_types
+from connectors.auth.token_endpoint import RegisteredClient, Token, TokenEndpoint
 from connectors.errors import AuthenticationError, ConnectorError, ForeignOriginError
 from connectors.http.authenticators import NoAuth
 from connectors.http.client import FhirClient
@@ -38,21 +38,22 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def new_id() -> str:
-    """An identifier that nobody had before."""
+    """Return an identifier that was never used before."""
     return str(uuid4())
 
 
 @dataclass(eq=False)
 class SmartAuth:
-    """The tokens of one client for the FHIR server at `base`. Safe for use by several threads: one renews.
+    """The access tokens of one client for the FHIR server at `base`. May be used by several threads: one renews.
 
-    types: what is to be read. scopes: what to ask for, without any `system/<Type>.rs` of each type. verify: TLS of
-    the site, with its client certificate. verify_elsewhere: TLS of other origins, without it. The first failure to
-    get a token is final: it is raised again instead of asking a server that refused us, or is away, for each page.
+    types: the resource types to read. scopes: the scopes to ask for; if empty, `system/<Type>.rs` for each type.
+    verify: TLS settings of the site, with its client certificate. verify_other_origins: those of other origins,
+    without it. The first failure to get a token is final and raised again: a server that refused, or is away, is not
+    asked anew for every page.
     """
 
     base: str
-    client: Client = field(repr=False)
+    client: RegisteredClient = field(repr=False)
     types: tuple[str, ...]
     scopes: tuple[str, ...] = ()
     token_url: str | None = None
@@ -60,20 +61,20 @@ class SmartAuth:
     clock: Clock = field(default_factory=Clock)
     http_transport: httpx.BaseTransport | None = field(default=None, repr=False)
     verify: ssl.SSLContext | bool = field(default=True, repr=False)
-    verify_elsewhere: ssl.SSLContext | bool = field(default=True, repr=False)
+    verify_other_origins: ssl.SSLContext | bool = field(default=True, repr=False)
     resolve: Resolve = field(default=resolve_by_system, repr=False)
     new_id: Callable[[], str] = field(default=new_id, repr=False)
 
     def __post_init__(self) -> None:
         self.scopes = self.scopes or read_scopes(self.types)
         self._lock = Lock()
-        self._seen = local()  # .token: the one that this thread used last
+        self._seen = local()  # .token: the one that this thread used last. A 401 may be about an older one
         self._token: Token | None = None
         self._endpoint: TokenEndpoint | None = None
         self._failure: ConnectorError | None = None
 
     def headers(self) -> Mapping[str, str]:
-        """The current token, or a new one shortly before its end.
+        """Return the header with the current token, or with a new one shortly before its end.
 
         Raises AuthenticationError where the server refuses or grants nothing, ForeignOriginError, TlsError, and
         UnavailableError where it does not answer.
@@ -86,7 +87,7 @@ class SmartAuth:
         return {"Authorization": f"Bearer {token.value}"}
 
     def renew(self) -> bool:
-        """After a 401: a new token, unless another thread got one since this thread used the one refused."""
+        """Obtain a new token after a 401, unless another thread did so since this thread used the refused one."""
         with self._lock:
             if getattr(self._seen, "token", self._token) is self._token:
                 self._obtain()
@@ -94,85 +95,90 @@ class SmartAuth:
 
     @property
     def granted(self) -> tuple[str, ...] | None:
-        """The scopes of the current token; None before the first, and where the server does not say."""
+        """Return the scopes of the current token. None before the first, and where the server does not say."""
         return self._token.granted if self._token else None
 
     @property
     def missing_scopes(self) -> tuple[str, ...]:
-        """The scopes asked for and not granted with the current token."""
+        """Return the scopes that were requested and not granted with the current token."""
         return () if self.granted is None else missing_scopes(self.scopes, self.granted, self.types)
 
     @property
-    def unreadable(self) -> tuple[str, ...]:
-        """The types that cannot be read whole because a scope that was asked for was not granted."""
-        return unreadable(self.granted or (), self.types) if self.missing_scopes else ()
+    def unreadable_types(self) -> tuple[str, ...]:
+        """Return the types that cannot be read completely because a requested scope was not granted."""
+        return unreadable_types(self.granted or (), self.types) if self.missing_scopes else ()
 
     def _obtain(self) -> Token:
         if self._failure is not None:
             raise self._failure
         try:
-            self._endpoint = self._endpoint or self._found()
+            self._endpoint = self._endpoint or self._find_endpoint()
             self._token = self._endpoint.token(self.scopes)
-            self._refuse_nothing()
-        except ConnectorError as error:
+            self._check_scopes(self._token)
+        except ConnectorError as error:  # a bug is not remembered, it is raised each time
             self._failure = error
             raise
         return self._token
 
-    def _refuse_nothing(self) -> None:
-        granted = self.granted
-        if granted is not None and not any(scope in granted for scope in self.scopes) and self._all_unreadable():
+    def _check_scopes(self, token: Token) -> None:
+        if token.granted is None or any(scope in token.granted for scope in self.scopes):
+            return
+        # A scope may be granted in other words or in parts, so nothing is refused unless no type can be read at all.
+        if self.missing_scopes and self.unreadable_types == self.types:
             raise AuthenticationError(
                 f"token: {redact_url(self.base)} granted none of the scopes that were asked for: "
                 f"ask its administrator to allow {', '.join(self.missing_scopes)}"
             )
 
-    def _all_unreadable(self) -> bool:
-        return bool(self.missing_scopes) and self.unreadable == self.types
-
-    def _found(self) -> TokenEndpoint:
-        asking = Asking(self.client, self.limits, self.clock, self.http_transport, self.new_id)
+    def _find_endpoint(self) -> TokenEndpoint:
         if self.token_url is not None:
-            return TokenEndpoint(self.token_url, Target(self.token_url, own=False), asking, self.verify)
-        found = self.discovered()
-        target = allowed_target(found.token_endpoint, self.base, self.resolve)
-        verify = self.verify if target.own else self.verify_elsewhere
-        return TokenEndpoint(found.token_endpoint, target, asking, verify, found.algorithms)
+            # Configured by the hospital, so it may lie at a private address, and gets the client certificate.
+            found = SmartConfiguration(self.token_url)
+            target, verify = Target(self.token_url, own_origin=False), self.verify
+        else:
+            with FhirClient(self.base, NoAuth(), self.limits, self.clock, self.http_transport, self.verify) as client:
+                found = discover(client)
+            target = check_discovered(found.token_endpoint, self.base, self.resolve)
+            verify = self.verify if target.own_origin else self.verify_other_origins
+        return TokenEndpoint(
+            found.token_endpoint,
+            target,
+            self.client,
+            self.limits,
+            self.clock,
+            self.http_transport,
+            self.new_id,
+            verify,
+            found.algorithms,
+        )
 
-    def discovered(self) -> SmartConfiguration:
-        """What the FHIR server declares about its token endpoint."""
-        with FhirClient(self.base, NoAuth(), self.limits, self.clock, self.http_transport, self.verify) as client:
-            return discover(client)
 
+def check_discovered(url: str, base: str, resolve: Resolve) -> Target:
+    """Return the target of a token endpoint that the FHIR server at `base` names, if a server may send us there.
 
-def allowed_target(url: str, base: str, resolve: Resolve) -> Target:
-    """A token endpoint that the FHIR server at `base` names, if a server may send us there.
-
-    On its own host: by https, or as the FHIR server itself is reached. Elsewhere: by https to a public address, and
-    to the very address that was looked at. Raises ForeignOriginError for any other, before a byte is sent.
+    On its own host: by https, or in the way the FHIR server itself is reached. Elsewhere: by https to a public
+    address, and to the very address that was checked. Raises ForeignOriginError for any other, before a byte is sent.
     """
     scheme, host, _ = origin(url)
     parts = urlsplit(url)
+    server, endpoint = redact_url(base), redact_url(url)
     if not host or parts.username or parts.password or parts.fragment:
-        raise ForeignOriginError(
-            f"token: the endpoint that {redact_url(base)} names is not an address: refused; {REMEDY}"
-        )
-    own_host = origin(base)[1]
-    if host == own_host or {host, own_host} <= LOOPBACK:
-        if scheme == "http" and origin(base)[0] == "https" and host not in LOOPBACK:
-            raise _unencrypted(url, base)
-        return Target(url, own=origin(url) == origin(base))
+        raise ForeignOriginError(f"token: the endpoint that {server} names is not an address: refused; {REMEDY}")
+    unencrypted = ForeignOriginError(
+        f"token: {server} names an endpoint that is not encrypted, {endpoint}: refused; {REMEDY}"
+    )
+    base_scheme, base_host, _ = origin(base)
+    # localhost and 127.0.0.1 are one machine by two names, as test servers often mix them.
+    if host == base_host or {host, base_host} <= LOOPBACK:
+        if scheme == "http" and base_scheme == "https" and host not in LOOPBACK:
+            raise unencrypted
+        return Target(url, own_origin=origin(url) == origin(base))
     if scheme != "https":
-        raise _unencrypted(url, base)
+        raise unencrypted
     addresses = [parse_address(each) for each in resolve_host(url, "token", resolve)]
+    # Else a server outside could make periop send requests to machines inside the hospital.
     if any(address_kind(address) != "public" for address in addresses):
         raise ForeignOriginError(
-            f"token: {redact_url(base)} names an endpoint at a private address, {redact_url(url)}: refused; {REMEDY}"
+            f"token: {server} names an endpoint at a private address, {endpoint}: refused; {REMEDY}"
         )
     return pin_ip(url, addresses[0])
-
-
-def _unencrypted(url: str, base: str) -> ForeignOriginError:
-    return ForeignOriginError(
-        f"token: {redact_url(base)} names an endpoint that is not encrypted, {redact_url(url)}: refused; {REMEDY}"
-    )

@@ -1,6 +1,6 @@
-"""What the refusal of a token endpoint means (RFC 6749, 5.2), and what to tell its administrator.
+"""Refusals of a token endpoint (RFC 6749, 5.2) as an error that says what to do, and what to ask its administrator.
 
-The server's own description is read for a hint and never shown: it may quote what was sent.
+The server's own description is searched for a hint and never shown: it may quote what was sent.
 """
 
 from __future__ import annotations
@@ -9,21 +9,29 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+import msgspec
 
 from connectors.auth.keys import SigningKey
 from connectors.errors import AuthenticationError
 from connectors.http.retry import http_date
 
-APART = 60.0  # seconds between two clocks that a statement of a few minutes does not bear
-OF_TIME = re.compile(r"\b(exp|iat|nbf|expired|future|clock|skew)\b")
-CODE = re.compile(r"[a-z_]{1,40}")
+CLOCK_TOLERANCE = 60.0  # seconds; an assertion of a few minutes does not survive a larger difference of two clocks
+TIME_WORDS = re.compile(r"\b(exp|iat|nbf|expired|future|clock|skew)\b")
+ERROR_CODE = re.compile(r"[a-z_]{1,40}")  # anything else is not shown: it comes from the network
 ASK = "ask its administrator"
 
 
+class TokenError(msgspec.Struct):
+    """An error response (RFC 6749, 5.2)."""
+
+    error: str = ""
+    error_description: str = ""
+
+
 @dataclass(frozen=True)
-class Asked:
-    """What was asked of whom. algorithms: of signatures that the server says it accepts, () if it does not say."""
+class RefusedTokenRequest:
+    """A request for a token that was refused. algorithms: those that the server says it accepts."""
 
     server: str
     key: SigningKey
@@ -32,54 +40,52 @@ class Asked:
 
 
 def refusal(
-    asked: Asked, status: int, headers: Mapping[str, str], content: Mapping[str, Any], now: datetime
+    request: RefusedTokenRequest, status: int, headers: Mapping[str, str], error: TokenError, now: datetime
 ) -> AuthenticationError:
-    """The error for an answer other than 200. `now`: of this machine, to compare with the Date of the answer."""
-    code = _text(content.get("error"))
+    """Return the error for a status other than 200. `now`: of this machine, to compare with the Date of the server."""
     if 300 <= status < 400:
-        said = f"redirects ({status}), which is refused: set token_url to the final address"
-    elif not CODE.fullmatch(code):
-        said = f"gave no token ({status}): check token_url, and {ASK} whether this is the token endpoint"
-    elif clock := _clock(headers, _text(content.get("error_description")), now):
-        said = f"refuses the signed statement ({code}): {clock}"
+        reason = f"redirects ({status}), which is refused: set token_url to the final address"
+    elif not ERROR_CODE.fullmatch(error.error):
+        reason = f"gave no token ({status}): check token_url, and {ASK} whether this is the token endpoint"
+    # The clock before the code: servers report an expired assertion as invalid_client, as they do a wrong key.
+    elif clock := _clock_advice(headers, error.error_description, now):
+        reason = f"refuses the signed assertion ({error.error}): {clock}"
     else:
-        said = f"{_meaning(code, asked)} ({code})"
-    return AuthenticationError(f"token: {asked.server} {said}")
+        reason = f"{_meaning(error.error, request)} ({error.error})"
+    return AuthenticationError(f"token: {request.server} {reason}")
 
 
-def _meaning(code: str, asked: Asked) -> str:
+def _meaning(code: str, request: RefusedTokenRequest) -> str:
     match code:
-        case "invalid_client" | "invalid_grant":
-            return f"does not accept the client or its key: {_key_advice(asked)}"
+        case "invalid_client" | "invalid_grant":  # for a wrong key servers give the one or the other
+            return f"does not accept the client or its key: {_key_advice(request)}"
         case "invalid_scope":
-            return f"does not allow the scopes that were asked for: {ASK} to allow {', '.join(asked.scopes)}"
+            return f"does not allow the scopes that were asked for: {ASK} to allow {', '.join(request.scopes)}"
         case "unauthorized_client" | "unsupported_grant_type" | "access_denied":
             return f"gives this client no token: {ASK} to allow client_credentials (SMART Backend Services) for it"
         case _:
             return f"refuses the request for a token: {ASK} what its token endpoint expects"
 
 
-def _key_advice(asked: Asked) -> str:
-    algorithm, accepted = asked.key.algorithm, [name for name in asked.algorithms if name in ("ES384", "RS384")]
+def _key_advice(request: RefusedTokenRequest) -> str:
+    algorithm = request.key.algorithm
+    # Of what it accepts, only what periop can sign with is worth a suggestion.
+    accepted = [name for name in request.algorithms if name in ("ES384", "RS384")]
     if accepted and algorithm not in accepted:
         return f"it takes {accepted[0]} and the key is for {algorithm}; `periop keys new --alg {accepted[0]}` makes one"
     return (
-        f"{ASK} to register the client_id of `auth` with the public key {asked.key.kid} ({algorithm}), "
+        f"{ASK} to register the client_id of `auth` with the public key {request.key.kid} ({algorithm}), "
         "which `periop keys show` prints"
     )
 
 
-def _clock(headers: Mapping[str, str], description: str, now: datetime) -> str:
-    """What to do about the clocks, '' if they are not to blame."""
-    theirs = http_date(headers.get("date", ""))
-    apart = (now - theirs).total_seconds() if theirs else 0.0
-    if abs(apart) > APART:
-        where = "ahead of" if apart > 0 else "behind"
-        return f"the clock of this machine is {abs(apart):.0f} s {where} the server's; set it right (NTP)"
-    if OF_TIME.search(description.lower()):
+def _clock_advice(headers: Mapping[str, str], description: str, now: datetime) -> str:
+    """Return what to do about the clocks, '' if they are not to blame."""
+    server_now = http_date(headers.get("date", ""))
+    difference = (now - server_now).total_seconds() if server_now else 0.0
+    if abs(difference) > CLOCK_TOLERANCE:
+        where = "ahead of" if difference > 0 else "behind"
+        return f"the clock of this machine is {abs(difference):.0f} s {where} the server's; set it right (NTP)"
+    if TIME_WORDS.search(description.lower()):
         return "it finds the times in it wrong; compare the clocks of both machines (NTP)"
     return ""
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

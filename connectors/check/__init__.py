@@ -1,1 +1,1 @@
-"""What a site can do, before the first sync or when one fails."""
+"""Checks of a site, before the first sync or when one fails: what works, what is missing, and whom to ask for it."""

@@ -1,4 +1,4 @@
-"""The check of a folder: what is there, of which types, and whether it can be read."""
+"""The check of a folder: which resource types its files hold, and whether they can be read."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from connectors.check.findings import Diagnosis, Finding, Level, SyncPath
+from connectors.check.findings import Diagnosis, Finding, FindingLevel, SyncPath
 from connectors.errors import FolderError
-from connectors.fhir.events import SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.sources.folder import FolderSource
 
-SAMPLE = 100  # resources of each file that are looked at
-WITHOUT = frozenset({"Patient", "Condition"})  # no cohort comes of a folder that lacks these
-READ = 'kind = "folder" is configured: every file is read each night'
-KNOWN = "what is in the lake already is not stored again"
-WHOLE = "complete = true is configured: what is no longer in the folder is taken as deleted"
-PART = "a folder may hold a part, so nothing is concluded from what is not in it (complete = true says it holds all)"
+SAMPLE = 100  # resources of each file: a check must be quick, whatever the size of the folder
+REQUIRED_TYPES = frozenset({"Patient", "Condition"})  # without these there is no cohort
+WHY_FOLDER = 'kind = "folder" is configured: every run reads every file'
+WHY_UNCHANGED = "what is already in the lake is not stored again"
+WHY_COMPLETE = "complete = true is configured: what is no longer in the folder counts as deleted"
+WHY_PARTIAL = (
+    "a folder may hold only a part, so nothing counts as deleted (complete = true says that it holds everything)"
+)
 
 
 def check_folder(site: str, source: FolderSource) -> Diagnosis:
-    """What is in the folder of `site`, by the first resources of each file."""
+    """Check the folder of `site` by the first resources of each file."""
     findings = tuple(_findings(source))
-    unusable = any(finding.level is Level.MISSING for finding in findings)
-    return Diagnosis(site, "folder", str(source.path), findings, None if unusable else _path(source))
-
-
-def _path(source: FolderSource) -> SyncPath:
-    if source.whole:
-        return SyncPath("folder", "everything", "by a comparison", (READ, KNOWN, WHOLE))
-    return SyncPath("folder", "everything", "never", (READ, KNOWN, PART))
+    if any(finding.level is FindingLevel.MISSING for finding in findings):
+        path = None
+    elif source.whole:
+        path = SyncPath("folder", "everything", "by a comparison", (WHY_FOLDER, WHY_UNCHANGED, WHY_COMPLETE))
+    else:
+        path = SyncPath("folder", "everything", "never", (WHY_FOLDER, WHY_UNCHANGED, WHY_PARTIAL))
+    return Diagnosis(site, "folder", str(source.path), findings, path)
 
 
 def _findings(source: FolderSource) -> Iterator[Finding]:
     try:
         files = source.files()
     except FolderError as error:
-        yield Finding("folder", Level.MISSING, str(error))
+        yield Finding("folder", FindingLevel.MISSING, str(error))
         return
     types: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -45,35 +45,28 @@ def _findings(source: FolderSource) -> Iterator[Finding]:
     for file in files:
         try:
             for item in islice(source.read(file), SAMPLE):
-                _count(item, types, reasons)
-        except OSError:
+                if isinstance(item, Resource):
+                    types[item.resource_type] += 1
+                # An export may hold types that nobody asked for: that is no fault.
+                elif isinstance(item, Rejected) and item.reason is not Reason.UNREQUESTED_TYPE:
+                    reasons[item.reason.value] += 1
+        except OSError:  # the other files may tell more
             unreadable += 1
-    yield Finding("folder", Level.OK, f"{_number(len(files), 'file')} to read")
+    yield Finding("folder", FindingLevel.OK, f"{_files(len(files))} to read")
     if unreadable:
-        said = f"{_number(unreadable, 'file')} cannot be opened: let the user that runs periop read them"
-        yield Finding("readable", Level.MISSING, said)
-    yield from _types(types, source.types or frozenset())
-    for reason, count in sorted(reasons.items()):
-        said = f"{count} of the first {SAMPLE} resources of each file would be set aside: {reason}"
-        yield Finding("readable", Level.NOTE, said)
-
-
-def _count(item: SourceEvent, types: Counter[str], reasons: Counter[str]) -> None:
-    if isinstance(item, Resource):
-        types[item.resource_type] += 1
-    elif isinstance(item, Rejected) and item.reason is not Reason.UNREQUESTED_TYPE:
-        reasons[item.reason.value] += 1
-
-
-def _types(found: Counter[str], wanted: frozenset[str]) -> Iterator[Finding]:
-    for kind in sorted(wanted):
-        if found[kind]:
-            yield Finding("read", Level.OK, "there", kind)
+        message = f"{_files(unreadable)} cannot be opened: let the user that runs periop read them"
+        yield Finding("readable", FindingLevel.MISSING, message)
+    for kind in sorted(source.types or ()):
+        if types[kind]:
+            yield Finding("read", FindingLevel.OK, "found", kind)
         else:
-            level = Level.MISSING if kind in WITHOUT else Level.NOTE
-            said = f"none among the first {SAMPLE} resources of each file: export it too"
-            yield Finding("read", level, said, kind)
+            level = FindingLevel.MISSING if kind in REQUIRED_TYPES else FindingLevel.NOTE
+            message = f"none among the first {SAMPLE} resources of each file: export this type too"
+            yield Finding("read", level, message, kind)
+    for reason, count in sorted(reasons.items()):
+        message = f"{count} of the first {SAMPLE} resources of each file would be set aside: {reason}"
+        yield Finding("readable", FindingLevel.NOTE, message)
 
 
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+def _files(count: int) -> str:
+    return f"{count} file" if count == 1 else f"{count} files"

@@ -1,4 +1,4 @@
-"""The check of a server, before the first sync or when one fails: what it says, what it does, what is missing."""
+"""The check of a server: what it says, what it does, and what is missing for a sync."""
 
 from __future__ import annotations
 
@@ -6,32 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from connectors.check import admin_requests
-from connectors.check.capability import Capability, read_capability
-from connectors.check.findings import Diagnosis, Finding, Level, export_path, listed, search_path
-from connectors.check.probes import ANY_STATUS, Probes
-from connectors.errors import (
-    AuthenticationError,
-    ConnectorError,
-    ServerError,
-    TlsError,
-    UnavailableError,
-)
-from connectors.http.authenticators import Authenticator, NoAuth, Scoped
-from connectors.http.client import FhirClient, http_date
+from connectors.check.findings import Diagnosis, Finding, FindingLevel, export_path, join_words, search_path
+from connectors.check.probes import ANY_STATUS, ServerProbes
+from connectors.errors import AuthenticationError, ConnectorError, ServerError, TlsError, UnavailableError
+from connectors.fhir.capability import CapabilityStatement, read_capability_statement
+from connectors.http.authenticators import Authenticator, NoAuth, ScopedAuthenticator
+from connectors.http.client import FhirClient
 from connectors.http.origin import redact_url
-from connectors.http.response import Response, fhir_body
+from connectors.http.response import Response, json_body
+from connectors.http.retry import http_date
 from connectors.sources.search.source import CohortQuery
 
-CLOCK_SECONDS = 5  # a difference that is worth a word; HTTP dates are of whole seconds
+CLOCK_TOLERANCE = 5  # seconds; HTTP dates are of whole seconds, and the request takes some time
 
 Connect = Callable[[Authenticator], FhirClient]
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportSettings:
     """The Bulk Data export that is configured. level: system, group or patient. group: the id of the Group."""
 
     level: str
@@ -40,10 +34,10 @@ class Export:
 
 @dataclass
 class ServerCheck:
-    """The check of the server of `site`. `connect` opens a connection with these credentials, `now` is our clock.
+    """The check of the server of `site`. `connect` returns a client with these credentials, `now` is our clock.
 
-    export: what is configured of `kind = "bulk"`, None for a site that is read by search. reconcile_days:
-    between two comparisons of all that is there.
+    export: the settings of a site with `kind = "bulk"`, None for a site that is read by search. reconcile_days: the
+    time between two comparisons of all ids.
     """
 
     site: str
@@ -53,13 +47,13 @@ class ServerCheck:
     types: Sequence[str]
     now: Callable[[], datetime]
     reconcile_days: float
-    export: Export | None = None
-    _capability: Capability | None = field(default=None, init=False)
+    export: ExportSettings | None = None
+    _capability: CapabilityStatement | None = field(default=None, init=False)
     _server: str = field(default="", init=False)
 
     def run(self) -> Diagnosis:
-        """Ask the server. What it answers is in the findings, so nothing is raised for it."""
-        with self.connect(NoAuth()) as client:
+        """Check the server. Whatever it answers becomes a finding, and nothing is raised for it."""
+        with self.connect(NoAuth()) as client:  # sends nothing yet
             self._server = redact_url(client.base)
         findings = tuple(self._findings())
         path = None
@@ -69,176 +63,195 @@ class ServerCheck:
         return Diagnosis(self.site, "bulk" if self.export else "search", self._server, findings, path)
 
     def _usable(self, findings: Sequence[Finding]) -> bool:
-        """Whether anything at all can be had: some type by search, or the export."""
+        """Return whether anything at all can be read: some type by search, or the export."""
         if self.export:
-            have, lack = {each.check for each in findings}, (Level.MISSING, Level.REFUSED)
-            return "export" in have and not any(each.level in lack for each in findings if each.check != "scopes")
-        return any(each.check == "read" and each.level is Level.OK for each in findings)
+            # A search scope that is missing says nothing about an export.
+            needed = [each.level for each in findings if each.check != "scopes"]
+            failed = FindingLevel.MISSING in needed or FindingLevel.REFUSED in needed
+            return not failed and any(each.check == "export" for each in findings)
+        return any(each.check == "read" and each.level is FindingLevel.OK for each in findings)
 
     def _findings(self) -> Iterator[Finding]:
-        answered = True
-        for finding in self._metadata():
-            yield finding
-            answered = answered and finding.level is not Level.MISSING
-        if not answered:
+        metadata = tuple(self._metadata())
+        yield from metadata
+        if any(finding.level is FindingLevel.MISSING for finding in metadata):
             return
-        token = self._token()
-        yield from token
-        if any(finding.check == "credentials" and finding.level is not Level.OK for finding in token):
+        credentials, *scopes = self._credentials()
+        yield from (credentials, *scopes)
+        if credentials.level is not FindingLevel.OK:
             return
-        yield from self._exports()
+        yield self._export_levels()
         with self.connect(self.auth) as client:
             if self.export:
-                yield self._access(client, self.export)
-                return
-            anonymous = isinstance(self.auth, NoAuth)
-            probes = Probes(client, self.cohort, self.types, self._capability, anonymous=anonymous).findings()
-            yield from probes
+                yield self._export_access(client, self.export)
+            else:
+                anonymous = isinstance(self.auth, NoAuth)
+                probes = ServerProbes(client, self.cohort, self.types, self._capability, anonymous=anonymous)
+                yield from probes.findings()
 
-    # --- the CapabilityStatement, and what every answer tells ---
+    # --- the CapabilityStatement, and what every response shows ---
 
     def _metadata(self) -> Iterator[Finding]:
         try:
-            answer, ours = self._ask_metadata()
-            body = fhir_body(answer, "metadata", self._server)
+            response, our_time = self._get_metadata()
+            body = json_body(response, "metadata", self._server)
         except TlsError as error:
-            yield Finding("reach", Level.MISSING, str(error), request=admin_requests.certificate(self._server))
+            request = admin_requests.send_certificate(self._server)
+            yield Finding("reach", FindingLevel.MISSING, str(error), request=request)
             return
         except UnavailableError as error:
-            yield Finding("reach", Level.MISSING, str(error), request=admin_requests.reach(self._server))
+            request = admin_requests.allow_connection(self._server)
+            yield Finding("reach", FindingLevel.MISSING, str(error), request=request)
             return
         except (AuthenticationError, ServerError) as error:
-            wish = admin_requests.base_url(self._server, "it answers with something else than FHIR in JSON")
-            yield Finding("reach", Level.MISSING, str(error), request=wish)
+            request = admin_requests.name_base_url(self._server, "it answers with something other than FHIR in JSON")
+            yield Finding("reach", FindingLevel.MISSING, str(error), request=request)
             return
-        yield from self._statement(answer, body)
-        yield self._clock(answer, ours)
-        yield self._gzip(answer)
+        yield from self._capabilities(response, body)
+        yield self._clock(response, our_time)
+        yield self._gzip(response)
 
-    def _ask_metadata(self) -> tuple[Response, datetime]:
-        """Without credentials first (FHIR R4, 3.1.0.13 asks for no more), with them where that is refused."""
-        answer, ours = self._ask_as(NoAuth())
-        if answer.status in (401, 403) and not isinstance(self.auth, NoAuth):
-            with suppress(AuthenticationError):  # no token: what comes next says so
-                return self._ask_as(self.auth)
-        return answer, ours
+    def _get_metadata(self) -> tuple[Response, datetime]:
+        """Ask without credentials first, since FHIR R4 (3.1.0.13) needs none here, with them where that is refused."""
+        response, our_time = self._get_metadata_as(NoAuth())
+        if response.status in (401, 403) and not isinstance(self.auth, NoAuth):
+            with suppress(AuthenticationError):  # no token: the check of the credentials will say so
+                return self._get_metadata_as(self.auth)
+        return response, our_time
 
-    def _ask_as(self, auth: Authenticator) -> tuple[Response, datetime]:
-        """The answer, and what our clock said half-way."""
+    def _get_metadata_as(self, auth: Authenticator) -> tuple[Response, datetime]:
+        """Return the response, and the time of our clock half-way through the request."""
         with self.connect(auth) as client:
             before = self.now()
-            answer = client.get(f"{client.base}/metadata", "metadata", ANY_STATUS)
-            return answer, before + (self.now() - before) / 2
+            response = client.get(f"{client.base}/metadata", "metadata", ANY_STATUS)
+            return response, before + (self.now() - before) / 2
 
-    def _statement(self, answer: Response, body: bytes) -> Iterator[Finding]:
-        scheme = urlsplit(self._server).scheme
-        how = "with a certificate that is trusted" if scheme == "https" else "unencrypted (http)"
-        if 300 <= answer.status < 400:
-            said = f"it redirects ({answer.status}): set `url` to the final address"
-            yield Finding("reach", Level.MISSING, said, request=admin_requests.base_url(self._server, "it redirects"))
+    def _capabilities(self, response: Response, body: bytes) -> Iterator[Finding]:
+        if 300 <= response.status < 400:
+            message = f"it redirects ({response.status}): set `url` to the final address"
+            request = admin_requests.name_base_url(self._server, "it redirects")
+            yield Finding("reach", FindingLevel.MISSING, message, request=request)
             return
-        yield Finding("reach", Level.OK, f"answers {how}")
-        if answer.status != 200:
-            said = f"/metadata is answered with {answer.status}: whether it speaks FHIR R4 shows only by asking"
-            yield Finding("fhir", Level.NOTE, said)
+        how = "with a trusted certificate" if self._server.startswith("https:") else "unencrypted (http)"
+        yield Finding("reach", FindingLevel.OK, f"answers {how}")
+        if response.status != 200:  # some gateways block /metadata and let searches through
+            message = f"/metadata is answered with {response.status}: whether it speaks FHIR R4 shows only by asking"
+            yield Finding("fhir", FindingLevel.NOTE, message)
             return
         try:
-            self._capability = read_capability(body)
+            self._capability = read_capability_statement(body)
         except ServerError as error:
-            wish = admin_requests.base_url(self._server, "its /metadata is no CapabilityStatement")
-            yield Finding("fhir", Level.MISSING, str(error), request=wish)
+            request = admin_requests.name_base_url(self._server, "its /metadata is not a CapabilityStatement")
+            yield Finding("fhir", FindingLevel.MISSING, str(error), request=request)
             return
         yield self._version(self._capability)
 
-    def _version(self, capability: Capability) -> Finding:
+    def _version(self, capability: CapabilityStatement) -> Finding:
+        version = capability.fhir_version
         if not capability.readable:
-            said = f"it speaks FHIR {capability.fhir_version or 'of an unknown version'}: R4 (4.0, 4.3) is read here"
-            return Finding(
-                "fhir", Level.MISSING, said, request=admin_requests.version(self._server, capability.fhir_version)
-            )
-        lacking = [kind for kind in self.types if not capability.offers(kind, "search-type")]
-        by = f", {capability.software}" if capability.software else ""
-        said = f"FHIR {capability.fhir_version}{by}"
-        if lacking and not self.export:
-            return Finding("fhir", Level.NOTE, f"{said}; its CapabilityStatement lists no search of {listed(lacking)}")
-        return Finding("fhir", Level.OK, said)
+            message = f"it speaks FHIR {version or 'of an unknown version'}: periop reads R4 (4.0, 4.3)"
+            request = admin_requests.offer_r4(self._server, version)
+            return Finding("fhir", FindingLevel.MISSING, message, request=request)
+        message = f"FHIR {version}" + (f", {capability.software_label}" if capability.software_label else "")
+        # A note only: some statements list less than the server does, which the probes will show.
+        missing = [kind for kind in self.types if not capability.offers(kind, "search-type")]
+        if missing and not self.export:
+            message += f"; its CapabilityStatement lists no search of {join_words(missing)}"
+            return Finding("fhir", FindingLevel.NOTE, message)
+        return Finding("fhir", FindingLevel.OK, message)
 
-    def _clock(self, answer: Response, ours: datetime) -> Finding:
-        theirs = http_date(answer.headers.get("date", ""))
-        if theirs is None:
-            said = "answers carry no Date: a night cannot ask for what is new since the last one"
-            return Finding("clock", Level.NOTE, said, request=admin_requests.date(self._server))
-        seconds = round((theirs - ours).total_seconds())
-        if abs(seconds) <= CLOCK_SECONDS:
-            return Finding("clock", Level.OK, "its clock is ours within some seconds")
+    def _clock(self, response: Response, our_time: datetime) -> Finding:
+        # Cursors are times of the server, taken from this header: our clock is never compared with its data.
+        server_time = http_date(response.headers.get("date", ""))
+        if server_time is None:
+            message = "responses have no Date: a nightly run cannot ask for the changes since the last one"
+            return Finding("clock", FindingLevel.NOTE, message, request=admin_requests.send_date(self._server))
+        seconds = round((server_time - our_time).total_seconds())
+        if abs(seconds) <= CLOCK_TOLERANCE:
+            return Finding("clock", FindingLevel.OK, "its clock agrees with ours within some seconds")
         where = "behind" if seconds < 0 else "ahead of"
-        said = f"its clock is {abs(seconds)} s {where} ours; cursors go by its clock, but signed tokens may be refused"
-        return Finding("clock", Level.NOTE, said, request=admin_requests.clock(self._server, seconds))
+        message = (
+            f"its clock is {abs(seconds)} s {where} ours; cursors follow its clock, but signed tokens may be refused"
+        )
+        return Finding("clock", FindingLevel.NOTE, message, request=admin_requests.set_clock(self._server, seconds))
 
-    def _gzip(self, answer: Response) -> Finding:
-        if "gzip" in answer.headers.get("content-encoding", "").lower():
-            return Finding("gzip", Level.OK, "answers are compressed")
-        said = "answers come uncompressed: a sync takes longer"
-        return Finding("gzip", Level.NOTE, said, request=admin_requests.gzip(self._server))
+    def _gzip(self, response: Response) -> Finding:
+        if "gzip" in response.headers.get("content-encoding", "").lower():
+            return Finding("gzip", FindingLevel.OK, "responses are compressed")
+        message = "responses are not compressed: a sync takes longer"
+        return Finding("gzip", FindingLevel.NOTE, message, request=admin_requests.enable_gzip(self._server))
 
     # --- credentials ---
 
-    def _token(self) -> tuple[Finding, ...]:
+    def _credentials(self) -> Iterator[Finding]:
         if isinstance(self.auth, NoAuth):
-            named = sorted(self._capability.security) if self._capability else []
-            also = f", though the server names {listed(named)}" if named else ""
-            return (Finding("credentials", Level.OK, f"none are configured{also}"),)
+            services = sorted(self._capability.security_services) if self._capability else []
+            remark = f", though the server names {join_words(services)}" if services else ""
+            yield Finding("credentials", FindingLevel.OK, f"none are configured{remark}")
+            return
         try:
             self.auth.headers()
-        except AuthenticationError as error:
-            return (Finding("credentials", Level.REFUSED, str(error), request=admin_requests.token(self._server)),)
         except ConnectorError as error:
-            return (Finding("credentials", Level.MISSING, str(error), request=admin_requests.token(self._server)),)
-        if not isinstance(self.auth, Scoped):
-            return (Finding("credentials", Level.OK, "sent with each request; whether they do shows below"),)
-        return (Finding("credentials", Level.OK, "an access token is given"), *self._scopes(self.auth))
-
-    def _scopes(self, auth: Scoped) -> Iterator[Finding]:
-        if not auth.missing_scopes:
-            yield Finding("scopes", Level.OK, "none of those that were asked for is missing")
+            refused = isinstance(error, AuthenticationError)
+            level = FindingLevel.REFUSED if refused else FindingLevel.MISSING
+            request = admin_requests.check_token_registration(self._server)
+            yield Finding("credentials", level, str(error), request=request)
             return
-        wish = admin_requests.scopes(self._server, listed(auth.missing_scopes))
-        for kind in auth.unreadable:
-            yield Finding("scopes", Level.MISSING, "the token does not let us read and search it", kind, wish)
-        if not auth.unreadable:
-            yield Finding("scopes", Level.NOTE, f"not granted: {listed(auth.missing_scopes)}", request=wish)
+        if isinstance(self.auth, ScopedAuthenticator):
+            yield Finding("credentials", FindingLevel.OK, "an access token is given")
+            yield from self._scopes(self.auth)
+        else:
+            yield Finding(
+                "credentials", FindingLevel.OK, "sent with each request; whether they are accepted shows below"
+            )
+
+    def _scopes(self, auth: ScopedAuthenticator) -> Iterator[Finding]:
+        if not auth.missing_scopes:
+            yield Finding("scopes", FindingLevel.OK, "all scopes that were asked for are granted")
+            return
+        request = admin_requests.grant_scopes(self._server, join_words(auth.missing_scopes))
+        for kind in auth.unreadable_types:
+            yield Finding("scopes", FindingLevel.MISSING, "the token does not let us read and search it", kind, request)
+        if not auth.unreadable_types:
+            message = f"not granted: {join_words(auth.missing_scopes)}"
+            yield Finding("scopes", FindingLevel.NOTE, message, request=request)
 
     # --- $export ---
 
-    def _exports(self) -> Iterator[Finding]:
-        listed_levels = self._capability.export if self._capability else frozenset()
-        levels = [level for level in ("system", "group", "patient") if level in listed_levels]
-        said = f"$export is listed for {listed(levels)}" if levels else "no $export is listed"
+    def _export_levels(self) -> Finding:
+        listed = self._capability.export_levels if self._capability else frozenset()
+        levels = [level for level in ("system", "group", "patient") if level in listed]
+        message = f"$export is listed for {join_words(levels)}" if levels else "no $export is listed"
         if self.export is None:
-            yield Finding("export", Level.OK, f'{said}; kind = "search" does not need it')
-        elif self.export.level in levels:
-            yield Finding("export", Level.OK, f"{said}; a check starts none")
-        else:
-            wish = admin_requests.export(self._server, self.export.level)
-            level = Level.MISSING if self._capability else Level.NOTE
-            yield Finding("export", level, f"{said}, and level = {self.export.level!r} is configured", request=wish)
+            return Finding("export", FindingLevel.OK, f'{message}; kind = "search" does not need it')
+        if self.export.level in levels:
+            return Finding("export", FindingLevel.OK, f"{message}; a check does not start one")
+        # Without a statement nobody knows, and the first export will show it.
+        request = admin_requests.enable_export(self._server, self.export.level)
+        level = FindingLevel.MISSING if self._capability else FindingLevel.NOTE
+        message += f", and level = {self.export.level!r} is configured"
+        return Finding("export", level, message, request=request)
 
-    def _access(self, client: FhirClient, export: Export) -> Finding:
-        """Whether the credentials are accepted: by the Group, or by a number that no export is started for."""
+    def _export_access(self, client: FhirClient, export: ExportSettings) -> Finding:
+        """Check that the credentials are accepted, by the Group or by a count: neither starts an export."""
         group = export.level == "group"
-        place, what = (f"Group/{export.group}", "the Group") if group else ("Patient?_summary=count", "a count")
+        path, label = (f"Group/{export.group}", "the Group") if group else ("Patient?_summary=count", "a count")
         try:
-            answer = client.get(f"{client.base}/{place}", what, ANY_STATUS)
-        except (AuthenticationError, ConnectorError) as error:
-            wish = admin_requests.fault(self._server, "no usable answer").replace("{types}", what)
-            return Finding("access", Level.MISSING, str(error), request=wish)
-        if answer.status == 401:
-            said = "the credentials are not accepted (401): check `auth` of the site"
-            return Finding("access", Level.REFUSED, said, request=admin_requests.credentials(self._server))
-        if answer.status == 200:
-            return Finding("access", Level.OK, f"{what} can be read" if group else "the credentials are accepted")
+            response = client.get(f"{client.base}/{path}", label, ANY_STATUS)
+        except ConnectorError as error:
+            request = admin_requests.inspect_log(self._server, "no usable answer").replace("{types}", label)
+            return Finding("access", FindingLevel.MISSING, str(error), request=request)
+        if response.status == 401:
+            message = "the credentials are not accepted (401): check `auth` of the site"
+            request = admin_requests.check_client(self._server)
+            return Finding("access", FindingLevel.REFUSED, message, request=request)
+        if response.status == 200:
+            message = f"{label} can be read" if group else "the credentials are accepted"
+            return Finding("access", FindingLevel.OK, message)
         if group:
-            said = f"the Group of the site is answered with {answer.status}: check `group`"
-            return Finding("access", Level.MISSING, said, request=admin_requests.group(self._server, answer.status))
-        said = f"a search is answered with {answer.status}: what the credentials may do shows in the first export"
-        return Finding("access", Level.NOTE, said)
+            message = f"the Group of the site is answered with {response.status}: check `group`"
+            request = admin_requests.allow_group(self._server, response.status)
+            return Finding("access", FindingLevel.MISSING, message, request=request)
+        # A client that may only export is refused a search: that says nothing about the export.
+        message = f"a search is answered with {response.status}: what the credentials may do shows in the first export"
+        return Finding("access", FindingLevel.NOTE, message)

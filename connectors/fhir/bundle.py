@@ -1,4 +1,4 @@
-"""A Bundle cut into its entries, none serialised again: decimals such as 1.10 stay as received."""
+"""Splits a Bundle into its entries. None is serialised again, so decimals such as 1.10 stay as received."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Bundle:
 
     @property
     def matches(self) -> int:
-        """How many entries the server counts in `total`: not included ones, not outcomes."""
+        """Return how many entries the server counts in `total`: matches, not includes, not outcomes."""
         return sum(entry.mode in ("", "match") for entry in self.entries)
 
 
@@ -52,6 +52,7 @@ class CutBundleError(NotABundleError):
     """Not whole: cut off, or no JSON at all."""
 
 
+# Every member is of any type: a server that sends a wrong one is no reason to lose the entries.
 class _Entry(msgspec.Struct):
     fullUrl: object = None  # noqa: N815 (name of FHIR)
     resource: msgspec.Raw = msgspec.Raw(b"")
@@ -73,7 +74,7 @@ _decode = msgspec.json.Decoder(_Bundle).decode
 
 
 def looks_like_bundle(raw: bytes) -> bool:
-    """True if the outermost object says it is a Bundle. Cheap for what cannot be one."""
+    """Return True if the outermost object says it is a Bundle. Cheap for what cannot be one."""
     if b'"Bundle"' not in raw:
         return False
     try:
@@ -94,20 +95,25 @@ def _head(raw: bytes) -> object:
 
 
 def read_bundle(raw: bytes) -> Bundle:
-    """Cut a Bundle into its entries.
+    """Split a Bundle into its entries.
 
-    Where one entry spoils the JSON (NaN, a lone surrogate, too deep), the text is cut by its brackets
-    instead, so that only that entry is lost. CutBundleError if it is not whole, NotABundleError if it is
-    something else.
+    Where one entry spoils the JSON (NaN, a lone surrogate, too deep), the text is split by its brackets instead, so
+    that only that entry is lost.
+
+    Raises:
+        CutBundleError: it is not whole.
+        NotABundleError: it is something else.
     """
     try:
         found = _decode(raw)
+    # The fast parser refuses the whole Bundle for one bad entry.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         found = _by_brackets(raw, error)
     if found.resourceType != "Bundle":
         raise NotABundleError("the answer is not a Bundle")
     return Bundle(
         found.type if isinstance(found.type, str) else "",
+        # True is an integer in Python.
         found.total if isinstance(found.total, int) and not isinstance(found.total, bool) else None,
         _links(found.link),
         tuple(_entry(entry) for entry in found.entry or ()),
@@ -126,6 +132,7 @@ def _links(link: object) -> dict[str, str]:
 def _entry(entry: _Entry) -> Entry:
     resource = bytes(entry.resource)
     return Entry(
+        # Some servers write `"resource": null` for what they do not show.
         b"" if resource == b"null" else resource,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
         _text(entry.search, "mode"),
@@ -134,21 +141,22 @@ def _entry(entry: _Entry) -> Entry:
 
 
 def _told(entry: _Entry) -> tuple[str, str, str, str]:
-    """What an entry of a history says of its version."""
+    """Return what an entry of a history says of its version."""
     request, response = entry.request, entry.response
     return _text(request, "method"), _text(request, "url"), _text(response, "etag"), _text(response, "lastModified")
 
 
 def _text(element: object, name: str) -> str:
-    """The text `name` of an object, '' where it is none."""
+    """Return the text `name` of an object, '' where it is none."""
     value = element.get(name) if isinstance(element, dict) else None
     return value if isinstance(value, str) else ""
 
 
 def patients_by_full_url(bundle: Bundle) -> dict[str, str]:
-    """What the `urn:uuid:…` of a transaction or collection stands for: {fullUrl: id of that Patient}."""
+    """Return {fullUrl: id} of the Patients that a transaction or collection names by `urn:uuid:…`."""
     found = {}
     for entry in bundle.entries:
+        # The second test spares parsing every entry of a large Bundle.
         if entry.full_url.startswith("urn:") and b'"Patient"' in entry.resource:
             identity = _patient_identity(entry.resource)
             if identity:
@@ -167,7 +175,7 @@ def _patient_identity(raw: bytes) -> str | None:
     return identity if isinstance(identity, str) and ID.fullmatch(identity) else None
 
 
-# The way by brackets: only strings and brackets are tokens, so any nonsense between them is carried along.
+# Splitting by brackets: only strings and brackets are tokens, so any nonsense between them is carried along.
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 
@@ -200,7 +208,7 @@ def _value(raw: bytes | None) -> object:
 
 
 def _outline(raw: bytes) -> dict[str, bytes]:
-    """The members of the outermost object, each value as its text; {} if the brackets do not close."""
+    """Return the members of the outermost object, each value as its text; {} if the brackets do not close."""
     members = {}
     for item in _items(raw, b"{"):
         key = _TOKEN.match(item)
@@ -211,7 +219,7 @@ def _outline(raw: bytes) -> dict[str, bytes]:
 
 
 def _items(raw: bytes, opening: bytes = b"[") -> Iterator[bytes]:
-    """The texts between the commas of the outermost array (or object); nothing if it does not close."""
+    """Yield the texts between the commas of the outermost array (or object); nothing if it does not close."""
     raw = raw.strip()
     depth, start, items = 0, 1, []
     if not raw.startswith(opening):

@@ -1,4 +1,4 @@
-"""One resource as received: either read (its identity, patient and digest) or rejected with a reason.
+"""Reads one resource as received: its identity, patient and digest, or the reason why it is rejected.
 
 The text is kept byte for byte: only the head is looked at, nothing is serialised again.
 """
@@ -11,20 +11,18 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import orjson
 
+from connectors.fhir.instants import instant
 from connectors.fhir.resource_types import KNOWN
 
-# FHIR R4 datatypes, `id` and `instant` (https://hl7.org/fhir/R4/datatypes.html#primitive)
+# FHIR R4 datatypes, `id` (https://hl7.org/fhir/R4/datatypes.html#primitive)
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 PATIENT_REFERENCE = re.compile(r"(?:Patient/|.*/Patient/)([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 BOM = b"\xef\xbb\xbf"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -63,8 +61,9 @@ MODIFIER = '"modifierExtension"'  # in the text of a resource
 
 
 class Resource(msgspec.Struct, frozen=True, gc=False):  # made faster than a frozen dataclass, and in no cycle
-    """A readable resource. `last_updated` is a FHIR instant as received, `digest` the sha256 (hex) of its
-    canonical JSON.
+    """A readable resource.
+
+    last_updated: a FHIR instant as received. digest: the SHA-256 (hex) of its canonical JSON.
     """
 
     resource_type: str
@@ -77,16 +76,13 @@ class Resource(msgspec.Struct, frozen=True, gc=False):  # made faster than a fro
 
     @property
     def modified(self) -> bool:
-        """True if a modifierExtension is anywhere in it: what it says may be negated (FHIR R4, 2.4.0.1)."""
+        """Return True if a modifierExtension is anywhere in it: what it says may be negated (FHIR R4, 2.4.0.1)."""
         return "modifierE" in self.raw and MODIFIER in self.raw  # the first search is three times as fast, and fails
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something that cannot be stored.
-
-    `where` is a place (file and line, window), never a value of the resource.
-    """
+    """Something that cannot be stored. where: its place (file and line, search), never a value of the resource."""
 
     reason: Reason
     where: str
@@ -100,9 +96,13 @@ def read_resource(
 ) -> Resource | Rejected:
     """Read the head of one resource.
 
-    `wanted`: the resource types asked for, None for every type of FHIR R4. `patients`: what `urn:`
-    references of the same Bundle stand for, as the id of the Patient.
+    Args:
+        raw: its text.
+        where: its place, for messages.
+        wanted: the resource types asked for, None for every type of FHIR R4.
+        patients: the id of the Patient that each `urn:` reference of the same Bundle stands for.
     """
+    # Windows programs begin a file with a byte order mark.
     raw = raw.removeprefix(BOM).strip(b" \t\r\n")
     try:
         text = raw.decode("utf-8")
@@ -123,16 +123,18 @@ def read_resource(
 
 
 def _resource(body: dict[str, Any], text: str, patients: Mapping[str, str]) -> Resource:
+    # Of the canonical JSON: servers send the same resource with keys in another order, or with other white space.
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     meta = body.get("meta")
     meta = meta if isinstance(meta, dict) else NOTHING
     kind, id_ = body["resourceType"], body["id"]
+    # So that a Patient is found with its own resources.
     patient = id_ if kind == "Patient" else patient_of(body, patients)
     return Resource(kind, id_, version_id(meta, digest), last_updated(meta), patient, digest, text)
 
 
 def why_rejected(body: object, wanted: frozenset[str] | None) -> Reason | None:
-    """The first reason not to store this JSON value, None if its head is in order."""
+    """Return the first reason not to store this JSON value, None if its head is in order."""
     if not isinstance(body, dict):
         return Reason.NOT_AN_OBJECT
     kind = body.get("resourceType")
@@ -151,15 +153,13 @@ def why_rejected(body: object, wanted: frozenset[str] | None) -> Reason | None:
 
 
 def stated_type(body: object) -> str:
-    """The resource type, or '' where it is none of FHIR R4 (what a server invents is not repeated in a
-    report).
-    """
+    """Return the resource type, or '' where it is none of FHIR R4: what a server invents is not reported."""
     kind = body.get("resourceType") if isinstance(body, dict) else None
     return kind if isinstance(kind, str) and kind in KNOWN else ""
 
 
 def is_severe_outcome(body: object) -> bool:
-    """True for an OperationOutcome with an issue of severity error or fatal."""
+    """Return True for an OperationOutcome with an issue of severity error or fatal."""
     if not isinstance(body, dict) or body.get("resourceType") != "OperationOutcome":
         return False
     issues = body.get("issue")
@@ -170,37 +170,20 @@ def is_severe_outcome(body: object) -> bool:
 
 
 def version_id(meta: Mapping[str, Any], digest: str) -> str:
-    """meta.versionId, or 'sha256-' and the first 32 hex digits of the digest where the server gives none."""
+    """Return meta.versionId, or 'sha256-' and the first 32 hex digits of the digest where the server gives none."""
     stated = meta.get("versionId")
     return stated if isinstance(stated, str) and ID.fullmatch(stated) else f"sha256-{digest[:32]}"
 
 
 def last_updated(meta: Mapping[str, Any]) -> str | None:
-    """meta.lastUpdated as received, None where it is not a FHIR instant."""
+    """Return meta.lastUpdated as received, None where it is not a FHIR instant."""
     stated = meta.get("lastUpdated")
     return stated if isinstance(stated, str) and instant(stated) is not None else None
 
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@lru_cache(maxsize=64)  # each is asked for again as soon as its resource is compared with the known ones
-def instant(text: str | None) -> int | None:
-    """A FHIR instant in microseconds since 1970, None for anything else.
-
-    Digits beyond the microsecond are cut.
-    """
-    if text is None or not INSTANT.fullmatch(text):
-        return None
-    try:
-        delta = datetime.fromisoformat(text) - EPOCH
-    except ValueError:
-        return None
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
 def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | None:
-    """The id of the Patient that the resource is about (`subject`, else `patient`), None if it does not say."""
+    """Return the id of the Patient that the resource is about (`subject`, else `patient`), None if it does not say."""
+    # R4 has `subject` in most resources, and `patient` in a few (AllergyIntolerance, Immunization, Claim).
     for element in ("subject", "patient"):
         reference = body.get(element)
         if isinstance(reference, dict) and isinstance(target := reference.get("reference"), str):
@@ -209,7 +192,7 @@ def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | No
 
 
 def patient_id(reference: str, patients: Mapping[str, str]) -> str | None:
-    """`Patient/x`, `https://…/Patient/x`, `Patient/x/_history/2` or a urn of the Bundle -> x, else None."""
+    """Return x for `Patient/x`, `https://…/Patient/x`, `Patient/x/_history/2` or a urn of the Bundle, else None."""
     if reference in patients:
         return patients[reference]
     match = PATIENT_REFERENCE.fullmatch(reference)
@@ -217,13 +200,11 @@ def patient_id(reference: str, patients: Mapping[str, str]) -> str | None:
 
 
 def has_duplicate_keys(body: object, raw: bytes) -> bool:
-    """True if an object in `raw` names a key twice.
-
-    Text equal to its own serialisation cannot: the cheap way out.
-    """
-    if orjson.dumps(body) == raw:
+    """Return True if an object in `raw` names a key twice: two readers may understand two different things."""
+    if orjson.dumps(body) == raw:  # the cheap way out: what equals its own serialisation names no key twice
         return False
     try:
+        # Numbers are not converted (`len` takes their text): only the keys matter here.
         json.loads(raw, object_pairs_hook=_distinct, parse_int=len, parse_float=len)
     except _DuplicateKeyError:
         return True
@@ -260,7 +241,7 @@ def _number(text: str) -> float:
 
 
 def why_not_json(text: str) -> Reason:
-    """Why a strict parser refused this text; the lenient one of Python tells the cases apart."""
+    """Return why a strict parser refused this text; the lenient one of Python tells the cases apart."""
     try:
         json.loads(text, parse_constant=_constant, parse_int=_number, parse_float=_number)
     except _NotANumberError:
@@ -271,9 +252,10 @@ def why_not_json(text: str) -> Reason:
         return Reason.TOO_DEEP
     except ValueError:
         return Reason.TRUNCATED if text.startswith("{") and not text.endswith("}") else Reason.NOT_JSON
+    # Python reads what is left: a surrogate without its pair, which is no text, or nesting beyond the limit of orjson.
     return Reason.LONE_SURROGATE if re.search(r"\\u[dD][89a-fA-F]", text) else Reason.TOO_DEEP
 
 
 def as_truncated(rejected: Rejected) -> Rejected:
-    """The last line of a file without an end of line, if it is no JSON, was cut."""
+    """Return the rejection of a last line without an end of line: if it is no JSON, it was cut."""
     return replace(rejected, reason=Reason.TRUNCATED) if rejected.reason is Reason.NOT_JSON else rejected

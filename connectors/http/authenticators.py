@@ -1,7 +1,6 @@
-"""Credentials for one server. What they are never shows in a repr, so neither in a log nor in a traceback.
+"""Credentials for one server.
 
-Every kind is an `Authenticator`: headers for the next request, and whether there is something new after a
-401.
+Each kind is an `Authenticator`. No secret shows in a repr, so none reaches a log or a traceback.
 """
 
 from __future__ import annotations
@@ -13,35 +12,35 @@ from typing import Protocol, runtime_checkable
 
 
 class Authenticator(Protocol):
-    """Supplies the credentials of one server."""
+    """Supplies the credentials of one server, as request headers."""
 
     def headers(self) -> Mapping[str, str]:
-        """The headers of the next request to the configured origin. May obtain a token first."""
+        """Return the headers that authenticate the next request. May obtain a token first."""
         ...
 
     def renew(self) -> bool:
-        """After a 401: get new credentials. False if there can be no others, so trying again is useless."""
+        """Get new credentials after a 401. Returns False if there can be no others, so trying again is useless."""
         ...
 
 
 @runtime_checkable
-class Scoped(Protocol):
-    """An authenticator whose tokens let us read some things and others not; known after the first `headers()`."""
+class ScopedAuthenticator(Protocol):
+    """An authenticator whose tokens may not cover everything that was asked for; known after `headers()`."""
 
     @property
     def missing_scopes(self) -> tuple[str, ...]:
-        """The scopes that were asked for and not granted."""
+        """Return the scopes that were requested and not granted."""
         ...
 
     @property
-    def unreadable(self) -> tuple[str, ...]:
-        """The resource types that cannot be read whole for want of a scope."""
+    def unreadable_types(self) -> tuple[str, ...]:
+        """Return the resource types that cannot be read completely because a scope is missing."""
         ...
 
 
 @dataclass(frozen=True)
 class NoAuth:
-    """An open server (a sandbox)."""
+    """No credentials: an open server, such as a sandbox."""
 
     def headers(self) -> Mapping[str, str]:
         return {}
@@ -52,12 +51,13 @@ class NoAuth:
 
 @dataclass(frozen=True)
 class BasicAuth:
-    """HTTP Basic (RFC 7617), UTF-8."""
+    """HTTP Basic authentication (RFC 7617), in UTF-8."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
 
     def headers(self) -> Mapping[str, str]:
+        # UTF-8 as RFC 7617 recommends: it leaves the encoding to the server, and most accept this one.
         pair = f"{self.username}:{self.password}".encode()
         return {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
 
@@ -67,7 +67,7 @@ class BasicAuth:
 
 @dataclass(frozen=True)
 class BearerAuth:
-    """A token that somebody else issued and renews (RFC 6750)."""
+    """A bearer token (RFC 6750) that is issued and renewed outside of periop."""
 
     token: str = field(repr=False)
 
@@ -75,4 +75,4 @@ class BearerAuth:
         return {"Authorization": f"Bearer {self.token}"}
 
     def renew(self) -> bool:
-        return False
+        return False  # its file is read once a run: a new token serves the next run

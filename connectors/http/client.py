@@ -1,7 +1,7 @@
-"""Requests to one FHIR server: retries, deadlines, size limits, no redirects, credentials to one origin only.
+"""HTTP requests to one FHIR server: retries, deadlines, size limits, no redirects, credentials to one origin only.
 
-Time and randomness are arguments (`Clock`), and so are the httpx transport and the resolver of names, so tests wait
-for nothing. One `FhirClient` serves several threads at once.
+Clocks and random numbers (`Clock`), the httpx transport and the resolver of host names are arguments, so that tests
+need no patching and never sleep. One `FhirClient` may be used by several threads at once.
 """
 
 from __future__ import annotations
@@ -23,59 +23,57 @@ from connectors.errors import ForeignOriginError, ProtocolError, SpoolError, Una
 from connectors.http.authenticators import Authenticator
 from connectors.http.origin import check_base_url, redact_url
 from connectors.http.origin_policy import OriginPolicy, Resolve, Target, resolve_by_system
-from connectors.http.response import Body, Downloaded, Response, fhir_body, refuse_web_page, refused, tls_error
+from connectors.http.response import (
+    Body,
+    Downloaded,
+    Response,
+    json_body,
+    permanent_tls_error,
+    refuse_web_page,
+    status_error,
+)
 from connectors.http.retry import (
-    RETRIED,
+    RETRIED_STATUSES,
     Clock,
     RetryError,
     Retrying,
     TransferLimits,
     TruncatedError,
-    http_date,
     retry_after,
     server_time,
-    utc_now,
 )
 
-__all__ = [
-    "Clock",
-    "Downloaded",
-    "FhirClient",
-    "Response",
-    "TransferLimits",
-    "TruncatedError",
-    "http_date",
-    "retry_after",
-    "server_time",
-    "utc_now",
-]
-
-for _name in ("httpx", "httpcore"):  # their lines hold URLs (ids of patients) and headers (credentials)
+for _name in ("httpx", "httpcore"):  # their log lines hold URLs (ids of patients) and headers (credentials)
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 FHIR_JSON = "application/fhir+json"
 NDJSON = "application/fhir+ndjson"
 LIMITS = TransferLimits()
 CLOCK = Clock()
-Parsed = TypeVar("Parsed")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class _Request:
     method: str
     url: str
-    what: str
+    label: str
     headers: Mapping[str, str]
     content: bytes | None = None
     credentials: bool = True
-    elsewhere: bool = False  # an allowlisted origin will do
+    allow_other_origins: bool = False
 
 
 class FhirClient:
-    """One server during one sync. Use as a context manager.
+    """A client of one server for one sync. Use it as a context manager.
 
-    allowed: further origins that files may be downloaded from, without credentials. resolve: looks their names up.
-    verify_elsewhere: whom to trust there, a context without a client certificate, which is a credential too.
+    Every method takes a `label`, which stands for the request in messages: the URL may hold ids of patients. All raise
+    AuthenticationError, ForeignOriginError, RefusedError, TooLargeError, ProtocolError or TlsError, and
+    UnavailableError after the last attempt.
+
+    allowed_origins: further origins that files may be downloaded from, without credentials. resolve: looks up their
+    addresses. verify_other_origins: the TLS settings for them, without the client certificate of the site, which is a
+    credential too.
     """
 
     def __init__(
@@ -86,9 +84,9 @@ class FhirClient:
         clock: Clock = CLOCK,
         http_transport: httpx.BaseTransport | None = None,
         verify: ssl.SSLContext | bool = True,
-        allowed: Sequence[str] = (),
+        allowed_origins: Sequence[str] = (),
         resolve: Resolve = resolve_by_system,
-        verify_elsewhere: ssl.SSLContext | bool = True,
+        verify_other_origins: ssl.SSLContext | bool = True,
     ) -> None:
         self.base = check_base_url(base)
         self.server_time: str | None = None
@@ -96,21 +94,25 @@ class FhirClient:
         self._authenticator = authenticator
         self._limits = limits
         self._clock = clock
-        self._targets = OriginPolicy(self.base, allowed, resolve)
+        self._origin_policy = OriginPolicy(self.base, allowed_origins, resolve)
         self._retrying = Retrying(self._server, limits, clock)
         self._lock = Lock()
         self._closed = Event()
         self._http_transport = http_transport
-        self._verify_elsewhere = verify_elsewhere
-        self._client = self._connect(_trusted(verify, self.base))
-        self._client_elsewhere: httpx.Client | None = None
+        self._verify_other_origins = verify_other_origins
+        if verify is True and self.base.startswith("http://"):
+            # Loading all certificate authorities takes longer than many requests, and this httpx client never uses
+            # TLS. An empty context trusts nobody, should that ever change.
+            verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._own_http = self._connect(verify)
+        self._other_http: httpx.Client | None = None
 
     def _connect(self, verify: ssl.SSLContext | bool) -> httpx.Client:
         return httpx.Client(
             transport=self._http_transport,
             verify=verify,
-            trust_env=False,
-            follow_redirects=False,
+            trust_env=False,  # neither a proxy nor credentials of a .netrc may come in unseen
+            follow_redirects=False,  # a redirect would take the credentials along
             timeout=httpx.Timeout(self._limits.read, connect=self._limits.connect),
         )
 
@@ -120,58 +122,51 @@ class FhirClient:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed.set()
-        self._client.close()
-        if self._client_elsewhere is not None:
-            self._client_elsewhere.close()
+        self._closed.set()  # first, so that other threads stop at their next piece instead of failing oddly
+        self._own_http.close()
+        if self._other_http is not None:
+            self._other_http.close()
 
     def get_parsed(
-        self, url: str, what: str, parse: Callable[[bytes], Parsed], headers: Mapping[str, str] | None = None
-    ) -> Parsed:
-        """Fetch one page and parse it;
+        self, url: str, label: str, parse: Callable[[bytes], Result], headers: Mapping[str, str] | None = None
+    ) -> Result:
+        """Fetch a JSON document and return what `parse` makes of its bytes.
 
-        `parse` raises TruncatedError for a body that is not whole, which is fetched again.
-
-        `what` names the page in messages (the URL may hold ids). Raises AuthenticationError,
-        ForeignOriginError, RefusedError, TooLargeError, ProtocolError, TlsError, or UnavailableError after all
-        attempts.
+        Where `parse` raises TruncatedError, the document is fetched again.
         """
+        request = _Request("GET", url, label, headers or {})
+        return self._send(request, (200,), lambda response: parse(json_body(response, label, self._server)))
 
-        def attempt(answer: Response) -> Parsed:
-            return parse(fhir_body(answer, what, self._server))
-
-        return self._ask(_Request("GET", url, what, headers or {}), (200,), attempt)
-
-    def get(self, url: str, what: str, statuses: Sequence[int], headers: Mapping[str, str] | None = None) -> Response:
-        """GET a response of one of these statuses. Raises as `get_parsed` does, RefusedError for other statuses."""
-        return self._ask(_Request("GET", url, what, headers or {}), statuses, _itself)
+    def get(self, url: str, label: str, statuses: Sequence[int], headers: Mapping[str, str] | None = None) -> Response:
+        """Return the response if it has one of these statuses, else raise RefusedError."""
+        return self._send(_Request("GET", url, label, headers or {}), statuses, _unchanged)
 
     def post(
         self,
         url: str,
-        what: str,
+        label: str,
         body: bytes,
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 201, 202),
     ) -> Response:
-        """POST a body of JSON. Sent again after a failure, as `get_parsed` is, so it must be safe to repeat."""
+        """POST a JSON body. It is sent again after a failure, so it must be safe to repeat."""
         sent = {"Content-Type": FHIR_JSON, **(headers or {})}
-        return self._ask(_Request("POST", url, what, sent, body), statuses, _itself)
+        return self._send(_Request("POST", url, label, sent, body), statuses, _unchanged)
 
     def delete(
         self,
         url: str,
-        what: str,
+        label: str,
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 202, 204, 404, 410),
     ) -> Response:
-        """DELETE. What is already gone (404, 410) is an answer too, no error."""
-        return self._ask(_Request("DELETE", url, what, headers or {}), statuses, _itself)
+        """DELETE. A resource that is already gone (404, 410) counts as deleted."""
+        return self._send(_Request("DELETE", url, label, headers or {}), statuses, _unchanged)
 
     def download(
         self,
         url: str,
-        what: str,
+        label: str,
         target: Path,
         headers: Mapping[str, str] | None = None,
         *,
@@ -179,79 +174,85 @@ class FhirClient:
     ) -> Downloaded:
         """Stream one file to `target`, decompressed, readable by its owner only.
 
-        First to `.<name>.part` beside it, then renamed: `target` is whole or not there. Not durable: what a power cut
-        leaves of it nobody may read, so nothing waits for the disk. A failed download starts again from the first byte.
-        Only the configured origin gets credentials, and only where `credentials`.
-        Raises as `get_parsed` does, RefusedError(404 or 410) for an expired file, SpoolError where the disk is full.
+        `target` is complete or does not exist. A failed download starts again from the first byte. Credentials go to
+        the configured origin only, and not even there unless `credentials`.
+        Raises RefusedError (404 or 410) for a file that has expired, SpoolError where the disk is full.
         """
-        request = _Request("GET", url, what, {"Accept": NDJSON, **(headers or {})}, None, credentials, True)
-        return self._retrying.run(what, lambda: self._download(request, target))
+        request = _Request("GET", url, label, {"Accept": NDJSON, **(headers or {})}, None, credentials, True)
+        return self._retrying.run(label, lambda: self._download(request, target))
 
-    def require_time(self, seconds: float, what: str) -> None:
-        """DeferredError where a wait of so long would be beyond the end of the run. Waits for nothing."""
-        self._retrying.require_time(seconds, what)
+    def require_time(self, seconds: float, label: str) -> None:
+        """Raise DeferredError where a wait of that length would end after the deadline of the run."""
+        self._retrying.require_time(seconds, label)
 
-    def _ask(self, request: _Request, statuses: Sequence[int], use: Callable[[Response], Parsed]) -> Parsed:
-        def attempt() -> Parsed:
-            with self._failures(request), self._opened(request) as response:
-                self._check_status(response, request, statuses)
-                return use(Response(response.status_code, response.headers, self._read(response, request)))
+    def _send(self, request: _Request, statuses: Sequence[int], use: Callable[[Response], Result]) -> Result:
+        def attempt() -> Result:
+            with self._sort_failures(request), self._authenticated(request) as response:
+                # The status before the body: an error page is not worth reading, and may be large.
+                self._check_status(response, statuses, request.label)
+                # Within the attempt, because a body that does not parse may be one that was cut off.
+                return use(Response(response.status_code, response.headers, self._read(response, request.label)))
 
-        return self._retrying.run(request.what, attempt)
+        return self._retrying.run(request.label, attempt)
 
     def _download(self, request: _Request, target: Path) -> Downloaded:
+        # Not `lake.files`: this package knows nothing of the lake, and these files are thrown away after they are
+        # read, so waiting for the disk (fsync) would slow down every one of thousands for nothing.
         part = target.with_name(f".{target.name}.part")
-        with self._failures(request), self._opened(request) as response:
-            self._check_status(response, request, (200,))
+        with self._sort_failures(request), self._authenticated(request) as response:
+            self._check_status(response, (200,), request.label)
             try:
                 with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-                    downloaded = self._save(response, request, stream)
+                    downloaded = self._save(response, request.label, stream)
                 part.replace(target)
             except OSError as error:
                 raise SpoolError(
-                    f"{request.what}: a file does not fit into {target.parent} ({error.strerror}): free disk space"
+                    f"{request.label}: a file does not fit into {target.parent} ({error.strerror}): free disk space"
                 ) from error
             finally:
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
         return downloaded
 
-    def _save(self, response: httpx.Response, request: _Request, stream: IO[bytes]) -> Downloaded:
-        body = Body(response, request.what, self._limits.file, self._limits.ratio, sniff=True)
+    def _save(self, response: httpx.Response, label: str, stream: IO[bytes]) -> Downloaded:
+        # Some servers send gzip files as application/gzip without Content-Encoding, hence `sniff`.
+        body = Body(response, label, self._limits.file, self._limits.ratio, sniff=True)
         for number, piece in enumerate(body):
-            if not number:
-                refuse_web_page(response.headers, piece, request.what, self._server)
+            if number == 0:  # before anything is written: an expired session gives a login page with status 200
+                refuse_web_page(response.headers, piece, label, self._server)
             stream.write(piece)
-            self._within(self._retrying.end)
-        stream.flush()
+            self._check_deadline(self._retrying.end)
+        stream.flush()  # here, where a full disk is still an OSError of the download
         return Downloaded(body.size, body.length_delimited)
 
     @contextmanager
-    def _failures(self, request: _Request) -> Iterator[None]:
-        """What failed on the http_transport as RetryError if it may pass, else as what it means."""
+    def _sort_failures(self, request: _Request) -> Iterator[None]:
+        """Turn a failure that may pass into RetryError, and one that will not into an error that says why."""
         try:
             yield
         except TruncatedError as error:
-            raise RetryError("a body that is cut off") from error
+            raise RetryError("a response that is cut off") from error
         except httpx.TransportError as error:
-            permanent = tls_error(error, request.what, self._server)
+            permanent = permanent_tls_error(error, request.label, self._server)
             raise permanent or RetryError(type(error).__name__) from error
         except httpx.InvalidURL as error:
-            raise ProtocolError(f"{request.what}: {self._server} gave a link that is not a URL") from error
+            raise ProtocolError(f"{request.label}: {self._server} gave a link that is not a URL") from error
 
     @contextmanager
-    def _opened(self, request: _Request) -> Iterator[httpx.Response]:
-        """The response, its body not yet read; after a 401, the one that new credentials get."""
-        target = self._targets.check(request.url, request.what)
-        if not (target.own or request.elsewhere):
+    def _authenticated(self, request: _Request) -> Iterator[httpx.Response]:
+        """Give the response, its body not yet read. After a 401, renew the credentials and try once more."""
+        target = self._origin_policy.check(request.url, request.label)
+        # Other origins are for files alone. A search that leaves the server would be a link set by an attacker.
+        if not (target.own_origin or request.allow_other_origins):
             raise ForeignOriginError(
-                f"{request.what}: a request to {redact_url(request.url)} was refused, the site is {self._server}"
+                f"{request.label}: a request to {redact_url(request.url)} was refused, the site is {self._server}"
             )
-        credentials = self._credentials() if target.own and request.credentials else {}
+        credentials = self._credentials() if target.own_origin and request.credentials else {}
         with self._stream(request, target, credentials) as response:
-            if response.status_code != 401 or not credentials or not self._renewed(credentials):
+            if response.status_code != 401 or not credentials or not self._renew(credentials):
                 yield response
                 return
+        # Once only: a server that refuses new credentials would refuse others too.
         with self._stream(request, target, self._credentials()) as response:
             yield response
 
@@ -259,63 +260,59 @@ class FhirClient:
     def _stream(self, request: _Request, target: Target, credentials: Mapping[str, str]) -> Iterator[httpx.Response]:
         headers = {
             "Accept": FHIR_JSON,
-            "Accept-Encoding": "gzip",
+            "Accept-Encoding": "gzip",  # what `Body` can check to its end; httpx would also offer br and zstd
             "User-Agent": "periop",
             **request.headers,
             **target.headers,
-            **credentials,
+            **credentials,  # last: nothing may replace them
         }
-        with self._client_for(target).stream(
+        with self._http_for(target).stream(
             request.method, target.url, headers=headers, content=request.content, extensions=dict(target.extensions)
         ) as response:
-            if target.own:
+            if target.own_origin:
+                # The first Date of the sync: what changes on the server from then on belongs to the next one.
                 self.server_time = self.server_time or server_time(response.headers)
             yield response
 
-    def _client_for(self, target: Target) -> httpx.Client:
-        if target.own:
-            return self._client
+    def _http_for(self, target: Target) -> httpx.Client:
+        if target.own_origin:
+            return self._own_http
         with self._lock:
-            self._client_elsewhere = self._client_elsewhere or self._connect(self._verify_elsewhere)
-            return self._client_elsewhere
+            self._other_http = self._other_http or self._connect(self._verify_other_origins)
+            return self._other_http
 
     def _credentials(self) -> Mapping[str, str]:
         with self._lock:
             return dict(self._authenticator.headers())
 
-    def _renewed(self, used: Mapping[str, str]) -> bool:
-        """Whether there are other credentials than those that got a 401: of several threads, one renews them."""
+    def _renew(self, refused: Mapping[str, str]) -> bool:
+        """Return whether there are credentials other than those refused. Of several threads, only one renews them."""
         with self._lock:
-            return dict(self._authenticator.headers()) != used or self._authenticator.renew()
+            # Other headers than those refused mean that another thread renewed them in the meantime.
+            return dict(self._authenticator.headers()) != refused or self._authenticator.renew()
 
-    def _check_status(self, response: httpx.Response, request: _Request, statuses: Sequence[int]) -> None:
+    def _check_status(self, response: httpx.Response, statuses: Sequence[int], label: str) -> None:
         status = response.status_code
         if status in statuses:
             return
-        if status in RETRIED:
+        if status in RETRIED_STATUSES:
             raise RetryError(f"status {status}", retry_after(response.headers, self._clock.now()))
-        raise refused(status, request.what, self._server)
+        raise status_error(status, label, self._server)
 
-    def _read(self, response: httpx.Response, request: _Request) -> bytes:
+    def _read(self, response: httpx.Response, label: str) -> bytes:
         end = min(self._retrying.end, self._clock.monotonic() + self._limits.request)
         pieces = []
-        for piece in Body(response, request.what, self._limits.response, self._limits.ratio):
+        for piece in Body(response, label, self._limits.response, self._limits.ratio):
             pieces.append(piece)
-            self._within(end)
+            self._check_deadline(end)  # httpx times out between two pieces only: a slow drip would last for ever
         return b"".join(pieces)
 
-    def _within(self, end: float) -> None:
+    def _check_deadline(self, end: float) -> None:
         if self._closed.is_set():  # another thread ended this run
             raise UnavailableError(f"{self._server}: the run was stopped")
         if self._clock.monotonic() > end:
-            raise httpx.ReadTimeout("the answer takes too long")
+            raise httpx.ReadTimeout("the response takes too long")
 
 
-def _trusted(verify: ssl.SSLContext | bool, base: str) -> ssl.SSLContext | bool:
-    """Whom to trust at `base`: nobody where it is reached without TLS, since reading all authorities takes longer than
-    many a request. The client goes to this origin only, and would refuse a certificate."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if verify is True and base.startswith("http://") else verify
-
-
-def _itself(answer: Response) -> Response:
-    return answer
+def _unchanged(response: Response) -> Response:
+    return response

@@ -1,7 +1,7 @@
-"""Where a request may go: the configured server, or an allowlisted origin that gets no credentials.
+"""The origins that requests may go to: the configured server, and allowlisted origins that get no credentials.
 
-The name of an allowlisted origin is looked up once, its addresses are checked, and the connection goes to the address
-that was checked, so that the answer of the next look-up (DNS rebinding) cannot lead elsewhere.
+The host name of an allowlisted origin is resolved once, its addresses are checked, and the connection goes to the
+address that was checked. So a second answer of the DNS (DNS rebinding) cannot lead a request into the internal network.
 """
 
 from __future__ import annotations
@@ -21,60 +21,75 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 def resolve_by_system(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host, as the resolver of the system gives them. OSError if there are none."""
+    """Return the addresses of a host from the resolver of the system. Raises OSError if there are none."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A request that may be made. `own`: to the configured origin, the only one that gets credentials."""
+    """A request that may be made. own_origin: it goes to the configured origin, the only one to get credentials."""
 
     url: str
-    own: bool
+    own_origin: bool
     headers: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
 class OriginPolicy:
-    """The origins of one site. `allowed`: further ones, as URLs `https://host[:port]`."""
+    """The origins that requests of one site may go to. allowed: further ones, as URLs `https://host[:port]`.
+
+    >>> policy = OriginPolicy("https://fhir.example/r4")
+    >>> policy.check("https://fhir.example/r4/Patient", "Patient").own_origin
+    True
+    >>> policy.check("https://elsewhere.example/Patient", "Patient")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    connectors.errors.ForeignOriginError: Patient: a request to https://elsewhere.example:443 was refused, ...
+    """
 
     def __init__(self, base: str, allowed: Sequence[str] = (), resolve: Resolve = resolve_by_system) -> None:
         self._base = base
         self._origin = origin(base)
-        self._allowed = frozenset(_allowed_origin(each) for each in allowed)
         self._resolve = resolve
+        try:
+            self._allowed = frozenset(origin(each) for each in allowed)
+        except ForeignOriginError as error:
+            raise SourceConfigError("an entry of `allowed_origins` is not http(s)://host[:port]: correct it") from error
 
-    def check(self, url: str, what: str) -> Target:
-        """The target of `url`. ForeignOriginError, and no request is made, where it may not go there."""
+    def check(self, url: str, label: str) -> Target:
+        """Return the target of a request for `url`. Raises ForeignOriginError where it may not go there."""
         wanted = origin(url)
+        # An empty user name (https://@host/) too, which urlsplit would not show as one.
         if "@" in urlsplit(url).netloc:
-            raise ForeignOriginError(f"{what}: a link of the server to {redact_url(url)} holds credentials: refused")
+            raise ForeignOriginError(f"{label}: a link of the server to {redact_url(url)} holds credentials: refused")
         if wanted == self._origin:
-            return Target(url, own=True)
+            return Target(url, own_origin=True)
         if wanted not in self._allowed:
             raise ForeignOriginError(
-                f"{what}: a request to {redact_url(url)} was refused, the site is {redact_url(self._base)}: "
+                f"{label}: a request to {redact_url(url)} was refused, the site is {redact_url(self._base)}: "
                 "if its files lie there, add it to `allowed_origins`"
             )
-        return pin_ip(url, self._checked_address(url, what))
+        return pin_ip(url, self._checked_address(url, label))
 
-    def _checked_address(self, url: str, what: str) -> Address:
-        addresses = [parse_address(each) for each in resolve_host(url, what, self._resolve)]
+    def _checked_address(self, url: str, label: str) -> Address:
+        """Return the first address of the host, if all are public or of a kind that the site itself has."""
+        addresses = [parse_address(each) for each in resolve_host(url, label, self._resolve)]
+        # All of them, though only the first is used: a name with a private address among public ones is no file server.
         for address in addresses:
             kind = address_kind(address)
-            if kind != "public" and (kind == "reserved" or kind not in self._own_kinds(what)):
+            if kind == "public":
+                continue
+            # A server inside the hospital may keep its files there too; a public one has no business to send us in.
+            site = [] if kind == "reserved" else resolve_host(self._base, label, self._resolve)
+            if kind not in {address_kind(parse_address(each)) for each in site}:
                 raise ForeignOriginError(
-                    f"{what}: {redact_url(url)} leads to a {kind} address, which is refused: correct `allowed_origins`"
+                    f"{label}: {redact_url(url)} leads to a {kind} address, which is refused: correct `allowed_origins`"
                 )
         return addresses[0]
 
-    def _own_kinds(self, what: str) -> set[str]:
-        """Kinds of addresses of the site itself: a server within the hospital may keep its files there too."""
-        return {address_kind(parse_address(each)) for each in resolve_host(self._base, what, self._resolve)}
 
-
-def resolve_host(url: str, what: str, resolve: Resolve) -> Sequence[str]:
-    """The addresses of the host of `url`, which may be one itself. UnavailableError if its name has none."""
+def resolve_host(url: str, label: str, resolve: Resolve) -> Sequence[str]:
+    """Return the addresses of the host of `url`, which may be one itself. Raises UnavailableError without any."""
     _, host, port = origin(url)
     try:
         ipaddress.ip_address(host)
@@ -84,37 +99,42 @@ def resolve_host(url: str, what: str, resolve: Resolve) -> Sequence[str]:
         except OSError:
             found = ()
         if not found:
-            raise UnavailableError(f"{what}: the name of {redact_url(url)} has no address: check it") from None
+            raise UnavailableError(f"{label}: the name of {redact_url(url)} has no address: check it") from None
         return found
     return (host,)
 
 
 def pin_ip(url: str, address: Address) -> Target:
-    """The request for `url`, to an address of it that was checked; host and certificate stay those of the name."""
+    """Return the request for `url` to an address that was checked. Host header and certificate stay those of the name.
+
+    >>> pin_ip("https://files.example/a", parse_address("192.0.2.7")).url
+    'https://192.0.2.7/a'
+    """
     parts = urlsplit(url)
     host = f"[{address}]" if address.version == 6 else str(address)
     port = f":{parts.port}" if parts.port else ""
-    named = parts.netloc.rpartition("@")[2]
+    name = parts.netloc.rpartition("@")[2]  # with the port, as browsers send it
     pinned_url = urlunsplit((parts.scheme, host + port, parts.path, parts.query, ""))
-    return Target(pinned_url, own=False, headers={"Host": named}, extensions={"sni_hostname": parts.hostname or ""})
-
-
-def _allowed_origin(url: str) -> tuple[str, str, int]:
-    try:
-        return origin(url)
-    except ForeignOriginError as error:
-        raise SourceConfigError("an entry of `allowed_origins` is not http(s)://host[:port]: correct it") from error
+    # sni_hostname (httpcore): the name to send in the TLS handshake, and to find in the certificate
+    extensions = {"sni_hostname": parts.hostname or ""}
+    return Target(pinned_url, own_origin=False, headers={"Host": name}, extensions=extensions)
 
 
 def parse_address(text: str) -> Address:
-    """An address; one of IPv4 that is written within IPv6 (::ffff:127.0.0.1) as what it is."""
-    address = ipaddress.ip_address(text.partition("%")[0])
+    """Parse an IP address. An IPv4 address written as IPv6 (::ffff:127.0.0.1) is returned as IPv4.
+
+    Else 127.0.0.1 would pass as a public IPv6 address.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])  # %eth0: the scope of a link-local address
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
 def address_kind(address: Address) -> str:
-    """public | loopback | private | reserved (link-local, multicast, unspecified and the like: never a file server)."""
+    """Return public, loopback, private or reserved (link-local, multicast, unspecified: never a file server).
+
+    Link-local matters most: 169.254.169.254 hands out the credentials of a machine in a cloud.
+    """
     if address.is_loopback:
         return "loopback"
     if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:

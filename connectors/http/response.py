@@ -1,15 +1,15 @@
-"""What a server answered: the body in whole and within its limits, and what an answer that is none means.
+"""Responses: complete bodies within their size limits, and the error that an unusable response stands for.
 
-httpx reads a gzip stream that is cut without a word, so bodies are read as they were sent and inflated here, to the end
-marker of the stream (RFC 1952, 2.3.1: CRC32 and ISIZE).
+httpx accepts a gzip stream that is cut off without complaint, so bodies are read as they were sent and decompressed
+here, up to the end marker of the stream (RFC 1952, 2.3.1: CRC32 and ISIZE).
 """
 
 from __future__ import annotations
 
 import ssl
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import httpx
 
@@ -21,29 +21,28 @@ from connectors.errors import (
     TlsError,
     TooLargeError,
 )
-from connectors.http.retry import TruncatedError
+from connectors.http.gunzip import gunzip
 
-PIECE = 1 << 18
-SMALL = 16 << 20  # what fits is no bomb, whatever its ratio
-GZIP = b"\x1f\x8b"
-LOGIN = (b"<!doctype", b"<html>")
+SMALL = 16 << 20  # bytes; a body of at most this size is no gzip bomb, whatever its ratio
+GZIP_MAGIC = b"\x1f\x8b"
+HTML_STARTS = (b"<!doctype", b"<html>")
 
 
 @dataclass(frozen=True)
 class Response:
-    """A whole answer, decompressed."""
+    """A complete response, its body decompressed."""
 
     status: int
     headers: httpx.Headers
-    body: bytes = field(repr=False)
+    body: bytes = field(repr=False)  # holds data of patients
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A file that was downloaded whole as far as the protocol tells.
+    """A file that was downloaded completely, as far as the protocol tells.
 
-    size: bytes, decompressed. length_delimited: the protocol says where it ends (Content-Length, chunks, or the end
-    marker of gzip); otherwise it ended with the connection, and whether that is its end only the content can tell.
+    size: bytes, decompressed. length_delimited: the protocol says where the file ends (Content-Length, chunks, or the
+    end marker of gzip). Otherwise it ended with the connection, and only the content can tell if that is its end.
     """
 
     size: int
@@ -51,11 +50,15 @@ class Downloaded:
 
 
 class Body:
-    """The decompressed pieces of one answer. `length_delimited` is known when they are read to the end."""
+    """The decompressed pieces of one response body.
 
-    def __init__(self, response: httpx.Response, what: str, limit: int, ratio: int, *, sniff: bool = False) -> None:
+    limit: bytes, decompressed. ratio: how many times larger than what was sent the body may be. sniff: recognise gzip
+    by its first bytes too. `size` and `length_delimited` are final once the pieces are read to the end.
+    """
+
+    def __init__(self, response: httpx.Response, label: str, limit: int, ratio: int, *, sniff: bool = False) -> None:
         self._response = response
-        self._what = what
+        self._label = label
         self._limit = limit
         self._ratio = ratio
         self._sniff = sniff
@@ -65,129 +68,105 @@ class Body:
         self.length_delimited = (
             "content-length" in headers
             or "chunked" in headers.get("transfer-encoding", "").lower()
-            or response.http_version == "HTTP/2"
+            or response.http_version == "HTTP/2"  # its frames carry an end mark
         )
 
     def __iter__(self) -> Iterator[bytes]:
-        """TruncatedError where it ends too early, TooLargeError over a limit, ProtocolError for an unknown encoding."""
-        for piece in self._decoded(self._raw()):
+        """Read the body.
+
+        Raises TruncatedError where it ends too early, TooLargeError over a limit, ProtocolError for another encoding.
+        """
+        for piece in self._decoded():
             self.size += len(piece)
-            self._check()
+            # Checked piece by piece, so that neither memory nor disk ever holds more than the limit.
+            if self.size > self._limit:
+                raise TooLargeError(
+                    f"{self._label}: the response is over the limit of {self._limit} bytes: use a smaller page size"
+                )
+            if self.size > SMALL and self.size > self._sent * self._ratio:
+                raise TooLargeError(
+                    f"{self._label}: the response grows to more than {self._ratio} times what was sent, "
+                    "like a gzip bomb: report it to the server's administrator"
+                )
             yield piece
+
+    def _decoded(self) -> Iterator[bytes]:
+        encoding = self._response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip", "x-gzip", ""):
+            raise ProtocolError(
+                f"{self._label}: the response is compressed in a way that was not asked for ({encoding[:20]!r}): "
+                "turn that off on the server"
+            )
+        pieces = self._raw()
+        start = next(pieces, b"")
+        # The first piece may be a single byte, which is too short to recognise.
+        while 0 < len(start) < len(GZIP_MAGIC) and (more := next(pieces, b"")):
+            start += more
+        compressed = encoding in ("gzip", "x-gzip") or (self._sniff and start.startswith(GZIP_MAGIC))
+        # An empty body may carry `Content-Encoding: gzip`: it is not a truncated stream.
+        if compressed and start:
+            self.length_delimited = True
+            yield from gunzip(chain([start], pieces))
+        else:
+            yield from chain([start] if start else [], pieces)
 
     def _raw(self) -> Iterator[bytes]:
         for piece in self._response.iter_raw():
             self._sent += len(piece)
             yield piece
 
-    def _decoded(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        encoding = self._response.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("identity", "gzip", "x-gzip", ""):
-            raise ProtocolError(f"{self._what}: the answer is compressed in a way nobody asked for: turn it off there")
-        first = next(pieces, b"")
-        while 0 < len(first) < len(GZIP) and (more := next(pieces, b"")):
-            first += more
-        zipped = encoding in ("gzip", "x-gzip") or (self._sniff and first.startswith(GZIP))
-        if not zipped or not first:
-            yield from _chain(first, pieces)
-            return
-        self.length_delimited = True
-        yield from gunzipped(_chain(first, pieces))
 
-    def _check(self) -> None:
-        if self.size > self._limit:
-            raise TooLargeError(
-                f"{self._what}: an answer is over the limit of {self._limit} bytes: use a smaller page size"
-            )
-        if self.size > SMALL and self.size > self._sent * self._ratio:
-            raise TooLargeError(
-                f"{self._what}: an answer swells to more than {self._ratio} times what was sent, like a gzip bomb: "
-                "report it to the server's administrator"
-            )
+def json_body(response: Response, label: str, server: str) -> bytes:
+    """Return the body of a JSON response. Raises AuthenticationError for a web page, ProtocolError for XML."""
+    refuse_web_page(response.headers, response.body, label, server)
+    # `Accept` asks for JSON, but some servers need `_format` to believe it.
+    if "xml" in response.headers.get("content-type", "").lower():
+        raise ProtocolError(f"{label}: {server} answered in XML: periop needs a server that speaks JSON")
+    return response.body
 
 
-def _chain(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from rest
-
-
-def gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Inflate one or more gzip members in pieces of at most 256 KiB. TruncatedError at a cut or a corruption."""
-    inflate, inside = zlib.decompressobj(31), True
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if not inside:
-                rest = rest.lstrip(b"\0")  # padding after a member
-                inflate, inside = zlib.decompressobj(31), bool(rest)
-                continue
-            try:
-                yield inflate.decompress(rest, PIECE)
-            except zlib.error as error:
-                raise TruncatedError from error
-            inside = not inflate.eof
-            rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
-    if inside:
-        raise TruncatedError
-
-
-def fhir_body(answer: Response, what: str, server: str) -> bytes:
-    """The body of an answer in JSON. AuthenticationError for a web page, ProtocolError for XML."""
-    refuse_web_page(answer.headers, answer.body, what, server)
-    if "xml" in answer.headers.get("content-type", "").lower():
-        raise ProtocolError(f"{what}: {server} answered in XML: periop needs a server that speaks JSON")
-    return answer.body
-
-
-def refuse_web_page(headers: httpx.Headers, beginning: bytes, what: str, server: str) -> None:
-    """AuthenticationError where the answer is HTML: a login page with status 200."""
-    if "html" in headers.get("content-type", "").lower() or beginning.lstrip()[:9].lower().startswith(LOGIN):
+def refuse_web_page(headers: httpx.Headers, start: bytes, label: str, server: str) -> None:
+    """Raise AuthenticationError where the response is HTML: gateways show their login page with status 200."""
+    if "html" in headers.get("content-type", "").lower() or start.lstrip()[:9].lower().startswith(HTML_STARTS):
         raise AuthenticationError(
-            f"{what}: {server} answered with a web page, probably its login: check `url` and `auth`"
+            f"{label}: {server} answered with a web page, probably its login: check `url` and `auth`"
         )
 
 
-def refused(status: int, what: str, server: str) -> Exception:
-    """The error that a status other than the expected ones stands for."""
+def status_error(status: int, label: str, server: str) -> Exception:
+    """Return the error that an unexpected status stands for."""
     if status == 401:
-        return AuthenticationError(f"{what}: {server} does not accept the credentials (401): check `auth` of the site")
+        return AuthenticationError(f"{label}: {server} does not accept the credentials (401): check `auth` of the site")
+    # Not followed, not even to the same origin: behind a redirect there is mostly a login or a moved server.
     if 300 <= status < 400:
         return ForeignOriginError(
-            f"{what}: {server} redirects ({status}), which is refused: set `url` to the final address"
+            f"{label}: {server} redirects ({status}), which is refused: set `url` to the final address"
         )
     if 200 <= status < 300:
-        return ProtocolError(f"{what}: {server} answered {status} instead of 200: not a FHIR search")
-    advice = "ask for the right to read it" if status == 403 else "see what the server supports"
-    return RefusedError(f"{what}: {server} refused the query ({status}): {advice}", status)
+        return ProtocolError(f"{label}: {server} answered {status} instead of 200: not a FHIR search")
+    advice = "ask for permission to read it" if status == 403 else "check what the server supports"
+    return RefusedError(f"{label}: {server} refused the query ({status}): {advice}", status)
 
 
-def tls_error(error: BaseException, what: str, server: str) -> TlsError | None:
-    """What to do about a failure of TLS that will not pass, None for every other error.
-
-    An end of the stream in mid-air is none of them: the next attempt may be luckier.
-    """
-    cause = _tls_cause(error)
+def permanent_tls_error(error: BaseException, label: str, server: str) -> TlsError | None:
+    """Return what to do about a TLS failure that another attempt cannot repair, None for every other error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__  # httpx wraps httpcore, which wraps ssl
+    # A connection that ends in the middle is no fault of the settings: the next attempt may succeed.
     if cause is None or isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError)):
         return None
     if isinstance(cause, ssl.SSLCertVerificationError):
         return TlsError(
-            f"{what}: the certificate of {server} is not trusted ({cause.verify_message}): "
-            "give the authority that signed it as `ca_file`, or correct the host name in `url`"
+            f"{label}: the certificate of {server} is not trusted ({cause.verify_message}): "
+            "set `ca_file` to the certificate of the authority that signed it, or correct the host name in `url`"
         )
+    # OpenSSL gives reasons such as TLSV13_ALERT_CERTIFICATE_REQUIRED, which differ between its versions.
     reason = (cause.reason or "handshake failed").replace("_", " ").lower()
     if "wrong version number" in reason or "http request" in reason:
-        advice = "it does not speak TLS there: correct scheme and port of `url`"
+        advice = "it does not speak TLS there: correct the scheme and port of `url`"
     elif "alert" in reason or "handshake" in reason:
         advice = "it may ask for a client certificate: set `client_cert_file`"
     else:
-        advice = "compare the TLS settings of the server with `ca_file`, `client_cert_file`"
-    return TlsError(f"{what}: no encrypted connection to {server} ({reason}): {advice}")
-
-
-def _tls_cause(error: BaseException | None) -> ssl.SSLError | None:
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+        advice = "compare the TLS settings of the server with `ca_file` and `client_cert_file`"
+    return TlsError(f"{label}: no encrypted connection to {server} ({reason}): {advice}")

@@ -1,7 +1,4 @@
-"""How long to try: attempts, waits between them (Retry-After, backoff with jitter), and the deadline of the run.
-
-Clocks, sleep and random numbers are arguments (`Clock`), so tests wait for nothing.
-"""
+"""Retries: attempts, the waits between them (Retry-After, or backoff with jitter), and the deadline of the run."""
 
 from __future__ import annotations
 
@@ -16,18 +13,20 @@ from typing import TypeVar
 
 from connectors.errors import DeferredError, UnavailableError
 
-RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-A_DAY = 86_400.0
-EPOCH_SECONDS = 1_000_000_000  # a Retry-After beyond this is a point in time, not a duration of 31 years
+# What may pass: timeouts, too many requests, and failures of the server or of a gateway before it. 500 too, because
+# servers answer it when a database connection is lost; 501 and 505 will be the same next time.
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+DAY = 86_400.0  # seconds
+EPOCH_SECONDS = 1_000_000_000  # a Retry-After above this is a point in time, not a duration of 31 years
 T = TypeVar("T")
 
 
 class TruncatedError(ValueError):
-    """The body ended before its end: worth fetching again."""
+    """A response or a file that ends before its end: worth fetching again."""
 
 
 class RetryError(Exception):
-    """This attempt failed in a way that may pass. `wait`: seconds that the server asks for."""
+    """An attempt that failed in a way that may pass. `wait`: seconds that the server asks for."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -35,13 +34,13 @@ class RetryError(Exception):
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the time of the wall clock."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The clocks, the sleep and the random numbers of a client. Seconds; `random` is uniform in [0, 1)."""
+    """The clocks, the sleep and the random numbers of a client. Times in seconds; `random` is uniform in [0, 1)."""
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = utc_now
@@ -51,104 +50,102 @@ class Clock:
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """Times in seconds, sizes in bytes (decompressed).
+    """Limits of one sync. Times in seconds, sizes in bytes (decompressed).
 
-    attempts: requests for one page or file. connect, read: of the socket. request: one page in whole. run:
-    all requests of one sync. response: one page. file: one downloaded file. ratio: how many times larger
-    than what was sent a decompressed body may be. backoff, backoff_cap: first and longest wait of the
-    exponential backoff.
+    attempts: requests for one page or file. connect, read: of the socket. request: one complete page. run: all
+    requests of one sync. response: one page. file: one downloaded file. ratio: how many times larger than what was
+    sent a decompressed body may be. backoff, backoff_cap: first and longest wait of the exponential backoff.
     """
 
     attempts: int = 6
     connect: float = 10.0
-    read: float = 120.0
+    read: float = 120.0  # between two pieces; a server may search for a while before the first one
     request: float = 900.0
     run: float = 6 * 3600.0
     response: int = 256 << 20
     file: int = 64 << 30
-    ratio: int = 200
+    ratio: int = 200  # FHIR in NDJSON compresses 15 to 50 times, a gzip bomb about 1,000 times
     backoff: float = 1.0
     backoff_cap: float = 60.0
 
 
 class Retrying:
-    """The attempts of one run against one server, which messages call `server`. Safe for use by several threads."""
+    """The attempts of one run against one server, which messages call `server`. May be used by several threads."""
 
     def __init__(self, server: str, limits: TransferLimits, clock: Clock) -> None:
         self._server = server
         self._limits = limits
         self._clock = clock
+        # By the monotonic clock: the wall clock may be set while a run lasts for hours.
         self.end = clock.monotonic() + limits.run
 
-    def run(self, what: str, attempt: Callable[[], T]) -> T:
-        """What `attempt` gives, called again after each RetryError.
+    def run(self, label: str, attempt: Callable[[], T]) -> T:
+        """Return what `attempt` returns, calling it again after each RetryError.
 
-        Raises UnavailableError after all attempts, DeferredError where the next would come after the end of the run.
+        Raises UnavailableError after the last attempt, DeferredError where the next would come after the deadline.
         """
         failure = RetryError("no answer")
         for number in range(self._limits.attempts):
             if number:
-                self.pause(self._backoff(number - 1, failure.wait), what)
+                # Half of the wait is random, so that the threads of one run do not all come back at once.
+                ceiling = min(self._limits.backoff_cap, self._limits.backoff * 2.0 ** (number - 1))
+                self.pause(max(failure.wait or 0.0, ceiling * (0.5 + self._clock.random() / 2)), label)
             try:
                 return attempt()
             except RetryError as retry:
                 failure = retry
         raise UnavailableError(
-            f"{what}: {self._server} gave {failure} in {self._limits.attempts} attempts: the next run tries again"
+            f"{label}: {self._server} gave {failure} in {self._limits.attempts} attempts: the next run tries again"
         )
 
-    def _backoff(self, attempt: int, wait: float | None) -> float:
-        ceiling = min(self._limits.backoff_cap, self._limits.backoff * 2.0**attempt)
-        return max(wait or 0.0, ceiling * (0.5 + self._clock.random() / 2))
-
-    def pause(self, seconds: float, what: str) -> None:
-        """Wait so long; DeferredError, at once, where that would be beyond the end of the run."""
-        self.require_time(seconds, what)
+    def pause(self, seconds: float, label: str) -> None:
+        """Wait. Raises DeferredError at once where the wait would end after the deadline of the run."""
+        self.require_time(seconds, label)  # rather than sleep into a deadline that makes the wait useless
         self._clock.sleep(seconds)
 
-    def require_time(self, seconds: float, what: str) -> None:
-        """DeferredError where a wait of so long would be beyond the end of the run."""
+    def require_time(self, seconds: float, label: str) -> None:
+        """Raise DeferredError where a wait of that length would end after the deadline of the run."""
         if self._clock.monotonic() + seconds > self.end:
             raise DeferredError(
-                f"{what}: {self._server} asks to wait {seconds:.0f} s, beyond the deadline of this run: "
+                f"{label}: {self._server} asks to wait {seconds:.0f} s, beyond the deadline of this run: "
                 "the next run tries again"
             )
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds to wait by the header Retry-After (RFC 9110, 10.2.3), within a day;
+    """Return the seconds that the header Retry-After asks to wait (RFC 9110, 10.2.3), at most a day.
 
-    None if it says nothing usable.
+    Returns None if the header is missing, unusable or in the past. A date is compared with the Date of the same
+    response (the server's clock), else with `now`.
 
-    A date is compared with the Date of the same answer (the server's clock), else with `now`. Some servers
-    send an absolute epoch where seconds are meant.
+    >>> retry_after({"retry-after": "120"}, utc_now())
+    120.0
     """
     value = headers.get("retry-after", "").strip()
+    # The server's clock, because a date that it computes is wrong by as much as its clock is.
+    server_now = (http_date(headers.get("date", "")) or now).timestamp()
     if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
-        seconds = float(value)
-        wait = seconds - _epoch(headers, now) if seconds > EPOCH_SECONDS else seconds
+        wait = float(value)
+        if wait > EPOCH_SECONDS:  # some servers send an absolute epoch where seconds are meant
+            wait -= server_now
     else:
         moment = http_date(value)
         if moment is None:
             return None
-        wait = moment.timestamp() - _epoch(headers, now)
-    return min(wait, A_DAY) if wait >= 0 else None
-
-
-def _epoch(headers: Mapping[str, str], now: datetime) -> float:
-    return (http_date(headers.get("date", "")) or now).timestamp()
+        wait = moment.timestamp() - server_now
+    return min(wait, DAY) if wait >= 0 else None  # a point in the past: the usual backoff is better than no wait
 
 
 def http_date(value: str) -> datetime | None:
-    """An HTTP-date, None for anything else."""
+    """Parse an HTTP-date (RFC 9110, 5.6.7). Returns None for anything else."""
     try:
         moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
+    except (ValueError, TypeError, IndexError, OverflowError):  # each is raised by some malformed date
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # "-0000" gives no time zone
 
 
 def server_time(headers: Mapping[str, str]) -> str | None:
-    """The Date of an answer as a FHIR instant."""
+    """Return the Date of a response as a FHIR instant, None without one."""
     moment = http_date(headers.get("date", ""))
     return moment.astimezone(UTC).isoformat() if moment else None

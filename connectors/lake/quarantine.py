@@ -1,17 +1,15 @@
-"""What could not be stored, with its reason:
+"""The quarantine: everything that could not be stored, with its reason, in <folder>/<site>.ndjson.
 
-<folder>/<site>.ndjson, readable by its owner only, never in a log.
-
-One line each: {"key", "reason", "where", "resource_type", "bytes", "content" | "content_base64"}. `key` is
-a digest of reason and content, so the same bad resource of the next night is the same line. The file is
-replaced as a whole: a complete pull of everything states anew what is wrong, a partial one, and one of changes alone,
-add to what was known.
+The file is readable by its owner only; nothing of it goes into a log. Each line is {"key", "reason", "where",
+"resource_type", "bytes", "content" | "content_base64"}. `key` is a digest of reason and content, so that the same bad
+resource is the same line in the next sync. The file is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,8 @@ import orjson
 from connectors.errors import SpoolError
 from connectors.fhir.resource import WITHOUT_CONTENT, Rejected
 from connectors.lake.files import AtomicFile, remove_unfinished
-from connectors.lake.versions import Keys
 
-KEPT = 1 << 20  # bytes of the content
+KEPT = 1 << 20  # bytes of the content of one line
 
 
 class Quarantine:
@@ -33,7 +30,7 @@ class Quarantine:
         self.folder = folder
 
     def path(self, site: str) -> Path:
-        """The quarantine file of one site."""
+        """Return the quarantine file of one site."""
         return self.folder / f"{site}.ndjson"
 
     def open(self, site: str) -> OpenQuarantine:
@@ -41,37 +38,37 @@ class Quarantine:
         return OpenQuarantine(self.path(site))
 
     def entries(self, site: str) -> Iterator[dict[str, Any]]:
-        """What is in quarantine for this site.
-
-        Holds content of resources: for the screen of the hospital only.
-        """
+        """Yield what is in quarantine for this site: content of resources, for the screen of the hospital only."""
         if self.path(site).exists():
             with self.path(site).open("rb") as lines:
                 yield from (orjson.loads(line) for line in lines)
 
 
 class OpenQuarantine:
-    """The quarantine of the sync that is running, in a file beside the one it will replace."""
+    """The quarantine of the sync that is running, in a file next to the one that it will replace."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._keys = Keys(path.parent)  # in bounded memory: an export may hold millions that nobody asked for
+        # A private database, on disk where it is large: an export may hold millions that nobody asked for.
+        self._keys = sqlite3.connect("")
+        self._keys.execute("CREATE TABLE keys (key TEXT PRIMARY KEY) WITHOUT ROWID")
         self._empty = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             remove_unfinished(path)  # of a killed run; the lock of the run keeps others out
             self._file = AtomicFile(path)
         except OSError as error:
+            self._keys.close()
             raise self._failed(error) from error
 
     def add(self, rejected: Rejected) -> None:
         """Set one thing aside. The same thing twice is one line."""
         self._write(rejected_line(rejected))
 
-    def commit(self, anew: bool) -> None:
-        """Put the new file in place. Unless `anew`, the old lines stay, behind the new ones."""
+    def commit(self, replace: bool) -> None:
+        """Put the new file in place. Unless `replace`, the old lines stay, after the new ones."""
         try:
-            if not anew and self._path.exists():
+            if not replace and self._path.exists():
                 with self._path.open("rb") as lines:
                     for line in lines:
                         self._write(orjson.loads(line))
@@ -90,21 +87,20 @@ class OpenQuarantine:
         self._keys.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._keys.add(line["key"]):
-            self._empty = False
-            try:
+        try:
+            if self._keys.execute("INSERT OR IGNORE INTO keys VALUES (?)", (line["key"],)).rowcount:
+                self._empty = False
                 self._file.stream.write(orjson.dumps(line) + b"\n")
-            except OSError as error:
-                raise self._failed(error) from error
+        except (OSError, sqlite3.Error) as error:
+            raise self._failed(error) from error
 
-    def _failed(self, error: OSError) -> SpoolError:
-        return SpoolError(
-            f"the quarantine {self._path} cannot be written ({error.strerror}): check disk space and permissions"
-        )
+    def _failed(self, error: Exception) -> SpoolError:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return SpoolError(f"the quarantine {self._path} cannot be written ({reason}): check disk space and permissions")
 
 
 def rejected_line(rejected: Rejected) -> dict[str, Any]:
-    """One line of the file. At most 1 MiB of content, none of what nobody asked for."""
+    """Return one line of the file, with at most 1 MiB of content, and none of what nobody asked for."""
     identity = hashlib.sha256(f"{rejected.reason}\n{'' if rejected.content else rejected.where}\n".encode())
     identity.update(rejected.content)
     line: dict[str, Any] = {
@@ -118,7 +114,7 @@ def rejected_line(rejected: Rejected) -> dict[str, Any]:
 
 
 def content_of(content: bytes) -> dict[str, str]:
-    """As text where it is UTF-8, else as base64."""
+    """Return the content as text where it is UTF-8, else as base64."""
     try:
         return {"content": content.decode("utf-8")}
     except UnicodeDecodeError:

@@ -1,201 +1,328 @@
-"""What becomes of each received version:
+"""Reconciles what a sync receives with the lake: what is stored, and what is marked as deleted.
 
-Stored, identical, superseded or quarantined. One of the four, exactly. A deletion that the server tells is a
-version too.
+While the source is read, its events are written to a table of DuckDB, without the content of the resources. At the end
+they are joined with the versions in the lake, and the events of one resource after the other are replayed by the rules
+of `connectors.lake.replay`. DuckDB sorts and joins on disk where its memory does not suffice, so the memory of a sync
+does not grow with the number of resources.
 
-The newest version of a resource is the one with the latest meta.lastUpdated (none is before all), and among
-equals the one that arrived last: the rule by which the lake's current state is read. A version as received
-is
-
-- identical    if it is (by version id and digest) the version that is current in the lake, or the newest of
-               this pull; or if it is a deletion of what is deleted already;
-- superseded   if it would not be current after this sync: older than the lake's current version, or than
-               another version of the same pull (also one that was to be stored until a newer one arrived);
-- quarantined  if it cannot be read;
-- stored       otherwise. So a sync stores at most one version of a resource, and that one is current.
-
-Identity is compared with the *current* version, not with all that ever were: a server without lastUpdated
-that goes from A to B and back to A must end at A.
-
-Not received is what the server tells of resources that this lake has never had (a history is that of all its
-patients). What is missing where everything was asked for is for `connectors.lake.tombstones`.
+Then what the server no longer has gets a tombstone: a row with deleted = true, without a resource, and with the patient
+of the version that it replaces, so that a reader of what is new finds out whom it concerns. A resource has gone if
+the server reported its deletion, or if it did not come where everything was asked for. The time of a tombstone is that
+of the deletion as the server reports it, else that of the replaced version: the tombstone has the higher sync number,
+so it is current, and a version that comes back later takes its place.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
+import duckdb
+import ibis
+import numpy as np
+import pyarrow as pa
+
+from connectors.errors import SpoolError
 from connectors.fhir.events import CompleteFor, Deleted, Exists
-from connectors.fhir.resource import Rejected, Resource, instant
-from connectors.lake.table import Lake
-from connectors.lake.versions import Keys, Rows, Seen, Versions
+from connectors.fhir.instants import instant
+from connectors.fhir.resource import Rejected, Resource
+from connectors.lake.current import newest
+from connectors.lake.replay import Outcome, ResourceReplay, Version
+from connectors.lake.spool import SPOOL_SCHEMA, Spool
+from connectors.lake.table import SCHEMA, Lake
 
-NEVER = -(1 << 62)  # before every instant: no lastUpdated
-OUTCOMES = ("stored", "identical", "superseded", "quarantined")
-GONE = ""  # the version of a resource that is deleted
+CHUNK = 10_000  # events or rows in memory at a time
+# One thread: each has buffers of its own, and several sites may be synchronised at the same time.
+MEMORY, THREADS = "128MB", 1
+
+RESOURCE = ("resource_type", "id")  # names a resource within one site
+KNOWN = pa.schema(
+    [SCHEMA.field(each) for each in (*RESOURCE, "version_id", "last_updated", "digest", "deleted", "patient", "sync")]
+)
+EVENTS = pa.schema(
+    [
+        ("resource_type", pa.string()),
+        ("id", pa.string()),
+        ("event", pa.string()),  # resource, deleted, exists or unreadable
+        ("version_id", pa.string()),
+        ("last_updated", pa.string()),
+        ("digest", pa.string()),
+        ("row_number", pa.int64()),  # of a resource in the spool
+        ("modified", pa.bool_()),
+        ("arrival", pa.int64()),  # numbers all events of the sync
+    ]
+)
+COMPLETE = pa.schema([("resource_type", pa.string()), ("patient", pa.string())])
+
+# Every event with the version that is current in the lake, those of a resource one after the other.
+REPLAY = """
+    WITH current AS ({current})
+    SELECT events.*, current.version_id, current.last_updated, current.digest, current.deleted, current.patient,
+    FROM events LEFT JOIN current USING (resource_type, id)
+    ORDER BY resource_type, id, arrival
+"""
+# The current versions of which everything was asked for and nothing came.
+MISSING = """
+    WITH current AS ({current})
+    SELECT resource_type, id, version_id, last_updated, patient FROM current
+    WHERE NOT deleted
+        AND (resource_type, id) NOT IN (SELECT (resource_type, id) FROM events WHERE event <> 'deleted')
+        AND (
+            (resource_type, patient) IN (SELECT (resource_type, patient) FROM complete)
+            OR ($whole AND NOT list_contains($spared::VARCHAR[], resource_type))
+        )
+"""
 
 
-def identity(resource_type: str, id_: str) -> str:
-    """The key of a resource: `Patient/1`."""
-    return f"{resource_type}/{id_}"
-
-
-def version(version_id: str, digest: str) -> str:
-    """Names (version id, digest): 128 bits of the digest, and the version id."""
-    return digest[:32] + version_id
-
-
-def updated(last_updated: str | None) -> int:
-    """Microseconds since 1970; NEVER where there is no instant."""
-    found = instant(last_updated)
-    return NEVER if found is None else found
-
-
-KNOWN_COLUMNS = ["resource_type", "id", "version_id", "last_updated", "sync", "deleted", "digest"]
-
-
-def known_versions(lake: Lake, site: str) -> Iterator[tuple[str, Seen]]:
-    """Every version of this site in the lake, for `Versions.load`: the newest by (last_updated, sync) is current.
-
-    One sync stores one version of a resource, so there are no ties. A deleted resource is here too, without a
-    version: it comes back with any version that is not older than its deletion.
-    """
-    for batch in lake.rows(site, KNOWN_COLUMNS):
-        for row in zip(*(batch.column(name).to_pylist() for name in KNOWN_COLUMNS), strict=True):
-            kind, id_, version_id, last_updated, sync, deleted, digest = row
-            seen = Seen(GONE if deleted else version(version_id, digest), updated(last_updated), sync)
-            yield identity(kind, id_), seen
+@cache
+def current_sql(*, received_only: bool) -> str:
+    """Return the SQL of the current versions in the table `known`: of what was received, or of all resources."""
+    known, events = (
+        ibis.table(ibis.Schema.from_pyarrow(schema), name=name)
+        for schema, name in ((KNOWN, "known"), (EVENTS, "events"))
+    )
+    return str(ibis.to_sql(newest(known.semi_join(events, RESOURCE) if received_only else known, RESOURCE), "duckdb"))
 
 
 @dataclass
-class Intake:
-    """The account of one pull.
+class Account:
+    """What became of everything that one sync received, each count by resource type.
 
-    current: the lake's versions of the site when the pull began; `unread` is put there when the first is asked
-    for (a night without changes reads nothing). pulled: those of this pull that are to be stored, empty at first.
-    dropped: the rows of the spool that are not to be stored after all. told: deletions to be stored, by key.
-    marks: keys of the lake that this pull has met, None to note none; missed: those that the server has and the
-    lake has not, because nothing has brought their content.
+    received, outcomes: versions received, and (type, outcome). reasons: quarantined, by reason. without_patient:
+    resources without a reference to a Patient. modified: stored resources with a modifierExtension. content_missing:
+    resources that the server has, and whose content is neither in the lake nor came. deleted: tombstones of deletions
+    that the server reported. removed: tombstones of what was missing where everything was asked for.
     """
 
-    current: Versions
-    pulled: Versions
-    unread: Iterable[tuple[str, Seen]] | None = None
-    marks: Keys | None = None
-    dropped: Rows = field(default_factory=Rows)
-    told: dict[str, Deleted] = field(default_factory=dict)
-    missed: dict[str, str] = field(default_factory=dict)
-    covered: dict[str, set[str]] = field(default_factory=dict)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     without_patient: Counter[str] = field(default_factory=Counter)
     modified: Counter[str] = field(default_factory=Counter)
+    content_missing: Counter[str] = field(default_factory=Counter)
+    deleted: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
 
-    def known(self, key: str) -> Seen | None:
-        """The lake's current version."""
-        if self.unread is not None:
-            self._read()
-        return self.current.get(key)
 
-    def knows_nothing(self) -> bool:
-        """True where the lake has no version of the site."""
-        if self.unread is not None:
-            self._read()
-        return self.current.is_empty
+class Reconciler:
+    """Reconciles the events of one sync with the lake. Use it in `with`, and from one thread at a time.
 
-    def _read(self) -> None:
-        unread, self.unread = self.unread, None
-        self.current.load(unread or ())
+    Call `upsert`, `delete`, `mark_seen`, `mark_complete` and `reject` while the source is read, then `decide`, then
+    `batches`, each once. All raise SpoolError where a temporary file cannot be written.
+    """
+
+    def __init__(self, lake: Lake, site: str) -> None:
+        self.account = Account()
+        self._lake = lake
+        self._site = site
+        self._spool = Spool(lake.path.parent)
+        self._tables = _Tables(lake.path.parent / f".sync-{site}")
+        self._events: list[tuple[Any, ...]] = []
+        self._arrivals = 0
+        self._known = False  # True once the versions in the lake were read
+        self._complete: dict[str, set[str]] = {}
+        self._keep = np.zeros(0, bool)  # by row number of the spool
+        self._tombstones: dict[tuple[str, str], dict[str, Any]] = {}  # of deletions that the server reported
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spool.close()
+        self._tables.close()
 
     def reject(self, rejected: Rejected) -> None:
         """Count something that goes to quarantine."""
-        self.received[rejected.resource_type] += 1
-        self.counts[rejected.resource_type, "quarantined"] += 1
-        self.reasons[rejected.reason.value] += 1
+        self.account.received[rejected.resource_type] += 1
+        self.account.outcomes[rejected.resource_type, "quarantined"] += 1
+        self.account.reasons[rejected.reason.value] += 1
 
-    def admit(self, resource: Resource, row: int) -> bool:
-        """Count a resource; True if it is to be written as row number `row` of the spool."""
-        kind = resource.resource_type
-        self.received[kind] += 1
+    def upsert(self, resource: Resource) -> None:
+        """Take in a resource with its content."""
+        # No cohort table can use what is about no patient, so the report counts it.
         if resource.patient is None:
-            self.without_patient[kind] += 1
-        key = identity(kind, resource.id)
-        seen = Seen(version(resource.version_id, resource.digest), updated(resource.last_updated), row)
-        earlier, current = self.pulled.get(key), self.known(key)
-        new = earlier is None and current is None
-        outcome = "stored" if new else self._outcome(key, seen, earlier, current)
-        self.counts[kind, outcome] += 1
-        if self.missed:
-            self.missed.pop(key, None)
-        if earlier is not None and outcome != "superseded":
-            self._retract(key, seen, kind, earlier)
-        if outcome == "stored":
-            self.pulled.put(key, seen)
-            if resource.modified:
-                self.modified[kind] += 1
-        return outcome == "stored"
-
-    def _outcome(self, key: str, seen: Seen, pulled: Seen | None, current: Seen | None) -> str:
-        if current is not None and self.marks is not None:
-            self.marks.add(key)
-        known = [version for version in (pulled, current) if version]
-        if known and seen.updated < known[0].updated:
-            return "superseded"
-        if key in self.told and current is not None and seen.version == current.version:
-            return "superseded"  # the very version whose deletion was told, from a page that is older than it
-        if any(seen.version == version.version for version in known):
-            return "identical"
-        return "stored"
-
-    def _retract(self, key: str, seen: Seen, resource_type: str, earlier: Seen) -> None:
-        """A version of this pull that was to be stored, `earlier`, is superseded by `seen`, newer or later than it."""
-        if earlier.version == seen.version:
-            return
-        self.pulled.remove(key)
-        if key in self.told:
-            del self.told[key]
-        else:
-            self.dropped.add(earlier.order)
-        self.counts[resource_type, "stored"] -= 1
-        self.counts[resource_type, "superseded"] += 1
+            self.account.without_patient[resource.resource_type] += 1
+        version = (resource.version_id, resource.last_updated, resource.digest, self._spool.rows, resource.modified)
+        self._spool.append(resource)
+        self._add(resource.resource_type, resource.id, "resource", version)
 
     def delete(self, deleted: Deleted) -> None:
-        """Count a deletion, and note it if the lake must follow. One without a time is of this moment."""
-        kind, key = deleted.resource_type, identity(deleted.resource_type, deleted.id)
-        current, pulled = self.known(key), self.pulled.get(key)
-        newest = pulled or current
-        if newest is None:
-            return
-        self.received[kind] += 1
-        seen = Seen(GONE, updated(deleted.last_updated), 0)
-        if deleted.last_updated is None:
-            seen = Seen(GONE, newest.updated, 0)
-        if newest.version == GONE:
-            outcome = "identical"
-        elif seen.updated < newest.updated:
-            outcome = "superseded"
-        else:
-            if pulled is not None:
-                self._retract(key, seen, kind, pulled)
-            outcome = "identical" if current is None or current.version == GONE else "stored"
-        self.counts[kind, outcome] += 1
-        if outcome == "stored":
-            self.pulled.put(key, seen)
-            self.told[key] = deleted
+        """Take in a deletion that the server reports."""
+        version = (deleted.version_id, deleted.last_updated, "", -1, False)
+        self._add(deleted.resource_type, deleted.id, "deleted", version)
 
-    def meet(self, present: Exists) -> None:
-        """Note that the server has this resource. It is no version, and not counted."""
-        key = identity(present.resource_type, present.id)
-        current = self.known(key)
-        if current is not None and self.marks is not None:
-            self.marks.add(key)
-        lacking = (current is None or current.version == GONE) and self.pulled.get(key) is None
-        if lacking and present.readable:
-            self.missed[key] = present.resource_type
+    def mark_seen(self, exists: Exists) -> None:
+        """Note that the server has this resource, so that it is not taken as deleted."""
+        event = "exists" if exists.readable else "unreadable"
+        self._add(exists.resource_type, exists.id, event, (None, None, "", -1, False))
 
-    def cover(self, covered: CompleteFor) -> None:
+    def mark_complete(self, complete: CompleteFor) -> None:
         """Note that all of a type about these patients has come."""
-        self.covered.setdefault(covered.resource_type, set()).update(covered.patients)
+        self._complete.setdefault(complete.resource_type, set()).update(complete.patients)
+
+    def _add(self, resource_type: str, id_: str, event: str, version: tuple[Any, ...]) -> None:
+        self._events.append((resource_type, id_, event, *version, self._arrivals))
+        self._arrivals += 1
+        if len(self._events) >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        arrays = [pa.array(values, each.type) for values, each in zip(zip(*self._events), EVENTS)]  # noqa: B905
+        if arrays:
+            self._tables.insert("events", pa.record_batch(arrays, schema=EVENTS))
+        self._events = []
+
+    def decide(self) -> Account:
+        """Decide about every version that was received. Where none was, nothing is read of the lake."""
+        self._flush()
+        self._keep = np.zeros(self._spool.rows, bool)
+        if self._arrivals:
+            self._read_known()
+            rows = self._tables.rows(REPLAY.format(current=current_sql(received_only=True)))
+            # Sorted by resource, so that one is in memory at a time.
+            for (kind, id_), events in groupby(rows, key=itemgetter(0, 1)):
+                self._replay(kind, id_, list(events))
+        return self.account
+
+    def _read_known(self) -> None:
+        if not self._known:
+            # Only where something was received or may be missing: a night without changes does not read the lake.
+            self._known = True
+            for batch in self._lake.rows(self._site, KNOWN.names):
+                self._tables.insert("known", batch.select(KNOWN.names))
+
+    def _replay(self, kind: str, id_: str, events: Sequence[tuple[Any, ...]]) -> None:
+        """Replay the events of one resource. The last five columns are its current version in the lake."""
+        *version, deleted, patient = events[0][len(EVENTS) :]
+        current = None if deleted is None else Version(*version)
+        replay = ResourceReplay(current)
+        for _, _, event, *received, _ in (row[: len(EVENTS)] for row in events):
+            match event:
+                case "resource":
+                    replay.upsert(Version(*received))
+                case "deleted":
+                    replay.delete(Version(*received))
+                case _:
+                    replay.mark_seen(readable=event == "exists")
+        account, pending = self.account, replay.pending
+        account.received[kind] += replay.outcomes.total()
+        for outcome, count in replay.outcomes.items():
+            account.outcomes[kind, outcome] += count
+        account.content_missing[kind] += replay.content_missing
+        if pending is None:
+            return
+        if pending.is_deletion:
+            account.deleted[kind] += 1
+            self._tombstones[kind, id_] = tombstone(
+                kind, id_, pending.version_id or version[0], pending.last_updated, patient
+            )
+        else:
+            account.modified[kind] += pending.modified
+            self._keep[pending.row_number] = True
+
+    def batches(self, whole: bool, spared: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to store, tombstones last, as batches of SPOOL_SCHEMA.
+
+        Args:
+            whole: everything of the source was asked for and read, so whatever did not come is gone.
+            spared: but not of these types.
+        """
+        yield from self._spool.batches(self._keep)
+        rows = chain(self._tombstones.values(), self._missing(whole, spared))
+        while chunk := [*islice(rows, CHUNK)]:
+            yield pa.RecordBatch.from_pylist(chunk, SPOOL_SCHEMA)
+
+    def _missing(self, whole: bool, spared: Sequence[str]) -> Iterator[dict[str, Any]]:
+        if not (whole or self._complete):
+            return
+        self._read_known()
+        for kind, patients in self._complete.items():
+            ids = pa.array(sorted(patients), pa.string())
+            kinds = pa.repeat(pa.scalar(kind, pa.string()), len(ids))
+            self._tables.insert("complete", pa.record_batch([kinds, ids], schema=COMPLETE))
+        query = MISSING.format(current=current_sql(received_only=False))
+        for row in self._tables.rows(query, {"whole": whole, "spared": list(spared)}):
+            # A deletion that the server reported has its tombstone already.
+            if row[:2] not in self._tombstones:
+                self.account.removed[row[0]] += 1
+                yield tombstone(*row)
+
+
+def tombstone(
+    resource_type: str, id_: str, version_id: str, last_updated: str | None, patient: str | None
+) -> dict[str, Any]:
+    """Return the row of SPOOL_SCHEMA that marks a resource as deleted."""
+    # A server may state any text as the time of a deletion; the lake holds instants, which all readers order alike.
+    return {
+        "resource_type": resource_type,
+        "id": id_,
+        "version_id": version_id,
+        "last_updated": last_updated if instant(last_updated) is not None else None,
+        "patient": patient,
+        "deleted": True,
+        "digest": "",
+        "resource": None,
+    }
+
+
+class _Tables:
+    """The tables `events`, `known` and `complete` in DuckDB, which go to files in `directory` where they are large."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._remove_files()  # left by a run that was killed: they hold ids of patients
+
+    def insert(self, table: str, rows: pa.RecordBatch) -> None:
+        """Append rows."""
+        with self._explained():
+            connection = self._open()
+            connection.register("rows", pa.Table.from_batches([rows]))
+            connection.execute(f"INSERT INTO {table} SELECT * FROM rows")  # noqa: S608 (one of the three names)
+
+    def rows(self, query: str, parameters: object = None) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query, with a chunk of them in memory at a time."""
+        with self._explained():
+            result = self._open().execute(query, parameters)
+            while chunk := result.fetchmany(CHUNK):
+                yield from chunk
+
+    def close(self) -> None:
+        """Free memory and files."""
+        if self._connection is not None:
+            self._connection.close()
+        self._remove_files()
+
+    def _remove_files(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            # Beside the lake and not in /tmp, which is memory on many machines.
+            self._connection = duckdb.connect(
+                config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(self._directory)}
+            )
+            for name, schema in (("events", EVENTS), ("known", KNOWN), ("complete", COMPLETE)):
+                self._connection.from_arrow(schema.empty_table()).create(name)
+        return self._connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            raise SpoolError(
+                f"the versions of this sync do not fit into files in {self._directory} ({error}): "
+                "make its folder writable and free disk space"
+            ) from error

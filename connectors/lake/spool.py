@@ -1,19 +1,19 @@
-"""The rows of one sync on disk until the one commit that stores them.
+"""The resources of one sync on disk, until it is decided which of them are stored.
 
-The file has no name (O_TMPFILE, or unlinked at once): the system frees it when the process ends, however it
-ends, so a killed run leaves nothing behind. It lies beside the lake, not in /tmp, which is memory on many
-machines.
+The file has no name (O_TMPFILE, or unlinked at once): the system frees it when the process ends, however it ends, so a
+run that is killed leaves nothing behind. It lies beside the lake, not in /tmp, which is memory on many machines.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from connectors.errors import SpoolError
@@ -36,7 +36,7 @@ BYTES = 8 << 20
 
 
 class Spool:
-    """Append resources, then read them back as record batches; a few never touch the disk.
+    """Append resources, then read some of them back as record batches; a few never touch the disk.
 
     Memory: at most 2,000 rows or 8 MiB, and one resource.
     """
@@ -44,36 +44,37 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by `close`)
         except OSError as error:
             raise SpoolError(f"no temporary file in {folder} ({error.strerror}): make it writable") from error
         self._folder = folder
-        self._writer = pa.ipc.new_stream(self._file, SPOOL_SCHEMA)
+        # Everything that is received lies here, also what the lake has already: LZ4 keeps it small at little cost.
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._writer = pa.ipc.new_stream(self._file, SPOOL_SCHEMA, options=options)
         self._pending: list[Resource] = []
         self._bytes = 0
         self.rows = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Free the disk space."""
         self._file.close()
 
     def append(self, resource: Resource) -> None:
-        """Add one row; its number is what `rows` was before."""
+        """Add one row; its row number is what `rows` was before."""
         if len(self._pending) >= ROWS or self._bytes >= BYTES:
             self._flush()
         self._pending.append(resource)
         self._bytes += len(resource.raw)
         self.rows += 1
 
-    def batches(self, dropped: Container[int]) -> Iterator[pa.RecordBatch]:
-        """All rows but those with a number in `dropped`, as batches of SPOOL_SCHEMA."""
+    def batches(self, keep: npt.NDArray[np.bool_]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows whose number is True in `keep`, as batches of SPOOL_SCHEMA."""
+        if not keep.any():
+            return
         start = 0
+        # In the order of arrival, so that a row is found by its number.
         for batch in chain(self._written(), [as_batch(self._pending)]):
-            kept = _without(batch, start, dropped) if dropped else batch
+            kept = batch.filter(pa.array(keep[start : start + batch.num_rows]))
             start += batch.num_rows
             if kept.num_rows:
                 yield kept
@@ -97,14 +98,8 @@ class Spool:
         return SpoolError(f"the rows of this sync do not fit into {self._folder} ({error}): free disk space")
 
 
-def _without(batch: pa.RecordBatch, start: int, dropped: Container[int]) -> pa.RecordBatch:
-    """The rows of a batch, numbered from `start`, but those that are dropped."""
-    numbers = range(start, start + batch.num_rows)
-    return batch.filter(pa.array([number not in dropped for number in numbers], pa.bool_()))
-
-
 def as_batch(resources: list[Resource]) -> pa.RecordBatch:
-    """Resources as rows of SPOOL_SCHEMA."""
+    """Return resources as rows of SPOOL_SCHEMA."""
     columns: list[Sequence[str | bool | None]] = [
         [resource.resource_type for resource in resources],
         [resource.id for resource in resources],

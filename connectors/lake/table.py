@@ -161,6 +161,7 @@ class Lake:
         Raises:
             LakeError: there are data files but no log. That is damage, not absence.
         """
+        # A folder that has lost its log is no table for deltalake, and to make a new one would hide the loss.
         if any((self.path / "_delta_log").glob("*.json")) or any((self.path / "_delta_log").glob("*.parquet")):
             return True
         if self.path.is_dir() and any(self.path.rglob("*.parquet")):
@@ -213,6 +214,7 @@ class Lake:
         """
         with self._writing:  # sites that are synchronised at the same time wait here: their rows are on disk by then
             stream = iter(batches)
+            # A commit without rows would be a new sync number, which every view would then look for.
             first = next((batch for batch in stream if batch.num_rows), None)
             if first is None:
                 return self._move(site, cursor)

@@ -1,8 +1,8 @@
-"""The data files of one commit: a Parquet file for each resource type, written row group by row group.
+"""Writes the data files of one commit: a Parquet file for each resource type, row group by row group.
 
 The Delta writer of deltalake holds some 300 MB while it writes; this one holds at most 8 MiB of rows for each type, and
-what the Parquet writer needs for one row group. The files are named as Hive partitions are, and are nothing before they
-are named in a commit: a run that is killed leaves files that no reader looks at, as the Delta writer does.
+what the Parquet writer needs for one row group. The files are named as Hive partitions are. Before a commit names them
+no reader looks at them: a run that is killed leaves unused files, as the Delta writer does.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
-from connectors.fhir.resource import MODIFIER
-
 PARTITION = ("site", "resource_type")
 ROWS = 32_768  # of a row group
 BYTES = 8 << 20  # of a row group, uncompressed
 FILE_ROWS = 1 << 20
-SYNCED = 8  # files that wait for the disk at once
-MODIFIED = b"periop.modified"  # how many rows of a file have a modifierExtension, in the key-value metadata of Parquet
+FLUSHED_AT_ONCE = 8  # files that wait for the disk at the same time
 REPEATED = ["version_id", "last_updated", "patient", "sync"]  # worth a dictionary
 
 
 def write_partitions(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[AddAction]:
-    """Write rows of one site to files below `folder`, and what to commit of them.
+    """Write rows of one site to files below `folder`, and return what to commit of them.
 
-    Whatever is written is deleted again if an error ends the writing.
+    Whatever was written is deleted again if an error ends the writing.
 
     Raises:
         OSError, pa.ArrowException: a file cannot be written.
@@ -61,8 +58,8 @@ def write_partitions(folder: Path, schema: pa.Schema, batches: Iterable[pa.Recor
 
 
 def _durable(files: list[_File]) -> list[AddAction]:
-    """Bring the files to the disk while the next are finished: it takes several in little more time than one."""
-    with ThreadPoolExecutor(SYNCED) as pool:
+    """Flush the files to disk while the next are finished: several together take little more time than one."""
+    with ThreadPoolExecutor(FLUSHED_AT_ONCE) as pool:
         closing = []
         for file in files:
             file.finish()
@@ -71,24 +68,11 @@ def _durable(files: list[_File]) -> list[AddAction]:
 
 
 def _by_type(batch: pa.RecordBatch) -> Iterable[tuple[tuple[str, str], pa.RecordBatch]]:
-    """The rows of each resource type, in their order. All rows are of one site."""
+    """Yield the rows of each resource type, in their order. All rows are of one site."""
     site, kinds = batch.column("site")[0].as_py() if batch.num_rows else "", batch.column("resource_type")
     found = kinds.unique().to_pylist()
     for kind in found:
         yield (site, kind), batch.filter(pc.equal(kinds, kind)) if len(found) > 1 else batch
-
-
-def _modified(resources: pa.StringArray) -> int:
-    """How many have a modifierExtension: hardly ever one, and a search through all of the text at once says so."""
-    text = resources.buffers()[2]
-    if text is None or MODIFIER.encode() not in text.to_pybytes():
-        return 0
-    return pc.sum(pc.match_substring(resources, MODIFIER)).as_py() or 0
-
-
-def may_be_modified(path: str) -> bool:
-    """Whether a file of the lake has a resource with a modifierExtension; true where the file does not say."""
-    return (pq.read_metadata(path).metadata or {}).get(MODIFIED) != b"0"
 
 
 @dataclass(eq=False)
@@ -101,7 +85,6 @@ class _File:
     rows: int = 0
     _pending: list[pa.RecordBatch] = field(default_factory=list)
     _size: int = 0
-    _modified: int = 0
     _syncs: set[int] = field(default_factory=set)
     _added: AddAction | None = None
 
@@ -118,8 +101,8 @@ class _File:
         self._pending.append(batch)
         self._size += batch.get_total_buffer_size()
         self.rows += batch.num_rows
-        self._modified += _modified(batch.column("resource"))
         self._syncs.update(batch.column("sync").unique().to_pylist())
+        # Whichever comes first: resources of some types are a hundred times as large as others.
         if self._size >= BYTES or sum(each.num_rows for each in self._pending) >= ROWS:
             self._flush()
 
@@ -132,11 +115,10 @@ class _File:
         """Write what is left. Harmless when it is written."""
         if self._writer.is_open:
             self._flush()
-            self._writer.add_key_value_metadata({MODIFIED: str(self._modified)})
             self._writer.close()
 
     def close(self) -> AddAction:
-        """Bring everything to the disk; once only, then the same again."""
+        """Flush everything to disk and return what to commit; the same again when called again."""
         if self._added is None:
             self.finish()
             with self._target.open("rb") as file:
@@ -145,12 +127,13 @@ class _File:
         return self._added
 
     def discard(self) -> None:
-        with suppress(OSError, pa.ArrowException):  # a full disk takes the rest of it no more either
+        with suppress(OSError, pa.ArrowException):  # on a full disk closing may fail too
             self._writer.close()
         self._target.unlink(missing_ok=True)
 
     def _action(self) -> AddAction:
         found = self._target.stat()
+        # `max.sync` tells readers which files are newer than what they have seen, without opening them.
         syncs = {"minValues": {"sync": min(self._syncs)}, "maxValues": {"sync": max(self._syncs)}}
         stats = {"numRecords": self.rows, **syncs, "nullCount": {"sync": 0}}
         partition: dict[str, str | None] = dict(zip(PARTITION, self.key, strict=True))

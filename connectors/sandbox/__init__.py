@@ -1,1 +1,1 @@
-"""Invented patients on a test server: load them, and take them off again."""
+"""Synthetic test patients on a FHIR server: load them, and remove them again."""

@@ -1,12 +1,12 @@
-"""Puts invented patients on a FHIR R4 server, and takes exactly those off again.
+"""Synthetic test patients on a FHIR R4 server: load them, and remove exactly those again.
 
-Each resource carries a tag of ours (`meta.tag`), so that what we put there can be told from everything else. A server
-that does not search by `_tag` is therefore refused: it could not be cleared. What is there already is not written
-again, and a resource of the same id without our tag is somebody else's: then nothing is written at all.
+Each resource carries a tag of ours (`meta.tag`), which tells what we put there from everything else. A server that does
+not search by `_tag` is refused, because it could not be cleared again. A resource of the same id without our tag
+belongs to somebody else: then nothing is written at all.
 
-Resources are PUT under their ids (FHIR R4, 3.1.0.4.1 update as create) in transactions of whole patients. A server that
-wants to choose the ids itself gets conditional creates (3.1.0.8.1) instead. Their condition is a second tag that names
-the resource, because not every type can be searched by identifier (AdverseEvent cannot).
+Resources are PUT under their ids (FHIR R4, 3.1.0.4.1, update as create) in transactions of whole patients. A server
+that chooses the ids itself gets conditional creates (3.1.0.8.1) instead, whose condition is a second tag that names the
+resource: not every type can be searched by identifier (AdverseEvent cannot).
 """
 
 from __future__ import annotations
@@ -16,48 +16,74 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import orjson
 
-from connectors.check.capability import read_capability
 from connectors.errors import AuthenticationError, ProtocolError, RefusedError, SandboxError, ServerError
 from connectors.fhir.bundle import Entry
+from connectors.fhir.capability import read_capability_statement
+from connectors.fhir.lenient import convert_leniently
 from connectors.http.client import FhirClient
 from connectors.http.origin import redact_url
 from connectors.http.response import Response
-from connectors.http.retry import RETRIED
+from connectors.http.retry import RETRIED_STATUSES
 from connectors.sandbox.bundles import (
     Resource,
+    add_tag,
+    chunks_by_patient,
+    cohort_reference,
     create_entries,
     delete_entry,
     differs,
-    identity_of,
     is_tagged,
-    place_of,
-    portions,
     put_entry,
     referrers_first,
+    rewrite_references,
+    server_reference,
     tag_query,
-    tagged,
-    with_references,
 )
-from connectors.sources.search.paging import Paging, SearchLimits, Window
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.requests import SearchLimits, SearchRequest
 
-PORTION = 200  # resources in one transaction, as long as a patient fits
-IDS = 50  # ids in one search
-ANY_STATUS = tuple(status for status in range(200, 600) if status not in RETRIED)
-OWN_IDS_REFUSED = (400, 404, 405, 412, 422)
-DELETED = (200, 202, 204, 404, 410)
+CHUNK = 200  # resources in one transaction, more if one patient has more
+IDS_PER_SEARCH = 50  # so that the URL stays short enough for gateways
+ANY_STATUS = tuple(status for status in range(200, 600) if status not in RETRIED_STATUSES)
+OWN_IDS_REFUSED = (400, 404, 405, 412, 422)  # servers do not agree on the status for an id of ours
+DELETED = (200, 202, 204, 404, 410)  # or gone already
 
 Progress = Callable[[str], None]
 
 
 def silent(_: str) -> None:
-    """The progress of nobody looking."""
+    """Ignore the progress."""
+
+
+class _EntryResponse(msgspec.Struct):
+    status: object = ""  # "201 Created", of some servers a number
+
+
+class _ResponseEntry(msgspec.Struct):
+    response: _EntryResponse = msgspec.field(default_factory=_EntryResponse)
+
+
+class _ResponseBundle(msgspec.Struct):
+    """The response to a batch (FHIR R4, 3.1.0.11.3)."""
+
+    entry: tuple[_ResponseEntry, ...] = ()
+
+
+class _Issue(msgspec.Struct):
+    severity: str = ""
+    code: str = ""
+
+
+class _OperationOutcome(msgspec.Struct):
+    issue: tuple[_Issue, ...] = ()
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of the resources, by type."""
+    """The number of resources by what became of them and by type."""
 
     created: Mapping[str, int]
     updated: Mapping[str, int]
@@ -66,7 +92,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Cleared:
-    """What was taken off, and what the server did not let go, by type."""
+    """The number of resources deleted, and of those that the server refused to delete, by type."""
 
     deleted: Mapping[str, int]
     left: Mapping[str, int]
@@ -74,159 +100,170 @@ class Cleared:
 
 @dataclass
 class Sandbox:
-    """One server, and the `cohort` whose resources are put there: a code, the same for load and clear."""
+    """One server, and the code of the `cohort` that is loaded there: `clear` needs the code that `load` had."""
 
     client: FhirClient
     cohort: str
     limits: SearchLimits = field(default_factory=SearchLimits)
     _transactions: bool = field(default=True, init=False)
-    _own_ids: bool = field(default=True, init=False)
+    _own_ids: bool = field(default=True, init=False)  # until the server refuses ids of ours
+
+    @property
+    def _server(self) -> str:
+        return redact_url(self.client.base)
 
     def load(self, resources: Sequence[Resource], progress: Progress = silent) -> Loaded:
-        """Put `resources` there, those that are not there as they are.
+        """Put `resources` on the server, except those that are already there unchanged.
 
         Raises SandboxError where the server cannot take them, AuthenticationError and ServerError as `FhirClient` does.
         """
-        ours = {identity_of(each): tagged(each, self.cohort) for each in resources}
-        there = {identity_of(each): each for each in self._tagged(sorted({each["resourceType"] for each in resources}))}
-        fresh = set(ours) - set(there)
-        self._refuse_foreign([each for name, each in ours.items() if name in fresh])
-        ids = {name: place_of(each) for name, each in there.items()}
-        changed = {n for n in ours if n in there and differs(with_references(ours[n], ids), there[n])}
+        ours = {cohort_reference(each): add_tag(each, self.cohort) for each in resources}
+        types = sorted({each["resourceType"] for each in resources})
+        theirs = {cohort_reference(each): each for each in self._read_tagged(types)}
+        new = set(ours) - set(theirs)
+        # Before the first write, so that a refusal leaves the server as it was.
+        self._refuse_foreign([each for name, each in ours.items() if name in new])
+        # References must name what the server calls the resources, or everything would seem changed.
+        ids = {name: server_reference(each) for name, each in theirs.items()}
+        changed = {
+            name
+            for name, each in ours.items()
+            if name in theirs and differs(rewrite_references(each, ids), theirs[name])
+        }
         self._transactions = self._takes_transactions()
-        todo = [each for name, each in ours.items() if name in changed | fresh]
-        self._put(todo, ids, progress)
-        same = set(ours) - changed - fresh
-        return Loaded(*(_by_type(ours[name] for name in names) for names in (fresh, changed, same)))
+        self._put([each for name, each in ours.items() if name in changed | new], ids, progress)
+        unchanged = set(ours) - changed - new
+        return Loaded(*(_by_type(ours[name] for name in names) for names in (new, changed, unchanged)))
 
     def clear(self, types: Sequence[str], progress: Progress = silent) -> Cleared:
         """Delete what `load` put there, of these types, and nothing else.
 
-        Raises SandboxError where the server cannot tell it from the rest, AuthenticationError and ServerError as
-        `FhirClient` does.
+        Raises SandboxError where the server cannot tell it from other resources, AuthenticationError and ServerError
+        as `FhirClient` does.
         """
-        found = self._tagged(types)
+        found = self._read_tagged(types)
         self._transactions = self._takes_transactions()
-        done, stuck = 0, []
-        for portion in portions(found, PORTION):
-            stuck += self._delete(referrers_first(portion))
-            done += len(portion)
+        done, left = 0, []
+        for chunk in chunks_by_patient(found, CHUNK):
+            left += self._delete(referrers_first(chunk))
+            done += len(chunk)
             progress(f"{done} of {len(found)} resources deleted")
-        left = self._delete_again(stuck)
-        stayed = {place_of(each) for each in left}
-        return Cleared(_by_type(each for each in found if place_of(each) not in stayed), _by_type(left))
+        # A resource may have been kept because of one in a later chunk: go on as long as that helps.
+        while left and len(still_left := self._delete_one_by_one(left)) < len(left):
+            left = still_left
+        kept = {server_reference(each) for each in left}
+        return Cleared(_by_type(each for each in found if server_reference(each) not in kept), _by_type(left))
 
     # --- what is there ---
 
-    def _tagged(self, types: Sequence[str]) -> list[Resource]:
-        """All that bears our tag. SandboxError where the server cannot search by tag, or ignores that we do."""
+    def _read_tagged(self, types: Sequence[str]) -> list[Resource]:
+        """Return all that bears our tag. Raises SandboxError where the server cannot search by tag."""
         found = []
         for kind in types:
-            window = Window(kind, (tag_query(self.cohort),), None, f"{kind} of the sandbox")
+            request = SearchRequest(kind, (tag_query(self.cohort),), None, f"{kind} of the sandbox")
             try:
-                found += [each for each in self._read(window) if self._checked(each)]
+                for resource in self._read(request):
+                    if not is_tagged(resource, self.cohort):  # at the first one: there may be millions
+                        raise SandboxError(
+                            f"{self._server} ignores the search parameter _tag, so the resources could not be told "
+                            "from others: nothing was changed; use another server"
+                        )
+                    found.append(resource)
             except RefusedError as error:
                 if error.status == 403:
                     raise
                 raise SandboxError(
-                    f"{redact_url(self.client.base)} does not search {kind} by _tag ({error.status}), so what is put "
-                    "there could not be taken off again: use another server"
+                    f"{self._server} does not search {kind} by _tag ({error.status}), so the resources could not be "
+                    "removed again: use another server"
                 ) from error
         return found
 
-    def _checked(self, resource: Resource) -> bool:
-        if is_tagged(resource, self.cohort):
-            return True
-        raise SandboxError(
-            f"{redact_url(self.client.base)} ignores the search parameter _tag, so what is put there could not be told "
-            "from the rest: nothing was changed; use another server"
-        )
-
     def _refuse_foreign(self, resources: Sequence[Resource]) -> None:
-        """Where somebody else has resources of ids that we would write."""
+        """Raise SandboxError where the server has untagged resources with ids that we would write."""
         count = 0
         for kind in sorted({each["resourceType"] for each in resources}):
             ids = [each["id"] for each in resources if each["resourceType"] == kind]
-            for start in range(0, len(ids), IDS):
-                some = ids[start : start + IDS]
-                window = Window(kind, (("_id", ",".join(some)),), None, f"{kind} by id")
-                count += sum(each["id"] in some and not is_tagged(each, self.cohort) for each in self._read(window))
+            for start in range(0, len(ids), IDS_PER_SEARCH):
+                some = ids[start : start + IDS_PER_SEARCH]
+                request = SearchRequest(kind, (("_id", ",".join(some)),), None, f"{kind} by id")
+                count += sum(each["id"] in some and not is_tagged(each, self.cohort) for each in self._read(request))
         if count:
             raise SandboxError(
-                f"{redact_url(self.client.base)} has {count} resources with ids of the cohort that periop did not put "
-                "there: nothing was written; take them off, or use another server"
+                f"{self._server} has {count} resources with ids of the cohort that periop did not put there: "
+                "nothing was written; remove them, or use another server"
             )
 
-    def _read(self, window: Window) -> Iterable[Resource]:
-        for page in Paging(self.client, self.limits).pages(window):
+    def _read(self, request: SearchRequest) -> Iterable[Resource]:
+        for page in Paging(self.client, self.limits).pages(request):
             for entry in page.entries:
                 body = _resource(entry) if entry.mode in ("", "match") else {}
-                if body.get("resourceType") == window.resource_type:
+                # Included resources and outcomes are on the page too.
+                if body.get("resourceType") == request.resource_type:
                     yield body
 
     def _takes_transactions(self) -> bool:
-        """By the CapabilityStatement; without one, it is tried."""
-        answer = self.client.get(f"{self.client.base}/metadata", "metadata", ANY_STATUS)
-        if answer.status != 200:
+        """Return what the CapabilityStatement says. Without one, a transaction is tried."""
+        response = self.client.get(f"{self.client.base}/metadata", "metadata", ANY_STATUS)
+        if response.status != 200:
             return True
-        return "transaction" in read_capability(answer.body).interactions
+        return "transaction" in read_capability_statement(response.body).system_interactions
 
     # --- writing ---
 
     def _put(self, resources: Sequence[Resource], ids: Mapping[str, str], progress: Progress) -> None:
         done = 0
-        for portion in portions(resources, PORTION):
+        for chunk in chunks_by_patient(resources, CHUNK):
             if self._transactions:
-                self._put_transaction(portion, ids)
+                self._put_transaction(chunk, ids)
             else:
-                self._put_batch([put_entry(self.client.base, each, ids) for each in portion])
-            done += len(portion)
+                self._put_batch([put_entry(self.client.base, each, ids) for each in chunk])
+            done += len(chunk)
             progress(f"{done} of {len(resources)} resources put")
 
     def _put_transaction(self, resources: Sequence[Resource], ids: Mapping[str, str]) -> None:
         base = self.client.base
         if self._own_ids:
-            answer = self._post("transaction", [put_entry(base, each, ids) for each in resources])
-            if answer.status == 200:
+            response = self._post("transaction", [put_entry(base, each, ids) for each in resources])
+            if response.status == 200:
                 return
-            if answer.status not in OWN_IDS_REFUSED:
-                raise self._refusal(answer.status, answer.body)
+            if response.status not in OWN_IDS_REFUSED:
+                raise self._refusal(response.status, response.body)
             self._own_ids = False
-        answer = self._post("transaction", create_entries(base, resources, ids))
-        if answer.status != 200:
-            raise self._refusal(answer.status, answer.body)
+        response = self._post("transaction", create_entries(base, resources, ids))
+        if response.status != 200:
+            raise self._refusal(response.status, response.body)
 
     def _put_batch(self, entries: list[dict[str, Any]]) -> None:
-        """Again what failed as long as something gets through: a resource may have come before what it refers to."""
+        # A resource may come before one that it refers to, which the server then refuses. So what failed is sent again
+        # as long as something succeeds.
         while entries:
-            answer = self._post("batch", entries)
-            if answer.status != 200:
-                raise self._refusal(answer.status, answer.body)
-            failed, status = _failed(entries, answer)
+            response = self._post("batch", entries)
+            if response.status != 200:
+                raise self._refusal(response.status, response.body)
+            found = convert_leniently(_parse(response.body), _ResponseBundle).entry
+            statuses = [str(each.response.status)[:3] for each in found]
+            statuses += ["0"] * (len(entries) - len(statuses))
+            failed = [(each, status) for each, status in zip(entries, statuses, strict=False) if status[:1] != "2"]
             if len(failed) == len(entries):
-                raise self._refusal(status, b"")
-            entries = failed
+                last = failed[-1][1]
+                raise self._refusal(int(last) if last.isdigit() else 0, b"")
+            entries = [entry for entry, _ in failed]
 
     def _delete(self, resources: Sequence[Resource]) -> list[Resource]:
-        """Delete, and return what stayed. One transaction first: resources may refer to each other in circles."""
+        """Delete resources and return those that the server keeps."""
+        # As a transaction first, because resources may refer to each other in circles.
         if self._transactions and self._post("transaction", [delete_entry(each) for each in resources]).status == 200:
             return []
         return self._delete_one_by_one(resources)
 
-    def _delete_again(self, resources: Sequence[Resource]) -> Sequence[Resource]:
-        """What stayed may have been held on to by what went later: again as long as something goes."""
-        while resources and len(left := self._delete_one_by_one(resources)) < len(resources):
-            resources = left
-        return resources
-
     def _delete_one_by_one(self, resources: Sequence[Resource]) -> list[Resource]:
         left = []
         for each in resources:
-            url = f"{self.client.base}/{place_of(each)}"
-            answer = self.client.delete(url, f"deleting a {each['resourceType']}", statuses=ANY_STATUS)
-            if answer.status in (401, 403):
-                raise self._refusal(answer.status, answer.body)
-            if answer.status not in DELETED:
+            url = f"{self.client.base}/{server_reference(each)}"
+            response = self.client.delete(url, f"deleting a {each['resourceType']}", statuses=ANY_STATUS)
+            if response.status in (401, 403):  # it would be the same for all that follow
+                raise self._refusal(response.status, response.body)
+            if response.status not in DELETED:
                 left.append(each)
         return left
 
@@ -235,15 +272,19 @@ class Sandbox:
         return self.client.post(self.client.base, f"a {kind} of {len(entries)} resources", body, None, ANY_STATUS)
 
     def _refusal(self, status: int, body: bytes) -> ServerError | AuthenticationError | SandboxError:
-        server = redact_url(self.client.base)
         if status == 401:
-            return AuthenticationError(f"{server} does not accept the credentials for writing (401): check `auth`")
+            message = f"{self._server} does not accept the credentials for writing (401): check `auth`"
+            return AuthenticationError(message)
         if status == 403:
-            return RefusedError(f"{server} does not allow to write (403): ask for the right, or use another", status)
-        codes = _issue_codes(body)
+            message = f"{self._server} does not allow to write (403): ask for permission, or use another server"
+            return RefusedError(message, status)
+        # Only the codes of an OperationOutcome (FHIR R4, issue-type): its words may quote a resource.
+        issues = convert_leniently(_parse(body), _OperationOutcome).issue
+        codes = sorted({each.code for each in issues if each.severity in ("error", "fatal")})
+        reason = ", ".join([str(status), *(code for code in codes if code.replace("-", "").isalpha())])
         return SandboxError(
-            f"{server} does not take the resources ({status}{f', {codes}' if codes else ''}), neither under our ids "
-            "nor under its own: see what it supports, or use another server"
+            f"{self._server} does not take the resources ({reason}), neither under our ids nor under its own: "
+            "check what it supports, or use another server"
         )
 
 
@@ -252,7 +293,7 @@ def _resource(entry: Entry) -> Resource:
         body = orjson.loads(entry.resource) if entry.resource else {}
     except orjson.JSONDecodeError as error:
         raise ProtocolError(
-            "a resource on the server is no JSON, so whose it is cannot be told: use another"
+            "a resource on the server is not JSON, so nobody can tell whose it is: use another server"
         ) from error
     return body if isinstance(body, dict) else {}
 
@@ -261,28 +302,8 @@ def _by_type(resources: Iterable[Resource]) -> Mapping[str, int]:
     return dict(sorted(Counter(each["resourceType"] for each in resources).items()))
 
 
-def _failed(entries: list[dict[str, Any]], answer: Response) -> tuple[list[dict[str, Any]], int]:
-    """The entries that a batch did not carry out, and the status of the last of them."""
-    statuses = [str(each.get("response", {}).get("status", ""))[:3] for each in _entries(answer.body)]
-    statuses += ["0"] * (len(entries) - len(statuses))
-    failed = [(entry, status) for entry, status in zip(entries, statuses, strict=False) if not status.startswith("2")]
-    return [entry for entry, _ in failed], int(failed[-1][1]) if failed and failed[-1][1].isdigit() else 0
-
-
-def _entries(body: bytes) -> list[dict[str, Any]]:
+def _parse(body: bytes) -> object:
     try:
-        found = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return []
-    entries = found.get("entry") if isinstance(found, dict) else None
-    return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
-
-
-def _issue_codes(body: bytes) -> str:
-    """The codes of an OperationOutcome (FHIR R4, issue-type); what it says in words may quote a resource."""
-    try:
-        issues = orjson.loads(body).get("issue", [])
-        codes = {each["code"] for each in issues if each.get("severity") in ("error", "fatal")}
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
-        return ""
-    return ", ".join(sorted(code for code in codes if isinstance(code, str) and code.replace("-", "").isalpha()))
+        return None

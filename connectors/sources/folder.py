@@ -1,12 +1,8 @@
-"""Resources from a folder:
-
-*.ndjson, *.ndjson.gz and *.json (one resource, or a Bundle), recursively, in sorted order.
-"""
+"""Resources from a folder: *.ndjson, *.ndjson.gz and *.json (one resource, or a Bundle), in all folders below it."""
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +19,8 @@ from connectors.fhir.bundle import (
 )
 from connectors.fhir.events import Problem, SourceEvent
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_resource
+from connectors.http.gunzip import gunzip
+from connectors.http.retry import TruncatedError
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 
@@ -38,15 +36,8 @@ class FolderLimits:
     document: int = 512 << 20
 
 
-class DamagedGzipError(ValueError):
-    """The gzip stream ends early or is corrupt."""
-
-
 class Line(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
-    """One line without its end.
-
-    `ended`: it had one. `cut`: it was over the limit and only its beginning is here.
-    """
+    """One line without its end. ended: it had one. cut: it was over the limit, and only its beginning is here."""
 
     number: int
     content: bytes
@@ -56,9 +47,10 @@ class Line(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
 
 @dataclass(frozen=True)
 class FolderSource:
-    """All FHIR files below `path`. `types`: the resource types asked for, None for every type of FHIR R4.
+    """All FHIR files below `path`, sorted by their path.
 
-    `whole`: the folder holds everything; else it may hold a part, and nothing is concluded from absence.
+    types: the resource types asked for, None for every type of FHIR R4.
+    whole: the folder holds everything. Else it may hold a part, and what is missing is not taken as deleted.
     """
 
     path: Path
@@ -75,7 +67,7 @@ class FolderSource:
         return hashlib.sha256(f"folder\n{self.path.absolute()}\n{types}".encode()).hexdigest()
 
     def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:  # noqa: ARG002
-        """Every resource of every file. FolderError if there is no folder, or nothing to read in it."""
+        """Yield every resource of every file. Raise FolderError if there is no folder, or nothing to read in it."""
         for number, file in enumerate(self.files(), 1):
             try:
                 yield from self.read(file)
@@ -85,14 +77,14 @@ class FolderSource:
                 )
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:  # noqa: ARG002
-        """The files that would be read, by the end of their names: the names themselves may be those of patients."""
+        """Yield how many files would be read, by the end of their names: a name may be that of a patient."""
         ends = [next(end for end in PATTERNS if file.name.endswith(end)) for file in self.files()]
         for end in dict.fromkeys(ends):
             number = ends.count(end)
             yield PlannedRequest("READ", f"{self.path}/**/*{end}", f"{number} file{'s' if number > 1 else ''}")
 
     def files(self) -> tuple[Path, ...]:
-        """The files to read, sorted by their path; hidden ones are left out."""
+        """Return the files to read, sorted by their path, without hidden ones."""
         if not self.path.is_dir():
             raise FolderError(f"{self.path} is not a folder: correct the `path` of the site")
         found = sorted(
@@ -105,10 +97,11 @@ class FolderSource:
         return tuple(found)
 
     def _visible(self, file: Path) -> bool:
+        # Editors, macOS and synchronisation programs leave hidden copies, which would be read as further versions.
         return not any(part.startswith(".") for part in file.relative_to(self.path).parts)
 
     def read(self, file: Path) -> Iterator[SourceEvent]:
-        """The resources of one file."""
+        """Yield the resources of one file."""
         name = file.relative_to(self.path).as_posix()
         if file.suffix == ".json":
             yield from self.read_document(file, name)
@@ -116,16 +109,17 @@ class FolderSource:
             yield from self.read_lines(file, name)
 
     def read_document(self, file: Path, name: str) -> Iterator[SourceEvent]:
-        """One *.json: a resource, or a Bundle of them."""
+        """Yield what is in one *.json: a resource, or a Bundle of them."""
         if file.stat().st_size > self.limits.document:
+            # A document is parsed as a whole, in several times its size of memory.
             yield Rejected(Reason.TOO_LARGE, name, _beginning(file))
             return
         yield from self.expand(file.read_bytes().removeprefix(BOM), name)
 
     def read_lines(self, file: Path, name: str) -> Iterator[SourceEvent]:
-        """One *.ndjson or *.ndjson.gz.
+        """Yield the lines of one *.ndjson or *.ndjson.gz.
 
-        What stands before a damage of the gzip stream is kept, the damage counted.
+        What stands before a damage of the gzip stream is kept; the damage is rejected.
         """
         last = Line(0, b"", ended=True)
         try:
@@ -133,7 +127,7 @@ class FolderSource:
                 last = line
                 if line.ended:
                     yield from self.read_line(line, name)
-        except DamagedGzipError:
+        except TruncatedError:
             yield Rejected(
                 Reason.DAMAGED_GZIP,
                 f"{name}:{last.number + last.ended}",
@@ -141,11 +135,12 @@ class FolderSource:
             )
             yield Problem("a gzip file is cut or corrupt, what stood before the damage was read: export it again")
             return
+        # Many exports end without an end of line; one that was cut ends so too, and is rejected as truncated.
         if not last.ended:
             yield from self.read_line(last, name)
 
     def read_line(self, line: Line, name: str) -> Iterator[SourceEvent]:
-        """One line: a resource or, in some exports, a Bundle."""
+        """Yield what is in one line: a resource or, in some exports, a Bundle."""
         where = f"{name}:{line.number}"
         if line.cut:
             yield Rejected(Reason.TOO_LARGE, where, line.content)
@@ -154,7 +149,7 @@ class FolderSource:
                 yield as_truncated(item) if isinstance(item, Rejected) and not line.ended else item
 
     def expand(self, raw: bytes, where: str) -> Iterator[SourceEvent]:
-        """A resource as itself, a Bundle as its entries."""
+        """Yield a resource as itself, a Bundle as its entries."""
         if not looks_like_bundle(raw):
             yield read_resource(raw, where, self.types)
             return
@@ -171,7 +166,7 @@ class FolderSource:
             yield self.read_entry(entry.resource, f"{where} entry {number}", patients)
 
     def read_entry(self, resource: bytes, where: str, patients: dict[str, str]) -> SourceEvent:
-        """One entry of a Bundle on disk."""
+        """Read one entry of a Bundle on disk."""
         if not resource:
             return Rejected(Reason.EMPTY_ENTRY, where, b"")
         if len(resource) > self.limits.resource:
@@ -185,40 +180,17 @@ def _beginning(file: Path) -> bytes:
 
 
 def read_chunks(file: Path) -> Iterator[bytes]:
-    """The content of a file in pieces, decompressed if its name ends in .gz."""
+    """Yield the content of a file in pieces, decompressed if its name ends in .gz."""
     with file.open("rb") as stream:
         pieces = iter(lambda: stream.read(CHUNK), b"")
         yield from gunzip(pieces) if file.suffix == ".gz" else pieces
 
 
-def gunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Decompress one or more gzip members in bounded pieces. DamagedGzipError at a cut or a corruption.
-
-    The gzip module would raise too, but keeps what it had decompressed just before.
-    """
-    inflate, fresh = zlib.decompressobj(31), True
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if inflate.eof:
-                rest = rest.lstrip(b"\0")  # padding after a member (RFC 1952, as gzip tolerates it)
-                inflate, fresh = zlib.decompressobj(31), True
-                continue
-            try:
-                yield inflate.decompress(rest, CHUNK)
-            except zlib.error as error:
-                raise DamagedGzipError from error
-            rest, fresh = inflate.unused_data if inflate.eof else inflate.unconsumed_tail, False
-    if not (inflate.eof or fresh):
-        raise DamagedGzipError
-
-
 def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
-    """Lines of at most `limit` bytes;
+    """Yield the lines; of one that is longer than `limit` bytes only the beginning.
 
-    Of a longer one only the beginning. Memory is bounded by limit + one piece.
-
-    What follows the last end of line is yielded (ended=False) before an error of `pieces` is passed on.
+    Memory is bounded by `limit` and one piece. What follows the last end of line is yielded (ended=False) before an
+    error of `pieces` is passed on.
     """
     number, rest, dropped = 1, b"", False
     try:
@@ -228,9 +200,11 @@ def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
                 yield _line(number, rest + part, dropped, limit)
                 number, rest, dropped = number + 1, b"", False
             rest += tail if not dropped else b""
+            # Dropped up to the next end of line: one endless line must not fill the memory.
             if len(rest) > limit:
                 rest, dropped = rest[:CHUNK], True
-    except DamagedGzipError:
+    # The caller tells which line was damaged, and counts it.
+    except TruncatedError:
         yield Line(number, rest, ended=False, cut=dropped)
         raise
     if rest:

@@ -22,13 +22,11 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.base import NULL
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 
+from connectors.fhir import dates
 from mappers.engines.mapping_sql import MappingSQL
 from mappers.engines.spark_json import read_json
 
-FHIR_TIME = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
-)
+FHIR_TIME = f"^{dates.DAY}([T ]{dates.TIME_TO_MINUTE}{dates.ZONE}?)?$"
 NUMBER = r"^\s*[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?\s*$"
 
 

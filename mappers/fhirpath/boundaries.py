@@ -16,6 +16,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from connectors.fhir import dates
+from connectors.fhir.dates import DAY_LENGTH
 from mappers.fhir_model.elements import DATES, INTEGERS, Element
 from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath.arrays import Scope, Values, bind
@@ -23,15 +25,13 @@ from mappers.fhirpath.collection import Collection, empty_of, navigate
 from mappers.fhirpath.language import Args, Compiler
 from mappers.fhirpath.operations import RANGE, decimal, forced, truncated_multiple
 
-DAY = len("2024-01-31")
 EARLIEST, LATEST = "+14:00", "-12:00"  # the time zones in which a day begins first and ends last
-VALID_DATE = (
-    r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?$"
-)
-VALID_TIME = r"^[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)?$"
+VALID_DATE = f"^({dates.DATE}|{dates.DAY}T{dates.TIME_TO_HOUR}{dates.ZONE}?)$"
+VALID_TIME = f"^{dates.TIME_TO_HOUR}$"
+ZONE_AT_END = f"{dates.ZONE}$"
 PLAIN = r"^-?[0-9]+(\.[0-9]+)?$"
 # digits of a precision -> characters of the text
-DATE_DIGITS = {4: 4, 6: 7, 8: DAY}
+DATE_DIGITS = {4: 4, 6: 7, 8: DAY_LENGTH}
 DATETIME_DIGITS = DATE_DIGITS | {10: 13, 12: 16, 14: 19, 17: 23}
 TIME_DIGITS = {2: 2, 4: 5, 6: 8, 9: 12}
 
@@ -87,7 +87,7 @@ def _cut(compiler: Compiler, found: Collection, precision: int) -> Collection:
 
     def make(values: Values) -> ir.Value:
         text = found.make(values)
-        zone = text.re_extract(r"(Z|[+-][0-9]{2}:[0-9]{2})$", 1) if size > DAY and found.type != "time" else ""
+        zone = text.re_extract(ZONE_AT_END, 1) if size > DAY_LENGTH and found.type != "time" else ""
         return text.substr(0, size).concat(zone)
 
     return replace(found, make=make, null_propagating=False)
@@ -150,17 +150,17 @@ def _towards(value: Any, places: int, *, high: bool) -> ir.Value:
 def _date(text: ir.Value, *, high: bool) -> ir.Value:
     month = text.concat(ibis.cases((text.length() == len("2024"), "-12" if high else "-01"), else_=""))
     if not high:
-        return ibis.cases((text.length() == DAY, text), else_=month.concat("-01"))
+        return ibis.cases((text.length() == DAY_LENGTH, text), else_=month.concat("-01"))
     first = month.concat("-01").try_cast(dt.date)
     last = (first + ibis.interval(months=1) - ibis.interval(days=1)).strftime("%Y-%m-%d")
-    return ibis.cases((text.length() == DAY, text), else_=last)
+    return ibis.cases((text.length() == DAY_LENGTH, text), else_=last)
 
 
 def _datetime(text: ir.Value, *, high: bool) -> ir.Value:
-    zone = text.re_extract(r"(Z|[+-][0-9]{2}:[0-9]{2})$", 1).nullif("").fill_null(LATEST if high else EARLIEST)
+    zone = text.re_extract(ZONE_AT_END, 1).nullif("").fill_null(LATEST if high else EARLIEST)
     clock = _time(text.re_extract(r"T([0-9:.]+)", 1), high=high)
     day = _date(text, high=high).concat("T23:59:59.999" if high else "T00:00:00.000", LATEST if high else EARLIEST)
-    return ibis.cases((text.length() > DAY, text.substr(0, DAY).concat("T", clock, zone)), else_=day)
+    return ibis.cases((text.length() > DAY_LENGTH, text.substr(0, DAY_LENGTH).concat("T", clock, zone)), else_=day)
 
 
 def _time(text: ir.Value, *, high: bool) -> ir.Value:

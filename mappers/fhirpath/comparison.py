@@ -14,6 +14,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from connectors.fhir import dates
+from connectors.fhir.dates import DAY_LENGTH
 from mappers.fhir_model.elements import DATES, PRIMITIVES
 from mappers.fhirpath.arrays import Values, negated
 from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind
@@ -28,10 +30,9 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">=": python.ge,
 }
 DECIDED = frozenset({"text", "number", "boolean"})  # two items of these are equal or not, whatever their precision
-DAY = len("2024-01-31")
-TO_THE_MINUTE = r"(.*T[0-9]{2}:[0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?"
-VALID_DATE = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?$"
-VALID_TIME = r"^[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?$"
+ENDS_AT_MINUTE = f"(.*T[0-9]{{2}}:[0-9]{{2}}){dates.ZONE}?"
+VALID_DATE = f"^({dates.DATE}|{dates.DAY}T{dates.TIME}{dates.ZONE}?)$"
+VALID_TIME = f"^{dates.TIME_TO_MINUTE}$"
 
 
 def logic(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
@@ -156,7 +157,7 @@ def _to_the_minute(compare: Callable[[Any, Any], Any], left: Collection, right: 
     instant = dt.Timestamp("UTC")
 
     def make(one: Any, other: Any) -> ir.Value:
-        timed = (one.length() > DAY) & (other.length() > DAY)
+        timed = (one.length() > DAY_LENGTH) & (other.length() > DAY_LENGTH)
         whole = [
             value if text is None else ibis.literal(text) for text, value in zip(coarse, (one, other), strict=True)
         ]
@@ -164,24 +165,24 @@ def _to_the_minute(compare: Callable[[Any, Any], Any], left: Collection, right: 
         decided = compare(first, second)
         if not all(coarse):
             decided = ibis.cases((first != second, decided))
-        return ibis.cases((timed, decided), else_=_prefix(compare, one, other, DAY))
+        return ibis.cases((timed, decided), else_=_prefix(compare, one, other, DAY_LENGTH))
 
     return make
 
 
 def _with_seconds(literal: str | None) -> str | None:
     """Return a literal that ends with minutes, with seconds; None for any other."""
-    found = re.fullmatch(TO_THE_MINUTE, literal or "")
+    found = re.fullmatch(ENDS_AT_MINUTE, literal or "")
     return f"{found[1]}:00{found[2] or ''}" if found else None
 
 
 def _dates(compare: Callable[[Any, Any], Any], one: Any, other: Any) -> ir.Value:
     """Compare dates of any precision: as instants if both have a time, else as far as both are precise."""
     instant = dt.Timestamp("UTC")
-    timed = (one.length() > DAY) & (other.length() > DAY)
+    timed = (one.length() > DAY_LENGTH) & (other.length() > DAY_LENGTH)
     return ibis.cases(
         (timed, compare(one.try_cast(instant), other.try_cast(instant))),
-        else_=_prefix(compare, one, other, DAY),
+        else_=_prefix(compare, one, other, DAY_LENGTH),
     )
 
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from connectors.fhir import dates
 from mappers.errors import UnsupportedError, ViewError
 from mappers.fhir_model.elements import INTEGERS, PRIMITIVES, is_resource, is_type
 from mappers.fhirpath.syntax import Literal
@@ -22,14 +23,11 @@ ANNOTATIONS = frozenset({"id", "extension", "modifierExtension"})
 SELECT_KEYS = ANNOTATIONS | {"column", "select", "forEach", "forEachOrNull", "repeat", "unionAll"}
 COLUMN_KEYS = ANNOTATIONS | {"name", "path", "description", "type", "collection", "tag"}
 CONSTANT_TYPES = {f"value{name[0].upper()}{name[1:]}": name for name in (*sorted(PRIMITIVES), "integer64")}
-DATE = r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?"
-CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
-ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})"
 LEXICAL = {
-    "date": re.compile(DATE),
-    "dateTime": re.compile(f"{DATE}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}"),
-    "instant": re.compile(f"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}"),
-    "time": re.compile(CLOCK),
+    "date": re.compile(dates.DATE),
+    "dateTime": re.compile(dates.DATE_TIME),
+    "instant": re.compile(dates.INSTANT),
+    "time": re.compile(dates.TIME),
     "integer64": re.compile(r"-?[0-9]{1,19}"),
 }
 LEAST = {"unsignedInt": 0, "positiveInt": 1}

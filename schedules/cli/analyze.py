@@ -35,6 +35,7 @@ def analyze(
     """Print the results, after disclosure control, without writing a release."""
     if cohort is not None:
         return _analyze_folder(session, cohort, study or "alneo", min_cell, json_wanted)
+    # Otherwise anyone who may read the results could lower the threshold of the hospital.
     if min_cell is not None:
         raise ConfigError(f"--min-cell goes with --cohort; else set disclosure.min_cell in {session.config}")
     from schedules.run.nightly import analyze_cohort, recorded_run
@@ -52,7 +53,7 @@ def _analyze_folder(session: Session, folder: Path, name: str, min_cell: int | N
     from schedules.config.settings import Disclosure
 
     session.log()
-    session.data_dir = folder
+    session.data_dir = folder  # the tables are patient data, so a traceback may be kept next to them
     study = session.study(name)
     released = session.pipeline().analyze(folder, study, Disclosure().min_cell if min_cell is None else min_cell)
     _print_results(session, released, study, name, json_wanted)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,10 @@ from schedules.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from connectors.check.findings import Diagnosis
-    from connectors.http.authenticators import Authenticator
-    from connectors.http.client import FhirClient
     from schedules.config.settings import Settings
-    from schedules.config.site_settings import BulkSite, SearchSite, Site
+    from schedules.config.site_settings import Site
 
-FROM_THE_COMMAND_LINE = Path("--url")
+FROM_THE_COMMAND_LINE = Path("--url")  # in place of the file in messages about a wrong value
 ATTEMPTS = 2  # a person waits; a sync is more patient
 PATIENCE_SECONDS = 600.0
 
@@ -66,32 +63,25 @@ def settings_of(url: str) -> Settings:
 def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
     """Check one site. Raises `ConfigError` where a secret or a certificate is missing."""
     from connectors.check.folder import check_folder
-    from connectors.check.server import Export, ServerCheck
-    from schedules.run.sources import TYPES, authenticator, cohort_query, folder_source
+    from connectors.check.server import ExportSettings, ServerCheck
+    from schedules.run.sources import TYPES, authenticator, cohort_query, fhir_client, folder_source, transfer_limits
 
     if site.kind == "folder":
         return check_folder(site.name, folder_source(settings, site))
+    limits = transfer_limits(settings.limits)
+    hurried = dataclasses.replace(limits, attempts=ATTEMPTS, run=min(limits.run, PATIENCE_SECONDS))
+    # A function, because the check connects twice: without credentials first, to tell a server that cannot be reached
+    # from one that refuses them.
     return ServerCheck(
         site.name,
-        partial(_connect, session, settings, site),
+        lambda auth: fhir_client(site, auth, hurried, session.environ),
         authenticator(settings, site, session.environ),
         cohort_query(settings),
         TYPES,
         session.now,
         settings.limits.reconcile_days,
-        Export(site.level, site.group or "") if site.kind == "bulk" else None,
+        ExportSettings(site.level, site.group or "") if site.kind == "bulk" else None,
     ).run()
-
-
-def _connect(session: Session, settings: Settings, site: SearchSite | BulkSite, auth: Authenticator) -> FhirClient:
-    from connectors.http.client import FhirClient
-    from schedules.config.credentials import client_ssl_context
-    from schedules.run.sources import logging_clock, transfer_limits
-
-    limits = transfer_limits(settings.limits)
-    hurried = dataclasses.replace(limits, attempts=ATTEMPTS, run=min(limits.run, PATIENCE_SECONDS))
-    verify = client_ssl_context(site, session.environ)
-    return FhirClient(site.url, auth, hurried, logging_clock(site.name), None, verify)
 
 
 def exit_code(found: Sequence[Diagnosis]) -> ExitCode:
@@ -103,18 +93,20 @@ def exit_code(found: Sequence[Diagnosis]) -> ExitCode:
 
 
 def _as_json(found: Diagnosis) -> dict[str, Any]:
+    path = found.path
     return {
         "site": found.site,
         "kind": found.kind,
         "server": found.server,
         "ok": found.ok,
-        "path": dataclasses.asdict(found.path) if found.path else None,
+        "path": path
+        and {"transfer": path.transfer, "nights": path.nightly, "deletions": path.deletions, "why": path.why},
         "findings": [
             {
                 "check": finding.check,
                 "resource_type": finding.resource_type or None,
                 "level": finding.level.value,
-                "said": finding.said,
+                "said": finding.message,
             }
             for finding in found.findings
         ],

@@ -33,6 +33,7 @@ path = "fhir"
 min_cell = 0
 note = "{INVENTED}"
 """
+# `pyproject.toml` puts the cohort into the wheel, next to this file; a checkout has it with the other fixtures.
 IN_THE_WHEEL = Path(__file__).parent / "demo_cohort"
 IN_A_CHECKOUT = Path(__file__).parents[2] / "fixtures" / "alneo"
 
@@ -93,6 +94,7 @@ def demo_settings(out: Path, cohort: Path) -> Settings:
 
     file = out / CONFIG
     if file.exists():
+        # Only exactly our own file: an edited one may belong to real data.
         if file.read_text(encoding="utf-8") != SETTINGS:
             raise ConfigError(f"{file}: another configuration is here; name an empty folder with --out")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

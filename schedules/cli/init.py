@@ -17,6 +17,7 @@ def init(session: Session, force: bool) -> ExitCode:
 
     file = session.config
     try:
+        # "x" refuses an existing file in one step, so none can come in between.
         with file.open("w" if force else "x", encoding="utf-8") as handle:
             handle.write(STARTER_FILE.read_text(encoding="utf-8"))
     except FileExistsError:

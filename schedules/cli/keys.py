@@ -45,7 +45,8 @@ def new(session: Session, algorithm: Algorithm, file: Path, force: bool) -> Exit
     from connectors.auth.keys import generate_key, private_jwk, public_jwks
     from connectors.lake.files import write_atomically
 
-    if not force and os.path.lexists(file):  # also a broken link
+    # Before the key is made: RSA takes a second, and then the file could not be written. lexists: also a broken link.
+    if not force and os.path.lexists(file):
         raise _already_exists(file)
     key = generate_key(algorithm)
     try:

@@ -35,7 +35,7 @@ class _Lines(logging.Formatter):
         return datetime.fromtimestamp(record.created, UTC).strftime(datefmt or "%Y-%m-%dT%H:%M:%SZ")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return clean(super().formatMessage(record))
+        return clean(super().formatMessage(record))  # a message may quote what a server sent
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - logging's name
         return traceback_without_messages(ei[1]) if ei[1] is not None else ""
@@ -48,6 +48,7 @@ def configure(stream: TextIO, level: int) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in PACKAGES:
         logging.getLogger(package).setLevel(level)
+    # Even their warnings may quote a URL, or tell of a job that is late, which the service itself handles.
     for library in SILENT:
         logging.getLogger(library).setLevel(logging.ERROR)
 
@@ -76,7 +77,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield `error` and what caused it, as Python prints them; a cycle of causes ends."""
     link: BaseException | None = error
     seen: set[int] = set()
-    while link is not None and id(link) not in seen:
+    while link is not None and id(link) not in seen:  # an exception can be its own cause, by way of another
         seen.add(id(link))
         yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

@@ -6,8 +6,8 @@ Figures are worded, and so rounded, by `analytics.report.wording`, as in the rep
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -19,9 +19,11 @@ from rich.text import Text
 from analytics.estimates.model import MedianStatus, Proportion, Quantiles, Survival
 from analytics.report import wording
 from analytics.report.grades import is_worst_grade
-from connectors.check.findings import Level
+from connectors.check.findings import FindingLevel
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from analytics.disclosure.control import Released
     from connectors.check.findings import Diagnosis, Finding
     from connectors.report import SyncReport
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     from schedules.release.published import Agreement
 
 WIDTH = 140  # of a pipe or a file, which has none of its own
+TABLE_ROWS = 1_000  # of a view: rich lays a table out as a whole, and nobody reads more
 TICK, CROSS, NEITHER = "✓", "✗", "–"
 LEVEL_MARKS = {
-    Level.OK: (TICK, "green"),
-    Level.NOTE: (NEITHER, "yellow"),
-    Level.MISSING: (CROSS, "bold red"),
-    Level.REFUSED: (CROSS, "bold red"),
+    FindingLevel.OK: (TICK, "green"),
+    FindingLevel.NOTE: (NEITHER, "yellow"),
+    FindingLevel.MISSING: (CROSS, "bold red"),
+    FindingLevel.REFUSED: (CROSS, "bold red"),
 }
 # Checks of single resource types, shown as columns of one grid.
 GRID_COLUMNS = {
@@ -63,13 +66,14 @@ def print_table(table: RenderableType, stream: TextIO) -> None:
 
 def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> RenderableType:
     """Return the proportions, medians and survival that the study declares, each next to its published figure."""
+    # Hundreds of rows that no terminal can show; the report has them as a grid.
     declared = [estimate for estimate in released.proportions if not is_worst_grade(estimate.id)]
     medians: tuple[Quantiles | Survival, ...] = (*released.quantiles, *released.survival)
     published = {row.id: row for row in agreed}
     sites = ", ".join(released.sites) or "none"
     parts: list[RenderableType] = [
         Text(wording.clean(study.title), style="bold"),
-        Text(wording.clean(f"Data cut {released.data_cutoff} · sites: {sites}")),
+        Text(wording.clean(f"Data cutoff {released.data_cutoff} · sites: {sites}")),
     ]
     if released.sites_missing:
         parts.append(Text(f"Partial: without an up-to-date {', '.join(released.sites_missing)}.", style="yellow"))
@@ -83,31 +87,24 @@ def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> Re
 
 def comparison(agreed: Sequence[Agreement], title: str) -> RenderableType:
     """Return the published figures next to ours, ticked where they are equal."""
-    table = _table(("Endpoint", "left"), ("Published", "left"), ("Here", "left"), ("", "left"), title=title)
+    table = _table("Endpoint", "Published", "Here", "", title=title)
     for row in agreed:
         table.add_row(*_cells(row.label, row.published, row.here), _equal_mark(row))
     return table
 
 
 def _proportions(estimates: Iterable[Proportion], published: dict[str, Agreement]) -> Table:
-    columns = (
-        ("Endpoint", "left"),
-        ("Population", "left"),
-        ("x/n", "right"),
-        ("%", "right"),
-        ("Interval", "left"),
-    )
-    table = _table(*columns, *_published_columns(published))
+    names = ("Endpoint", "Population", "x/n", "%", "Interval")
+    table = _table(*names, *_published_columns(published), right=("x/n", "%"))
     for estimate in estimates:
-        table.add_row(
-            *_cells(estimate.label, estimate.population, *_counted(estimate)),
-            *_published(estimate.id, published),
-        )
+        cells = _cells(estimate.label, estimate.population, *_counted(estimate))
+        table.add_row(*cells, *_published(estimate.id, published))
     return table
 
 
 def _counted(estimate: Proportion) -> tuple[str, str, str]:
     if estimate.status != "ok":
+        # Why a figure is suppressed is said once below the tables: it is the same sentence for all.
         return wording.WORDS[estimate.status], "", "" if estimate.status == "suppressed" else estimate.reason or ""
     x, n = wording.counts(estimate)
     ci = estimate.ci
@@ -116,7 +113,7 @@ def _counted(estimate: Proportion) -> tuple[str, str, str]:
 
 
 def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agreement]) -> Table:
-    table = _table(("Median", "left"), ("n", "right"), ("Here", "left"), *_published_columns(published))
+    table = _table("Median", "n", "Here", *_published_columns(published), right=("n",))
     for estimate in estimates:
         n = "" if estimate.n is None else str(estimate.n)
         table.add_row(*_cells(estimate.label, n, _median(estimate)), *_published(estimate.id, published))
@@ -137,8 +134,8 @@ def _statuses(estimate: Proportion | Quantiles | Survival) -> tuple[MedianStatus
     return (estimate.status,) if isinstance(estimate, Proportion) else (estimate.status, estimate.median_status)
 
 
-def _published_columns(published: dict[str, Agreement]) -> tuple[tuple[str, str], ...]:
-    return (("Published", "left"), ("", "left")) if published else ()
+def _published_columns(published: dict[str, Agreement]) -> tuple[str, ...]:
+    return ("Published", "") if published else ()
 
 
 def _published(estimate: str, published: dict[str, Agreement]) -> tuple[Text, ...]:
@@ -150,20 +147,7 @@ def _published(estimate: str, published: dict[str, Agreement]) -> tuple[Text, ..
 
 def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
     """Return a table of what the sync of each site received."""
-    rows = [
-        {
-            "site": report.site,
-            "status": report.status,
-            "counts": dataclasses.asdict(report.counts),
-            "reasons": report.reasons,
-            "messages": report.messages,
-            "notes": report.notes,
-            "deleted": report.deleted,
-            "removed": report.removed,
-        }
-        for report in reports
-    ]
-    return _sites(rows, ())
+    return _sites([report.as_json() for report in reports], ())
 
 
 def status_tables(found: dict[str, Any]) -> RenderableType:
@@ -192,18 +176,16 @@ def _summary(found: dict[str, Any]) -> Iterable[RenderableType]:
 
 def _sites(sites: Sequence[Mapping[str, Any]], further_keys: Sequence[str]) -> Table:
     numbers = ("received", "stored", "identical", "superseded", "quarantined")
-    columns = ("Site", *(name.replace("_", " ").capitalize() for name in further_keys), "Status")
-    table = _table(
-        *((name, "left") for name in columns),
-        *((name.capitalize(), "right") for name in numbers),
-        ("Messages", "left"),
-    )
+    further_names = (name.replace("_", " ").capitalize() for name in further_keys)
+    counts = tuple(name.capitalize() for name in numbers)
+    table = _table("Site", *further_names, "Status", *counts, "Messages", right=counts)
     for site in sites:
-        gone = sum(site["deleted"].values()) + sum(site["removed"].values())
+        # `deleted`: the server said so. `removed`: a comparison of all ids showed it. The reader needs the sum only.
+        deleted = sum(site["deleted"].values()) + sum(site["removed"].values())
         messages = [
             *site["messages"],
             *site["notes"],
-            *([f"{gone} deleted on the server"] if gone else []),
+            *([f"{deleted} deleted on the server"] if deleted else []),
             *(f"{count} × {reason}" for reason, count in site["reasons"].items()),
         ]
         further = (str(site[name] or "never") for name in further_keys)
@@ -213,28 +195,27 @@ def _sites(sites: Sequence[Mapping[str, Any]], further_keys: Sequence[str]) -> T
 
 
 def _runs(runs: Sequence[dict[str, Any]]) -> Table:
-    table = _table(*((name, "left") for name in ("Run", "Started", "Ended", "Status", "Release", "Messages")))
+    table = _table("Run", "Started", "Ended", "Status", "Release", "Messages")
     for run in runs:
         release = "" if run["release"] is None else str(run["release"])
-        table.add_row(
-            *_cells(run["kind"], run["started"], run["finished"] or "", run["status"], release, run["error"] or "")
-        )
+        ended, error = run["finished"] or "", run["error"] or ""
+        table.add_row(*_cells(run["kind"], run["started"], ended, run["status"], release, error))
     return table
 
 
 def _quality(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
     if rows:
-        names = ("Site", "Domain", "Missing, unmapped or quarantined")
-        table = _table(*((name, "left") for name in names), ("n", "right"))
+        table = _table("Site", "Domain", "Missing, unmapped or quarantined", "n", right=("n",))
         for row in rows:
             table.add_row(*_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
         yield table
 
 
-def _table(*columns: tuple[str, Any], title: str | None = None) -> Table:
+def _table(*names: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+    """Return an empty table with these columns; those in `right` are aligned to the right."""
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for name, justify in columns:
-        table.add_column(name, justify=justify)
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left")
     return table
 
 
@@ -243,7 +224,7 @@ def _cells(*texts: str) -> tuple[Text, ...]:
 
 
 def _equal_mark(row: Agreement) -> Text:
-    if row.here == wording.WORDS["suppressed"]:
+    if row.here == wording.WORDS["suppressed"]:  # not comparable, and a cross would tell that it differs
         return Text(NEITHER)
     return Text(TICK, style="green") if row.equal else Text(CROSS, style="bold red")
 
@@ -259,7 +240,8 @@ def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
     yield _findings(each for each in found.findings if not _in_grid(each))
     if any(_in_grid(each) for each in found.findings):
         yield _grid([each for each in found.findings if _in_grid(each)])
-        yield _findings(each for each in found.findings if _in_grid(each) and each.level is not Level.OK)
+        # The grid shows only marks, so what is not in order follows as a line.
+        yield _findings(each for each in found.findings if _in_grid(each) and each.level is not FindingLevel.OK)
     yield from _path(found)
     yield from _requests(found.requests)
     yield Text("")
@@ -273,18 +255,18 @@ def _findings(findings: Iterable[Finding]) -> Table:
     table = Table.grid(padding=(0, 1))
     for finding in findings:
         name = f"{finding.resource_type} {finding.check}" if _in_grid(finding) else finding.check
-        table.add_row(Text(" "), _level_mark(finding), Text(wording.clean(name)), Text(wording.clean(finding.said)))
+        table.add_row(Text(" "), _level_mark(finding), Text(wording.clean(name)), Text(wording.clean(finding.message)))
     return table
 
 
 def _grid(findings: Sequence[Finding]) -> Table:
     checks = [check for check in GRID_COLUMNS if any(finding.check == check for finding in findings)]
     marks = {(finding.resource_type, finding.check): _level_mark(finding) for finding in findings}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Type")
+    table = _table("Type")
     for check in checks:
         table.add_column(GRID_COLUMNS[check], justify="center")
     for kind in dict.fromkeys(finding.resource_type for finding in findings):
+        # A check that does not apply to a type has no finding: an empty cell.
         table.add_row(Text(kind), *(marks.get((kind, check), Text("")) for check in checks))
     return table
 
@@ -299,7 +281,7 @@ def _path(found: Diagnosis) -> Iterator[RenderableType]:
         yield Text("\nNo sync is possible yet.", style="bold red")
         return
     path = found.path
-    yield Text(f"\nThe sync: {path.transfer} · {path.nights} each night · deletions {path.deletions}")
+    yield Text(f"\nThe sync: {path.transfer} · {path.nightly} each night · deletions {path.deletions}")
     for sentence in path.why:
         yield Padding(Text(wording.clean(sentence)), (0, 0, 0, 2))
 
@@ -321,3 +303,19 @@ def planned_requests(site: str, requests: Sequence[PlannedRequest], error: str |
     if error is not None:
         lines.append(f"  {error}")
     return "".join(f"{wording.clean(line)}\n" for line in lines)
+
+
+def rows_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
+    """Return the first `TABLE_ROWS` rows of a view as a table; a null is an empty cell."""
+    import pyarrow as pa
+
+    from schedules.cli.view_formats import cell_text, values_of
+
+    table = _table()
+    for field in schema:
+        numeric = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
+        # fold: a long value is shown whole on several lines; rich would otherwise end it with an ellipsis.
+        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
+    for row in islice(chain.from_iterable(map(values_of, batches)), TABLE_ROWS):
+        table.add_row(*_cells(*map(cell_text, row)))
+    return table

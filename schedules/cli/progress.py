@@ -13,7 +13,7 @@ from connectors.report import Progress
 from schedules.errors import StopRequested
 from schedules.run.nightly import ProgressReporter
 
-LINE_SECONDS = 10.0
+LINE_SECONDS = 10.0  # a night in a log file is then hundreds of lines, not hundreds of thousands
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def _lines(stream: TextIO, elapsed: Callable[[], float]) -> ProgressReporter:
         nonlocal last
         if elapsed() - last >= LINE_SECONDS:
             last = elapsed()
-            print(progress_text(progress), file=stream, flush=True)
+            print(progress_text(progress), file=stream, flush=True)  # flush: journald shows it at once
 
     def step(text: str) -> None:
         print(text, file=stream, flush=True)
@@ -80,6 +80,7 @@ def _bars(stream: TextIO) -> Iterator[ProgressReporter]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
+    # transient: the bars disappear at the end, and what remains on the terminal is the result.
     bars = Bars(*columns, console=Console(file=stream, highlight=False, markup=False), transient=True)
     tasks: dict[tuple[str, str], TaskID] = {}
 

@@ -24,11 +24,13 @@ def publish(session: Session, dry_run: bool, json_wanted: bool) -> ExitCode:
 
     settings = session.settings()
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
+    # A dry run is in the ledger too, under its own name: it takes the lock and reads the tables.
     kind = "publish --dry-run" if dry_run else "publish"
     with session.progress() as progress, recorded_run(settings, kind, session.now) as run:
         released = analyze_cohort(settings, study, pipeline, progress, run)
         published = publish_release(settings, study, pipeline, progress, run, released, dry_run=dry_run)
     if json_wanted:
+        # The same document as that of `periop run`, without the stages that were not run.
         nothing_else = {"exit_code": run.exit_code, "sites": [], "map": None}
         session.print_json(nothing_else | release_json(released, published) | {"dry_run": dry_run})
     else:

@@ -97,6 +97,7 @@ def _exit_code(plans: Sequence[SitePlan]) -> ExitCode:
     from connectors.errors import AuthenticationError
 
     errors = [plan.error for plan in plans if plan.error is not None]
+    # As `sync` itself ends: see `schedules.run.nightly.sync_sites`.
     if not errors:
         return ExitCode.OK
     if len(errors) < len(plans):

@@ -1,4 +1,7 @@
-"""`periop view`: run a ViewDefinition on files of your own, print its SQL, run the test cases of the standard."""
+"""`periop view`: run a ViewDefinition on files of your own, print its SQL, run the test cases of the standard.
+
+Neither periop.toml nor a lake is needed. Resources are printed only as the view selects them.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from schedules.cli.session import Session, existing_file, pass_session
-from schedules.errors import ExitCode
+from schedules.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mappers.engines.start import EngineName
+
+BATCH = 50_000  # rows in memory at a time while a file is written
 
 engine_option = click.option(
     "--engine",
@@ -43,9 +50,28 @@ def run(
     session: Session, definition: Path, files: tuple[Path, ...], form: str | None, out: Path | None, engine: EngineName
 ) -> ExitCode:
     """Print the rows of a view: FILE is NDJSON (also .gz), or .json with one resource or a Bundle."""
-    from schedules.cli.views import run_view
+    from mappers.engines.start import start_engine
+    from mappers.view.runner import ViewDefinition, view_table
+    from schedules.cli.view_files import explain_errors, name_view, read_files
+    from schedules.cli.view_formats import write_file
 
-    return run_view(session, definition, files, form, out, engine)
+    session.log()
+    # Before the engine starts, which takes a second: a wrong option is told at once.
+    form = form or ("table" if out is None else "parquet")
+    _check_output(form, out)
+    with name_view(definition):
+        loaded = ViewDefinition.load(definition)
+    with start_engine(engine) as started, explain_errors(definition, files):
+        resources = read_files(started, files)
+        with name_view(definition):
+            table = view_table(loaded, resources)
+        # DuckDB makes the rows while they are read, so errors may come while they are printed or written.
+        rows = started.reader(started.compile(table), BATCH)
+        if out is None:
+            _print_rows(session, rows, form)
+        else:
+            session.print_err(f"{write_file(rows, form, out)} rows are in {out}")
+    return ExitCode.OK
 
 
 @view.command(name="show")
@@ -54,9 +80,15 @@ def run(
 @pass_session
 def show(session: Session, definition: Path, engine: EngineName) -> ExitCode:
     """Print the SQL of a view, over a table `resources` with the text column `resource`."""
-    from schedules.cli.views import show_view
+    from mappers.view.runner import ViewDefinition, sql
+    from schedules.cli.view_files import name_view
 
-    return show_view(session, definition, engine)
+    session.log()
+    with name_view(definition):
+        # keep=(): without the columns that only the tables of the lake have (site and version).
+        text = sql(ViewDefinition.load(definition), keep=(), engine=engine)
+    session.print_out(f"{text};")
+    return ExitCode.OK
 
 
 @view.command(name="conformance")
@@ -72,6 +104,46 @@ def show(session: Session, definition: Path, engine: EngineName) -> ExitCode:
 @pass_session
 def conformance(session: Session, folder: Path, report: Path, engine: EngineName) -> ExitCode:
     """Run the HL7 test files in DIR and write a report; exit code 1 unless every case passes."""
-    from schedules.cli.views import run_conformance
+    from mappers.view.conformance import read_suites, run_suites, summary, write_report
 
-    return run_conformance(session, folder, report, engine)
+    session.log()
+    _check_folder(report)
+    suites, others = read_suites(folder, report)
+    for file in others:
+        session.print_err(f"{file}: ignored, because it holds no list `tests`")
+    if not suites:
+        raise ConfigError(f"{folder}: holds no test file (*.json with a list `tests`); name the folder of the cases")
+    results = run_suites(suites, engine)
+    write_report(results, report)
+    session.print_out(f"{summary(results)}\nReport: {report}")
+    return ExitCode.OK if all(case.passed for case in results) else ExitCode.ERROR
+
+
+def _check_output(form: str, out: Path | None) -> None:
+    if form == "parquet" and out is None:
+        raise ConfigError("--format parquet needs a file: add --out FILE")
+    if form == "table" and out is not None:
+        raise ConfigError("--format table is for the terminal: use csv, json, ndjson or parquet with --out")
+    if out is not None:
+        _check_folder(out)
+
+
+def _check_folder(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise ConfigError(f"{file.parent}: no such folder; make it first")
+
+
+def _print_rows(session: Session, reader: pa.RecordBatchReader, form: str) -> None:
+    from schedules.cli.output import TABLE_ROWS, rows_table
+    from schedules.cli.view_formats import text_of
+
+    # All rows are made before the first is printed, so that an error does not leave half of them on stdout.
+    batches = list(reader)
+    if form != "table":
+        for text in text_of(reader.schema, batches, form):
+            session.write_out(text)
+        return
+    session.print_out(rows_table(reader.schema, batches))
+    count = sum(batch.num_rows for batch in batches)
+    if count > TABLE_ROWS:
+        session.print_err(f"the first {TABLE_ROWS} of {count} rows are shown; --format csv prints all")

@@ -1,6 +1,6 @@
-"""Rows of a view in the formats of `periop view run`.
+"""Rows of a view as CSV, JSON, NDJSON and Parquet, for `periop view run`.
 
-A decimal keeps its digits in every format (as a number without trailing zeros in text). A list is JSON inside a cell.
+A decimal keeps its digits in every format; in text, trailing zeros are removed. A list is JSON inside a cell.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -19,10 +18,7 @@ import pyarrow as pa
 from analytics.spreadsheet import escape_formula
 from connectors.lake.files import AtomicFile
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-TABLE_ROWS = 1_000  # a table for people is laid out whole, and nobody reads more
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class CountedBatches:
@@ -38,15 +34,12 @@ class CountedBatches:
             yield batch
 
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-
-
 def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> Iterator[str]:
-    """The rows as text in pieces; `form` is csv, json (one array) or ndjson."""
+    """Yield the rows as text in pieces; `form` is csv, json (one array) or ndjson."""
     match form:
-        case "csv":
+        case "csv":  # with a header even for no rows, so that a reader knows the columns
             yield _csv([schema.names])
-            yield from (_csv(map(_cells, _values(batch))) for batch in batches)
+            yield from (_csv(map(_cells, values_of(batch))) for batch in batches)
         case "ndjson":
             yield from ("".join(f"{row}\n" for row in _json_rows(batch)) for batch in batches)
         case _:
@@ -58,6 +51,7 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
 
     A file at `path` is replaced once every row is written, and stays as it was if one fails.
     """
+    # Batch by batch: the rows of a large file never are in memory at once.
     counted = CountedBatches(reader)
     with AtomicFile(path) as stream:
         if form == "parquet":
@@ -71,34 +65,18 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
     return counted.rows
 
 
-def as_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
-    """The first `TABLE_ROWS` rows for a terminal; a null is an empty cell."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from analytics.report.wording import clean
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for field in schema:
-        numeric = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
-        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
-    for row in islice(chain.from_iterable(map(_values, batches)), TABLE_ROWS):
-        table.add_row(*(Text(clean(_cell(value))) for value in row))
-    return table
-
-
-def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
-    """The rows of a batch as tuples of Python values."""
+def values_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a batch as tuples of Python values."""
     return zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _json_rows(batch: pa.RecordBatch) -> Iterator[str]:
-    for row in _values(batch):
+    for row in values_of(batch):
         yield _json({name: _plain(value) for name, value in zip(batch.schema.names, row, strict=True)})
 
 
 def _array(rows: Iterable[str]) -> Iterator[str]:
+    # One row a line, so that two outputs can be compared with diff.
     before = "[\n"
     for row in rows:
         yield f"{before}{row}"
@@ -111,18 +89,19 @@ def _json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value for JSON: decimals without the zeros that their column type adds."""
+    """Return a value for JSON, with decimals as numbers without trailing zeros."""
     if isinstance(value, Decimal):
         return Decimal(_digits(value))
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _digits(value: Decimal) -> str:
-    text = format(value, "f")
+    # All decimals of a column have as many decimal places as its type; those of the resource were fewer.
+    text = format(value, "f")  # "f": never 1E+3
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
@@ -131,12 +110,12 @@ def _cell(value: Any) -> str:
 
 
 def _cells(row: Iterable[Any]) -> list[str]:
-    """Cells for CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    return [escape_formula(value) if isinstance(value, str) else _cell(value) for value in row]
+    """Return the cells of a CSV row; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return [escape_formula(value) if isinstance(value, str) else cell_text(value) for value in row]
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:
-    """Lines with CRLF, as in RFC 4180."""
+    """Return CSV lines, which end with CRLF as in RFC 4180."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue()

@@ -37,6 +37,7 @@ def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> st
         where, value = f"{file}", _first_line(file)
     else:
         raise ConfigError("a secret needs the name of an environment variable or of a file")
+    # A line break or a control character in a header would be refused later, without a word about the cause.
     if not value.isprintable() or not value:
         raise ConfigError(f"{where}: holds no secret of one printable line; put it there and run again")
     return value
@@ -44,7 +45,7 @@ def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> st
 
 def _first_line(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        return file.read_text(encoding="utf-8").rstrip("\r\n")  # editors end the line; spaces may belong to it
     except OSError as error:
         raise ConfigError(f"{file}: the secret cannot be read ({error.strerror}); check path and permissions") from None
     except UnicodeDecodeError:
@@ -150,6 +151,7 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
 
 def fingerprint(key: bytes) -> str:
     """Return a digest that identifies `key` without revealing it: HMAC-SHA-256 of a fixed text under it."""
+    # Compared to find that the key is another one, and then all tables are built from scratch.
     return hmac.new(key, b"periop pseudonym key", hashlib.sha256).hexdigest()
 
 
@@ -158,7 +160,7 @@ def _decoded(text: str, where: str) -> bytes:
         key = bytes.fromhex(text.strip())
     except ValueError:
         key = b""
-    if len(key) < KEY_BYTES:
+    if len(key) < KEY_BYTES:  # also after the ValueError
         raise ConfigError(f"{where}: not a key of {2 * KEY_BYTES} or more hex digits; restore it from a backup")
     return key
 

@@ -90,6 +90,7 @@ class Limits(Section):
     request_seconds: Seconds = 900
     site_seconds: Seconds = 6 * 3600
     run_seconds: Seconds = 12 * 3600
+    # Connections. A hospital's server also serves its wards: few at a time.
     sites_at_a_time: Annotated[int, Field(ge=1, le=64)] = 4
     streams: Annotated[int, Field(ge=1, le=32)] = 4
     # Versions that a server dated before the last sync but indexed after it; identical ones are dropped.
@@ -102,8 +103,10 @@ class Limits(Section):
     # Size of responses: a server that never ends, and a small file that decompresses to a huge one.
     max_pages: Count = 10_000
     max_response_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    # A resource with an attached PDF may have megabytes; none of the types that are read needs more than 16.
     max_resource_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
     max_document_bytes: Annotated[int, Field(ge=1024)] = 512 << 20
+    # Of all resources of a sync: what is spooled to disk before the commit.
     max_site_bytes: Annotated[int, Field(ge=1024)] = 64 << 30
     max_compression_ratio: Annotated[int, Field(ge=2)] = 200
 
@@ -136,6 +139,7 @@ class Settings(Section):
     study: Annotated[str, AfterValidator(_resolve_study)] = "alneo"
     engine: Literal["duckdb", "spark"] = "duckdb"
     sites: Annotated[tuple[Site, ...], Field(min_length=1)]
+    # Each section may be absent; frozen models make safe defaults.
     schedule: Schedule = Schedule()
     disclosure: Disclosure = Disclosure()
     publish: tuple[FolderTarget, ...] = ()
@@ -207,6 +211,7 @@ def load_settings(path: Path) -> Settings:
 
 def load_study(name_or_path: str) -> Study:
     """Read a study by its shipped name or its path. Raises `ConfigError` with one sentence for each fault."""
+    # Not `mappers.study.load_study`, whose errors are those of pydantic: here each fault becomes a sentence.
     path = study_path(name_or_path)
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in study_path("alneo").parent.glob("*.toml")))

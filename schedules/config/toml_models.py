@@ -1,7 +1,7 @@
-"""TOML file -> pydantic model, where every fault becomes one sentence: file, key path, what is allowed.
+"""From a TOML file to a pydantic model, with every fault as one sentence: the file, the key and what is allowed.
 
-A value from the file is repeated in a sentence only where the key has a short list of allowed words, so
-that a secret written in the wrong place is not shown.
+A sentence repeats a value from the file only if the key has a short list of allowed words, so that a secret in the
+wrong place is not printed.
 """
 
 from __future__ import annotations
@@ -24,34 +24,39 @@ UNAVAILABLE = "is not available in this version"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises `ConfigError` that names the line of a syntax error."""
+    """Return the content of a TOML file. Raises `ConfigError` that names the line of a syntax error."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     try:
-        return tomllib.loads(raw.decode("utf-8-sig"))
+        return tomllib.loads(raw.decode("utf-8-sig"))  # Notepad begins a file with a byte order mark
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
+        # tomllib names no line for a fault at the end, where most files with an open bracket or quote fail.
         reason = str(error).replace("at end of document", f"at line {len(raw.splitlines())}, the end of the file")
         raise ConfigError(f"{path}: not valid TOML: {reason}") from None
-    except RecursionError:
+    except RecursionError:  # thousands of nested brackets
         raise ConfigError(f"{path}: nested too deeply to be read; flatten its arrays and tables") from None
 
 
 def validate(model: type[M], content: Mapping[str, Any], file: Path, context: object = None) -> M:
-    """`content` as `model`. Raises `ConfigError` with one sentence for each fault, naming `file`."""
+    """Return `content` as `model`. Raises `ConfigError` with one sentence per fault, each naming `file`.
+
+    `context` is passed on to the validators of the model.
+    """
     try:
         return model.model_validate(content, context=context)
     except ValidationError as error:
+        # "from None": the message of pydantic would print the values of the file.
         faults = _causes(error.errors(include_url=False, include_input=True))
         raise ConfigError("\n".join(f"{file}: {_sentence(model, fault)}" for fault in faults)) from None
 
 
 def _causes(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
-    """`faults` without "too short" of a list that is so only because its items at fault do not count."""
+    """Return `faults` without the "too short" of a list that only follows from the faults of its items."""
     places = [fault["loc"] for fault in faults]
 
     def follows(fault: ErrorDetails) -> bool:
@@ -71,7 +76,7 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
             return f"{where}: unknown key{_did_you_mean(str(keys[-1]), allowed)}; allowed: {', '.join(allowed)}"
         case "missing":
             return f"{where}: required, but not given"
-        case "union_tag_invalid":
+        case "union_tag_invalid":  # the `kind` of a site, of its `auth` or of a target
             tag = str(context["tag"])
             tags = [each.strip(" '") for each in str(context["expected_tags"]).split(",")]
             return f"{where}.kind: '{tag}' {UNAVAILABLE}{_did_you_mean(tag, tags)}; allowed: {', '.join(tags)}"
@@ -86,12 +91,20 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
 
 
 def key_path(keys: Loc) -> str:
-    """`("sites", 0, "auth", "kind")` as `sites[0].auth.kind`."""
+    """Return the path of a key as one would write it.
+
+    >>> key_path(("sites", 0, "auth", "kind"))
+    'sites[0].auth.kind'
+    """
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
 
 
 def _locate(model: type[BaseModel], loc: Loc) -> tuple[list[int | str], type[BaseModel] | None]:
-    """The key path without pydantic's union tags, and the model that owns the last key."""
+    """Return the keys of `loc` without pydantic's union tags, and the model that owns the last key.
+
+    In a union of models pydantic inserts the `kind` of the chosen one: `("sites", 0, "search", "url")`. No key of that
+    name is in the file, so it is left out of the path, and tells which model comes next.
+    """
     keys: list[int | str] = []
     here: Any = model
     owner: type[BaseModel] | None = model
@@ -107,7 +120,7 @@ def _locate(model: type[BaseModel], loc: Loc) -> tuple[list[int | str], type[Bas
 
 
 def _member(annotation: Any, tag: int | str) -> type[BaseModel] | None:
-    """The member of a union of models whose `kind` is `tag`."""
+    """Return the member of a union of models whose `kind` is `tag`, or None."""
     models = [part for part in _parts(annotation) if _is_model(part)]
     if len(models) < 2:
         return None
@@ -115,6 +128,7 @@ def _member(annotation: Any, tag: int | str) -> type[BaseModel] | None:
 
 
 def _below(annotation: Any, step: int | str) -> Any:
+    """Return the annotation of a field of a model, or of the items of a list; None where there is none."""
     if _is_model(annotation):
         field = annotation.model_fields.get(step)
         return field.annotation if field else None
@@ -124,12 +138,12 @@ def _below(annotation: Any, step: int | str) -> Any:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """The alternatives of a union, through `Annotated`; anything else alone."""
+    """Yield the alternatives of a union, looking into `Annotated`; yield anything else as it is."""
     if annotation is None or _is_model(annotation) or get_origin(annotation) in {list, tuple, Literal, dict}:
         yield annotation
         return
     arguments = get_args(annotation)
-    if hasattr(annotation, "__metadata__"):
+    if hasattr(annotation, "__metadata__"):  # Annotated: the type comes first, then what is said of it
         arguments = arguments[:1]
     for part in arguments:
         yield from _parts(part)
@@ -149,4 +163,5 @@ def _did_you_mean(word: str, allowed: Sequence[str]) -> str:
 
 
 def _shown(value: object) -> str:
+    # A secret is longer than any word that could be meant here.
     return f"'{value}'" if isinstance(value, str) and len(value) <= 24 else "this value"

@@ -127,7 +127,9 @@ def _no_site(attempts: Sequence[Attempt], settings: Settings) -> AuthenticationF
     reasons = "; ".join(f"{report.site}: {' '.join(report.messages)}" for report, _ in attempts)
     if all(isinstance(error, AuthenticationError) for _, error in attempts):
         return AuthenticationFailed(f"{reasons}; check the secrets that periop.toml names and run again")
-    release = "so the last release stands" if releases(settings.releases_dir) else "and there is no release yet"
+    release = (
+        "so the last release is still current" if releases(settings.releases_dir) else "and there is no release yet"
+    )
     return NoSiteError(f"{reasons}; no site could be synchronised, {release}")
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectors.http.authenticators import Authenticator
-    from connectors.http.client import Clock, TransferLimits
+    from connectors.http.client import FhirClient
+    from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
     from connectors.sources.bulk.source import BulkLimits, BulkSource
     from connectors.sources.folder import FolderLimits, FolderSource
@@ -28,6 +29,7 @@ COHORT_VALUE_SET = "nsclc"  # a file in mappers/valuesets, or of the same name i
 
 def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
     """Return the source of the resources of `site`. Raises `ConfigError` where a secret or a certificate is missing."""
+    # The sources import httpx and the like inside these functions, so `periop status` does not load them.
     if site.kind == "folder":
         return folder_source(settings, site)
     if site.kind == "bulk":
@@ -45,7 +47,7 @@ def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
     """Return the source of a FHIR server that is read by paged search."""
     from connectors.lake.table import Lake
-    from connectors.sources.search.paging import SearchLimits
+    from connectors.sources.search.requests import SearchLimits
     from connectors.sources.search.source import SearchSource
     from schedules.config.credentials import client_ssl_context
 
@@ -90,13 +92,13 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         group=site.group,
         type_filter=site.type_filter,
         kick_off=site.kick_off,
-        allowed=site.allowed_origins,
+        allowed_origins=site.allowed_origins,
         auth=authenticator(settings, site, environ),
         limits=bulk_limits(settings.limits),
         transfer=transfer_limits(settings.limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
-        verify_elsewhere=trust_only_ssl_context(site),  # of the file server, which must not see the client certificate
+        verify_other_origins=trust_only_ssl_context(site),  # a file server must not see the client certificate
     )
 
 
@@ -110,9 +112,19 @@ def cohort_query(settings: Settings) -> CohortQuery:
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
 
+def fhir_client(
+    site: ServerSite, auth: Authenticator, limits: TransferLimits, environ: Mapping[str, str]
+) -> FhirClient:
+    """Return a client for the server of `site`, for what is not a sync. Raises `ConfigError` as `source` does."""
+    from connectors.http.client import FhirClient
+    from schedules.config.credentials import client_ssl_context
+
+    return FhirClient(site.url, auth, limits, logging_clock(site.name), verify=client_ssl_context(site, environ))
+
+
 def transfer_limits(limits: Limits) -> TransferLimits:
     """Return the bounds of every request to a site."""
-    from connectors.http.client import TransferLimits
+    from connectors.http.retry import TransferLimits
 
     return TransferLimits(
         connect=limits.connect_seconds,
@@ -145,9 +157,10 @@ def bulk_limits(limits: Limits) -> BulkLimits:
 
 def logging_clock(site: str) -> Clock:
     """Return the clocks of this machine, with a line in the log for every wait."""
-    from connectors.http.client import Clock
+    from connectors.http.retry import Clock
 
     def wait(seconds: float) -> None:
+        # Otherwise a night of waiting for a busy server would look like a run that hangs.
         logging.getLogger(__name__).warning("%s: no usable response; trying again in %.0f s", site, seconds)
         time.sleep(seconds)
 
@@ -172,17 +185,17 @@ def authenticator(settings: Settings, site: ServerSite, environ: Mapping[str, st
 
 def _smart(settings: Settings, site: ServerSite, auth: SmartSettings, environ: Mapping[str, str]) -> Authenticator:
     from connectors.auth.smart import SmartAuth
-    from connectors.auth.token_endpoint import Client
+    from connectors.auth.token_endpoint import RegisteredClient
     from schedules.config.credentials import client_ssl_context, signing_key, trust_only_ssl_context
 
     return SmartAuth(
         site.url,
-        Client(auth.client_id, signing_key(auth.key_file), auth.jku),
+        RegisteredClient(auth.client_id, signing_key(auth.key_file), auth.jku),
         TYPES,
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings.limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
-        verify_elsewhere=trust_only_ssl_context(site),
+        verify_other_origins=trust_only_ssl_context(site),
     )

@@ -13,7 +13,7 @@ from time import monotonic
 
 from connectors.errors import AuthenticationError, ConnectorError, DeferredError, FolderError, ServerError
 from connectors.report import Progress, SyncReport
-from connectors.sources.concurrency import side_by_side
+from connectors.sources.concurrency import run_concurrently
 from schedules.config.settings import Settings
 from schedules.errors import StopRequested
 from schedules.run.pipeline import Pipeline
@@ -58,7 +58,7 @@ def attempt_sites(
             raise
 
     try:
-        found = dict(side_by_side([partial(attempt, site) for site in sites], settings.limits.sites_at_a_time))
+        found = dict(run_concurrently([partial(attempt, site) for site in sites], settings.limits.sites_at_a_time))
     finally:
         ended.set()
     return [found[site] for site in sites]

@@ -164,7 +164,9 @@ def test_no_last_updated_makes_every_night_a_full_one(server: FhirStub, periop: 
     server.ignored |= {"_lastUpdated"} if how == "ignored" else set()
     code, site = checked(periop, "--url", server.base)
     assert (code, site["path"]["nights"]) == (0, "everything")
-    assert said(site, "changes", "Patient") == f"the parameter _lastUpdated is {how}: every night reads everything"
+    assert (
+        said(site, "changes", "Patient") == f"the parameter _lastUpdated is {how}: every nightly run reads everything"
+    )
     assert how in site["requests"][0]
 
 
@@ -172,7 +174,7 @@ def test_a_history_that_is_always_empty(server: FhirStub, periop: Terminal) -> N
     server.history = False
     code, site = checked(periop, "--url", server.base)
     assert (code, site["path"]["deletions"]) == (0, "by a comparison")
-    assert "_history is empty, though there is something" in said(site, "history", "Patient")
+    assert "_history is empty, though there are resources" in said(site, "history", "Patient")
 
 
 def test_a_history_that_ignores_since(server: FhirStub, periop: Terminal) -> None:

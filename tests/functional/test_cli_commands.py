@@ -252,7 +252,7 @@ def test_the_last_release_stands_when_there_is_one(periop: Terminal) -> None:
     periop("run")
     periop.pipeline.errors = {name: UnavailableError(name) for name in ("milan", "rome")}
     assert periop("run") == 1
-    assert "no site could be synchronised, so the last release stands" in periop.err
+    assert "no site could be synchronised, so the last release is still current" in periop.err
 
 
 def test_one_site_that_refuses_credentials_is_partial_among_others_and_6_alone(periop: Terminal) -> None:

@@ -92,5 +92,5 @@ def test_a_file_that_holds_no_key_is_named(tmp_path: Path) -> None:
     file.chmod(0o600)
     code, printed, said = periop("keys", "show", file)
     assert (code, printed) == (2, "")
-    assert "key.json: the JWK is not a whole EC or RSA key: make a key with `periop keys new`" in said
+    assert "key.json: the JWK is not a complete EC or RSA key: make a key with `periop keys new`" in said
     assert "c2VjcmV0" not in said

@@ -191,5 +191,5 @@ def test_the_service_stops_when_it_is_told_to(
 
 
 @posix_only
-def test_the_service_does_not_hold_the_lock_between_nights(service: subprocess.Popen[str], hospital: Path) -> None:
+def test_the_service_does_not_hold_the_lock_between_runs(service: subprocess.Popen[str], hospital: Path) -> None:
     assert run(hospital, "sync").returncode == 0

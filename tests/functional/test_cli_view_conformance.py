@@ -73,7 +73,7 @@ def test_the_report_says_of_every_case_whether_and_why_not(periop: Terminal) -> 
     assert [test["result"] for test in tests if test["name"] not in REASONS] == [{"passed": True}] * 4
     assert periop.out.startswith("own.json: 4 of 14\n  ✗ one row is another: 1 of 2 expected")
     assert "4 of 14 cases passed." in periop.out
-    assert periop.err == f"{periop.folder / 'other.json'}: left out, it holds no list `tests`\n"
+    assert periop.err == f"{periop.folder / 'other.json'}: ignored, because it holds no list `tests`\n"
 
 
 def test_all_passed_is_exit_code_0_and_the_report_is_no_test_file(periop: Terminal) -> None:

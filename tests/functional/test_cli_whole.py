@@ -58,7 +58,7 @@ def test_the_demo_again_changes_nothing(demo: Demo) -> None:
     out, _ = demo
     done = periop("demo", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "Nothing changed: release 1 stands." in done.stdout
+    assert "Nothing changed: release 1 is still current." in done.stdout
 
 
 def test_the_demo_leaves_a_folder_in_use_alone(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_status_after_the_demo(demo: Demo) -> None:
     }
 
 
-def owed_a_night(demo: Path) -> None:
+def owe_a_run(demo: Path) -> None:
     """As if the service had been up two days ago, and down since."""
     before = datetime.now(UTC) - timedelta(days=2)
     (demo / "runs.sqlite").unlink()
@@ -124,14 +124,14 @@ def runs(data_dir: Path) -> list[tuple[str, str]]:
 
 
 @posix_only
-def test_the_service_makes_up_for_a_missed_night_and_stops_in_the_middle_of_one(demo: Demo) -> None:
+def test_the_service_makes_up_for_a_missed_run_and_stops_in_the_middle_of_one(demo: Demo) -> None:
     out, _ = demo
-    owed_a_night(out)
+    owe_a_run(out)
     process = serving(out / "periop.toml", "begins")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
     assert process.returncode == 0
-    process = serving(out / "periop.toml", "the night ended: ok")
+    process = serving(out / "periop.toml", "the nightly run ended: ok")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
     assert process.returncode == 0

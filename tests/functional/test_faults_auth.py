@@ -31,7 +31,7 @@ from connectors.http.client import FhirClient
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import SyncReport
-from connectors.sources.search.paging import SearchLimits
+from connectors.sources.search.requests import SearchLimits
 from connectors.sources.search.source import CohortQuery, SearchSource
 from connectors.sync import sync_site
 from schedules.cli.main import main

@@ -30,10 +30,11 @@ from connectors.errors import (
 from connectors.fhir.events import Expected, Problem, ProgressMessage
 from connectors.fhir.resource import Reason, Resource
 from connectors.http.authenticators import BearerAuth
-from connectors.http.client import FhirClient, TransferLimits
+from connectors.http.client import FhirClient
+from connectors.http.retry import TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Cursor, Lake
-from connectors.sources.bulk.files import Arrived, arrive, resources, side_by_side
+from connectors.sources.bulk.files import DownloadedFile, download_all, download_whole, resources
 from connectors.sources.bulk.job import Polling
 from connectors.sources.bulk.manifest import ExportFile
 from connectors.sources.bulk.source import BulkLimits, _Folder
@@ -238,7 +239,7 @@ def test_fault_2_a_file_that_is_cut_at_any_byte_is_never_taken_for_whole(
 
     def taken() -> bool:
         try:
-            arrived = arrive(file, tmp_path / "f", download, 1 << 20)
+            arrived = download_whole(file, tmp_path / "f", download, 1 << 20)
         except UnavailableError:
             return False
         items = list(resources(arrived, "file", frozenset({"Patient"}), 1 << 20))
@@ -350,7 +351,7 @@ def test_fault_9_an_allowed_origin_gets_no_credentials_whatever_the_manifest_say
         {"type": "Patient", "url": f"{elsewhere.origin}/p?X-Signature=1"},
         server.item("Condition"),
     ]
-    found = pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed=(elsewhere.origin,)))
+    found = pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed_origins=(elsewhere.origin,)))
     assert (found.ids, found.problems) == (ALL, [])
     assert b"s3cret" not in b"".join(request.raw for request in elsewhere.requests)
     (own,) = server.http.asked(path="/file/")
@@ -365,7 +366,7 @@ def test_fault_9_a_poll_url_on_another_origin(
     server.faults["$export"] = always(http(status=202, headers={"Content-Location": link}))
     server.faults["/metadata"] = always(http(b'{"resourceType":"CapabilityStatement"}'))
     with pytest.raises(ForeignOriginError):
-        pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed=(elsewhere.origin,)))
+        pull(source(server, tmp_path, auth=BearerAuth("s3cret"), allowed_origins=(elsewhere.origin,)))
     assert elsewhere.requests == []
 
 
@@ -804,26 +805,28 @@ def test_a_long_download_gives_signs_of_life() -> None:
     go_on = Event()
     file = ExportFile("u", "Patient")
 
-    def fetch(_: ExportFile) -> Arrived:
+    def fetch(_: ExportFile) -> DownloadedFile:
         assert go_on.wait(30)
         raise UnavailableError("no")
 
-    results = side_by_side([file], fetch, 2, patience=0.001)
-    assert next(results) == (file, None)
-    assert next(results) == (file, None)
+    results = download_all([file], fetch, 2, interval=0.001)
+    assert next(results) is None
+    assert next(results) is None
     go_on.set()
-    assert isinstance(list(results)[-1][1], UnavailableError)
+    found = list(results)[-1]
+    assert found is not None
+    assert isinstance(found[1], UnavailableError)
 
 
 def test_a_file_is_read_while_the_next_ones_come() -> None:
     files = [ExportFile(str(number), "Patient") for number in range(3)]
     read = Event()
 
-    def fetch(file: ExportFile) -> Arrived:
+    def fetch(file: ExportFile) -> DownloadedFile:
         assert file is files[0] or read.wait(30)
-        return Arrived(file, Path(file.url), framed=True, complete=True, lines=1)
+        return DownloadedFile(file, Path(file.url), framed=True, complete=True, lines=1)
 
-    results = ((file, arrived) for file, arrived in side_by_side(files, fetch, 3, patience=30) if arrived)
+    results = (found for found in download_all(files, fetch, 3, interval=30) if found)
     assert next(results)[0] == files[0]
     read.set()
     assert [file for file, _ in results] == files[1:]

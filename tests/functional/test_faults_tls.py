@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from connectors.auth.keys import private_jwk
-from connectors.auth.token_endpoint import Asking, Client
+from connectors.auth.token_endpoint import RegisteredClient
 from connectors.auth.token_endpoint import TokenEndpoint as TokenClient
 from connectors.errors import TlsError
 from connectors.http.client import FhirClient
@@ -175,11 +175,12 @@ def test_fault_10_a_connection_to_a_checked_address_keeps_the_name_of_the_certif
     """The address is in the URL, the name in TLS and in Host: the certificate is that of the name."""
     server = serve(TokenEndpoint(FakeClock()))
     trusting = site(certificates, server.url, client_cert_file=None, client_key_file=None)
-    asking = Asking(Client("periop", KEY), TransferLimits(), FakeClock().as_clock(), None, lambda: "one")
+    clock, limits = FakeClock().as_clock(), TransferLimits()
     for name, fits in (("localhost", True), ("sso.example.org", False)):
         url = f"https://{name}:{server.port}/token"
         target = pin_ip(url, parse_address("127.0.0.1"))
-        endpoint = TokenClient(url, target, asking, client_ssl_context(trusting, {}))
+        client, tls = RegisteredClient("periop", KEY), client_ssl_context(trusting, {})
+        endpoint = TokenClient(url, target, client, limits, clock, None, lambda: "one", tls)
         if fits:
             assert endpoint.token(["system/*.rs"]).value == "token-1"
         else:

@@ -36,7 +36,8 @@ from connectors.sources.folder import FolderSource
 from connectors.lake.table import Lake
 from connectors.lake.quarantine import Quarantine
 from connectors.sync import sync_site
-import pandas  # pyarrow would import it within the sync, and that would be most of its time
+import ibis.backends.duckdb  # the sync would import it, and that would be most of its time
+import pandas  # pyarrow would import it within the sync
 
 for line in sys.stdin:
     folder, data = (Path(part) for part in line.rstrip().split("|"))

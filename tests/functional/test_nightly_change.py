@@ -82,7 +82,8 @@ def test_a_site_that_is_configured_no_more_is_left_out(tmp_path: Path) -> None:
         sites=tuple(FolderSite(name=name, kind="folder", path=ALNEO) for name in ("milan", "rome")),
     )
     pipeline, study = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY}), load_study("alneo")
-    pipeline.sync(both, ["milan", "rome"], full=False, progress=lambda _: None)
+    for name in both.site_names:
+        pipeline.sync_site(both, name, full=False, progress=lambda _: None)
     with compiled_once(tmp_path):
         assert pipeline.map_lake(both, study, progress=lambda _: None).enrolled == 66
     told: list[str] = []

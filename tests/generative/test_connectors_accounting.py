@@ -1,4 +1,4 @@
-"""Properties: nothing received is lost, the lake ends at the newest, cutting text loses no byte."""
+"""Properties: nothing received is lost, the lake ends at the newest, splitting text loses no byte."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.fhir.bundle import read_bundle
-from connectors.fhir.events import SourceEvent
+from connectors.fhir.events import CompleteFor, Deleted, Exists, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.http.gunzip import gunzip
 from connectors.lake.quarantine import Quarantine
-from connectors.lake.reconcile import OUTCOMES, Intake, identity, updated, version
+from connectors.lake.reconcile import Reconciler
+from connectors.lake.spool import SPOOL_SCHEMA
 from connectors.lake.table import Cursor, Lake
-from connectors.lake.versions import Seen, Versions
-from connectors.report import counts_by_type, total
-from connectors.sources.folder import gunzip, split_lines
+from connectors.report import OUTCOMES, counts_by_type, total
+from connectors.sources.folder import split_lines
 from connectors.sync import sync_site
 
 TIMES = (None, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00+00:00", "2024-01-03T00:00:00.5Z")
@@ -30,7 +32,7 @@ TIMES = (None, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00+00:00", "2024-01-03T
 # the digest is of the whole resource, so it differs where lastUpdated differs
 versions = st.builds(
     lambda kind, id_, number, time, text: Resource(
-        kind, id_, number, time, None, f"{text}{TIMES.index(time)}" * 32, "{}"
+        kind, id_, number, time, id_, f"{text}{TIMES.index(time)}" * 32, "{}"
     ),
     st.sampled_from(["Patient", "Condition"]),
     st.sampled_from(["a", "b"]),
@@ -42,50 +44,179 @@ rejects = st.builds(Rejected, st.sampled_from(Reason), st.just("here"), st.just(
 pulls = st.lists(st.lists(st.one_of(versions, rejects), max_size=12), max_size=4)
 
 
-def slow_current(pull: list[SourceEvent], current: dict[tuple[str, str], Resource]) -> dict[tuple[str, str], Resource]:
-    """The reference: of what is known and what arrived, the last by (time, order of arrival) is current."""
-    known = dict(current)
-    arrived = [item for item in pull if isinstance(item, Resource)]
-    for key in {(item.resource_type, item.id) for item in arrived}:
-        mine = [item for item in arrived if (item.resource_type, item.id) == key]
-        candidates = ([known[key]] if key in known else []) + mine
-        known[key] = max(reversed(candidates), key=lambda item: TIMES.index(item.last_updated))  # the last of equals
-    return known
+deletions = st.builds(
+    Deleted,
+    st.sampled_from(["Patient", "Condition"]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from([None, "9"]),
+    st.sampled_from([*TIMES, "yesterday"]),
+    st.just("here"),
+)
+sightings = st.builds(Exists, st.sampled_from(["Patient", "Condition"]), st.sampled_from(["a", "b"]), st.booleans())
+syncs = st.tuples(
+    st.lists(st.one_of(versions, versions, rejects, deletions, sightings), max_size=12),
+    st.lists(st.sampled_from([("Patient", "a"), ("Condition", "a"), ("Condition", "b")]), max_size=2),  # complete for
+    st.booleans(),  # of a source that was read whole
+    st.sampled_from([(), ("Patient",)]),  # types of which nothing is taken as deleted
+)
 
 
-def state(item: Resource) -> tuple[str, str]:
-    return item.version_id, item.digest
+@dataclass
+class Row:
+    """A row of the lake; `resource` is None for a tombstone."""
+
+    last_updated: str | None
+    sync: int
+    version_id: str
+    digest: str
+    resource: Resource | None
 
 
-@given(pulls)
-def test_every_pull_is_accounted_for_and_ends_at_the_newest(nights: list[list[SourceEvent]]) -> None:
-    current: dict[tuple[str, str], Resource] = {}
-    seen: dict[str, Seen] = {}
-    for number, pull in enumerate(nights, 1):
-        nowhere = Path("no-folder-is-needed-for-so-few")
-        known, fresh = Versions(nowhere), Versions(nowhere)
-        known.load(seen.items())
-        intake, spool = Intake(known, fresh), []
-        for item in pull:
-            if isinstance(item, Rejected):
-                intake.reject(item)
-            elif isinstance(item, Resource) and intake.admit(item, len(spool)):
-                spool.append(item)
-        stored = [item for row, item in enumerate(spool) if row not in intake.dropped]
-        counts = total(counts_by_type(intake))  # raises if it does not add up
-        assert counts.received == len(pull)
-        assert counts.quarantined == sum(isinstance(item, Rejected) for item in pull)
-        assert counts.stored == len(stored)
+def moment(text: str | None) -> int:
+    return TIMES.index(text) if text in TIMES else 0  # what is no instant is before all, as none is
 
-        expected = slow_current(pull, current)
-        changed = {key for key, item in expected.items() if key not in current or state(current[key]) != state(item)}
-        assert {(item.resource_type, item.id) for item in stored} == changed
-        assert len(stored) == len(changed), "more than one version of a resource in one sync"
-        assert all(state(item) == state(expected[item.resource_type, item.id]) for item in stored)
-        for item in stored:
-            key = identity(item.resource_type, item.id)
-            seen[key] = Seen(version(item.version_id, item.digest), updated(item.last_updated), number)
-            current[item.resource_type, item.id] = item
+
+class SlowReconciler:
+    """The reference: the same rules one event after the other, with a dictionary for everything."""
+
+    def __init__(self, lake: dict[tuple[str, str], list[Row]]) -> None:
+        self.current = {
+            key: max(rows, key=lambda row: (moment(row.last_updated), row.sync)) for key, rows in lake.items()
+        }
+        self.new: dict[tuple[str, str], Resource | Deleted] = {}  # to be stored
+        self.times: dict[tuple[str, str], str | None] = {}
+        self.seen: set[tuple[str, str]] = set()
+        self.missing: set[tuple[str, str]] = set()
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def take(self, event: SourceEvent) -> None:
+        if isinstance(event, Rejected):
+            self.counts[event.resource_type, "quarantined"] += 1
+        elif isinstance(event, Resource):
+            self._resource(event, (event.resource_type, event.id))
+        elif isinstance(event, Deleted):
+            self._deletion(event, (event.resource_type, event.id))
+        elif isinstance(event, Exists):
+            key = (event.resource_type, event.id)
+            self.seen.add(key)
+            row = self.current.get(key)
+            if event.readable and key not in self.new and (row is None or row.resource is None):
+                self.missing.add(key)
+
+    def _newest(self, key: tuple[str, str]) -> str | None:
+        return self.times[key] if key in self.new else self.current[key].last_updated
+
+    def _take_back(self, key: tuple[str, str]) -> None:
+        if key in self.new:
+            del self.new[key]
+            self.counts[key[0], "stored"] -= 1
+            self.counts[key[0], "superseded"] += 1
+
+    def _resource(self, item: Resource, key: tuple[str, str]) -> None:
+        self.seen.add(key)
+        self.missing.discard(key)
+        row, new = self.current.get(key), self.new.get(key)
+        is_new = isinstance(new, Resource) and (new.version_id, new.digest) == (item.version_id, item.digest)
+        is_current = row is not None and (row.version_id, row.digest) == (item.version_id, item.digest)
+        if row is None and new is None:
+            outcome = "stored"
+        elif moment(item.last_updated) < moment(self._newest(key)) or (isinstance(new, Deleted) and is_current):
+            outcome = "superseded"
+        else:
+            outcome = "identical" if is_new or is_current else "stored"
+        self.counts[key[0], outcome] += 1
+        if outcome != "superseded" and not is_new:
+            self._take_back(key)
+        if outcome == "stored":
+            self.new[key], self.times[key] = item, item.last_updated
+
+    def _deletion(self, item: Deleted, key: tuple[str, str]) -> None:
+        row, new = self.current.get(key), self.new.get(key)
+        if row is None and new is None:
+            return
+        if isinstance(new, Deleted) or (new is None and row is not None and row.resource is None):
+            outcome = "identical"
+        elif item.last_updated is not None and moment(item.last_updated) < moment(self._newest(key)):
+            outcome = "superseded"
+        else:
+            time = item.last_updated or self._newest(key)
+            self._take_back(key)
+            outcome = "stored" if row is not None and row.resource is not None else "identical"
+            if outcome == "stored":
+                self.new[key], self.times[key] = item, time
+        self.counts[key[0], outcome] += 1
+
+    def removed(self, complete: set[tuple[str, str]], whole: bool, spared: tuple[str, ...]) -> set[tuple[str, str]]:
+        return {
+            key
+            for key, row in self.current.items()
+            if row.resource is not None
+            and key not in self.seen
+            and key not in self.new
+            and ((key[0], row.resource.patient) in complete or (whole and key[0] not in spared))
+        }
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(syncs, max_size=4))
+def test_every_sync_does_what_the_rules_say_one_event_after_the_other(
+    done: list[tuple[list[SourceEvent], list[tuple[str, str]], bool, tuple[str, ...]]],
+) -> None:
+    rows: dict[tuple[str, str], list[Row]] = {}
+    with TemporaryDirectory() as folder:
+        lake = Lake(Path(folder) / "lake")
+        for events, complete, whole, spared in done:
+            slow = SlowReconciler(rows)
+            with Reconciler(lake, "site") as ours:
+                for event in events:
+                    slow.take(event)
+                    take(ours, event)
+                for kind, patient in complete:
+                    ours.mark_complete(CompleteFor(kind, frozenset({patient})))
+                account = ours.decide()
+                stored = [row for batch in ours.batches(whole, spared) for row in batch.to_pylist()]
+
+            counts = total(counts_by_type(account.received, account.outcomes))  # raises if it does not add up
+            assert +account.outcomes == +slow.counts
+            assert counts.quarantined == sum(isinstance(event, Rejected) for event in events)
+            assert account.content_missing.total() == len(slow.missing)
+            removed = slow.removed(set(complete), whole, spared)
+            assert account.removed == Counter(kind for kind, _ in removed)
+            assert account.deleted == Counter(key[0] for key, new in slow.new.items() if isinstance(new, Deleted))
+            assert {(row["resource_type"], row["id"]): row["deleted"] for row in stored} == {
+                **{key: isinstance(new, Deleted) for key, new in slow.new.items()},
+                **dict.fromkeys(removed, True),
+            }
+            assert len(stored) == len(slow.new) + len(removed), "more than one version of a resource in one sync"
+            if stored:
+                sync = lake.append("site", [pa.RecordBatch.from_pylist(stored, SPOOL_SCHEMA)], Cursor("x", True))
+            for row in stored:
+                key = row["resource_type"], row["id"]
+                new, old = slow.new.get(key), slow.current.get(key)
+                if isinstance(new, Resource):
+                    assert (row["version_id"], row["digest"]) == (new.version_id, new.digest)
+                    version_id, time = new.version_id, new.last_updated
+                else:
+                    assert old is not None
+                    assert old.resource is not None
+                    assert row["patient"] == old.resource.patient
+                    told = new.version_id if new else None
+                    version_id, time = told or old.version_id, slow.times.get(key, old.last_updated)
+                assert (row["version_id"], row["last_updated"]) == (version_id, time if time in TIMES else None)
+                resource = new if isinstance(new, Resource) else None
+                rows.setdefault(key, []).append(Row(time, sync, version_id, row["digest"], resource))
+
+
+def take(ours: Reconciler, event: SourceEvent) -> None:
+    match event:
+        case Rejected():
+            ours.reject(event)
+        case Resource():
+            ours.upsert(event)
+        case Deleted():
+            ours.delete(event)
+        case Exists():
+            ours.mark_seen(event)
 
 
 class Items:

@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from connectors.errors import AuthenticationError, ServerError
-from connectors.http.client import Clock, TransferLimits
+from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.quarantine import Quarantine
-from connectors.lake.reconcile import OUTCOMES
 from connectors.lake.table import Lake
-from connectors.report import SyncReport
+from connectors.report import OUTCOMES, SyncReport
 from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
 from tests.fhir_server import BASE, Features, Key, ModelServer

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import ProtocolError
-from connectors.http.response import gunzipped
+from connectors.fhir.instants import earlier
+from connectors.http.gunzip import gunzip
 from connectors.http.retry import TruncatedError
 from connectors.sources.bulk.job import Polling, progress
 from connectors.sources.bulk.manifest import read_manifest
-from connectors.sources.bulk.pull import Members
-from connectors.sources.bulk.source import earlier
+from connectors.sources.bulk.pull import GroupMembershipDigest
 
 LISTS = ("output", "error", "outcome", "deleted", "link")
 values = st.recursive(
@@ -61,19 +61,25 @@ def test_a_good_manifest_is_read_to_the_last_file(
         assert [(file.url, file.resource_type, file.count) for file in read] == listed
 
 
-@given(st.binary(max_size=2000), st.integers(1, 300), st.integers(1, 3))
-def test_gzip_in_any_pieces(content: bytes, size: int, members: int) -> None:
-    sent = gzip.compress(content) * members
+@given(st.binary(max_size=2000), st.integers(1, 300), st.integers(1, 3), st.integers(0, 5))
+def test_gzip_in_any_pieces(content: bytes, size: int, members: int, padding: int) -> None:
+    sent = gzip.compress(content) * members + bytes(padding)
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
-    assert b"".join(gunzipped(pieces)) == content * members
+    assert b"".join(gunzip(pieces)) == content * members
 
 
 @given(st.binary(max_size=300), st.data())
 def test_gzip_that_is_cut_anywhere_is_said(content: bytes, data: st.DataObject) -> None:
     sent = gzip.compress(content)
-    cut = data.draw(st.integers(0, len(sent) - 1))
+    cut = data.draw(st.integers(1, len(sent) - 1))
     with pytest.raises(TruncatedError):
-        list(gunzipped([sent[:cut]]))
+        list(gunzip([sent[:cut]]))
+
+
+def test_gzip_of_nothing_and_of_zeros_only() -> None:
+    assert list(gunzip([])) == []
+    with pytest.raises(TruncatedError):  # what a power cut leaves of a file
+        list(gunzip([bytes(100)]))
 
 
 @given(st.text(max_size=300))
@@ -102,7 +108,7 @@ def test_an_overlap_goes_back_by_so_many_seconds(moment: datetime, seconds: int)
 @given(st.sets(st.text(min_size=1, max_size=8), max_size=20), st.randoms())
 def test_members_are_told_apart_whatever_their_order(ids: set[str], chance: object) -> None:
     def digest(patients: list[str]) -> str:
-        members = Members()
+        members = GroupMembershipDigest()
         for patient in patients:
             members.add(patient)
         return members.digest

@@ -51,7 +51,7 @@ def test_hapi_lacks_nothing(config: Path) -> None:
     assert {key for key, each in said.items() if each["level"] != "ok"} == set()
     assert "HAPI FHIR Server" in said["fhir", None]["said"]
     assert said["export", None]["said"].startswith("$export is listed for system, group and patient")
-    assert said["paging", None]["said"] == "a next link leads on"
+    assert said["paging", None]["said"] == "a next link leads to the next page"
     assert search["path"]["transfer"] == "paged search"
     assert (search["path"]["nights"], search["path"]["deletions"]) == ("changes only", "by history")
     assert (bulk["ok"], bulk["path"]["transfer"]) == (True, "bulk export")

@@ -17,12 +17,12 @@ import pytest
 
 from connectors.auth.keys import Algorithm, SigningKey, generate_key, public_jwks
 from connectors.auth.smart import SmartAuth
-from connectors.auth.token_endpoint import ASSERTION_TYPE, Client
+from connectors.auth.token_endpoint import ASSERTION_TYPE, RegisteredClient
 from connectors.errors import AuthenticationError
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import SyncReport
-from connectors.sources.search.paging import SearchLimits
+from connectors.sources.search.requests import SearchLimits
 from connectors.sources.search.source import CohortQuery, SearchSource
 from connectors.sync import sync_site
 from schedules.cli.main import main
@@ -75,7 +75,7 @@ def test_a_token_is_given_for_each_algorithm(token_server: Start, algorithm: Alg
 
 def test_fault_06_a_statement_that_was_seen_is_refused_and_ours_never_is(token_server: Start) -> None:
     server = token_server([registered(KEYS["ES384"])])
-    statement = Client("periop", KEYS["ES384"]).assertion(server.token_endpoint, utc_now(), "one")
+    statement = RegisteredClient("periop", KEYS["ES384"]).assertion(server.token_endpoint, utc_now(), "one")
     form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": statement}
     answers = [httpx.post(server.token_endpoint, data=form | {"scope": "system/*.rs"}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 401]
@@ -122,7 +122,7 @@ def test_a_scope_that_is_dropped_in_silence_is_noticed(token_server: Start) -> N
     auth = authenticator(server, KEYS["ES384"], FakeClock())
     auth.headers()
     assert auth.granted == ("system/Patient.rs", "system/Condition.rs")
-    assert auth.unreadable == TYPES[2:]
+    assert auth.unreadable_types == TYPES[2:]
     assert auth.missing_scopes == tuple(f"system/{each}.rs" for each in TYPES[2:])
 
 

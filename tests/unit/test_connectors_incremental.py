@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import AuthenticationError, UnavailableError
-from connectors.http.client import Clock, TransferLimits
+from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Cursor, Lake
 from connectors.report import Counts, SyncReport

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
-import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
@@ -15,7 +14,6 @@ from connectors.errors import LakeError
 from connectors.fhir.resource import Resource
 from connectors.lake.spool import SPOOL_SCHEMA, as_batch
 from connectors.lake.table import SCHEMA, Cursor, Lake
-from connectors.lake.writer import may_be_modified
 
 
 def batch(*ids: str) -> pa.RecordBatch:
@@ -138,19 +136,6 @@ def test_cursors_survive_a_compaction(tmp_path: Path) -> None:
     assert lake.cursor("a") == Cursor("2", True, "2024-01-01T00:00:00+00:00", 3)
     assert lake.append("a", [batch("3")], cursor("3")) == 4
     assert lake.cursor("a") == Cursor("3", True, "2024-01-01T00:00:00+00:00", 4)
-
-
-def test_a_file_says_whether_a_modifier_is_in_it(tmp_path: Path) -> None:
-    lake = Lake(tmp_path / "lake")
-    plain = Resource("Patient", "p", "1", None, "p", "d" * 64, '{"resourceType": "Patient"}')
-    text = '{"resourceType": "Patient", "modifierExtension": [{"url": "urn:not"}]}'
-    negated = msgspec.structs.replace(plain, id="q", raw=text)
-    lake.append("a", [as_batch([plain])], cursor("x"))
-    lake.append("b", [as_batch([plain, negated])], cursor("x"))
-    assert [(file.site, may_be_modified(file.path)) for file in lake.files()] == [("a", False), ("b", True)]
-    lake.append("a", [as_batch([plain])], cursor("x"))
-    DeltaTable(lake.path).optimize.compact()  # the two files of a as one, written by another program
-    assert [(file.site, may_be_modified(file.path)) for file in lake.files()] == [("a", True), ("b", True)]
 
 
 def test_rows_that_break_off_leave_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pkgutil
 
 import pytest
 
-from connectors.fhir.resource import Reason, Rejected, Resource, instant, patient_id, read_resource
+from connectors.fhir.instants import instant
+from connectors.fhir.resource import Reason, Rejected, Resource, patient_id, read_resource
 from connectors.fhir.resource_types import KNOWN, R4, R4B_ADDED
 
 OBSERVATIONS = frozenset({"Observation"})

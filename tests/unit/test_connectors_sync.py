@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import AccountingError, ServerError, SourceConfigError
-from connectors.fhir.events import Expected, Problem, SourceEvent
+from connectors.fhir.events import Deleted, Expected, Problem, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource, read_resource
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Cursor, Lake
@@ -118,9 +118,42 @@ def test_a_duplicate_is_identical(site: Site) -> None:
 def test_a_server_without_times_that_goes_back_ends_where_it_is(site: Site) -> None:
     a, b = observation("x", value=1), observation("x", value=2)
     assert [site.counts(each)[0] for each in (a, b, a, a)] == [1, 1, 1, 0]
-    assert [sync for _, _, sync in site.rows()] == [1, 2, 3] or len(site.rows()) == 3
-    last = max(site.rows(), key=lambda row: row[2])
-    assert last == ("x", a.version_id, 3)
+    by_sync = sorted(site.rows(), key=lambda row: row[2])
+    assert by_sync == [("x", a.version_id, 1), ("x", b.version_id, 2), ("x", a.version_id, 3)]
+
+
+def tombstones(site: Site) -> list[tuple[str, str | None, str | None]]:
+    names = ["id", "version_id", "last_updated", "deleted"]
+    found = [row for each in site.lake.rows("site", names) for row in each.to_pylist()]
+    return [(row["id"], row["version_id"], row["last_updated"]) for row in found if row["deleted"]]
+
+
+def test_an_undated_deletion_happened_after_everything_that_is_known(site: Site) -> None:
+    site.sync(observation("a", "1", T2))
+    undated = Deleted("Observation", "a", None, None, "here")
+    report = site.sync(undated)
+    assert (report.counts, report.deleted) == (Counts(received=1, stored=1), {"Observation": 1})
+    assert tombstones(site) == [("a", "1", T2)], "the tombstone has the time of the version that it replaces"
+    assert site.counts(undated) == (0, 1, 0, 0)
+    assert site.counts(observation("a", "1", T2)) == (1, 0, 0, 0), "what comes back later takes its place"
+
+
+def test_an_undated_deletion_comes_after_the_versions_of_its_own_sync(site: Site) -> None:
+    site.sync(observation("a", "1", T1))
+    report = site.sync(observation("a", "2", T3), Deleted("Observation", "a", "3", None, "here"))
+    assert (report.counts, report.deleted) == (Counts(received=2, stored=1, superseded=1), {"Observation": 1})
+    assert tombstones(site) == [("a", "3", T3)]
+
+
+def test_a_deletion_that_is_older_than_the_current_version_is_superseded(site: Site) -> None:
+    site.sync(observation("a", "2", T2))
+    assert site.counts(Deleted("Observation", "a", None, T1, "here")) == (0, 0, 1, 0)
+    assert tombstones(site) == []
+    assert site.counts(Deleted("Observation", "a", None, T2, "here")) == (1, 0, 0, 0), "of the same time: it wins"
+
+
+def test_a_deletion_of_what_the_lake_never_had_is_not_received(site: Site) -> None:
+    assert site.sync(Deleted("Observation", "a", None, None, "here")).received == 0
 
 
 def test_two_sites_do_not_know_each_other(site: Site) -> None:

@@ -8,7 +8,6 @@ import pytest
 from analytics.estimates.model import CurvePoint, Proportion
 from analytics.report.figures import (
     adverse_events,
-    coarse_risk_table,
     kaplan_meier,
     risk_table,
     ticks,
@@ -38,7 +37,7 @@ def test_risk_table_by_hand() -> None:
 
 
 def test_risk_table_of_a_coarsened_curve_stands_just_after_each_step() -> None:
-    rows = [(c.t, c.at_risk, c.events, c.censored) for c in coarse_risk_table(FIVE)]
+    rows = [(c.t, c.at_risk, c.events, c.censored) for c in risk_table(FIVE, None)]
     assert rows == [(0, 5, 0, 0), (1, 4, 1, 0), (2, 3, 1, 1), (4, 1, 2, 2), (7, 0, 2, 3)]
 
 

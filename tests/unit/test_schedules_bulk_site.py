@@ -61,7 +61,7 @@ def test_the_source_of_a_site(tmp_path: Path) -> None:
     assert isinstance(found, BulkSource)
     assert (found.url, found.types, found.site, found.jobs) == (URL, TYPES, "milan", tmp_path / "jobs")
     assert (found.level, found.group, found.kick_off) == ("group", "lung-cancer", "post")
-    assert (found.type_filter, found.allowed) == (
+    assert (found.type_filter, found.allowed_origins) == (
         ("Condition?clinical-status=active",),
         ("https://files.example:8443",),
     )

@@ -168,7 +168,7 @@ def test_a_private_key_that_everybody_may_read_is_refused(tmp_path: Path, mode: 
 def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
     file = key_file(tmp_path)
     file.write_text("{}")
-    with pytest.raises(ConfigError, match=r"key\.json: the JWK is not a whole EC or RSA key: make a key with"):
+    with pytest.raises(ConfigError, match=r"key\.json: the JWK is not a complete EC or RSA key: make a key with"):
         signing_key(file)
     with pytest.raises(ConfigError, match="nowhere: the private key cannot be read"):
         signing_key(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""The service: which nights are due by the ledger, and that none ends it. No test waits for a time of day."""
+"""The service: which runs are due by the ledger, and that none ends it. No test waits for a time of day."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ DAY = timedelta(days=1)
 
 
 class Hospital:
-    """A data directory, a clock that is set by hand, and the nights that ran."""
+    """A data directory, a clock that is set by hand, and the runs that there were."""
 
     def __init__(self, folder: Path) -> None:
         self.now = SLOT - HOUR
         self.file = folder / "runs.sqlite"
-        self.nights: list[datetime] = []
+        self.runs: list[datetime] = []
         self.ends_with: Callable[[], ExitCode] = lambda: ExitCode.OK
         cron = CronSchedule("30 1 * * *", ZoneInfo("UTC"))
-        self.nightly = NightlyJob(cron, self.file, lambda: self.now, self.night)
+        self.job = NightlyJob(cron, self.file, lambda: self.now, self.run)
 
     def file_run(self, kind: str) -> None:
         with open_ledger(self.file) as ledger, ledger.record(kind, lambda: self.now):
             pass
 
-    def night(self) -> ExitCode:
-        self.nights.append(self.now)
+    def run(self) -> ExitCode:
+        self.runs.append(self.now)
         with open_ledger(self.file) as ledger, ledger.record("run", lambda: self.now):
             return self.ends_with()
 
     def wake(self, now: datetime) -> None:
         self.now = now
-        self.nightly.run_if_due()
+        self.job.run_if_due()
 
 
 @pytest.fixture
@@ -55,48 +55,48 @@ def hospital(tmp_path: Path) -> Hospital:
 
 def test_nothing_is_due_before_the_first_slot(hospital: Hospital) -> None:
     hospital.wake(SLOT - timedelta(seconds=1))
-    assert hospital.nights == []
+    assert hospital.runs == []
 
 
-def test_a_first_start_owes_no_night(tmp_path: Path) -> None:
+def test_a_first_start_owes_no_run(tmp_path: Path) -> None:
     hospital = Hospital(tmp_path)
     hospital.wake(SLOT + HOUR)
     hospital.file_run("serve")
     hospital.wake(SLOT + HOUR)
-    assert hospital.nights == []
+    assert hospital.runs == []
 
 
-def test_each_slot_has_one_night(hospital: Hospital) -> None:
+def test_each_slot_has_one_run(hospital: Hospital) -> None:
     for now in (SLOT, SLOT, SLOT + HOUR, SLOT + DAY, SLOT + DAY + HOUR):
         hospital.wake(now)
-    assert hospital.nights == [SLOT, SLOT + DAY]
+    assert hospital.runs == [SLOT, SLOT + DAY]
 
 
 def test_missed_slots_are_made_up_for_once(hospital: Hospital) -> None:
     for now in (SLOT + 3 * DAY + HOUR, SLOT + 3 * DAY + 2 * HOUR):
         hospital.wake(now)
-    assert hospital.nights == [SLOT + 3 * DAY + HOUR]
+    assert hospital.runs == [SLOT + 3 * DAY + HOUR]
 
 
-def test_a_night_by_hand_after_the_slot_counts(hospital: Hospital) -> None:
+def test_a_run_by_hand_after_the_slot_counts(hospital: Hospital) -> None:
     hospital.now = SLOT + timedelta(seconds=1)
     hospital.file_run("run")
     hospital.wake(SLOT + HOUR)
-    assert hospital.nights == []
+    assert hospital.runs == []
 
 
 def test_a_sync_by_hand_does_not_count(hospital: Hospital) -> None:
     hospital.now = SLOT + timedelta(seconds=1)
     hospital.file_run("sync")
     hospital.wake(SLOT + HOUR)
-    assert hospital.nights == [SLOT + HOUR]
+    assert hospital.runs == [SLOT + HOUR]
 
 
 def test_a_clock_that_is_put_back_runs_nothing_twice(hospital: Hospital) -> None:
     hospital.wake(SLOT)
     for now in (SLOT - HOUR, SLOT, SLOT + HOUR):
         hospital.wake(now)
-    assert hospital.nights == [SLOT]
+    assert hospital.runs == [SLOT]
 
 
 def fail_with(error: BaseException) -> Callable[[], ExitCode]:
@@ -106,7 +106,7 @@ def fail_with(error: BaseException) -> Callable[[], ExitCode]:
     return end
 
 
-def test_a_failing_night_is_logged_and_filed_and_the_next_one_runs(
+def test_a_failing_run_is_logged_and_filed_and_the_next_one_runs(
     hospital: Hospital, caplog: pytest.LogCaptureFixture
 ) -> None:
     hospital.ends_with = fail_with(NoSiteError("milan: no answer"))
@@ -114,25 +114,25 @@ def test_a_failing_night_is_logged_and_filed_and_the_next_one_runs(
     hospital.wake(SLOT + HOUR)  # filed as failed: not tried again before its next slot
     hospital.ends_with = lambda: ExitCode.OK
     hospital.wake(SLOT + DAY)
-    assert hospital.nights == [SLOT, SLOT + DAY]
+    assert hospital.runs == [SLOT, SLOT + DAY]
     assert "the nightly run failed (exit code 1): milan: no answer" in caplog.text
 
 
-def test_a_bug_in_a_night_does_not_end_the_service(hospital: Hospital, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_in_a_run_does_not_end_the_service(hospital: Hospital, caplog: pytest.LogCaptureFixture) -> None:
     hospital.ends_with = fail_with(ZeroDivisionError())
     hospital.wake(SLOT)
     hospital.wake(SLOT + DAY)
-    assert len(hospital.nights) == 2
+    assert len(hospital.runs) == 2
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
     assert all(record.exc_info for record in caplog.records)
 
 
-def test_an_interrupted_night_is_made_up_for(hospital: Hospital) -> None:
+def test_an_interrupted_run_is_made_up_for(hospital: Hospital) -> None:
     hospital.ends_with = fail_with(StopRequested())
     hospital.wake(SLOT)
     hospital.ends_with = lambda: ExitCode.OK
     hospital.wake(SLOT + HOUR)
-    assert hospital.nights == [SLOT, SLOT + HOUR]
+    assert hospital.runs == [SLOT, SLOT + HOUR]
 
 
 def test_a_busy_lock_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -144,15 +144,15 @@ def test_a_busy_lock_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixt
         tries.append(hospital.now)
         raise LockBusyError("process 7 is running")
 
-    nightly = NightlyJob(hospital.nightly.schedule, hospital.file, lambda: hospital.now, busy)
+    job = NightlyJob(hospital.job.schedule, hospital.file, lambda: hospital.now, busy)
     for now in (SLOT, SLOT + timedelta(minutes=1)):
         hospital.now = now
-        nightly.run_if_due()
+        job.run_if_due()
     assert tries == [SLOT, SLOT + timedelta(minutes=1)]
     assert "the nightly run waits: process 7 is running" in caplog.text
 
 
-def test_two_nights_never_run_at_once(hospital: Hospital) -> None:
+def test_two_runs_never_run_at_once(hospital: Hospital) -> None:
     begun, release = threading.Event(), threading.Event()
 
     def long() -> ExitCode:
@@ -162,22 +162,22 @@ def test_two_nights_never_run_at_once(hospital: Hospital) -> None:
 
     hospital.ends_with = long
     hospital.now = SLOT
-    first = threading.Thread(target=hospital.nightly.run_if_due)
+    first = threading.Thread(target=hospital.job.run_if_due)
     first.start()
     assert begun.wait(30)
-    hospital.nightly.run_if_due()
-    assert not hospital.nightly.wait_until_idle(0.01)
+    hospital.job.run_if_due()
+    assert not hospital.job.wait_until_idle(0.01)
     release.set()
     first.join()
-    assert hospital.nightly.wait_until_idle(0.01)
-    assert hospital.nights == [SLOT]
+    assert hospital.job.wait_until_idle(0.01)
+    assert hospital.runs == [SLOT]
 
 
 def test_the_scheduler_is_set_up_as_designed(hospital: Hospital) -> None:
-    scheduler = make_scheduler(hospital.nightly)
+    scheduler = make_scheduler(hospital.job)
     jobs = {job.id: job for job in scheduler.get_jobs()}
     assert set(jobs) == {"nightly", "watchdog"}
-    assert jobs["nightly"].trigger.schedule is hospital.nightly.schedule
+    assert jobs["nightly"].trigger.schedule is hospital.job.schedule
     defaults = scheduler._job_defaults
     assert defaults == {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
 

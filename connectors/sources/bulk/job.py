@@ -1,4 +1,4 @@
-"""One export job: asked for, polled until its manifest is there, remembered across a kill, and deleted at the end.
+"""One export job: requested, polled until its manifest is there, remembered across a kill, and deleted at the end.
 
     kick-off ──202 Content-Location──> polling ──200──> manifest ──> files ──> DELETE
        │                                │ 202, 429: wait                │ 404, 410: expired, asked for once more
@@ -33,22 +33,23 @@ from connectors.errors import (
     SpoolError,
 )
 from connectors.fhir.events import ProgressMessage
-from connectors.http.client import FHIR_JSON, NDJSON, Clock, FhirClient, Response
+from connectors.http.client import FHIR_JSON, NDJSON, FhirClient
 from connectors.http.origin import rebase_link
-from connectors.http.retry import TruncatedError, retry_after, server_time
+from connectors.http.response import Response
+from connectors.http.retry import Clock, TruncatedError, retry_after, server_time
 from connectors.lake.files import write_atomically
 from connectors.sources.bulk.manifest import Manifest, read_manifest
 
 Level = Literal["system", "patient", "group"]
 KickOff = Literal["get", "post"]
-SLICE = 5.0  # seconds between two signs of life while waiting, so that a stop is heard within 10 s
+HEARTBEAT = 5.0  # seconds between two events while waiting, so that a request to stop is noticed within 10 s
 EXPIRED = (404, 410)
 SHOWABLE = re.compile(r"[^A-Za-z0-9 %.,:;/()+_-]+")
 
 
 @dataclass(frozen=True)
-class Question:
-    """One export: these types, at this level, changed since (FHIR instant; None for all there is)."""
+class ExportRequest:
+    """One export: these types, at this level, changed since (FHIR instant; None for everything)."""
 
     level: Level
     group: str | None
@@ -58,31 +59,31 @@ class Question:
 
     @property
     def label(self) -> str:
-        """Its name in messages."""
+        """Return its name in messages."""
         return f"export of {', '.join(self.types)}"
 
     def digest(self, base: str) -> str:
-        """Names the question and the server, without holding either."""
+        """Return a digest that names the request and the server."""
         asked = (base, self.level, self.group or "", self.since or "", ",".join(self.types), *self.type_filter)
         return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
 
     def path(self) -> str:
-        """Below the base of the server."""
+        """Return the path below the base of the server."""
         where = {"system": "", "patient": "Patient/", "group": f"Group/{self.group}/"}[self.level]
         return f"{where}$export"
 
     def parameters(self) -> list[tuple[str, str]]:
-        """The parameters of the kick-off, by name."""
+        """Return the parameters of the kick-off."""
         since = [("_since", self.since)] if self.since else []
         filters = [("_typeFilter", each) for each in self.type_filter]
         return [("_outputFormat", NDJSON), ("_type", ",".join(self.types)), *since, *filters]
 
     def url(self, base: str) -> str:
-        """The kick-off by GET."""
+        """Return the URL of the kick-off by GET."""
         return f"{base}/{self.path()}?{urlencode(self.parameters())}"
 
     def body(self) -> bytes:
-        """The kick-off by POST: a Parameters resource."""
+        """Return the body of the kick-off by POST, a Parameters resource."""
         parameters = [
             {"name": name, "valueInstant" if name == "_since" else "valueString": value}
             for name, value in self.parameters()
@@ -106,7 +107,7 @@ class JobFile:
     path: Path
 
     def save(self, job: Job) -> None:
-        """Durable when this returns. SpoolError where it cannot be written."""
+        """Save the job; it is durable when this returns. Raise SpoolError where it cannot be written."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(self.path, orjson.dumps({"poll": job.poll, "asked": job.asked, "saved": job.saved}))
@@ -114,7 +115,7 @@ class JobFile:
             raise SpoolError(f"{self.path} cannot be written ({error.strerror}): make its folder writable") from error
 
     def load(self) -> Job | None:
-        """The job, None where there is none or the file is no such file (then a new export is asked for)."""
+        """Return the job, None where there is none or the file is damaged (then a new export is requested)."""
         try:
             found = orjson.loads(self.path.read_bytes())
             job = Job(found["poll"], found["asked"], found["saved"])
@@ -143,18 +144,18 @@ class Polling:
     resume: float = 36 * 3600.0
 
     def wait(self, waited: float, asked: float | None) -> float:
-        """Seconds until the next poll after `waited` seconds, where the server asks for `asked`."""
+        """Return the seconds until the next poll after `waited` seconds, where the server asks for `asked`."""
         own = min(self.longest, max(self.first, waited * self.share))
         return own if asked is None else max(self.first, min(own, asked))
 
 
 class Export:
-    """The jobs of one question on one server."""
+    """The jobs of one export request on one server."""
 
     def __init__(
         self,
         client: FhirClient,
-        question: Question,
+        request: ExportRequest,
         kick_off: KickOff,
         file: JobFile,
         polling: Polling,
@@ -162,7 +163,7 @@ class Export:
         sleep: Callable[[float], None],
     ) -> None:
         self._client = client
-        self._question = question
+        self._request = request
         self._kick_off = kick_off
         self._file = file
         self._polling = polling
@@ -170,15 +171,17 @@ class Export:
         self._sleep = sleep
         self._own_bases: list[str] = []  # by which the server knows itself
         self._base_asked = False
-        self.label = question.label
+        self.label = request.label
         self.job: Job | None = None
 
     def begin(self) -> bool:
         """Take up the remembered job, else ask for a new one. True if it was remembered."""
         remembered = self._file.load()
+        # After a kill or a deadline the server has gone on with the export: it may be ready.
         if remembered and self._is_young(remembered):
             self.job = remembered
             return True
+        # Too old: its files have probably expired, and what it holds is of yesterday.
         if remembered:
             self.job = remembered
             self.end()
@@ -197,32 +200,36 @@ class Export:
                 f"{self.label}: the server took the export without saying where to poll (status {answer.status}): "
                 "it does not follow Bulk Data Access"
             )
-        poll = self._own(link, self._question.url(self._client.base))
+        poll = self._own(link, self._request.url(self._client.base))
         self.job = Job(poll, server_time(answer.headers), self._clock.now().isoformat())
+        # Before the first poll, so that a kill from here on does not leave a job that nobody deletes.
         self._file.save(self.job)
 
     def _asked(self) -> Response:
         try:
             return self._send("respond-async")
         except RefusedError as error:
-            if error.status not in (400, 422) or self._question.type_filter or len(self._question.types) == 1:
+            # Perhaps the server does not know one of the types.
+            if error.status not in (400, 422) or self._request.type_filter or len(self._request.types) == 1:
                 raise
         # a type that the server does not have is then left out, and its outcome says so
         return self._send("respond-async, handling=lenient")
 
     def _send(self, prefer: str) -> Response:
+        # A proxy or HAPI itself may answer with the job of an earlier kick-off.
         headers = {"Prefer": prefer, "Accept": FHIR_JSON, "Cache-Control": "no-cache"}  # no job of an hour ago
         base, statuses = self._client.base, (200, 202)
         if self._kick_off == "post":
-            url = f"{base}/{self._question.path()}"
-            return self._client.post(url, self.label, self._question.body(), headers, statuses)
-        return self._client.get(self._question.url(base), self.label, statuses, headers)
+            url = f"{base}/{self._request.path()}"
+            return self._client.post(url, self.label, self._request.body(), headers, statuses)
+        return self._client.get(self._request.url(base), self.label, statuses, headers)
 
     def _own(self, link: str, current: str) -> str:
-        """A link of the server on the configured base, also where the server knows itself by another name."""
+        """Return a link of the server on the configured base, also where the server calls itself by another name."""
         try:
             return self._rebased(link, current)
         except ForeignOriginError:
+            # Asked only when a link leads elsewhere: most servers name themselves by the configured address.
             self._ask_base()
             return self._rebased(link, current)
 
@@ -247,6 +254,7 @@ class Export:
         while (answer := self._poll(url)).status != 200:
             asked = retry_after(answer.headers, self._clock.now())
             pause = self._polling.wait(self._clock.monotonic() - began, asked)
+            # Too many requests: unlike a Retry-After of a running job this one is to be obeyed.
             if answer.status == 429:
                 pause = max(pause, asked or 0.0)
             yield from self._wait(pause, progress(answer.headers))
@@ -261,20 +269,22 @@ class Export:
             raise
 
     def _wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
+        # Ends the sync now rather than in the middle of the wait; the job is taken up by the next run.
         self._client.require_time(seconds, self.label)
         while seconds > 0:
             yield ProgressMessage(message)
-            self._sleep(min(seconds, SLICE))
-            seconds -= SLICE
+            self._sleep(min(seconds, HEARTBEAT))
+            seconds -= HEARTBEAT
 
     def _read(self, answer: Response) -> Manifest:
         try:
             return read_manifest(answer.body)
+        # The manifest came with the poll, which has no retries for a body that is cut.
         except TruncatedError:
             return self._client.get_parsed(self._poll_url(), self.label, read_manifest, {"Accept": "application/json"})
 
     def page(self, link: str, seen: list[str], limit: int) -> Manifest:
-        """The next page of the manifest; its URL is added to `seen`. PagingError where there is no end to them."""
+        """Return the next page of the manifest, and add its URL to `seen`. Raise PagingError where they do not end."""
         url = self._own(link, seen[-1] if seen else self._poll_url())
         if url in (self._poll_url(), *seen):
             raise PagingError(f"{self.label}: the next links of the manifest lead in a loop: report it to its admin")
@@ -285,8 +295,9 @@ class Export:
 
     def learn(self, manifest: Manifest) -> None:
         """Find out by which base the server knows itself, where its files seem to lie elsewhere."""
+        # `request` is the kick-off as the server saw it, so what stands before the path is its own base.
         stem = unquote((manifest.request or "").partition("?")[0])
-        suffix = f"/{self._question.path()}"
+        suffix = f"/{self._request.path()}"
         if stem.endswith(suffix):
             self._own_bases.append(stem.removesuffix(suffix))
         for file in (*manifest.output, *manifest.deleted, *manifest.outcomes):
@@ -294,7 +305,7 @@ class Export:
                 self._own(file.url, self._poll_url())
 
     def file_url(self, link: str) -> str:
-        """The URL of a file: on the configured base where the server means itself, else as it stands.
+        """Return the URL of a file: on the configured base where the server means itself, else as it is.
 
         The transport refuses it where it leads to an origin that is not allowed.
         """
@@ -309,7 +320,7 @@ class Export:
         return self.job.poll
 
     def drop(self) -> None:
-        """Delete a remembered job that nobody asks for any more."""
+        """Delete a remembered job that is no longer needed."""
         self.job = self._file.load()
         self.end()
         self.forget()
@@ -328,13 +339,13 @@ class Export:
 
 
 def progress(headers: Mapping[str, str]) -> str:
-    """X-Progress in what may be shown, at most 80 characters."""
+    """Return X-Progress without what must not be shown, at most 80 characters."""
     told = " ".join(SHOWABLE.sub(" ", headers.get("x-progress", "")).split())[:80]
     return f"the server prepares the export: {told}" if told else "the server prepares the export"
 
 
 def _own_base(body: bytes) -> list[str]:
-    """`implementation.url` of a CapabilityStatement, the base that the server calls itself by; [] without it."""
+    """Return [implementation.url] of a CapabilityStatement, the base that the server calls itself by; [] without it."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:

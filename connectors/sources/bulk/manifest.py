@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from connectors.errors import ProtocolError
-from connectors.fhir.resource import instant
+from connectors.fhir.instants import instant
 from connectors.fhir.resource_types import KNOWN
 from connectors.http.retry import TruncatedError
 
@@ -51,10 +51,12 @@ def read_manifest(body: bytes) -> Manifest:
     request = found.get("request")
     return Manifest(
         stated if isinstance(stated, str) and instant(stated) is not None else None,
+        # Where it is missing, the token is sent (to allowed origins only): without it a download would fail.
         found.get("requiresAccessToken") is not False,
         request if isinstance(request, str) else None,
         _files(found.get("output")),
         _files(found.get("deleted")),
+        # `error` up to 3.0.0, `outcome` since the ballot of 4.0.0.
         _files(found.get("error")) + _files(found.get("outcome")),
         _next(found.get("link")),
     )
@@ -73,6 +75,7 @@ def _type(stated: object) -> str:
 
 def _count(item: dict[str, Any]) -> int | None:
     count = item.get("count")
+    # True and False are integers in Python.
     return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 

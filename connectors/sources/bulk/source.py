@@ -1,10 +1,10 @@
 """Resources by Bulk Data export ($export, HL7 Bulk Data Access IG 2.0.0 and the ballot of 4.0.0).
 
-A night asks for what has changed (`_since`) since the last one that was read whole, type by type: a type whose file or
+A sync asks for what has changed (`_since`) since the last one that was read whole, type by type: a type whose file or
 outcome failed keeps its time, and is asked for from there again, in an export of its own. `reconcile_days` after the
 last full export everything is asked for, and what the lake has beyond it is gone from the server.
 
-A Group may gain a patient whose resources are old. So its Patients are exported in full each night, and where they are
+A Group may gain a patient whose resources are old. So its Patients are exported in full each pull, and where they are
 others than last time, so is everything else.
 """
 
@@ -27,19 +27,20 @@ import httpx
 from connectors.auth.scopes import scope_problems
 from connectors.errors import SpoolError
 from connectors.fhir.events import SourceEvent
-from connectors.fhir.resource import instant
+from connectors.fhir.instants import earlier, instant
 from connectors.http.authenticators import Authenticator, NoAuth
-from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.client import FhirClient
 from connectors.http.origin_policy import Resolve, resolve_by_system
+from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
-from connectors.sources.bulk.job import KickOff, Level, Polling, Question
-from connectors.sources.bulk.plan import planned
-from connectors.sources.bulk.pull import BulkLimits, Night
+from connectors.sources.bulk.dry_run import planned
+from connectors.sources.bulk.job import ExportRequest, KickOff, Level, Polling
+from connectors.sources.bulk.pull import BulkLimits, ExportPull
 
 __all__ = ["BulkLimits", "BulkSource"]
 
-EMPTIED = 8  # times at most: each download may still make one file
+EMPTIED = 8  # times at most: each download that still runs may make one more file
 
 
 @dataclass
@@ -47,8 +48,9 @@ class BulkSource:
     """The resources of `types` that the server at `url` exports.
 
     site: its name. jobs: a folder of its own beside the lake, for the job that is under way and for the files of the
-    moment. allowed: further origins that files may lie on; `verify_elsewhere` says whom to trust there, without a
-    client certificate. `http_transport` replaces the network, `clock` the clocks, `sleep` the wait between two polls.
+    moment. allowed_origins: further origins that files may lie on; `verify_other_origins` says whom to trust
+    there, without a client certificate. `http_transport` replaces the network, `clock` the clocks, `sleep` the wait
+    between two polls.
     """
 
     url: str
@@ -59,7 +61,7 @@ class BulkSource:
     group: str | None = None
     type_filter: tuple[str, ...] = ()
     kick_off: KickOff = "get"
-    allowed: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     auth: Authenticator = field(default_factory=NoAuth)
     limits: BulkLimits = field(default_factory=BulkLimits)
     polling: Polling = field(default_factory=Polling)
@@ -68,7 +70,7 @@ class BulkSource:
     sleep: Callable[[float], None] = time.sleep
     http_transport: httpx.BaseTransport | None = None
     verify: ssl.SSLContext | bool = True
-    verify_elsewhere: ssl.SSLContext | bool = True
+    verify_other_origins: ssl.SSLContext | bool = True
     resolve: Resolve = resolve_by_system
     server_time: str | None = field(default=None, init=False)
     whole: bool = field(default=False, init=False)
@@ -80,21 +82,21 @@ class BulkSource:
         return hashlib.sha256("\n".join(("bulk", *asked)).encode()).hexdigest()
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
-        """The kick-offs of a sync that begins at `previous`, and in words what follows them. Asks for numbers only."""
+        """Yield the kick-offs of a sync that begins at `previous`, and in words what follows. Asks for numbers only."""
         with self._client() as client:
-            yield from planned(client, self._questions(self._known(previous)), self.kick_off)
+            yield from planned(client, self._requests(self._known(previous)), self.kick_off)
 
     def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:
-        """Everything, or what has changed since `previous`.
+        """Yield everything, or what has changed since `previous`.
 
         Raises ConnectorError where not even the first export is answered, and AuthenticationError at any time.
         """
         known = self._known(previous)
         with _Folder(self.jobs / f"{self.site}.files") as folder, self._client() as client:
             yield from scope_problems(self.auth)
-            night = Night(self, client, folder.path, dict(known))
-            yield from night.run(self._questions(known))
-        self.server_time, self.whole, self.state = night.server_time, night.whole, night.state
+            pull = ExportPull(self, client, folder.path, dict(known))
+            yield from pull.run(self._requests(known))
+        self.server_time, self.whole, self.state = pull.server_time, pull.whole, pull.state
 
     def _client(self) -> FhirClient:
         return FhirClient(
@@ -104,13 +106,13 @@ class BulkSource:
             self.clock,
             self.http_transport,
             self.verify,
-            self.allowed,
+            self.allowed_origins,
             self.resolve,
-            self.verify_elsewhere,
+            self.verify_other_origins,
         )
 
     def _known(self, previous: Cursor | None) -> Mapping[str, str]:
-        """What the last cursor remembers, nothing where everything is to be asked for again."""
+        """Return what the last cursor remembers, nothing where everything is to be asked for again."""
         known = previous.state if previous else {}
         last = instant(known.get("full"))
         if last is None:
@@ -118,14 +120,18 @@ class BulkSource:
         age = self.clock.now() - datetime.fromtimestamp(last / 1e6, UTC)
         return {} if age >= timedelta(days=self.limits.reconcile_days) else known
 
-    def _questions(self, known: Mapping[str, str]) -> list[Question]:
-        """One export for all types that were last read at the same time."""
+    def _requests(self, known: Mapping[str, str]) -> list[ExportRequest]:
+        """Return one export for all types that were last read at the same time."""
         by_time: dict[str | None, list[str]] = {}
         for kind in self.types:
+            # `_since` leaves out patients who joined the Group with old resources: Patient is always exported in full.
             own = None if self.level == "group" and kind == "Patient" else known.get(f"since.{kind}")
             by_time.setdefault(earlier(own, self.limits.overlap), []).append(kind)
+        # Patients first: whether the Group changed decides about the other exports.
         ordered = sorted(by_time.items(), key=lambda item: "Patient" not in item[1])
-        return [Question(self.level, self.group, tuple(kinds), since, self.type_filter) for since, kinds in ordered]
+        return [
+            ExportRequest(self.level, self.group, tuple(kinds), since, self.type_filter) for since, kinds in ordered
+        ]
 
 
 class _Folder:
@@ -157,12 +163,3 @@ class _Folder:
         for _ in range(EMPTIED):
             if self._gone.exists():
                 shutil.rmtree(self._gone, ignore_errors=True)
-
-
-def earlier(time: str | None, seconds: float) -> str | None:
-    """A FHIR instant so many seconds before `time`, in UTC; None where there is none."""
-    moment = instant(time)
-    if moment is None:
-        return None
-    found = datetime.fromtimestamp(moment / 1e6, UTC) - timedelta(seconds=seconds)
-    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")

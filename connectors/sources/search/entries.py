@@ -1,4 +1,4 @@
-"""The entries of a page as what a source yields."""
+"""Turns the entries of a page into the events that a source yields."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from connectors.fhir.bundle import Bundle, Entry
+from connectors.fhir.bundle import Entry
 from connectors.fhir.events import Deleted, Exists, Expected, Problem, SourceEvent
 from connectors.fhir.resource import ID, Reason, Rejected, Resource, read_resource
-from connectors.sources.search.paging import Paging, Window
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.requests import SearchRequest
 
 OUTCOME_PROBLEM = (
     "the server reports an error within the result, which may not be whole: see the quarantine of the site"
@@ -22,29 +23,31 @@ VERSION = re.compile(r'(?:W/)?"?([A-Za-z0-9.-]{1,64})"?')
 
 @dataclass(frozen=True)
 class Entries:
-    """Reads entries. types: those that are asked for. size: bytes of one resource."""
+    """Reads entries. types: resource types that are asked for. size: limit in bytes of one resource."""
 
     types: frozenset[str]
     size: int
 
-    def items(self, entry: Entry, window: Window, where: str) -> Iterator[SourceEvent]:
-        """One entry: a match of this window, an include (of any type asked for), or set aside.
+    def events(self, entry: Entry, request: SearchRequest, where: str) -> Iterator[SourceEvent]:
+        """Yield a match of this request, an include (of any type asked for), or why the entry is set aside.
 
-        What is set aside and has a fullUrl is known to be there.
+        What is set aside and has a fullUrl is known to exist on the server.
         """
         included = entry.mode == "include"
-        item = self._read(entry, self.types if included else frozenset({window.resource_type}), where)
+        item = self._read(entry, self.types if included else frozenset({request.resource_type}), where)
         if isinstance(item, Rejected):
             yield item
             if item.severe:
-                yield Problem(f"{window.label}: {OUTCOME_PROBLEM}")
-            if (id_ := named(entry, window.resource_type)) and not included:
-                yield Exists(window.resource_type, id_, readable=False)
-        elif included or window.patients is None or item.patient is None or item.patient in window.patients:
+                yield Problem(f"{request.label}: {OUTCOME_PROBLEM}")
+            # The resource is there but not readable: without this it would be taken as deleted.
+            if (id_ := id_in_url(entry, request.resource_type)) and not included:
+                yield Exists(request.resource_type, id_, readable=False)
+        # What does not say whom it is about (a Medication, an Organization) cannot be of the wrong patient.
+        elif included or request.patients is None or item.patient is None or item.patient in request.patients:
             yield item
         else:
             yield Rejected(Reason.NOT_IN_COHORT, where, item.raw.encode(), item.resource_type)
-            yield Problem(f"{window.resource_type}: {COHORT_PROBLEM.format(window.params[0][0])}")
+            yield Problem(f"{request.resource_type}: {COHORT_PROBLEM.format(request.params[0][0])}")
 
     def _read(self, entry: Entry, wanted: frozenset[str], where: str) -> Resource | Rejected:
         if not entry.resource:
@@ -54,33 +57,19 @@ class Entries:
         return read_resource(entry.resource, where, wanted)
 
 
-def pages_of(paging: Paging, window: Window, entries: Entries) -> Iterator[Iterator[SourceEvent]]:
-    """What each page of a window holds, with the number that is expected; each is read before the next.
-
-    Raises ServerError.
-    """
-    expected = False
-    for number, page in enumerate(paging.pages(window), 1):
-        announced = None if expected else page.total
-        expected = expected or announced is not None
-        yield _items(page, announced, window, entries, number)
-
-
-def _items(page: Bundle, announced: int | None, window: Window, entries: Entries, number: int) -> Iterator[SourceEvent]:
-    if announced is not None:
-        yield Expected(window.resource_type, announced)
-    for place, entry in enumerate(page.entries):
-        yield from entries.items(entry, window, f"{window.label}, page {number}, entry {place}")
+def events_of(paging: Paging, request: SearchRequest, entries: Entries) -> Iterator[SourceEvent]:
+    """Yield what all pages of a search hold, and how many resources are expected. Raises ServerError."""
+    announced = False
+    for number, page in enumerate(paging.pages(request), 1):
+        if page.total is not None and not announced:
+            announced = True
+            yield Expected(request.resource_type, page.total)
+        for place, entry in enumerate(page.entries):
+            yield from entries.events(entry, request, f"{request.label}, page {number}, entry {place}")
 
 
-def found_in(paging: Paging, window: Window, entries: Entries) -> Iterator[SourceEvent]:
-    """What all pages of a window hold, with the number that is expected. Raises ServerError."""
-    for page in pages_of(paging, window, entries):
-        yield from page
-
-
-def named(entry: Entry, kind: str) -> str | None:
-    """The id of an entry by its fullUrl or the URL of its request `…/Type/id[/_history/n]`; None if unclear."""
+def id_in_url(entry: Entry, kind: str) -> str | None:
+    """Return the id in the fullUrl or in the request's URL, `…/Type/id[/_history/n]`; None if it is in neither."""
     for url in (entry.full_url, entry.url):
         stem = url.partition("?")[0].partition("/_history/")[0]
         head, _, id_ = stem.rpartition("/")
@@ -89,12 +78,12 @@ def named(entry: Entry, kind: str) -> str | None:
     return None
 
 
-def stated(entry: Entry, kind: str) -> str | None:
-    """The id of a resource of this type, from what it says or its fullUrl; None if there is none."""
+def id_of(entry: Entry, kind: str) -> str | None:
+    """Return the id of a resource of this type, from its content or its fullUrl; None if there is none."""
     try:
         body = orjson.loads(entry.resource)
     except orjson.JSONDecodeError:
-        return named(entry, kind)
+        return id_in_url(entry, kind)
     if not isinstance(body, dict) or body.get("resourceType") != kind:
         return None
     id_ = body.get("id")
@@ -102,6 +91,6 @@ def stated(entry: Entry, kind: str) -> str | None:
 
 
 def deletion(entry: Entry, kind: str, id_: str, where: str) -> Deleted:
-    """An entry of a history with method DELETE (FHIR R4, 3.1.0.11). Its ETag is the version of the deletion."""
+    """Return the deletion that a history entry with method DELETE reports (FHIR R4, 3.1.0.11)."""
     version = VERSION.fullmatch(entry.etag)
     return Deleted(kind, id_, version.group(1) if version else None, entry.modified or None, where)

@@ -1,4 +1,4 @@
-"""The windows of one sync by search, read side by side, each as far as it is worth it."""
+"""Sends the searches of one sync, several at a time, and notes what it learns of the server."""
 
 from __future__ import annotations
 
@@ -8,272 +8,262 @@ from functools import partial
 
 from connectors.errors import ProtocolError, RefusedError, ServerError, UnavailableError
 from connectors.fhir.events import CompleteFor, Exists, Note, Problem, SourceEvent
+from connectors.fhir.instants import comparable
 from connectors.fhir.resource import Reason, Rejected, Resource
-from connectors.sources.concurrency import growing, side_by_side
-from connectors.sources.search import requests as windows
-from connectors.sources.search.cohort import Cohort
-from connectors.sources.search.entries import Entries, deletion, found_in, named, stated
-from connectors.sources.search.paging import Paging, SearchLimits, Window
-from connectors.sources.search.sync_plan import Found, Question, updated_at
+from connectors.sources.concurrency import run_concurrently
+from connectors.sources.search import requests
+from connectors.sources.search.entries import Entries, deletion, events_of, id_in_url, id_of
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.requests import SearchLimits, SearchRequest
+from connectors.sources.search.sync_plan import ServerObservations, SyncPlan
 
 Task = Callable[[], Iterator[SourceEvent]]
 SECOND = 1_000_000  # microseconds: the precision of some servers' search index
 IGNORED = "{}: the server ignores _lastUpdated, so everything was asked for"
 LONG_HISTORY = "{}: the history has more than {} entries, so ids were compared in place of it"
 NO_HISTORY = "{}: the server did not tell its history, so ids were compared in place of it"
+# What servers answer to a history that they do not have; 403 or 500 may be over next time.
 NOT_OFFERED = (400, 404, 405, 501)
 
 
 @dataclass
-class Reading:
-    """Reads what a Question asks, and fills Found with what came of it.
+class SearchExecutor:
+    """Carries out a SyncPlan, and fills `observed` with what the next plan must know.
 
-    gone: the server does not answer any more. leaving: former patients are being read. quiet: types to which nothing
-    was done since the last sync. compared: types whose ids are compared although it is not their day. brought: types
-    of which something came. ahead: patients of whom everything was asked for before the question was known.
+    server_unavailable: the server does not answer any more.
+    reading_former_patients: the searches are about patients who left the cohort.
+    unchanged_types: types to which nothing was done since the last sync.
+    compared_types: types whose ids are compared although no comparison was due.
+    returned_types: types of which something came.
     """
 
     paging: Paging
     limits: SearchLimits
-    question: Question
-    found: Found
+    plan: SyncPlan
+    observed: ServerObservations
     entries: Entries
     base: str
-    gone: bool = False
-    leaving: bool = False
-    quiet: set[str] = field(default_factory=set)
-    compared: set[str] = field(default_factory=set)
-    brought: set[str] = field(default_factory=set)
-    ahead: set[str] = field(default_factory=set)
+    server_unavailable: bool = False
+    reading_former_patients: bool = False
+    unchanged_types: set[str] = field(default_factory=set)
+    compared_types: set[str] = field(default_factory=set)
+    returned_types: set[str] = field(default_factory=set)
 
-    def with_cohort(self, cohort: Cohort) -> Iterator[SourceEvent]:
-        """Everything of the patients, while the cohort query still brings further ones. Raises what that raises."""
-        yield from growing(partial(self._cohort, cohort), self.limits.streams)
+    def run(self, cohort_type: str) -> Iterator[SourceEvent]:
+        """Yield everything that the plan asks for.
 
-    def _cohort(self, cohort: Cohort, add: Callable[[Task], None]) -> Iterator[SourceEvent]:
-        """The cohort query; adds the searches for its patients, in whole batches, as soon as they are known."""
-        waiting: list[str] = []
-        for patients, told in cohort.pages():
-            waiting += patients
-            whole = len(waiting) // self.limits.batch * self.limits.batch
-            self._add(waiting[:whole], add)
-            waiting = waiting[whole:]
-            yield from told
-        self._add(waiting, add)
-        for task in self._histories(self.question.types):
-            add(partial(self._guarded, task, None))
-
-    def _add(self, patients: Sequence[str], add: Callable[[Task], None]) -> None:
-        done = len(self.ahead)
-        self.ahead.update(patients)
-        for kind in self.question.types:
-            for window in windows.everything(self.base, kind, patients, self.limits, done=done):
-                add(partial(self._guarded, partial(self._all, window), window))
-
-    def _histories(self, kinds: Iterable[str]) -> list[Task]:
-        return [partial(self._learn_history, kind) for kind in kinds if self.limits.history]
-
-    def everything(self, cohort_type: str, *, asked: bool = False) -> Iterator[SourceEvent]:
-        """Histories first, because what they tell may be undone by what is read later; then ids, then content: what
-        comes into being meanwhile is in the content. Beside it what the next sync must know of the server.
-
-        asked: everything of everybody was asked for `with_cohort`.
+        Histories come first, because what they report may be undone by what is read later; then ids, then content:
+        what is created meanwhile is in the content. What the next sync must know of the server is found out last.
         """
-        question = self.question
-        yield from self._together([partial(self._history, kind) for kind in sorted(question.history)], ())
-        compared = [kind for kind in question.since if question.reconcile or kind in self.compared]
-        yield from self._windows(compared, question.known, self._ids)
-        trusted = [kind for kind in question.since if kind not in self.quiet]
-        yield from self._windows(trusted, question.known, self._changes)
-        yield from self._windows([*question.since], question.fresh, self._all)
-        full = [kind for kind in question.types if kind not in question.since]
-        if not asked:
-            yield from self._windows(full, question.patients, self._all, beside=self._histories(full))
-        if cohort_type in question.types:
-            yield from self._left(cohort_type)
-        untold = [kind for kind in question.since if kind not in question.history and kind in self.brought]
-        changes = [partial(self._learn_changes, kind) for kind in full if kind in self.brought]
-        yield from self._together([*self._histories(untold), *changes], ())
+        plan = self.plan
+        yield from self._concurrently([(partial(self._history, kind), None) for kind in sorted(plan.history)])
+        # Without deletions in a history the ids of all are compared now and then, to find what is missing.
+        compared = [kind for kind in plan.since if plan.reconcile or kind in self.compared_types]
+        yield from self._search(compared, plan.known, self._ids)
+        changed = [kind for kind in plan.since if kind not in self.unchanged_types]
+        yield from self._search(changed, plan.known, self._changes)
+        yield from self._search([*plan.since], plan.fresh, self._all)
+        # Types that no sync has read to their end yet, or that the server cannot search by time.
+        full = [kind for kind in plan.types if kind not in plan.since]
+        yield from self._search(full, plan.patients, self._all)
+        if cohort_type in plan.types:
+            # Their resources of the type that makes the cohort, once more: they say why the patients left it.
+            self.reading_former_patients = True
+            yield from self._search([cohort_type], plan.left, self._all, "former patients")
+            self.reading_former_patients = False
+        untold = [kind for kind in plan.since if kind not in plan.history and kind in self.returned_types]
+        histories = [partial(self._learn_history, kind) for kind in (*full, *untold) if self.limits.history]
+        changes = [partial(self._learn_changes, kind) for kind in full if kind in self.returned_types]
+        yield from self._concurrently([(task, None) for task in (*histories, *changes)])
 
-    def _left(self, kind: str) -> Iterator[SourceEvent]:
-        """Why they left the cohort: their resources of the type that makes it, once more in full."""
-        self.leaving = True
-        yield from self._windows([kind], self.question.left, self._all, "former patients")
-        self.leaving = False
-
-    def _windows(
+    def _search(
         self,
-        kinds: Sequence[str],
+        kinds: Iterable[str],
         patients: Sequence[str],
-        read: Callable[[Window], Iterator[SourceEvent]],
+        read: Callable[[SearchRequest], Iterator[SourceEvent]],
         of: str = "patients",
-        beside: Sequence[Task] = (),
     ) -> Iterator[SourceEvent]:
-        made = [w for kind in kinds for w in windows.everything(self.base, kind, patients, self.limits, of)]
-        yield from self._together(
-            [*(partial(read, window) for window in made), *beside], [*made, *(None for _ in beside)]
-        )
+        """Read these types of these patients, each search by `read`."""
+        made = [each for kind in kinds for each in requests.everything(self.base, kind, patients, self.limits, of)]
+        yield from self._concurrently([(partial(read, request), request) for request in made])
 
-    def _together(self, tasks: Sequence[Task], made: Sequence[Window | None]) -> Iterator[SourceEvent]:
-        of = made or [None] * len(tasks)
-        guarded = [partial(self._guarded, task, window) for task, window in zip(tasks, of, strict=True)]
-        yield from side_by_side(guarded, self.limits.streams)
+    def _concurrently(self, tasks: Sequence[tuple[Task, SearchRequest | None]]) -> Iterator[SourceEvent]:
+        guarded = [partial(self._guarded, task, request) for task, request in tasks]
+        size = lambda event: len(event.raw) if isinstance(event, Resource) else 0  # noqa: E731
+        yield from run_concurrently(guarded, self.limits.streams, size=size)
 
-    def _guarded(self, task: Task, window: Window | None) -> Iterator[SourceEvent]:
-        """A window that cannot be read is a problem of its own. After UnavailableError nothing more is tried."""
-        if self.gone:
-            self._fail(window)
+    def _guarded(self, task: Task, request: SearchRequest | None) -> Iterator[SourceEvent]:
+        """Run a task. A search that cannot be read is a Problem; after UnavailableError nothing more is tried."""
+        # Other searches may be running still; they end with errors of their own.
+        if self.server_unavailable:
+            self._fail(request)
             return
         try:
             for item in task():
                 if isinstance(item, Problem):
-                    self._fail(window)
+                    self._fail(request)
                 yield item
         except UnavailableError as error:
-            first, self.gone = not self.gone, True
-            self._fail(window)
+            # Several threads find out at about the same time: one sentence is enough.
+            first, self.server_unavailable = not self.server_unavailable, True
+            self._fail(request)
             if first:
                 yield Problem(f"{error}; nothing after it was fetched")
         except ServerError as error:
-            self._fail(window)
+            self._fail(request)
             yield Problem(str(error))
 
-    def _fail(self, window: Window | None) -> None:
-        self.found.left = self.found.left and not self.leaving
-        if window is None or self.leaving:  # without a time that moves, former patients are asked about once more
-            self.found.failed.update(self.question.types)
+    def _fail(self, request: SearchRequest | None) -> None:
+        self.observed.left = self.observed.left and not self.reading_former_patients
+        # Of a history or of former patients nothing says which types are behind, so none moves on: the next sync asks
+        # for the same again.
+        if request is None or self.reading_former_patients:
+            self.observed.failed.update(self.plan.types)
         else:
-            self.found.failed.add(window.resource_type)
-            self.found.unread.update((window.patients or frozenset()) & {*self.question.fresh, *self.ahead})
+            self.observed.failed.add(request.resource_type)
+            self.observed.unread.update((request.patients or frozenset()) & {*self.plan.fresh})
 
-    def _all(self, window: Window) -> Iterator[SourceEvent]:
-        """Everything of a window; what the lake has beyond it is gone, if all that came could be told apart."""
+    def _all(self, request: SearchRequest) -> Iterator[SourceEvent]:
+        """Read all of a search. What the lake has beyond it was deleted, if everything that came was clear."""
         clear = True
         pending = False  # what was set aside has not been told apart yet
-        for item in found_in(self.paging, window, self.entries):
+        for item in events_of(self.paging, request, self.entries):
+            # What was set aside is followed by Exists where its id is known. Without that it may be any resource of the
+            # lake, so none is taken as deleted.
             if isinstance(item, Problem) or (pending and not isinstance(item, Exists)):
                 clear = False
             pending = isinstance(item, Rejected) and item.reason is not Reason.OPERATION_OUTCOME
-            self._look(item)
+            self._note(item)
             yield item
-        if clear and not pending and window.patients:
-            yield CompleteFor(window.resource_type, window.patients)
+        if clear and not pending and request.patients:
+            yield CompleteFor(request.resource_type, request.patients)
 
-    def _look(self, item: SourceEvent) -> None:
+    def _note(self, item: SourceEvent) -> None:
         if isinstance(item, Rejected):
-            self.found.rejected = True
+            self.observed.rejected = True
         elif isinstance(item, Resource):
-            self.brought.add(item.resource_type)
+            self.returned_types.add(item.resource_type)
             if item.last_updated is None:
-                self.found.undated.add(item.resource_type)
+                self.observed.undated.add(item.resource_type)
 
-    def _changes(self, window: Window) -> Iterator[SourceEvent]:
-        """What has changed, if the server does as it is asked, else everything."""
-        kind, since = window.resource_type, self.question.since[window.resource_type]
-        if kind not in self.found.undated and self.found.changes.get(kind, True):
-            asked = windows.changes(window, since)
+    def _changes(self, request: SearchRequest) -> Iterator[SourceEvent]:
+        """Read what has changed, if the server does as it is asked, else everything."""
+        kind, since = request.resource_type, self.plan.since[request.resource_type]
+        # Resources without lastUpdated never show up in a search for changes.
+        if kind not in self.observed.undated and self.observed.changes.get(kind, True):
+            asked = requests.changes(request, since)
             try:
                 yield from self._changed(asked, since)
             except RefusedError as error:
                 if error.status != 400:
                     raise
-                self.found.changes[kind] = False
-            if kind not in self.found.undated and self.found.changes.get(kind, True):
+                self.observed.changes[kind] = False
+            if kind not in self.observed.undated and self.observed.changes.get(kind, True):
                 return
             yield Note(IGNORED.format(kind))
-        yield from self._all(window)
+        yield from self._all(request)
 
-    def _changed(self, window: Window, since: str) -> Iterator[SourceEvent]:
-        begin = updated_at(since)
-        for number, page in enumerate(self.paging.pages(window), 1):
+    def _changed(self, request: SearchRequest, since: str) -> Iterator[SourceEvent]:
+        begin = comparable(since)
+        for number, page in enumerate(self.paging.pages(request), 1):
+            # The self link holds the parameters that the server has used: one that it ignored is missing.
             own = page.links.get("self", "") if number == 1 else ""  # that of a later page may be opaque (HAPI)
             if "?" in own and "_lastUpdated" not in own:
-                self.found.changes[window.resource_type] = False
-            if self.found.changes.get(window.resource_type) is False:
+                self.observed.changes[request.resource_type] = False
+            # Found out by this or another batch: the rest would be everything, and is asked for as such.
+            if self.observed.changes.get(request.resource_type) is False:
                 return
             for place, entry in enumerate(page.entries):
                 include = entry.mode == "include"
-                for item in self.entries.items(entry, window, f"{window.label}, page {number}, entry {place}"):
-                    self._look(item)
-                    if isinstance(item, Resource) and updated_at(item.last_updated) < begin - SECOND and not include:
-                        self.found.changes[window.resource_type] = False
+                for item in self.entries.events(entry, request, f"{request.label}, page {number}, entry {place}"):
+                    self._note(item)
+                    # Older than asked for, by more than the index is imprecise: the server ignores the parameter.
+                    if isinstance(item, Resource) and comparable(item.last_updated) < begin - SECOND and not include:
+                        self.observed.changes[request.resource_type] = False
                     yield item
 
-    def _ids(self, window: Window) -> Iterator[SourceEvent]:
-        """Which resources there are; those of the lake that are not among them are gone."""
-        kind, asked = window.resource_type, windows.ids(window, self.limits)
+    def _ids(self, request: SearchRequest) -> Iterator[SourceEvent]:
+        """Read which resources exist; those of the lake that are not among them were deleted."""
+        kind, asked = request.resource_type, requests.ids(request, self.limits)
         try:
             for page in self.paging.pages(asked):
                 for entry in page.entries:
                     if entry.mode in ("", "match"):
-                        id_ = stated(entry, kind)
+                        id_ = id_of(entry, kind)
                         if id_ is None:
                             yield Problem(f"{asked.label}: the server gave entries that do not say what they are")
                             return
                         yield Exists(kind, id_)
+        # No `_elements` on this server (it is optional): the content says the ids too.
         except RefusedError as error:
             if error.status != 400:
                 raise
-            yield from self._all(window)
+            yield from self._all(request)
             return
-        assert window.patients is not None  # noqa: S101 - made by windows.everything
-        yield CompleteFor(kind, window.patients)
+        assert request.patients is not None  # noqa: S101 - made by requests.everything
+        yield CompleteFor(kind, request.patients)
 
     def _history(self, kind: str) -> Iterator[SourceEvent]:
-        """Deletions since the last sync. The newest entry of a resource says what has become of it."""
-        window, met, entries = windows.history(kind, self.question.since[kind]), set[str](), 0
+        """Read the deletions since the last sync. The first entry of a resource is its newest one."""
+        request, met, entries = requests.history(kind, self.plan.since[kind]), set[str](), 0
         try:
-            for number, page in enumerate(self.paging.pages(window), 1):
+            for number, page in enumerate(self.paging.pages(request), 1):
                 for place, entry in enumerate(page.entries):
                     entries += 1
-                    id_ = named(entry, kind)
+                    id_ = id_in_url(entry, kind)
                     if id_ is not None and id_ not in met:
                         met.add(id_)
                         if entry.method == "DELETE":
-                            yield deletion(entry, kind, id_, f"{window.label}, page {number}, entry {place}")
+                            yield deletion(entry, kind, id_, f"{request.label}, page {number}, entry {place}")
+                # The history is of all patients of the server: for a small cohort on a large one ids are cheaper.
                 if entries > self.limits.history:
-                    self.compared.add(kind)
+                    self.compared_types.add(kind)
                     yield Note(LONG_HISTORY.format(kind, self.limits.history))
                     return
         except (RefusedError, ProtocolError) as error:
             if not isinstance(error, RefusedError) or error.status in NOT_OFFERED:
-                self.found.history[kind] = False  # else it is asked again next time
-            self.compared.add(kind)
+                self.observed.history[kind] = False  # else it is asked again next time
+            self.compared_types.add(kind)
             yield Note(NO_HISTORY.format(kind))
             return
+        # Nobody touched any resource of this type, of any patient: its searches for changes can be left out.
         if not entries:
-            self.quiet.add(kind)
+            self.unchanged_types.add(kind)
 
     def _learn_changes(self, kind: str) -> Iterator[SourceEvent]:
-        """Whether the server may be asked for changes of a type that it has: unless it was seen not to understand,
-        which may have been mended. That it ignores the question shows when it is asked (`_changed`).
+        """Note whether the server may be asked for changes of a type.
+
+        It may unless it was seen not to understand `_lastUpdated`; then it is asked again, since servers get mended.
+        That it ignores the parameter shows when it is used (`_changed`).
         """
-        self.found.changes[kind] = kind not in self.question.ignored or self._understands_changes(kind)
+        self.observed.changes[kind] = kind not in self.plan.ignored or self._understands_changes(kind)
         yield from ()
 
     def _learn_history(self, kind: str) -> Iterator[SourceEvent]:
-        """Whether the server tells what was done to a type that it has. One that does not is no problem."""
+        """Note whether the server has a history of a type. One that has none is no problem."""
         told = self._tells_history(kind)
-        if told or kind in self.brought:
-            self.found.history[kind] = told
+        # Of a type that the server has nothing of, an empty history proves nothing.
+        if told or kind in self.returned_types:
+            self.observed.history[kind] = told
         yield from ()
 
     def _understands_changes(self, kind: str) -> bool:
-        """Yes, if nothing was changed after the year 2999."""
-        probe = windows.changes_probe(kind)
+        """Return True if the server says that nothing was changed after the year 2999."""
+        probe = requests.changes_probe(kind)
         try:
             count = self.paging.count(probe)
+            # Servers that cannot count may still search.
             if count is None:
-                page = self.paging.first(windows.ids(probe, self.limits, count=1))
+                page = self.paging.first(requests.ids(probe, self.limits, count=1))
                 return not page.matches and not page.total
         except ServerError:
             return False
         return count == 0
 
     def _tells_history(self, kind: str) -> bool:
-        """Yes, if it names at least one request: then a history without entries says that nothing was done."""
+        """Return True if it names at least one request: then a history without entries means that nothing was done."""
         try:
-            page = self.paging.first(windows.history_probe(kind))
+            page = self.paging.first(requests.history_probe(kind))
         except ServerError:
             return False
-        return any(entry.method and named(entry, kind) for entry in page.entries)
+        return any(entry.method and id_in_url(entry, kind) for entry in page.entries)

@@ -3,56 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from connectors.sources.search.paging import SearchLimits, Window
+PARAMETER_ROOM = 240  # characters for type, `_count`, `_total`, `_elements` and `_lastUpdated`
 
-ROOM = 240  # characters for type, `_count`, `_total`, `_elements` and `_lastUpdated`
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """Limits of a search.
+
+    page_size: `_count`.
+    batch: patients in one search.
+    url: characters of a URL.
+    pages: of one search.
+    restarts: of a search that has expired.
+    resource: bytes of one resource.
+    ids: `_count` where only ids are asked for.
+    streams: searches at a time.
+    history: entries of a history that are read for deletions; 0 to read none.
+    overlap: seconds before the last sync from which changes are asked for.
+    reconcile_days: between two comparisons of all ids.
+    """
+
+    page_size: int = 200
+    batch: int = 50
+    url: int = 4_000
+    pages: int = 10_000
+    restarts: int = 3
+    resource: int = 16 << 20
+    ids: int = 1_000
+    streams: int = 4
+    history: int = 10_000
+    overlap: float = 300.0
+    reconcile_days: float = 7.0
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """One search, or one history, with all its pages.
+
+    patients: whose resources are asked for, None for all. label: names it in messages. suffix: of the path. count:
+    resources on a page, None for the usual number. counted: the server is asked how many there are where its pages do
+    not say it.
+    """
+
+    resource_type: str
+    params: tuple[tuple[str, str], ...]
+    patients: frozenset[str] | None
+    label: str
+    suffix: str = ""
+    count: int | None = None
+    counted: bool = False
 
 
 def everything(
-    base: str, kind: str, patients: Sequence[str], limits: SearchLimits, of: str = "patients", done: int = 0
-) -> Iterator[Window]:
-    """All resources of this type about these patients. `of` names the patients in messages, `done` were before them."""
+    base: str, kind: str, patients: Sequence[str], limits: SearchLimits, of: str = "patients"
+) -> Iterator[SearchRequest]:
+    """Yield the searches for all resources of this type about these patients. `of` names the patients in messages."""
     prefix = "" if kind == "Patient" else "Patient/"
     name = "_id" if kind == "Patient" else "subject"  # R4 AdverseEvent has no `patient`; all have `subject`
-    for batch in batches(patients, prefix, limits.batch, limits.url - len(base) - ROOM):
+    done = 0
+    # Proxies refuse long URLs (Apache those above 8,190 characters), and not every server offers search by POST.
+    for batch in batches(patients, prefix, limits.batch, limits.url - len(base) - PARAMETER_ROOM):
         label = f"{kind} of {of} {done + 1} to {done + len(batch)}"
         done += len(batch)
-        yield Window(kind, ((name, ",".join(prefix + each for each in batch)),), frozenset(batch), label, counted=True)
+        params = ((name, ",".join(prefix + each for each in batch)),)
+        yield SearchRequest(kind, params, frozenset(batch), label, counted=True)
 
 
-def changes(window: Window, since: str) -> Window:
-    """Of a window, what has changed since this instant, as the server sees it (FHIR R4, 3.1.1.3.2)."""
-    params = (*window.params, ("_lastUpdated", f"ge{since}"))
-    return replace(window, params=params, label=f"changes of {window.label}", counted=False)
+def changes(request: SearchRequest, since: str) -> SearchRequest:
+    """Return the search for what has changed since this instant by the server's clock (FHIR R4, 3.1.1.3.2)."""
+    params = (*request.params, ("_lastUpdated", f"ge{since}"))
+    # Not counted, which would cost a request a batch: what a lost page hides shows when all ids are compared.
+    return replace(request, params=params, label=f"changes of {request.label}", counted=False)
 
 
-def ids(window: Window, limits: SearchLimits, count: int | None = None) -> Window:
-    """Of a window, which resources there are. count: on a page, `limits.ids` if it is None."""
-    params = (*window.params, ("_elements", "id"))
-    return replace(window, params=params, label=f"ids of {window.label}", count=count or limits.ids)
+def ids(request: SearchRequest, limits: SearchLimits, count: int | None = None) -> SearchRequest:
+    """Return the search for the ids alone, with `count` on a page (None: `limits.ids`)."""
+    params = (*request.params, ("_elements", "id"))
+    return replace(request, params=params, label=f"ids of {request.label}", count=count or limits.ids)
 
 
-def history(kind: str, since: str) -> Window:
-    """What was done to resources of this type since then, of all patients of the server, without their content."""
-    return Window(kind, (("_since", since), ("_elements", "id")), None, f"history of {kind}", "/_history")
+def history(kind: str, since: str) -> SearchRequest:
+    """Return the request for what was done to resources of this type since then, without their content.
+
+    A history cannot be limited to patients: it is that of all patients of the server.
+    """
+    return SearchRequest(kind, (("_since", since), ("_elements", "id")), None, f"history of {kind}", "/_history")
 
 
-def history_probe(kind: str) -> Window:
-    """The newest entry of the history of a type."""
-    return Window(kind, (("_elements", "id"),), None, f"history of {kind}", "/_history", count=1)
+def history_probe(kind: str) -> SearchRequest:
+    """Return the request for the newest entry of the history of a type."""
+    return SearchRequest(kind, (("_elements", "id"),), None, f"history of {kind}", "/_history", count=1)
 
 
-def changes_probe(kind: str) -> Window:
-    """What was changed after the year 2999: nothing, unless the server ignores `_lastUpdated`."""
-    return Window(kind, (("_lastUpdated", "gt2999-01-01T00:00:00.000Z"),), None, f"question of {kind} for changes")
+def changes_probe(kind: str) -> SearchRequest:
+    """Return the search for changes after the year 2999: none, unless the server ignores `_lastUpdated`."""
+    params = (("_lastUpdated", "gt2999-01-01T00:00:00.000Z"),)
+    return SearchRequest(kind, params, None, f"question of {kind} for changes")
 
 
 def batches(patients: Sequence[str], prefix: str, size: int, room: int) -> Iterator[list[str]]:
-    """Patients in order, at most `size` together, and with at most `room` characters when percent-encoded (at
-    least one).
+    """Yield the patients in order, at most `size` together.
+
+    A batch has at most `room` characters when percent-encoded, but at least one patient.
     """
     batch: list[str] = []
     length, around = 0, len(quote(f"{prefix},", safe=""))

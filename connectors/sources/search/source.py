@@ -1,11 +1,8 @@
-"""A cohort from a FHIR server by search:
+"""A cohort from a FHIR server by search.
 
-The cohort query first, in full, then every type for those patients, in batches and several at a time. Patients who are
-new are asked for in full, of the others only what has changed (`sync_plan` says how that is decided).
-Where everybody is new, those whom the cohort query has brought are asked for while it brings the next.
-
-One window is one search (a type and a batch of patients) with all its pages. A window that cannot be read whole makes
-the sync partial and holds the time of its type, and the others go on.
+The cohort query is read first, in full, then every type for those patients, in batches and several at a time. Patients
+who are new are asked for in full, of the others only what has changed (`sync_plan` decides that). A search that cannot
+be read whole makes the sync partial and holds the time of its type back; the others go on.
 """
 
 from __future__ import annotations
@@ -20,17 +17,20 @@ import httpx
 
 from connectors.auth.scopes import scope_problems
 from connectors.fhir.events import Note, SourceEvent
+from connectors.fhir.instants import earliest
 from connectors.fhir.resource import Resource
 from connectors.http.authenticators import Authenticator, NoAuth
-from connectors.http.client import Clock, FhirClient, TransferLimits
+from connectors.http.client import FhirClient
+from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.table import Cursor
 from connectors.sources.base import PlannedRequest
 from connectors.sources.search.cohort import Cohort
-from connectors.sources.search.entries import Entries, found_in
-from connectors.sources.search.executor import Reading
-from connectors.sources.search.paging import Paging, SearchLimits, Window
-from connectors.sources.search.plan import planned
-from connectors.sources.search.sync_plan import Found, Question, ask, earliest
+from connectors.sources.search.dry_run import planned
+from connectors.sources.search.entries import Entries, events_of
+from connectors.sources.search.executor import SearchExecutor
+from connectors.sources.search.paging import Paging
+from connectors.sources.search.requests import SearchLimits, SearchRequest
+from connectors.sources.search.sync_plan import ServerObservations, SyncPlan, plan_sync
 
 __all__ = ["CohortQuery", "SearchLimits", "SearchSource"]
 
@@ -42,14 +42,14 @@ LEFT = (
 
 @dataclass(frozen=True)
 class CohortQuery:
-    """Which patients: those whom the resources found by `resource_type?params` are about."""
+    """The query that finds the patients: those whom the resources found by `resource_type?params` are about."""
 
     resource_type: str
     params: tuple[tuple[str, str], ...]
 
 
 def nobody() -> Collection[str]:
-    """The patients of an empty lake."""
+    """Return the patients of an empty lake."""
     return ()
 
 
@@ -57,8 +57,9 @@ def nobody() -> Collection[str]:
 class SearchSource:
     """The cohort's resources of `types` on the server at `url`.
 
-    stored: the patients of whom anything of this site is in the lake; without them everything is asked for every
-    time. `http_transport` replaces the network, `clock` the clocks.
+    stored: returns the patients of whom anything of this site is in the lake; without it, everything is always asked
+        for.
+    http_transport: replaces the network. clock: replaces the clocks.
     """
 
     url: str
@@ -72,7 +73,7 @@ class SearchSource:
     verify: ssl.SSLContext | bool = True
     stored: Callable[[], Collection[str]] = nobody
     server_time: str | None = field(default=None, init=False)
-    whole: bool = field(default=False, init=False)  # of the cohort alone: what is whole is told by window (CompleteFor)
+    whole: bool = field(default=False, init=False)  # it reads a cohort, and yields CompleteFor instead
     state: Mapping[str, str] = field(default_factory=dict, init=False)
 
     @property
@@ -81,25 +82,27 @@ class SearchSource:
         return hashlib.sha256("\n".join(("search", *asked)).encode()).hexdigest()
 
     def pull(self, previous: Cursor | None = None) -> Iterator[SourceEvent]:
-        """The cohort, or what changed in it since `previous`. Raises ConnectorError where not even the cohort query
-        is answered.
+        """Yield the cohort, or what changed in it since `previous`.
+
+        Raises:
+            ConnectorError: not even the cohort query is answered.
         """
-        found = Found()
-        with FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify) as client:
+        observed = ServerObservations()
+        with self._client() as client:
             paging = Paging(client, self.limits)
             yield from scope_problems(self.auth, self.cohort.resource_type)
-            cohort = Cohort(paging, self.cohort_window(), self.entries)
-            reading = Reading(paging, self.limits, Question(self.types), found, self.entries, client.base)
-            everything = previous is None  # of everybody, whoever they are
-            yield from reading.with_cohort(cohort) if everything else cohort.alone()
+            cohort = Cohort(paging, self._cohort_request(), self._entries)
+            # In full before anything else: whether a patient is new or has left depends on all of it.
+            yield from cohort.read()
+            # Whichever is earlier: behind a cache the Date may be later than the data.
             self.server_time = earliest(client.server_time, paging.began)
-            question = self.question(previous, cohort.patients, whole_cohort=cohort.whole)
-            yield from map(Note, question.notes)
-            if question.left:
-                yield Note(LEFT.format(len(question.left), self.cohort.resource_type))
-            reading.question = question
-            yield from reading.everything(self.cohort.resource_type, asked=everything)
-        self.state = found.state(question, previous, self.server_time, whole_cohort=cohort.whole)
+            plan = self._sync_plan(previous, cohort.patients, complete_cohort=cohort.complete)
+            yield from map(Note, plan.notes)
+            if plan.left:
+                yield Note(LEFT.format(len(plan.left), self.cohort.resource_type))
+            executor = SearchExecutor(paging, self.limits, plan, observed, self._entries, client.base)
+            yield from executor.run(self.cohort.resource_type)
+        self.state = observed.state(plan, previous, self.server_time, complete_cohort=cohort.complete)
 
     def plan(self, previous: Cursor | None) -> Iterator[PlannedRequest]:
         """Yield the requests that `pull` would send. Reads the cohort query, asks for numbers, and stores nothing.
@@ -107,25 +110,34 @@ class SearchSource:
         Raises:
             ConnectorError: the cohort query is not answered.
         """
-        with FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify) as client:
-            paging, cohort = Paging(client, self.limits), self.cohort_window()
-            yield PlannedRequest("GET", paging.url(cohort), cohort.label, paging.count(cohort))
-            found = [item for item in found_in(paging, cohort, self.entries) if isinstance(item, Resource)]
+        with self._client() as client:
+            paging, request = Paging(client, self.limits), self._cohort_request()
+            yield PlannedRequest("GET", paging.url(request), request.label, paging.count(request))
+            found = [event for event in events_of(paging, request, self._entries) if isinstance(event, Resource)]
             self.server_time = paging.began or client.server_time
-            question = self.question(previous, {item.patient for item in found if item.patient})
-            yield from planned(question, paging, client.base, self.limits, self.cohort.resource_type)
+            plan = self._sync_plan(previous, {resource.patient for resource in found if resource.patient})
+            yield from planned(plan, paging, client.base, self.limits, self.cohort.resource_type)
+
+    def _client(self) -> FhirClient:
+        return FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify)
 
     @property
-    def entries(self) -> Entries:
+    def _entries(self) -> Entries:
         return Entries(frozenset(self.types), self.limits.resource)
 
-    def question(self, previous: Cursor | None, patients: Collection[str], *, whole_cohort: bool = True) -> Question:
-        """What a sync asks of these patients once the server's time is known."""
-        return ask(
-            previous, self.types, patients, self.stored(), self.server_time, self.limits, whole_cohort=whole_cohort
-        )
-
-    def cohort_window(self) -> Window:
-        """The search that gives the patients."""
+    def _cohort_request(self) -> SearchRequest:
         kind = self.cohort.resource_type
-        return Window(kind, self.cohort.params, None, f"cohort query of {kind}", counted=True)
+        return SearchRequest(kind, self.cohort.params, None, f"cohort query of {kind}", counted=True)
+
+    def _sync_plan(
+        self, previous: Cursor | None, patients: Collection[str], *, complete_cohort: bool = True
+    ) -> SyncPlan:
+        return plan_sync(
+            previous,
+            self.types,
+            patients,
+            self.stored(),
+            self.server_time,
+            self.limits,
+            complete_cohort=complete_cohort,
+        )

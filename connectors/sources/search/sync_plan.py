@@ -1,6 +1,6 @@
-"""What a sync by search asks, decided from the cursor of the last one, and what it leaves for the next.
+"""Decides what a sync by search asks for, from the cursor of the last one, and what it leaves for the next.
 
-The state in the cursor, all by the server's clock, and without an id:
+The state in the cursor, with all times by the server's clock, and without any id:
 
     since.<Type>    when the last sync began in which all of this type was read: changes are asked for from then
                     on, minus the overlap
@@ -19,21 +19,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
-from connectors.fhir.resource import instant
+from connectors.fhir.instants import earlier, instant
 from connectors.lake.table import Cursor
-from connectors.sources.search.paging import SearchLimits
+from connectors.sources.search.requests import SearchLimits
 
-MICRO = 1_000_000
-DAY = 86_400 * MICRO
+DAY = 86_400_000_000  # microseconds
 NO_CLOCK = "the server does not tell its time (header Date), so everything is asked for every time"
-POISON = "something of this site is in quarantine, so everything was asked for once more"
+REJECTED = "something of this site is in quarantine, so everything was asked for once more"
 
 
 @dataclass(frozen=True)
-class Question:
-    """What one sync asks.
+class SyncPlan:
+    """What one sync asks for.
 
     since: for each type that is asked for changes, from when on. known: patients of whom changes will do. fresh:
     those of whom everything is asked for. left: those who are no longer in the cohort query. history: types whose
@@ -53,11 +51,11 @@ class Question:
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Everyone of the cohort, sorted."""
+        """Return all patients of the cohort, sorted."""
         return tuple(sorted({*self.known, *self.fresh}))
 
 
-def ask(
+def plan_sync(
     previous: Cursor | None,
     types: tuple[str, ...],
     cohort: Collection[str],
@@ -65,27 +63,39 @@ def ask(
     server_time: str | None,
     limits: SearchLimits,
     *,
-    whole_cohort: bool = True,
-) -> Question:
-    """The question of this sync. stored: patients of whom anything is in the lake. whole_cohort: the cohort query
-    was read to its end, so a patient who is not in it has left it.
+    complete_cohort: bool = True,
+) -> SyncPlan:
+    """Return the plan of this sync.
+
+    Args:
+        previous: the cursor of the last sync, None to ask for everything.
+        types: resource types that are asked for.
+        cohort: patients whom the cohort query returned.
+        stored: patients of whom anything is in the lake.
+        server_time: the server's clock, None if it does not tell.
+        limits: limits of the searches.
+        complete_cohort: the cohort query was read to its end, so a patient who is not in it has left it.
     """
     state = previous.state if previous else {}
     now = instant(server_time)
-    gone, behind = _marks(state, "left"), _marks(state, "left") | _marks(state, "stale")
-    kept = {patient for patient in stored if mark(patient) not in behind}
-    former = {patient for patient in stored if mark(patient) not in gone} - set(cohort)
-    left = tuple(sorted(former)) if whole_cohort else ()
+    gone, behind = _fingerprints(state, "left"), _fingerprints(state, "left") | _fingerprints(state, "stale")
+    # Patients up to date in the lake: for them a search for changes suffices.
+    kept = {patient for patient in stored if fingerprint(patient) not in behind}
+    # Those whose leaving was recorded once are not read again every night.
+    former = {patient for patient in stored if fingerprint(patient) not in gone} - set(cohort)
+    left = tuple(sorted(former)) if complete_cohort else ()
     ignored = frozenset(kind for kind in types if state.get(f"changes.{kind}") == "no")
     if now is None or previous is None:
         notes = (NO_CLOCK,) if now is None else ()
-        return Question(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=notes)
+        return SyncPlan(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=notes)
     due = _due(state, now, limits.reconcile_days)
+    # What is in quarantine may have been mended without a new lastUpdated: no search for changes returns it.
     if due and state.get("rejected"):
-        return Question(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=(POISON,))
+        return SyncPlan(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=(REJECTED,))
     since = dict(_since(state, types, limits.overlap))
+    # A patient who is new in the cohort has resources older than the last sync.
     known = kept & set(cohort) if since else set()
-    return Question(
+    return SyncPlan(
         types,
         tuple(sorted(known)),
         tuple(sorted(set(cohort) - known)),
@@ -100,13 +110,15 @@ def ask(
 
 def _since(state: Mapping[str, str], types: tuple[str, ...], overlap: float) -> Iterator[tuple[str, str]]:
     for kind in types:
-        moment = instant(state.get(f"since.{kind}"))
-        if moment is not None and state.get(f"changes.{kind}") == "yes":
-            yield kind, instant_text(moment - int(overlap * MICRO))
+        # The overlap covers what was being written when the last sync read, and a search index that lags behind.
+        since = earlier(state.get(f"since.{kind}"), overlap)
+        if since is not None and state.get(f"changes.{kind}") == "yes":
+            yield kind, since
 
 
 def _due(state: Mapping[str, str], now: int, days: float) -> bool:
     last = instant(state.get("reconciled"))
+    # Both by the server's clock; ours may be wrong.
     return last is None or now - last >= days * DAY
 
 
@@ -122,8 +134,8 @@ def _notes(
 
 
 @dataclass
-class Found:
-    """What a sync has found out, from which the state of the next one is made. Filled by several threads.
+class ServerObservations:
+    """What a sync has learned of the server, from which the state of the next one is made. Filled by several threads.
 
     failed: types of which not all was read. unread: patients asked for in full of whom not all was read. changes,
     history: what the server does, by type, as far as it was seen. undated: types with resources that have no time.
@@ -139,58 +151,45 @@ class Found:
     left: bool = True
 
     def state(
-        self, question: Question, previous: Cursor | None, server_time: str | None, *, whole_cohort: bool
+        self, plan: SyncPlan, previous: Cursor | None, server_time: str | None, *, complete_cohort: bool
     ) -> dict[str, str]:
-        """The state of the next cursor; empty without a clock of the server."""
+        """Return the state of the next cursor; empty without a clock of the server."""
         if server_time is None:
             return {}
         before = dict(previous.state) if previous else {}
-        done = {kind for kind in question.types if kind not in self.failed} if whole_cohort else set()
-        asked = not question.since and len(done) == len(question.types)
+        done = {kind for kind in plan.types if kind not in self.failed} if complete_cohort else set()
+        asked = not plan.since and len(done) == len(plan.types)
         state = {key: value for key, value in before.items() if key.startswith(("since.", "changes.", "history."))}
+        # A type that failed keeps its time, so that the next sync asks for everything since then.
         state |= {f"since.{kind}": server_time for kind in sorted(done)}
         state |= {f"changes.{kind}": "yes" if works else "no" for kind, works in sorted(self.changes.items())}
         state |= {f"history.{kind}": "yes" if works else "no" for kind, works in sorted(self.history.items())}
+        # After what was observed: one resource without a time is enough.
         state |= {f"changes.{kind}": "no" for kind in sorted(self.undated)}
-        compared = (asked or question.reconcile) and len(done) == len(question.types)
+        compared = (asked or plan.reconcile) and len(done) == len(plan.types)
         state["reconciled"] = server_time if compared else before.get("reconciled", "")
         state["asked"] = "everything" if asked else ""
+        # Stays until everything was asked for without anything being rejected.
         state["rejected"] = "yes" if self.rejected or (before.get("rejected") and not asked) else ""
-        state["left"] = ",".join(sorted(self._left(question, before)))
-        state["stale"] = ",".join(sorted(self._stale(question, before)))
+        state["left"] = ",".join(sorted(self._left(plan, before)))
+        state["stale"] = ",".join(sorted(self._stale(plan, before)))
         return {key: value for key, value in state.items() if value}
 
-    def _left(self, question: Question, before: Mapping[str, str]) -> set[str]:
-        back = {mark(patient) for patient in question.patients}
-        return (_marks(before, "left") - back) | ({mark(patient) for patient in question.left} if self.left else set())
+    def _left(self, plan: SyncPlan, before: Mapping[str, str]) -> set[str]:
+        back = {fingerprint(patient) for patient in plan.patients}
+        return (_fingerprints(before, "left") - back) | (
+            {fingerprint(patient) for patient in plan.left} if self.left else set()
+        )
 
-    def _stale(self, question: Question, before: Mapping[str, str]) -> set[str]:
-        asked = {mark(patient) for patient in question.fresh}
-        return (_marks(before, "stale") - asked) | {mark(patient) for patient in self.unread}
+    def _stale(self, plan: SyncPlan, before: Mapping[str, str]) -> set[str]:
+        asked = {fingerprint(patient) for patient in plan.fresh}
+        return (_fingerprints(before, "stale") - asked) | {fingerprint(patient) for patient in self.unread}
 
 
-def _marks(state: Mapping[str, str], name: str) -> set[str]:
+def _fingerprints(state: Mapping[str, str], name: str) -> set[str]:
     return set(filter(None, state.get(name, "").split(",")))
 
 
-def mark(patient: str) -> str:
-    """64 bits of a digest of a patient's id: the log of the lake holds no id."""
+def fingerprint(patient: str) -> str:
+    """Return 64 bits of a digest of a patient's id: the log of the lake, where cursors are, holds no id."""
     return hashlib.sha256(f"patient\n{patient}".encode()).hexdigest()[:16]
-
-
-def instant_text(moment: int) -> str:
-    """Microseconds since 1970 as a FHIR instant in UTC with milliseconds, rounded down."""
-    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)
-    return found.strftime("%Y-%m-%dT%H:%M:%S.") + f"{found.microsecond // 1000:03d}Z"
-
-
-def earliest(*instants: str | None) -> str | None:
-    """The first of these FHIR instants in time; None where there is none."""
-    known = [text for text in instants if instant(text) is not None]
-    return min(known, key=lambda text: instant(text) or 0) if known else None
-
-
-def updated_at(text: str | None) -> int:
-    """Microseconds since 1970 of a FHIR instant; before all times where there is none."""
-    moment = instant(text)
-    return -1 if moment is None else moment

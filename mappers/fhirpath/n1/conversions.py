@@ -12,6 +12,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from connectors.fhir import dates
+from connectors.fhir.dates import DAY_LENGTH
 from mappers.fhir_model.elements import DATES, INTEGERS
 from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath.arrays import Scope, Values, bind, present
@@ -25,11 +27,10 @@ Convert = Callable[[Compiler, Collection, int], Collection | None]
 
 INTEGER = r"^[+-]?[0-9]+$"
 NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
-DATE = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?$"
-CLOCK = r"([01][0-9]|2[0-3])(:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?)?"
-ZONE = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
+DATE = f"^{dates.DATE}$"
+DATE_AND_TIME = f"^{dates.DAY}T{dates.BOUNDED_TIME}{dates.BOUNDED_ZONE}?$"
+TIME = f"^{dates.BOUNDED_TIME}$"
 QUANTITY = r"^([+-]?[0-9]+(?:\.[0-9]+)?)\s*(?:'([^']+)'|([a-zA-Z]+))?$"
-DAY = len("2024-01-31")
 TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
 
 
@@ -96,7 +97,7 @@ def _date(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
     if one.type == "date":
         return one
     if one.type in DATES:
-        return _made("date", one, lambda text: text.substr(0, DAY))
+        return _made("date", one, lambda text: text.substr(0, DAY_LENGTH))
     if kind(one.type) == "text":
         return _bound("date", one, Scope(depth, "to_date"), lambda text: ibis.cases((_is_date(text), text)))
     return None
@@ -106,10 +107,9 @@ def _datetime(_compiler: Compiler, one: Collection, depth: int) -> Collection | 
     if one.type in DATES:
         return _made("dateTime", one, lambda text: text)
     if kind(one.type) == "text":
-        timed = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{CLOCK}{ZONE}$"
 
         def valid(text: Any) -> Any:
-            return _is_date(text) | (text.re_search(timed) & _is_date(text.substr(0, DAY)))
+            return _is_date(text) | (text.re_search(DATE_AND_TIME) & _is_date(text.substr(0, DAY_LENGTH)))
 
         return _bound("dateTime", one, Scope(depth, "to_datetime"), lambda text: ibis.cases((valid(text), text)))
     return None
@@ -119,8 +119,7 @@ def _time(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
     if one.type == "time":
         return one
     if kind(one.type) == "text":
-        valid = rf"^{CLOCK}$"
-        return _bound("time", one, Scope(depth, "to_time"), lambda text: ibis.cases((text.re_search(valid), text)))
+        return _bound("time", one, Scope(depth, "to_time"), lambda text: ibis.cases((text.re_search(TIME), text)))
     return None
 
 

@@ -1,0 +1,28 @@
+"""The examples in docstrings do what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = ("connectors", "mappers", "analytics", "schedules")
+
+
+def modules_with_examples() -> list[str]:
+    """Return their names, found in the text: to import every module would cost each worker seconds."""
+    files = sorted(file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.py"))
+    with_examples = [file for file in files if ">>> " in file.read_text("utf-8")]
+    names = [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in with_examples]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what an example writes is left behind nowhere
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.attempted
+    assert not result.failed, "see the output for what was expected and what was got"
