@@ -17,9 +17,9 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhir_model.elements import INTEGERS, PRIMITIVES, TEXTS, Choice, Element
+from mappers.fhir_model.elements import INTEGERS, TEXTS, Choice, Element
 from mappers.fhir_model.shape import DECIMAL, Shape, object_from_json
-from mappers.fhirpath.arrays import FilteredItems, Make, Scope, Values, map_items
+from mappers.fhirpath.arrays import Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.syntax import Literal
 
 READ_AS_INTEGER = r"^-?[0-9]+$"
@@ -117,7 +117,12 @@ def drop_nulls(found: Collection, depth: int) -> Collection:
     """Return the same collection, its array without nulls."""
     if found.non_null or not found.many:
         return found
-    return replace(found, non_null=True, make=FilteredItems.of(found.make, Scope(depth)).not_null())
+    scope = Scope(depth)
+    return replace(
+        found,
+        non_null=True,
+        make=lambda values: filter_items(found.make(values), scope, lambda item: item.notnull()),
+    )
 
 
 def listed(found: Collection, depth: int) -> Collection:
@@ -149,12 +154,10 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
         stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, parent, shape))
         return stepped.flatten() if chosen.many else stepped
 
-    as_it_stands = chosen.type in PRIMITIVES and sql_type(chosen.type) == dt.string
-    filtered = base.many and not chosen.many and as_it_stands
     return Collection(
         chosen.type,
         base.many or chosen.many,
-        FilteredItems.of(base.make, scope).step(chosen.name) if filtered else make,
+        make,
         shape,
         non_null=False,
         null_propagating=base.null_propagating,

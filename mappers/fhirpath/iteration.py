@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhirpath.arrays import FilteredItems, ItemIndex, Make, Scope, Values, filter_items, map_items
+from mappers.fhirpath.arrays import ItemIndex, Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.collection import Collection, drop_nulls
 from mappers.fhirpath.language import Compiler
 from mappers.fhirpath.syntax import Tree
@@ -45,16 +45,13 @@ class Iteration:
     def filtered(self, holds: Make) -> Collection:
         """Return the items for which a condition on the item is true."""
         scope = self.item_index.scope
-        if self.base.many and not self.item_index.used:
-            filtered = FilteredItems.of(self.base.make, scope).where(scope, lambda values: _true(holds, values))
-            return replace(self.base, parent_element=None, literal=None, make=filtered)
 
         def make(values: Values) -> ir.Value:
             if not self.base.many:
                 made = self.base.make(values)
                 return ibis.cases((_true(holds, {**values, scope: made}), made))
             kept = self._array(values, lambda known: _true(holds, known))
-            return map_items(kept, scope, lambda item: item["item"])
+            return map_items(kept, scope, lambda item: item["item"]) if self.item_index.used else kept
 
         return replace(self.base, parent_element=None, literal=None, make=make)
 

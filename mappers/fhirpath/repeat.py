@@ -57,15 +57,7 @@ def repeated(compiler: PathCompiler, paths: Sequence[str], focus: Collection, de
         ViewError: a path that does not descend, or leads to what has no elements.
     """
 
-    def refuse() -> Make:
-        # Items have no position before the traversal is done.
-        raise UnsupportedError(compiler.element, "%rowIndex in a path of repeat is not supported")
-
-    one_path = replace(compiler, row_index=refuse, resource_ref=None)
-    steps = [
-        _Path.parsed(replace(one_path, element=f"{compiler.element}[{number}]"), path)
-        for number, path in enumerate(paths)
-    ]
+    steps = [_Path.parsed(_inside(compiler, number), path) for number, path in enumerate(paths)]
     types = _types(steps, focus)
     if not types:
         none = ibis.literal([], dt.Array(dt.string))
@@ -75,6 +67,16 @@ def repeated(compiler: PathCompiler, paths: Sequence[str], focus: Collection, de
     inner = Collection("|".join(types), False, lambda values: values[scope], below, null_propagating=True)
     roots, children = _all(steps, focus, depth), _all(steps, inner, depth + 1)
     return replace(inner, many=True, shape=node, make=_traversal(roots, children, node, below, scope))
+
+
+def _inside(compiler: PathCompiler, number: int) -> PathCompiler:
+    """Return the compiler of one path, in which items have no position: the traversal is not done yet."""
+    element = f"{compiler.element}[{number}]"
+
+    def refuse() -> Make:
+        raise UnsupportedError(element, "%rowIndex in a path of repeat is not supported")
+
+    return replace(compiler, element=element, row_index=refuse, resource_ref=None)
 
 
 @dataclass(frozen=True)
