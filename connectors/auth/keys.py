@@ -57,7 +57,7 @@ def read_key(content: bytes) -> SigningKey:
     >>> read_key(json.dumps(private_jwk(key)).encode()).kid == key.kid
     True
     """
-    if content.lstrip()[:1] == b"{":
+    if content.lstrip()[:1] == b"{":  # PEM never starts so
         jwk = _only_jwk(content)
         return _signing_key(_from_jwk(jwk), jwk.get("kid"))
     return _signing_key(_from_pem(content), None)
@@ -75,6 +75,7 @@ def public_jwks(key: SigningKey) -> dict[str, list[JWK]]:
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
     """Return the thumbprint of a key (RFC 7638 with SHA-256), the same whoever computes it."""
+    # Only the required members, sorted and without spaces, so that every program hashes the same bytes.
     required = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
     canonical = json.dumps(required, sort_keys=True, separators=(",", ":"))
     return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
@@ -99,7 +100,7 @@ def _check_key(key: object) -> tuple[Algorithm, PrivateKey]:
             raise SourceConfigError(
                 f"the RSA key has {key.key_size} bits, at least {RSA_MIN_BITS} are needed: {REMEDY}"
             )
-        case ec.EllipticCurvePublicKey() | rsa.RSAPublicKey():
+        case ec.EllipticCurvePublicKey() | rsa.RSAPublicKey():  # the file for the server, given by mistake
             raise SourceConfigError("the file holds the public key only: give the private key that belongs to it")
         case _:
             raise SourceConfigError(f"the key is neither EC P-384 nor RSA: {REMEDY}")

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from connectors.errors import DeferredError, UnavailableError
 
+# What may pass: timeouts, too many requests, and failures of the server or of a gateway before it. 500 too, because
+# servers answer it when a database connection is lost; 501 and 505 will be the same next time.
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 DAY = 86_400.0  # seconds
 EPOCH_SECONDS = 1_000_000_000  # a Retry-After above this is a point in time, not a duration of 31 years
@@ -74,6 +76,7 @@ class Retrying:
         self._server = server
         self._limits = limits
         self._clock = clock
+        # By the monotonic clock: the wall clock may be set while a run lasts for hours.
         self.end = clock.monotonic() + limits.run
 
     def run(self, label: str, attempt: Callable[[], T]) -> T:
@@ -97,7 +100,7 @@ class Retrying:
 
     def pause(self, seconds: float, label: str) -> None:
         """Wait. Raises DeferredError at once where the wait would end after the deadline of the run."""
-        self.require_time(seconds, label)
+        self.require_time(seconds, label)  # rather than sleep into a deadline that makes the wait useless
         self._clock.sleep(seconds)
 
     def require_time(self, seconds: float, label: str) -> None:
@@ -130,7 +133,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         if moment is None:
             return None
         wait = moment.timestamp() - server_now
-    return min(wait, DAY) if wait >= 0 else None
+    return min(wait, DAY) if wait >= 0 else None  # a point in the past: the usual backoff is better than no wait
 
 
 def http_date(value: str) -> datetime | None:

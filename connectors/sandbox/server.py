@@ -121,7 +121,9 @@ class Sandbox:
         types = sorted({each["resourceType"] for each in resources})
         theirs = {cohort_reference(each): each for each in self._read_tagged(types)}
         new = set(ours) - set(theirs)
+        # Before the first write, so that a refusal leaves the server as it was.
         self._refuse_foreign([each for name, each in ours.items() if name in new])
+        # References must name what the server calls the resources, or everything would seem changed.
         ids = {name: server_reference(each) for name, each in theirs.items()}
         changed = {
             name
@@ -195,6 +197,7 @@ class Sandbox:
         for page in Paging(self.client, self.limits).pages(request):
             for entry in page.entries:
                 body = _resource(entry) if entry.mode in ("", "match") else {}
+                # Included resources and outcomes are on the page too.
                 if body.get("resourceType") == request.resource_type:
                     yield body
 
@@ -258,7 +261,7 @@ class Sandbox:
         for each in resources:
             url = f"{self.client.base}/{server_reference(each)}"
             response = self.client.delete(url, f"deleting a {each['resourceType']}", statuses=ANY_STATUS)
-            if response.status in (401, 403):
+            if response.status in (401, 403):  # it would be the same for all that follow
                 raise self._refusal(response.status, response.body)
             if response.status not in DELETED:
                 left.append(each)
