@@ -62,6 +62,7 @@ def dumps(released: Released, release: int) -> bytes:
 
 def _fields(estimate: Estimated, *names: str, **computed: object) -> Json:
     """Return fields as they are, then `computed` ones, then the status; `reason` only where there is one."""
+    # Readers test for the key: a null reason beside status ok would look like one.
     reason = {"reason": estimate.reason} if estimate.reason else {}
     return {name: getattr(estimate, name) for name in names} | computed | {"status": estimate.status} | reason
 
@@ -113,6 +114,7 @@ def _rounded(value: float | None, digits: int) -> Number:
     """Return `value` rounded half up; a whole number without decimals."""
     if value is None:
         return None
+    # 12 and not 12.0: what is whole was declared or counted so.
     number = round_half_up(value, digits)
     return int(number) if number == int(number) else float(number)
 
@@ -137,6 +139,7 @@ def _rows(released: Released) -> Iterator[CsvRow]:
         yield from _lines("quantiles", q, q.population, _numbers(_quantile(q), q.unit))
     for s in released.survival:
         yield from _survival_rows(s)
+    # The population of a step of the flow is the step itself.
     for step in released.flow:
         yield from _lines("flow", step, "", [("n", step.n, "patients")])
     for item in released.quality:

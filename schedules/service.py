@@ -1,7 +1,7 @@
 """The service: APScheduler says "now", the ledger says whether a run is due, the lock says whether it may begin.
 
 A run is due when a slot of the schedule has passed since something was first recorded in the ledger (the service
-records its own start) and no nightly run has begun since that slot. Two jobs ask: the cron job at the slot, and a
+records its own start) and no nightly run has begun since that slot. Two jobs check: the cron job at the slot, and a
 watchdog every minute. The watchdog makes up for a service that was down, a clock that jumped, a busy lock, and a run
 that was still in progress at the next slot. So no slot is lost, and none runs twice.
 """
@@ -115,7 +115,7 @@ def make_scheduler(job: NightlyJob) -> BlockingScheduler:
     """Return a scheduler with the cron job and the watchdog.
 
     In memory, because the ledger already remembers what ran. `misfire_grace_time=None`: however late APScheduler
-    wakes up, the job is asked, since only the ledger decides whether a run is due.
+    wakes up, it calls the job, since only the ledger decides whether a run is due.
     """
     scheduler = BlockingScheduler(
         timezone=UTC,

@@ -42,6 +42,7 @@ NAMES = {
         "Reverse Kaplan–Meier (Schemper and Smith 1996), quartiles of the same curve"
     ),
 }
+# Rules of the program rather than of a study or an estimate.
 ALWAYS = {
     "Rounding": "Every percentage and limit is rounded once, half up, from the exact value.",
     "Time": "Time 0 is the first dose. A month is 30.4375 days. Nothing dated after the data cutoff is used.",
@@ -111,6 +112,7 @@ def _response(study: Study) -> dict[str, str]:
 
 
 def _survival(study: Study) -> dict[str, str]:
+    # Choices of the study: stated only where they are made.
     further = {
         "a resection with residual tumour (R1, R2)": study.events.r1_r2_is_event,
         "a disease status reported as worsened": study.events.worsened_is_progression,

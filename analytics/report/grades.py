@@ -14,6 +14,7 @@ from analytics.estimates.model import Proportion
 
 GRADES = ("1", "2", "3", "4", "5", "unknown")
 ID = re.compile(r"safety\.(?P<phase>[^.]+)\.(?P<term>[^.]+)\.worst_grade_(?P<grade>[1-5]|unknown)")
+# The order of treatment. A study with other phases shows them after these, by name.
 CHRONOLOGY = ("neoadjuvant", "post_surgery", "adjuvant")
 
 
@@ -88,6 +89,7 @@ def _phases(bars: dict[str, dict[str, Bar]]) -> tuple[Phase, ...]:
     found: dict[str, Phase] = {}
     for phases in bars.values():
         for phase, bar in phases.items():
+            # Any released cell has the denominator; a suppressed one may have lost it.
             cell = next((c for c in bar.cells.values() if c.n is not None), next(iter(bar.cells.values())))
             if phase not in found or found[phase].n is None:
                 found[phase] = Phase(phase, cell.population, cell.n)

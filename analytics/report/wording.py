@@ -17,6 +17,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 WORDS = {"suppressed": "suppressed", "not_evaluable": "not evaluable", "not_reached": "not reached"}
+# Ages are whole numbers, and "62.0 years" would claim more than the records say.
 WHOLE_UNITS = ("years",)
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ def level(ci: Interval) -> str:
 
 def percent_interval(ci: Interval, scale: int = 1) -> str:
     """Return ``30–61 %``; limits in percent times 1/`scale`. A limit that is not there is a word."""
+    # The sign for a range needs two numbers; a word and a number are joined by "to".
     low, high = (None if v is None else str(round_half_up(exact(v) * scale)) for v in (ci.low, ci.high))
     if low is None or high is None:
         return f"{low or WORDS['not_evaluable']} to {high or WORDS['not_evaluable']}"

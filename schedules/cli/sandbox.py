@@ -44,7 +44,7 @@ def load(session: Session, where: str, server: str | None, json_wanted: bool) ->
     """Put the built-in cohort on the server, tagged. Repeating it changes nothing."""
     from schedules.cli.demo import demo_cohort
 
-    resources = read_cohort(demo_cohort())  # before the server is asked for anything
+    resources = read_cohort(demo_cohort())  # first: without the cohort there is no reason to contact the server
     with _open(session, where, server) as (opened, progress):
         loaded = opened.load(resources, progress)
     counts = {"created": loaded.created, "updated": loaded.updated, "unchanged": loaded.unchanged}

@@ -56,7 +56,7 @@ def run(
     from schedules.cli.view_formats import write_file
 
     session.log()
-    # Before the engine starts, which takes a second: a wrong option is told at once.
+    # Checked first, because the engine takes a second to start.
     form = form or ("table" if out is None else "parquet")
     _check_output(form, out)
     with name_view(definition):

@@ -64,10 +64,10 @@ def _document(file: Path) -> list[str]:
         entries = [entry.resource for entry in read_bundle(raw).entries] if looks_like_bundle(raw) else [raw]
         # Entries without a resource are those of deletions and of operations.
         texts = [entry.decode("utf-8") for entry in entries if entry]
-        whole = all(isinstance(json.loads(text), dict) for text in texts)
+        valid = all(isinstance(json.loads(text), dict) for text in texts)
     except (NotABundleError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        whole = False
-    if not whole:
+        valid = False
+    if not valid:
         raise MappingError(f"{file}: not JSON of one resource or a Bundle; give many resources as .ndjson, one a line")
     return texts
 
@@ -77,7 +77,7 @@ def explain_errors(view: Path, files: Sequence[Path]) -> Iterator[None]:
     """Turn an error of the engine into a sentence that quotes no resource, as the engine's own message may."""
     try:
         yield
-    except CardinalityError as error:  # of Spark, in which the mapping's own errors are told apart
+    except CardinalityError as error:  # from Spark; DuckDB has one class for all errors in SQL
         raise type(error)(f"{view}: {error.element}", error.problem) from error
     except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
         # A message of DuckDB that quotes a line which is not UTF-8 cannot be decoded itself.

@@ -84,7 +84,7 @@ class Limits(Section):
     before the last sync. `reconcile_days`: how often all ids are compared with the server.
     """
 
-    # Time. A server of a hospital may take minutes for one page, and a first sync may take the whole night.
+    # Time. A server of a hospital may take minutes for one page, and a first sync may take all night.
     connect_seconds: Seconds = 10
     read_seconds: Seconds = 120
     request_seconds: Seconds = 900
@@ -119,7 +119,7 @@ class Mapping(Section):
 
 
 class Settings(Section):
-    """The whole of `periop.toml`.
+    """All settings: the content of `periop.toml`.
 
     >>> import tomllib
     >>> text = '''
@@ -158,47 +158,47 @@ class Settings(Section):
 
     @property
     def site_names(self) -> tuple[str, ...]:
-        """The names of the sites, in the order of the file."""
+        """Return the names of the sites, in the order of the file."""
         return tuple(site.name for site in self.sites)
 
     @property
     def lake_dir(self) -> Path:
-        """The folder of the raw resources."""
+        """Return the folder of the raw resources."""
         return self.data_dir / "lake"
 
     @property
     def cohort_dir(self) -> Path:
-        """The folder of the cohort tables."""
+        """Return the folder of the cohort tables."""
         return self.data_dir / "cohort"
 
     @property
     def quarantine_dir(self) -> Path:
-        """The folder of what could not be read, with the reasons."""
+        """Return the folder of the quarantine: what could not be read, with the reasons."""
         return self.data_dir / "quarantine"
 
     @property
     def releases_dir(self) -> Path:
-        """The folder of the releases."""
+        """Return the folder of the releases."""
         return self.data_dir / "releases"
 
     @property
     def ledger_file(self) -> Path:
-        """The run ledger."""
+        """Return the file of the run ledger."""
         return self.data_dir / "runs.sqlite"
 
     @property
     def view_dirs(self) -> tuple[Path, ...]:
-        """The folders of the hospital's own ViewDefinitions."""
+        """Return the folders of the hospital's own ViewDefinitions."""
         return self.mapping.views
 
     @property
     def terminology_dirs(self) -> tuple[Path, ...]:
-        """The folders of the hospital's own value sets and concept maps."""
+        """Return the folders of the hospital's own value sets and concept maps."""
         return self.mapping.terminology
 
     @property
     def target_dirs(self) -> tuple[Path, ...]:
-        """The further folders that receive each release."""
+        """Return the further folders that receive each release."""
         return tuple(target.path for target in self.publish if target.path is not None)
 
 

@@ -85,14 +85,14 @@ Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\z"
 
 
 class Section(BaseModel):
-    """The base of every section of `periop.toml`: immutable, and a misspelt key is an error."""
+    """Base class of every section of `periop.toml`: immutable, and a misspelt key is an error."""
 
     # forbid: a misspelt `min_cel` must not silently leave the default. frozen: the threads of a run share the settings.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NoAuth(Section):
-    """A server that asks for no credentials."""
+    """No credentials: a server that is open to its network."""
 
     kind: Literal["none"] = "none"
 
@@ -142,7 +142,7 @@ class SmartAuth(Section):
     jku: ServerUrl | None = None
 
 
-# `kind` decides which model it is, so that a fault is told of that model and not of all four.
+# `kind` selects the model, so that an error is reported for that model and not for all four.
 Auth = Annotated[NoAuth | BasicAuth | BearerAuth | SmartAuth, Field(discriminator="kind")]
 
 

@@ -107,7 +107,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
     from connectors.sources.search.source import CohortQuery
     from mappers.terminology import load_terminology
 
-    # One parameter with all codes: a comma means "or" in FHIR search, so one search finds the whole cohort.
+    # One parameter with all codes: a comma means "or" in FHIR search, so one search finds all patients.
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
