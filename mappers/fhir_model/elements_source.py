@@ -28,7 +28,7 @@ RENAMED = {
 
 
 def models() -> Iterator[type[BaseModel]]:
-    """Every model of the package: resources, data types and backbone elements."""
+    """Yield every model of the package: resources, data types and backbone elements."""
     package = importlib.import_module(PACKAGE)
     for module_info in pkgutil.iter_modules(package.__path__):
         if module_info.ispkg:
@@ -40,7 +40,7 @@ def models() -> Iterator[type[BaseModel]]:
 
 
 def type_name(annotation: object) -> str:
-    """FHIR type of a field's annotation, with `*` where it is a list: `HumanName*`, `dateTime`."""
+    """Return the FHIR type of a field's annotation, with `*` where it is a list: `HumanName*`, `dateTime`."""
     text = str(annotation)
     many = "*" if re.search(r"\bList\[", text) else ""
     if match := re.search(r"abc\.(\w+)Type\b", text):
@@ -54,7 +54,7 @@ def type_name(annotation: object) -> str:
 
 
 def elements(model: type[BaseModel]) -> dict[str, str]:
-    """Elements of one type: name -> type; a choice is `value[x]` -> `boolean|Quantity|…`."""
+    """Return the elements of one type: name -> type; a choice is `value[x]` -> `boolean|Quantity|…`."""
     found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         extra = _extra(field)
@@ -75,7 +75,7 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
 
 
 def table() -> dict[str, dict[str, str]]:
-    """Type name -> its elements, sorted by type name."""
+    """Return type name -> its elements, sorted by type name."""
     return {model.__name__: elements(model) for model in sorted(models(), key=lambda model: model.__name__)}
 
 

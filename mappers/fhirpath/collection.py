@@ -58,7 +58,7 @@ class Collection:
 
     @property
     def computed(self) -> bool:
-        """Whether a complex value is computed, and does not stand in the resource."""
+        """Return whether a complex value is computed, and does not stand in the resource."""
         return self.members is not None
 
 
@@ -99,6 +99,7 @@ def resource(type_name: str, scope: Scope) -> Collection:
 
 def sql_type(type_name: str) -> dt.DataType:
     """Return the column type of a FHIR primitive; dates are text, because a partial date is a date too."""
+    # Types that SQL has; everything else stays the text that the resource has.
     if type_name == "boolean":
         return dt.boolean
     if type_name in INTEGERS:
@@ -128,6 +129,7 @@ def drop_nulls(found: Collection, depth: int) -> Collection:
 def listed(found: Collection, depth: int) -> Collection:
     """Return the same collection as an array without nulls, which is never null itself."""
     non_null = drop_nulls(found, depth)
+    # The empty collection has no type of its own; an array needs one.
     if not found.type:
         return replace(found, many=True, make=lambda _values: ibis.literal([], dt.Array(dt.string)))
 
@@ -150,6 +152,7 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
         made = base.make(values)
         if not base.many:
             return _read(made[chosen.name], chosen, scope, parent, shape)
+        # A list in a list of objects: the conversion of its items stands one lambda deeper.
         inner = Scope(depth + 1)
         stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, parent, shape))
         return stepped.flatten() if chosen.many else stepped

@@ -282,7 +282,7 @@ class PathCompiler:
         return focus if name in names and focus.shape is not None else self.member(focus, name, depth)
 
     def _only_option(self, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
-        """Of an element with a choice of types, take the one type that has the element `name`."""
+        """Take the one type that has the element `name`, of an element with a choice of types."""
         having = [option for option in choice.options.values() if element(option.type, name) is not None]
         if len(having) != 1:
             raise self.error(f"'{choice.name}' has a choice of types; write {choice.name}.ofType(TYPE).{name}")

@@ -51,6 +51,7 @@ class Iteration:
                 made = self.base.make(values)
                 return ibis.cases((_true(holds, {**values, scope: made}), made))
             kept = self._array(values, lambda known: _true(holds, known))
+            # Numbered items are structs of item and index, and are taken out again.
             return map_items(kept, scope, lambda item: item["item"]) if self.item_index.used else kept
 
         return replace(self.base, parent_element=None, literal=None, make=make)
@@ -74,6 +75,7 @@ class Iteration:
             made = self.base.make(values)
             if not self.base.many:
                 one = found.make({**values, scope: made})
+                # A constant is not null on a null focus; without a focus there is nothing to project.
                 return one if found.null_propagating else ibis.cases((made.notnull(), one))
             items = self.item_index.array(self.base.make)(values)
             each: Any = map_items(items, scope, lambda item: found.make({**values, scope: item}))
