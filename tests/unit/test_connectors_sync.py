@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from connectors.errors import AccountingError, ServerError, SourceConfigError
+from connectors.errors import AccountingError, ServerError, SourceConfigError, SpoolError
 from connectors.fhir.events import Deleted, Expected, Problem, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource, read_resource
+from connectors.lake import reconcile
 from connectors.lake.quarantine import Quarantine
+from connectors.lake.reconcile import Reconciler
 from connectors.lake.table import Cursor, Lake
 from connectors.report import Counts, Progress, SyncReport
 from connectors.sources.folder import FolderSource
@@ -282,3 +284,26 @@ def test_the_canary_of_a_patient_is_in_no_report(site: Site) -> None:
     bad = json.dumps({"resourceType": canary, "id": canary}).encode()
     report = site.sync(read_resource(bad, "here"), read_resource(bad[:-1], "here"), observation(canary))
     assert canary not in repr(report)
+
+
+def reconciled(folder: Path, count: int) -> int:
+    """Reconcile so many new resources; return how many are to be stored."""
+    with Reconciler(Lake(folder / "lake"), "site") as reconciler:
+        for number in range(count):
+            reconciler.upsert(Resource("Patient", f"{number:060}", "1", T1, None, f"{number:064}", "{}"))
+        reconciler.decide()
+        return sum(batch.num_rows for batch in reconciler.batches(whole=False, spared=()))
+
+
+def test_the_temporary_files_of_a_run_that_was_killed_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".sync-site").mkdir()
+    (tmp_path / ".sync-site" / "left").write_text("ids of patients")
+    assert reconciled(tmp_path, 10) == 10
+    assert not (tmp_path / ".sync-site").exists()
+
+
+def test_a_disk_that_takes_no_temporary_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MEMORY", "20MB")
+    (tmp_path / ".sync-site").write_text("a file in the way")
+    with pytest.raises(SpoolError, match="free disk space"):
+        reconciled(tmp_path, 60_000)
