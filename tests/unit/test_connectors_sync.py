@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import AccountingError, ServerError, SourceConfigError, SpoolError
-from connectors.fhir.events import Deleted, Expected, Problem, SourceEvent
+from connectors.fhir.events import CompleteFor, Deleted, Expected, Problem, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource, read_resource
 from connectors.lake import reconcile
 from connectors.lake.quarantine import Quarantine
@@ -152,6 +152,20 @@ def test_a_deletion_that_is_older_than_the_current_version_is_superseded(site: S
     assert site.counts(Deleted("Observation", "a", None, T1, "here")) == (0, 0, 1, 0)
     assert tombstones(site) == []
     assert site.counts(Deleted("Observation", "a", None, T2, "here")) == (1, 0, 0, 0), "of the same time: it wins"
+
+
+def test_a_deletion_that_was_superseded_does_not_show_that_the_resource_exists(site: Site) -> None:
+    site.sync(observation("a", "2", T2))
+    older, complete = Deleted("Observation", "a", None, T1, "here"), CompleteFor("Observation", frozenset({"p"}))
+    report = site.sync(older, complete)
+    assert (report.counts, report.removed) == (Counts(received=1, superseded=1), {"Observation": 1})
+
+
+def test_a_deletion_that_was_stored_has_one_tombstone(site: Site) -> None:
+    site.sync(observation("a", "2", T2))
+    report = site.sync(Deleted("Observation", "a", "3", T3, "here"), CompleteFor("Observation", frozenset({"p"})))
+    assert (report.deleted, report.removed) == ({"Observation": 1}, {})
+    assert tombstones(site) == [("a", "3", T3)]
 
 
 def test_a_deletion_of_what_the_lake_never_had_is_not_received(site: Site) -> None:
