@@ -24,6 +24,7 @@ from mappers.study import ProportionSpec, QuantileSpec, Study, SurvivalSpec
 
 __all__ = ["Cohort", "analyse", "load_cohort"]
 
+# From all to fewest: the resected and the adjuvant are enrolled patients.
 POPULATIONS = ("enrolled", "resected", "adjuvant")
 Patients = frozenset[str]
 
@@ -63,6 +64,7 @@ def analyse(cohort: Cohort, study: Study, sites_missing: tuple[str, ...] = ()) -
     >>> [(p.id, p.x, p.n, p.percent) for p in found.proportions]
     [('baseline.sex.female', 1, 2, 50.0)]
     """
+    # Before anything is counted: a table that contradicts itself would give a plausible wrong number.
     check(cohort, study)
     props = tuple(_proportions(cohort, study))
     quants = tuple(_quantiles(cohort, spec) for spec in study.quantiles)
@@ -87,10 +89,12 @@ def analyse(cohort: Cohort, study: Study, sites_missing: tuple[str, ...] = ()) -
 
 def _proportions(cohort: Cohort, study: Study) -> Iterator[Counted]:
     for spec in study.proportions:
+        # A cohort folder that was mapped for one data cutoff alone has no tables of the others.
         if (tables := _at_cutoff(cohort, spec.cut)) is None:
             yield Counted(proportions.not_evaluable(spec, _no_tables(spec.cut)))
         else:
             yield _proportion(tables, spec, proportions.patients_meeting(tables, spec))
+    # The grid of adverse events is not declared by the study: its terms are those that were seen.
     for spec, patients in safety.worst_grades(cohort, study):
         yield _proportion(cohort, spec, patients)
 
@@ -134,6 +138,7 @@ def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Counted:
 def _survival(cohort: Cohort, spec: SurvivalSpec) -> Counted:
     """Return the estimate, with the patients who had the event, and by each month or landmark who had it or left."""
     members, times = _times(cohort, spec.paramcd, cohort.population(spec.population))
+    # Published of a curve: its n and its events, and then how many had the event or left by each time.
     masks: list[tuple[Bools, float | None]] = [(np.ones(times.n, bool), None), (times.event, None)]
     # A coarsened curve has its steps at whole months and landmarks: these are all the counts that it can show.
     for at in sorted({*spec.landmarks, *np.ceil(times.months).tolist()}):
@@ -151,6 +156,7 @@ def _times(cohort: Cohort, paramcd: str, population: Patients) -> tuple[tuple[st
     wanted = (cohort.column("adtte", "PARAMCD") == paramcd) & cohort.column("adtte", "AVAL").notna()
     rows = table[wanted & table["USUBJID"].isin(population)]
     months = rows["AVAL"].to_numpy(dtype=float)
+    # ADaM: CNSR 0 is an event, and 1 or more the reasons of a censoring.
     return tuple(rows["USUBJID"]), Times(months, rows["CNSR"].to_numpy(dtype=float) == 0)
 
 
@@ -169,6 +175,7 @@ def _cells(cohort: Cohort, counted: tuple[Counted, ...], boxes: tuple[Box, ...])
 
     cells = [Cell("enrolled", numbered(cohort.population("enrolled")))]
     cells += [Cell(name, numbered(g.patients), g.time, g.variable_groups) for name, g in named]
+    # The same group is often counted twice in a breakdown (every n); differencing takes each once.
     return tuple(dict.fromkeys(cells))
 
 

@@ -32,6 +32,8 @@ COLUMNS = ("section", "id", "label", "population", "months", "statistic", "value
 
 Json = dict[str, Any]
 Number = int | float | None
+CsvRow = tuple[object, ...]
+Estimated = Proportion | Quantiles | Survival | Landmark | FlowStep | QualityItem
 
 
 def as_json(released: Released, release: int) -> Json:
@@ -48,8 +50,8 @@ def as_json(released: Released, release: int) -> Json:
         "proportions": [_proportion(p) for p in released.proportions],
         "quantiles": [_quantile(q) for q in released.quantiles],
         "survival": [_survival(s) for s in released.survival],
-        "flow": [_flow(step) for step in released.flow],
-        "quality": [_quality(item) for item in released.quality],
+        "flow": [_fields(step, "id", "label", "kind", "parent", "n") for step in released.flow],
+        "quality": [_fields(item, "site", "domain", "issue", "count") for item in released.quality],
     }
 
 
@@ -58,17 +60,47 @@ def dumps(released: Released, release: int) -> bytes:
     return orjson.dumps(as_json(released, release), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _rounded(value: float | None, digits: int) -> Number:
-    """Return `value` rounded half up; a whole number without decimals."""
-    if value is None:
-        return None
-    number = round_half_up(value, digits)
-    return int(number) if number == int(number) else float(number)
+def _fields(estimate: Estimated, *names: str, **computed: object) -> Json:
+    """Return fields as they are, then `computed` ones, then the status; `reason` only where there is one."""
+    # Readers test for the key: a null reason beside status ok would look like one.
+    reason = {"reason": estimate.reason} if estimate.reason else {}
+    return {name: getattr(estimate, name) for name in names} | computed | {"status": estimate.status} | reason
 
 
-def _status(estimate: Proportion | Quantiles | Survival | Landmark | FlowStep | QualityItem) -> Json:
-    """Return the status, with a `reason` only where there is something to explain."""
-    return {"status": estimate.status} | ({"reason": estimate.reason} if estimate.reason else {})
+def _proportion(p: Proportion) -> Json:
+    # From the counts, not from `p.percent`: a float may lie on the wrong side of a half.
+    exact = None if p.x is None or not p.n or p.percent is None else exact_percent(p.x, p.n)
+    percent = None if exact is None else float(round_half_up(exact, 4))
+    return _fields(p, "id", "label", "population", "x", "n", percent=percent, ci=_interval(p.ci, 2))
+
+
+def _quantile(q: Quantiles) -> Json:
+    values = {name: _rounded(getattr(q, name), 4) for name in ("median", "q1", "q3")}
+    method = {"median_status": q.median_status, "unit": q.unit, "method": q.method}
+    return _fields(q, "id", "label", "population", "n", "missing", **values, **method)
+
+
+def _survival(s: Survival) -> Json:
+    return _fields(
+        s,
+        *("id", "label", "population", "n", "events"),
+        median=_rounded(s.median, 4),
+        median_status=s.median_status,
+        unit="months",
+        ci=_interval(s.ci, 4),
+        landmarks=[_landmark(mark) for mark in s.landmarks],
+        curve=[_point(point) for point in s.curve],
+    )
+
+
+def _landmark(mark: Landmark) -> Json:
+    values = {"t": _rounded(mark.t, 4), "at_risk": mark.at_risk, "s": _fraction(mark.s)}
+    return values | _fields(mark, ci=_interval(mark.ci, 6))
+
+
+def _point(point: CurvePoint) -> Json:
+    counts = {"t": _rounded(point.t, 4), "at_risk": point.at_risk, "events": point.events, "censored": point.censored}
+    return counts | {"s": _fraction(point.s), "low": _fraction(point.low), "high": _fraction(point.high)}
 
 
 def _interval(ci: Interval | None, digits: int) -> Json | None:
@@ -78,64 +110,17 @@ def _interval(ci: Interval | None, digits: int) -> Json | None:
     return {"level": ci.level, "method": ci.method} | limits
 
 
-def percent(p: Proportion) -> Number:
-    """Return the percentage with 4 decimals; None where there is none."""
-    if p.x is None or not p.n or p.percent is None:
+def _rounded(value: float | None, digits: int) -> Number:
+    """Return `value` rounded half up; a whole number without decimals."""
+    if value is None:
         return None
-    # From the counts, not from `p.percent`: a float may lie on the wrong side of a half.
-    return float(round_half_up(exact_percent(p.x, p.n), 4))
-
-
-def _proportion(p: Proportion) -> Json:
-    counts = {"x": p.x, "n": p.n, "percent": percent(p), "ci": _interval(p.ci, 2)}
-    return {"id": p.id, "label": p.label, "population": p.population} | counts | _status(p)
-
-
-def _quantile(q: Quantiles) -> Json:
-    named = {"id": q.id, "label": q.label, "population": q.population, "n": q.n, "missing": q.missing}
-    values = {name: _rounded(getattr(q, name), 4) for name in ("median", "q1", "q3")}
-    method = {"median_status": q.median_status, "unit": q.unit, "method": q.method}
-    return named | values | method | _status(q)
-
-
-def _survival(s: Survival) -> Json:
-    named = {"id": s.id, "label": s.label, "population": s.population, "n": s.n, "events": s.events}
-    median = {"median": _rounded(s.median, 4), "median_status": s.median_status, "unit": "months"}
-    return (
-        named
-        | median
-        | {
-            "ci": _interval(s.ci, 4),
-            "landmarks": [_landmark(mark) for mark in s.landmarks],
-            "curve": [_point(point) for point in s.curve],
-        }
-        | _status(s)
-    )
-
-
-def _landmark(mark: Landmark) -> Json:
-    values = {"t": _rounded(mark.t, 4), "at_risk": mark.at_risk, "s": _fraction(mark.s)}
-    return values | {"ci": _interval(mark.ci, 6)} | _status(mark)
+    # 12 and not 12.0: what is whole was declared or counted so.
+    number = round_half_up(value, digits)
+    return int(number) if number == int(number) else float(number)
 
 
 def _fraction(s: float | None) -> float | None:
     return None if s is None else float(round_half_up(s, 6))
-
-
-def _point(point: CurvePoint) -> Json:
-    counts = {"t": _rounded(point.t, 4), "at_risk": point.at_risk, "events": point.events}
-    band = {"s": _fraction(point.s), "low": _fraction(point.low), "high": _fraction(point.high)}
-    return counts | {"censored": point.censored} | band
-
-
-def _flow(step: FlowStep) -> Json:
-    named = {"id": step.id, "label": step.label, "kind": step.kind, "parent": step.parent, "n": step.n}
-    return named | _status(step)
-
-
-def _quality(item: QualityItem) -> Json:
-    named = {"site": item.site, "domain": item.domain, "issue": item.issue, "count": item.count}
-    return named | _status(item)
 
 
 def to_csv(released: Released) -> str:
@@ -147,26 +132,40 @@ def to_csv(released: Released) -> str:
     return file.getvalue()
 
 
-def _rows(released: Released) -> Iterator[tuple[object, ...]]:
+def _rows(released: Released) -> Iterator[CsvRow]:
     for p in released.proportions:
         yield from _lines("proportions", p, p.population, _numbers(_proportion(p), "percent"))
     for q in released.quantiles:
         yield from _lines("quantiles", q, q.population, _numbers(_quantile(q), q.unit))
     for s in released.survival:
         yield from _survival_rows(s)
+    # The population of a step of the flow is the step itself.
     for step in released.flow:
         yield from _lines("flow", step, "", [("n", step.n, "patients")])
     for item in released.quality:
-        row = (item.site, f"{item.domain}: {item.issue}", "", "", "count")
-        end = ("" if item.count is None else item.count, "records", item.status, escape_formula(item.reason))
-        yield ("quality", *map(escape_formula, row), *end)
+        names = (item.site, f"{item.domain}: {item.issue}", "", "", "count")
+        count = "" if item.count is None else item.count
+        yield ("quality", *map(escape_formula, names), count, "records", item.status, escape_formula(item.reason))
+
+
+def _survival_rows(s: Survival) -> Iterator[CsvRow]:
+    written = _survival(s)
+    yield from _lines("survival", s, s.population, _numbers(written, "months"))
+    for mark, exact in zip(written["landmarks"], s.landmarks, strict=True):
+        numbers = [("landmark.at_risk", mark["at_risk"], "patients"), ("landmark.s", mark["s"], "fraction")]
+        limits = [(f"landmark.{name}", value, unit) for name, value, unit in _limits(mark["ci"], "fraction")]
+        yield from _lines("survival", s, s.population, numbers + limits, mark["t"], exact)
+    for point in written["curve"]:
+        counts = [(f"curve.{name}", point[name], "patients") for name in ("at_risk", "events", "censored")]
+        band = [(f"curve.{name}", point[name], "fraction") for name in ("s", "low", "high")]
+        yield from _lines("survival", s, s.population, counts + band, point["t"])
 
 
 def _numbers(estimate: Json, unit: str) -> list[tuple[str, Number, str]]:
     """Return the numbers of a proportion or quantile with their units, the interval's limits last."""
-    names = ("x", "n", "missing", "events", "percent", "median", "q1", "q3")
-    counts = {"x", "n", "missing", "events"}
-    found = [(name, estimate[name], "patients" if name in counts else unit) for name in names if name in estimate]
+    counts, values = ("x", "n", "missing", "events"), ("percent", "median", "q1", "q3")
+    found = [(name, estimate[name], "patients") for name in counts if name in estimate]
+    found += [(name, estimate[name], unit) for name in values if name in estimate]
     return found + _limits(estimate.get("ci"), unit)
 
 
@@ -181,22 +180,10 @@ def _lines(
     numbers: Iterable[tuple[str, Number, str]],
     months: Number = None,
     status: Landmark | None = None,
-) -> Iterator[tuple[object, ...]]:
+) -> Iterator[CsvRow]:
     state = status or estimate
-    start = (section, escape_formula(estimate.id), escape_formula(estimate.label), escape_formula(population))
+    # Labels and reasons may quote a hospital's own texts: none of them may open as a formula.
+    names = (escape_formula(estimate.id), escape_formula(estimate.label), escape_formula(population))
     for statistic, value, unit in numbers:
         shown = ("" if months is None else months, statistic, "" if value is None else value, unit)
-        yield (*start, *shown, state.status, escape_formula(state.reason))
-
-
-def _survival_rows(s: Survival) -> Iterator[tuple[object, ...]]:
-    written = _survival(s)
-    yield from _lines("survival", s, s.population, _numbers(written, "months"))
-    for mark, exact in zip(written["landmarks"], s.landmarks, strict=True):
-        numbers = [("landmark.at_risk", mark["at_risk"], "patients"), ("landmark.s", mark["s"], "fraction")]
-        limits = [(f"landmark.{name}", value, unit) for name, value, unit in _limits(mark["ci"], "fraction")]
-        yield from _lines("survival", s, s.population, numbers + limits, mark["t"], exact)
-    for point in written["curve"]:
-        counts = [(f"curve.{name}", point[name], "patients") for name in ("at_risk", "events", "censored")]
-        band = [(f"curve.{name}", point[name], "fraction") for name in ("s", "low", "high")]
-        yield from _lines("survival", s, s.population, counts + band, point["t"])
+        yield (section, *names, *shown, state.status, escape_formula(state.reason))

@@ -100,5 +100,6 @@ class SpoolError(ConnectorError):
     """The rows or the quarantine of a run could not be written to disk."""
 
 
+# Raised before the commit: rather no sync at all than one whose counts nobody can trust.
 class AccountingError(ConnectorError):
     """received != stored + identical + superseded + quarantined: a bug, and nothing was stored."""

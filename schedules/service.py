@@ -1,7 +1,7 @@
 """The service: APScheduler says "now", the ledger says whether a run is due, the lock says whether it may begin.
 
 A run is due when a slot of the schedule has passed since something was first recorded in the ledger (the service
-records its own start) and no nightly run has begun since that slot. Two jobs ask: the cron job at the slot, and a
+records its own start) and no nightly run has begun since that slot. Two jobs check: the cron job at the slot, and a
 watchdog every minute. The watchdog makes up for a service that was down, a clock that jumped, a busy lock, and a run
 that was still in progress at the next slot. So no slot is lost, and none runs twice.
 """
@@ -64,6 +64,7 @@ class NightlyJob:
 
     def due_slot(self) -> datetime | None:
         """Return the slot that a run is due for, or None."""
+        # Only the last slot counts: after a week of downtime one run is due, and not seven.
         slot = self.schedule.last_until(self._now())
         with read_ledger(self._ledger_file) as ledger:
             if slot is None or ledger is None or not ledger.has_started_before(slot):
@@ -76,7 +77,7 @@ class NightlyJob:
 
     def run_if_due(self) -> None:
         """Run if a run is due and none is in progress. Never raises: how it ended is logged, and is in the ledger."""
-        if not self._running.acquire(blocking=False):
+        if not self._running.acquire(blocking=False):  # the cron job and the watchdog come at the same second
             return
         try:
             self._run_logged()
@@ -114,7 +115,7 @@ def make_scheduler(job: NightlyJob) -> BlockingScheduler:
     """Return a scheduler with the cron job and the watchdog.
 
     In memory, because the ledger already remembers what ran. `misfire_grace_time=None`: however late APScheduler
-    wakes up, the job is asked, since only the ledger decides whether a run is due.
+    wakes up, it calls the job, since only the ledger decides whether a run is due.
     """
     scheduler = BlockingScheduler(
         timezone=UTC,
@@ -150,11 +151,13 @@ def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]
         # In a thread of its own: the handler may have interrupted the scheduler while it holds its locks.
         threading.Thread(target=shut_down, daemon=True).start()
 
+    # SIGTERM comes from systemd or docker, SIGINT from a person at the terminal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     log.info("serving; the next nightly run is due at %s", job.next_slot())
     scheduler.start()
     code = ExitCode.INTERRUPTED if received and received[0] == signal.SIGINT else ExitCode.OK
+    # `shutdown` does not wait for the thread of a run; here it gets its time.
     if not job.wait_until_idle(GRACE_SECONDS):
         log.warning("the nightly run reached no safe point in time and is cut off; the next start makes up for it")
         exit_now(code)

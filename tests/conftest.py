@@ -1,5 +1,5 @@
-"""How the tests run: in what order, which of them together where several processes share them, what a skip is, when a
-failure is told, and what no test leaves to the next. Held by tests/architecture/test_runs.py.
+"""How the tests run: their order, which of them share a process, where they are skipped, when a failure is printed, and
+what no test leaves to the next. Held by tests/architecture/test_runs.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, Phase, settings
 if TYPE_CHECKING:
     from tests.engines import Engines
 
-# The files that run first. Those of a line stay together in one process, for they share a server that is slow to start.
+# The files that run first, because they take longest. Those of one line stay together in one process: the first line
+# shares one Spark, the second one HAPI server. The name of a file may be cut where several share its beginning.
 FIRST = (
-    ("functional/test_cli_view_spark", "spec/", "generative/test_mappers_engines", "integration/test_spark",
+    ("spec/", "integration/test_spark", "functional/test_cli_view_spark", "generative/test_mappers_engines",
      "unit/test_mappers_fhirpath_functions", "unit/test_mappers_spark", "unit/test_mappers_wrong_types"),
     ("integration/test_hapi_sandbox", "integration/test_hapi"),
-    ("generative/test_schedules_incremental_map",),
+    ("generative/test_mappers_build_mapping",),
     ("functional/test_kill",),
 )  # fmt: skip
 
@@ -60,7 +61,7 @@ def pytest_report_header() -> str:
 
 
 def place(nodeid: str) -> tuple[int, int, str]:
-    """Where a test stands in the order: its line of FIRST, the place in it, and its file."""
+    """Return the place of a test in the order: its line of FIRST, its place there, and its file."""
     file = nodeid.partition("::")[0].removeprefix("tests/")
     for line, names in enumerate(FIRST):
         for nth, name in enumerate(names):
@@ -70,13 +71,13 @@ def place(nodeid: str) -> tuple[int, int, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that several processes end at about the same time."""
+    """Put the longest first, so that several processes end at about the same time."""
     items.sort(key=lambda item: place(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hands out files, or what stays together, in the order of the tests."""
+    """Hand out files, or the files of a line of FIRST, in the order of the tests."""
     from xdist.scheduler import LoadFileScheduling
 
     class LoadTogether(LoadFileScheduling):
@@ -89,7 +90,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 class AtOnce:
-    """Tells of a failure when it happens, not at the end alone: a run may be ended before."""
+    """Prints a failure when it happens, not at the end alone: a run may be stopped before."""
 
     def __init__(self, terminal: pytest.TerminalReporter) -> None:
         self.terminal = terminal
@@ -113,7 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where every real component is required (CI, PERIOP_REQUIRE_ALL=1), fail a run that skipped something."""
+    """Fail a run that skipped something where every real component is required (CI, PERIOP_REQUIRE_ALL=1)."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = len(reporter.stats.get("skipped", ())) if reporter else 0
     if os.environ.get("PERIOP_REQUIRE_ALL") == "1" and skipped and exitstatus == 0:
@@ -122,7 +123,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """What a command sets up for its process (handlers, levels) ends with the test that ran it."""
+    """Undo what a command sets up for its process (handlers, levels) after the test that ran it."""
     root = logging.getLogger()
     handlers, levels = root.handlers[:], {logger: logger.level for logger in loggers()}
     yield
@@ -132,14 +133,14 @@ def logging_as_before() -> Iterator[None]:
 
 
 def loggers() -> list[logging.Logger]:
-    """Every logger of this process."""
+    """Return every logger of this process."""
     root = logging.getLogger()
     return [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]
 
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Engines]:
-    """Engines that share one Spark."""
+    """Return engines that share one Spark."""
     from tests.engines import Engines
 
     engines = Engines()

@@ -69,31 +69,31 @@ def _grouped(curve: Iterable[CurvePoint], landmarks: tuple[float, ...]) -> list[
     """Return the counts of `curve` by month (ceiling), a landmark within the month ending its part of it."""
     found: dict[float, Counts] = {}
     for point in curve:
-        # A day of an event could be known from elsewhere, a month much less so.
+        # The day of an event may be known from elsewhere; its month tells much less.
         month = float(math.ceil(point.t - TOLERANCE))
         t = min((month, *(landmark for landmark in landmarks if landmark >= point.t - TOLERANCE)))
-        before = found.get(t, Counts(t, 0, 0))
-        found[t] = Counts(t, before.events + point.events, before.censored + point.censored)
+        events, censored = (found[t].events, found[t].censored) if t in found else (0, 0)
+        found[t] = Counts(t, events + point.events, censored + point.censored)
     return [found[t] for t in sorted(found) if found[t].events or found[t].censored]
 
 
-def _joined(counts: Iterable[Counts], t: float) -> Counts:
+def _total(counts: Iterable[Counts]) -> tuple[int, int]:
     listed = tuple(counts)
-    return Counts(t, sum(c.events for c in listed), sum(c.censored for c in listed))
+    return sum(c.events for c in listed), sum(c.censored for c in listed)
 
 
-def _is_step(counts: Counts, k: int) -> bool:
-    return counts.events >= k and not is_protected(counts.censored, k)
+def _is_step(events: int, censored: int, k: int) -> bool:
+    return events >= k and not is_protected(censored, k)
 
 
 def _steps(grouped: list[Counts], landmarks: tuple[float, ...], k: int) -> list[Counts]:
     """Return steps within each stretch between landmarks that can be one as a whole; the rest step by step."""
     found: list[Counts] = []
-    waiting = list(grouped)
+    waiting = grouped
     for landmark in landmarks:
         stretch = [counts for counts in waiting if counts.t <= landmark]
         # A landmark that cannot end a step leaves its counts to the next stretch, and is not shown.
-        if _is_step(_joined(stretch, landmark), k):
+        if _is_step(*_total(stretch), k):
             found += _ending_at(landmark, stretch, k)
             waiting = waiting[len(stretch) :]
     return found + _greedy(waiting, k)
@@ -104,22 +104,24 @@ def _greedy(counts: list[Counts], k: int) -> list[Counts]:
     begun: list[Counts] = []
     for part in counts:
         begun.append(part)
-        if _is_step(step := _joined(begun, part.t), k):
-            found.append(step)
+        events, censored = _total(begun)
+        if _is_step(events, censored, k):
+            found.append(Counts(part.t, events, censored))
             begun = []
     return found
 
 
 def _ending_at(landmark: float, stretch: list[Counts], k: int) -> list[Counts]:
-    """Return steps that use up the stretch and end at the landmark: the last ones are joined until that is one."""
-    steps = _greedy(stretch, k)
-    whole = _joined(stretch, landmark)
+    """Return steps that use up the stretch and end at the landmark. The stretch as a whole must be a step."""
+    events, censored = _total(stretch)
+    kept = _greedy(stretch, k)
     while True:
-        used = _joined(steps[:-1], landmark)
-        last = Counts(landmark, whole.events - used.events, whole.censored - used.censored)
-        if len(steps) <= 1 or _is_step(last, k):
-            return [*steps[:-1], last]
-        steps.pop()
+        # The last step takes what is left up to the landmark; where that is no step, it takes the one before too.
+        kept.pop()
+        before_events, before_censored = _total(kept)
+        last = Counts(landmark, events - before_events, censored - before_censored)
+        if _is_step(last.events, last.censored, k):
+            return [*kept, last]
 
 
 def _without_small_rest(steps: list[Counts], n: int, events: int, k: int) -> list[Counts] | None:
@@ -128,12 +130,15 @@ def _without_small_rest(steps: list[Counts], n: int, events: int, k: int) -> lis
     What remains after the last step is shown by no step, but the totals are published: the difference is a pair
     of counts, each of which must be 0 or at least k.
     """
-    for end in range(len(steps), -1, -1):
-        used = _joined(steps[:end], 0)
-        rest = events - used.events, n - events - used.censored
+    kept = list(steps)
+    while True:
+        shown_events, shown_censored = _total(kept)
+        rest = events - shown_events, n - events - shown_censored
         if not any(is_protected(count, k) for count in rest):
-            return steps[:end]
-    return None
+            return kept
+        if not kept:
+            return None
+        kept.pop()
 
 
 def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoint, ...]:
@@ -164,8 +169,7 @@ def _band(s: float, width: float) -> tuple[float | None, float | None]:
 def _landmark(exact: Landmark, points: tuple[CurvePoint, ...], level: float) -> Landmark:
     """Return S at a landmark that is the end of a step with patients left after it; else it is suppressed."""
     step = next((point for point in points[1:] if point.t == exact.t), None)
-    left = 0 if step is None else step.at_risk - step.events - step.censored
-    if step is None or left == 0:
+    if step is None or (left := step.at_risk - step.events - step.censored) == 0:
         return Landmark(exact.t, None, None, None, "suppressed", NO_STEP)
     if exact.status != "ok":
         return replace(exact, at_risk=None)

@@ -120,7 +120,7 @@ def _controlled(results: Results, k: int) -> dict[str, Any]:
     """Return the fields of a `Released` that disclosure control changes."""
     # Rule 6: with fewer than k enrolled patients every count is protected, and "all of them" tells as much as "none".
     everything = is_protected(results.population_sizes["enrolled"], k)
-    curves = {s.id: None if everything else coarsen(s, k) for s in results.survival}
+    curves = {s.id: coarsen(s, k) for s in results.survival}
     suppression = Suppression(_breakdowns(results, curves, k), results.population_sizes, everything)
     return {
         "population_sizes": {name: suppression.size(name) for name in results.population_sizes},
@@ -292,7 +292,7 @@ def _survival(exact: Survival, coarse: Survival | None, suppression: Suppression
 
 
 def _flow(flow: tuple[FlowStep, ...], suppression: Suppression) -> Iterator[FlowStep]:
-    if not suppression.covers("flow", "enrolled"):
+    if not suppression.everything and "flow" not in suppression.breakdowns:
         yield from flow
         return
     # The trunk is always there; a reason for leaving is listed only because someone left for it.

@@ -120,9 +120,8 @@ def _candidates(
 
     Sizes are compared as arrays first: of the millions of triples of a large study nearly all are ruled out here.
     """
-    total = sizes[after + 1 :] + two
-    rests = (n - total, total - n, 2 * n - total)
-    possible = np.logical_or.reduce([(rest > 0) & (rest < k) for rest in rests])
+    rest = np.abs(n - two - sizes[after + 1 :])
+    possible = (rest > 0) & (rest < k)
     return (sides[after + 1 + i][j] for i, j in np.argwhere(possible))
 
 
@@ -132,7 +131,6 @@ def _discloses(a: int, b: int, c: int, everyone: int, n: int, k: int) -> bool:
     # Each patient is in at most one: the rest is known.
     if not (a & b or a & c or b & c):
         return is_protected(n - total, k)
-    # Each patient is in one or two: total - n are in two, 2n - total in one.
-    if not a & b & c and a | b | c == everyone:
-        return is_protected(total - n, k) or is_protected(2 * n - total, k)
-    return False
+    # Each patient is in one or two: total - n are in two. The 2n - total who are in one are the total - n of the three
+    # complements, which are looked at as well.
+    return not a & b & c and a | b | c == everyone and is_protected(total - n, k)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -11,7 +13,9 @@ from analytics.estimates.model import MedianStatus, Quantiles
 from analytics.estimates.survival import Times, crossing, curve
 from mappers.study import QuantileSpec
 
+# A month is a twelfth, and a year a whole, of 365.25 days.
 DAYS: dict[str, float] = {"days": 1, "weeks": 7, "months": 30.4375, "years": 365.25}
+# Names of methods are part of results.json; `analytics.report.definitions` explains them.
 TYPE7 = "type 7 (Hyndman and Fan 1996)"
 REVERSE_KM = "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the same curve"
 
@@ -19,6 +23,7 @@ REVERSE_KM = "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the s
 def values(cohort: Cohort, spec: QuantileSpec) -> pd.Series:
     """Return the quantity of every ADSL row in `spec.unit`, indexed by USUBJID; NaN where it is missing."""
     if spec.variable is not None:
+        # What is no number counts as missing, and the estimate says how many are.
         found = pd.to_numeric(cohort.column("adsl", spec.variable), errors="coerce")
     elif spec.start is not None and spec.end is not None:
         found = _days(cohort, spec.start, spec.end) / DAYS[spec.unit]
@@ -40,60 +45,33 @@ def _days(cohort: Cohort, start: str, end: str) -> pd.Series:
 def estimate_quantiles(spec: QuantileSpec, observed: pd.Series, population: int) -> Quantiles:
     """Return the quartiles of the `observed` values of `population` patients, by type 7 (linear, the default of R)."""
     numbers = observed.dropna().to_numpy(dtype=float)
-    if len(numbers) == 0:
+    n = len(numbers)
+    if n == 0:
         return not_evaluable(spec, "no patient has a value", n=0, missing=population)
     q1, median, q3 = (float(q) for q in np.quantile(numbers, [0.25, 0.5, 0.75], method="linear"))
-    n = len(numbers)
-    return Quantiles(
-        id=spec.id,
-        label=spec.label,
-        population=spec.population,
-        n=n,
-        median=median,
-        q1=q1,
-        q3=q3,
-        unit=spec.unit,
-        method=TYPE7,
-        missing=population - n,
-    )
+    return _quantiles(spec, n, median, q1, q3, missing=population - n)
 
 
 def estimate_follow_up(spec: QuantileSpec, times: Times, population: int) -> Quantiles:
     """Return median follow-up by the Kaplan-Meier curve of the time to censoring; None where it is not reached."""
     if times.n == 0:
         return not_evaluable(spec, f"no patient has a time for {spec.paramcd}", n=0, missing=population)
-    points = curve(times.reversed(), level=0.95)  # the level of a band that is not used
-    median = crossing(points, 0.5)
+    # The level is that of a band which is not used here.
+    points = curve(times.reversed(), level=0.95)
+    # The curve falls: a quarter of the patients has left where it is at 0.75.
+    q1, median, q3 = (crossing(points, s) for s in (0.75, 0.5, 0.25))
     status: MedianStatus = "not_reached" if median is None else "ok"
-    return Quantiles(
-        id=spec.id,
-        label=spec.label,
-        population=spec.population,
-        n=times.n,
-        median=median,
-        q1=crossing(points, 0.75),
-        q3=crossing(points, 0.25),
-        unit=spec.unit,
-        method=REVERSE_KM,
-        median_status=status,
-        missing=population - times.n,
-    )
+    return _quantiles(spec, times.n, median, q1, q3, missing=population - times.n, median_status=status)
 
 
 def not_evaluable(spec: QuantileSpec, reason: str, n: int | None = None, missing: int | None = None) -> Quantiles:
     """Return the quantity without a value, and why."""
-    return Quantiles(
-        id=spec.id,
-        label=spec.label,
-        population=spec.population,
-        n=n,
-        median=None,
-        q1=None,
-        q3=None,
-        unit=spec.unit,
-        method=TYPE7 if spec.method == "type7" else REVERSE_KM,
-        median_status="not_evaluable",
-        status="not_evaluable",
-        reason=reason,
-        missing=missing,
-    )
+    state = {"status": "not_evaluable", "median_status": "not_evaluable", "reason": reason}
+    return _quantiles(spec, n, None, None, None, missing=missing, **state)
+
+
+def _quantiles(
+    spec: QuantileSpec, n: int | None, median: float | None, q1: float | None, q3: float | None, **further: Any
+) -> Quantiles:
+    method = TYPE7 if spec.method == "type7" else REVERSE_KM
+    return Quantiles(spec.id, spec.label, spec.population, n, median, q1, q3, spec.unit, method, **further)

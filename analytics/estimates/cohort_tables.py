@@ -18,7 +18,9 @@ import pyarrow as pa
 from analytics.errors import AnalysisError
 from mappers.study import Study
 
+# Columns that a CSV has as text and an estimate needs as numbers.
 NUMBERS = frozenset({"AGE", "ECOGBL", "AVAL", "CNSR", "AETOXGR", "ATOXGRN", "APERIOD", "SRCSEQ", "COUNT"})
+# What every table must have for any study; further columns are asked for by the study's estimates.
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "adsl": ("USUBJID", "ITTFL"),
     "adrs": ("USUBJID", "PARAMCD"),
@@ -62,6 +64,7 @@ class Cohort:
     def population(self, name: str) -> frozenset[str]:
         """Return the USUBJIDs of a population; `resected` and `adjuvant` are parts of `enrolled`."""
         patients = self.column("adsl", "USUBJID")
+        # ADSL has the screened patients too: nobody is in a population who is not enrolled.
         chosen = self.column("adsl", "ITTFL") == "Y"
         if name != "enrolled":
             chosen &= self.column("adsl", FLAGS[name]) == "Y"
@@ -84,7 +87,9 @@ def _read(directory: Path, name: str) -> pd.DataFrame:
         if parquet.is_file():
             frame = pd.read_parquet(parquet)
         elif csv.is_file():
+            # All text at first, and only a blank is missing: "NA" may be a site. Excel writes a byte order mark.
             frame = pd.read_csv(csv, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        # Tables that a statistician made by hand have no list of what was set aside.
         elif name == "quality":
             return pd.DataFrame(columns=QUALITY_COLUMNS)
         else:
@@ -132,6 +137,7 @@ def _check_patients(cohort: Cohort) -> None:
         raise AnalysisError("adsl", "USUBJID", f"{patients.isna().sum()} rows have none", "give every row its patient")
     if doubled := int(patients.duplicated().sum()):
         raise AnalysisError("adsl", "USUBJID", f"{doubled} rows repeat a patient", "keep one row for each patient")
+    # Counts only, no identifier: the message may reach a log.
     for table in ("adrs", "adtte", "adae"):
         if unknown := int((~cohort.column(table, "USUBJID").isin(patients)).sum()):
             problem = f"{unknown} rows belong to no patient of adsl"

@@ -16,6 +16,7 @@ from analytics.estimates.model import FlowStep
 from analytics.estimates.safety import distinct, slug
 
 NO_REASON = "No reason recorded"
+# Codelist terms are capitals; these words stay so in a sentence.
 ACRONYMS = frozenset({"ALK", "NSCLC"})
 
 
@@ -31,6 +32,7 @@ def patient_flow(cohort: Cohort) -> tuple[Box, ...]:
     """Return the boxes in reading order: a trunk box, then those who left it."""
     screened = frozenset(cohort.column("adsl", "USUBJID"))
     enrolled, resected = cohort.population("enrolled"), cohort.population("resected")
+    # The diagram is a trunk: adjuvant treatment without a resection is no branch of it.
     adjuvant = cohort.population("adjuvant") & resected
     completed = frozenset[str]()
     # A study without an adjuvant course need not have this column.
@@ -59,6 +61,7 @@ def _leaving(
     taken: set[str] = set()
     # By name: an order by size would tell of counts that are suppressed.
     for reason, members in sorted(groups.items(), key=lambda item: str(item[0])):
+        # A hospital's own reason may be a paragraph; a box of the diagram holds a line or two.
         text = " ".join(str(reason).split())[:80]
         name = distinct(slug(text), taken)
         words = _words(text)

@@ -16,6 +16,7 @@ def quality(cohort: Cohort) -> tuple[QualityItem, ...]:
         raise AnalysisError(
             "quality", "COUNT", "a count is not a whole number of 0 or more", "correct it or remove the row"
         )
+    # A blank site is a key as well; groupby would drop a missing one.
     keys = ["SITEID", "DOMAIN", "ISSUE"]
     frame = frame.assign(**{key: frame[key].fillna("").astype(str) for key in keys})
     counts = frame.groupby(keys, sort=True, as_index=False)["COUNT"].sum()

@@ -19,6 +19,7 @@ from analytics.estimates.cohort_tables import Cohort
 from mappers.study import Population as PopulationName
 from mappers.study import ProportionSpec, Study, Where
 
+# Unknown is a cell of its own: an event whose grade was not recorded must not vanish from the total.
 GRADES = ("1", "2", "3", "4", "5", "unknown")
 UNCODED = "Uncoded term"
 
@@ -33,6 +34,7 @@ class Phase:
     population: PopulationName
 
 
+# The population of a phase is those who could have an event in it: its denominator.
 PHASES = (
     Phase("NEOADJUVANT", "neoadjuvant", "neoadjuvant", "enrolled"),
     Phase("POST-SURGERY", "post_surgery", "post-surgery", "resected"),
@@ -66,6 +68,7 @@ def terms_of(study: Study, phase: Phase) -> dict[str, str]:
     """Return the preferred terms that the study's own figures of `phase` filter on, with their part of the id."""
     found: dict[str, str] = {}
     for spec in study.proportions:
+        # safety.<phase>.<term>.<figure>: only figures of one single term give it its part of the id.
         parts = spec.id.split(".")
         terms = next((where.is_in for where in spec.where if where.column == "AEDECOD"), ())
         if spec.dataset == "adae" and parts[:2] == ["safety", phase.slug] and len(parts) > 3 and len(terms) == 1:
@@ -79,6 +82,7 @@ def slug(term: str) -> str:
     >>> slug("Pain, hip")
     'pain_hip'
     """
+    # Accents are dropped rather than the letters below them; the id of an estimate is ASCII.
     plain = unicodedata.normalize("NFKD", term).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "_", plain).strip("_") or "term"
 
@@ -94,6 +98,7 @@ def _worst_rows(cohort: Cohort) -> pd.DataFrame:
     rows = pd.DataFrame({name: cohort.column("adae", name) for name in COLUMNS})
     rows = rows[(rows["TRTEMFL"] == "Y") & (rows["AOCC01FL"] == "Y")]
     grades = pd.to_numeric(rows["ATOXGRN"], errors="coerce")
+    # A blank grade is allowed and counted as unknown; a 0 or a 2.5 is a fault of the mapping.
     if not grades.dropna().isin(range(1, 6)).all():
         raise AnalysisError("adae", "ATOXGRN", "a grade is not 1 to 5", "give the CTCAE grade or leave it blank")
     return rows.assign(AEDECOD=rows["AEDECOD"].fillna(UNCODED), GRADE=grades.fillna(0).astype(int))
@@ -102,6 +107,7 @@ def _worst_rows(cohort: Cohort) -> pd.DataFrame:
 def _spec(phase: Phase, term: str, part: str, grade: str) -> ProportionSpec:
     breakdown = f"safety.{phase.slug}.{part}"
     conditions = {"APERIODC": phase.period, "TRTEMFL": "Y", "AOCC01FL": "Y"}
+    # An uncoded term has no value to filter on.
     conditions |= {} if term == UNCODED else {"AEDECOD": term}
     where = [Where(column=column, is_in=(value,)) for column, value in conditions.items()]
     if grade != "unknown":

@@ -53,6 +53,7 @@ def curve(times: Times, level: float) -> tuple[CurvePoint, ...]:
     survived = fit.survival_function_.iloc[:, 0].to_numpy(dtype=float).tolist()
     bands = fit.confidence_interval_.to_numpy(dtype=float)
     points = [CurvePoint(0.0, times.n, 0, 0, 1.0, 1.0, 1.0)]
+    # lifelines adds a row at time 0 at which nobody leaves: the point at 0 above stands for it.
     for t, (at_risk, events, censored), s, band in zip(table.index.tolist(), counts, survived, bands, strict=True):
         if events or censored:
             points.append(CurvePoint(float(t), at_risk, events, censored, s, *limits(s, band)))
@@ -75,6 +76,7 @@ def crossing(points: tuple[CurvePoint, ...], level: float) -> float | None:
 
 def median_interval(points: tuple[CurvePoint, ...], level: float, method: str = MEDIAN_CI) -> Interval:
     """Return the times at which the lower and the upper band first fall to one half; None where a band does not."""
+    # A limit of the band that is None has no finite value there: it says nothing of one half.
     half = 0.5 + TOLERANCE
     low = next((p.t for p in points if p.low is not None and p.low <= half), None)
     high = next((p.t for p in points if p.high is not None and p.high <= half), None)
@@ -88,6 +90,7 @@ def landmark(times: Times, points: tuple[CurvePoint, ...], at: float, spec: Surv
     interval.
     """
     at_risk = int((times.months >= at - TOLERANCE).sum())
+    # The right end of a curve rests on a handful of patients: the study says how many it takes.
     if at_risk < spec.min_at_risk:
         reason = f"fewer than {spec.min_at_risk} at risk"
         return Landmark(at, at_risk, None, None, "not_evaluable", reason)

@@ -22,6 +22,7 @@ from mappers.study import Study
 
 PROPORTION_COLUMNS = ("id", "label", "x", "n", "x_source", "percent_printed", "ci_low_printed", "ci_high_printed")
 OTHER_COLUMNS = ("id", "label", "statistic", "value", "low", "high", "unit", "n")
+# The words of the last column; `SAME` also decides about the mark on the terminal.
 SAME = "none"
 NOT_COMPARABLE = "not comparable"
 NOT_ESTIMATED = "not estimated here"
@@ -66,6 +67,7 @@ def _rows(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> list[dict[Has
         return []
     if missing := [column for column in columns if column not in frame.columns]:
         raise ValueError(f"published figures lack the column(s) {', '.join(missing)}: add them to the study's CSV file")
+    # pandas reads a blank as NaN, which is true and equal to nothing: None says what is meant.
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
@@ -109,6 +111,7 @@ def _difference(row: Row, ours: Proportion, printed: str | None) -> str:
     x, n = wording.counts(ours)
     parts = [f"{x}/{n} for {printed}"] if printed and printed != f"{x}/{n}" else []
     if row["percent_printed"] is not None:
+        # What is printed there is compared with what is printed here, so both are whole percentages.
         points = int(round_half_up(exact_percent(x, n))) - round(float(row["percent_printed"]))
         parts += [f"{_signed(points)} percentage point{'' if abs(points) == 1 else 's'}"] if points else []
     if ours.ci is not None:
@@ -128,6 +131,7 @@ def _median(row: Row, ours: Quantiles | Survival | None) -> Comparison:
         return found
     if gap := tables.missing(ours):
         return _absent(found, gap)
+    # Where the report prints a median without quartiles, ours are left out as well.
     if isinstance(ours, Quantiles) and row["low"] is not None:
         here = wording.quartiles(ours)
     else:
@@ -150,6 +154,7 @@ def _median_difference(row: Row, ours: Quantiles | Survival) -> str:
     value = _number(row["value"])
     if value is None or ours.median is None:
         return "different"
+    # One decimal, as printed. If the medians agree, what differs is the quartiles.
     change = round_half_up(wording.exact(ours.median), 1) - round_half_up(value, 1)
     return f"median {_signed(change)} {row['unit']}" if change else "quartiles differ"
 

@@ -1,4 +1,4 @@
-"""Populations, endpoints and methods in words, from the parameters of a study and what results name."""
+"""Describe populations, endpoints and methods in words, from the parameters of a study and the released methods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from analytics.estimates.model import Interval
 from analytics.report import wording
 from mappers.study import Study
 
-# What each method name of a result means, with its source.
+# What each method name of a result means, with its source. The names are part of results.json.
 METHODS = {
     "clopper-pearson": "Exact two-sided interval of a proportion (Clopper and Pearson 1934).",
     "log-log": (
@@ -42,6 +42,7 @@ NAMES = {
         "Reverse Kaplan–Meier (Schemper and Smith 1996), quartiles of the same curve"
     ),
 }
+# Rules of the program rather than of a study or an estimate.
 ALWAYS = {
     "Rounding": "Every percentage and limit is rounded once, half up, from the exact value.",
     "Time": "Time 0 is the first dose. A month is 30.4375 days. Nothing dated after the data cutoff is used.",
@@ -54,18 +55,19 @@ ALWAYS = {
 
 
 def methods(released: Released) -> tuple[tuple[str, str], ...]:
-    """(name, explanation) of every method that the estimates name, then the rules that always hold."""
+    """Return (name, explanation) of every method that the estimates name, then the rules that always hold."""
     intervals: list[Interval | None] = [p.ci for p in released.proportions]
     for curve in released.survival:
         intervals += [curve.ci, *(landmark.ci for landmark in curve.landmarks)]
     names = [ci.method for ci in intervals if ci is not None]
     names += [quantity.method for quantity in released.quantiles if quantity.method]
+    # A release made elsewhere may name a method that is not listed here: it keeps its own name.
     used = ((NAMES.get(name, name), METHODS.get(name, "As named.")) for name in dict.fromkeys(names))
     return (*used, *ALWAYS.items())
 
 
 def populations(released: Released, study: Study) -> tuple[tuple[str, str, str], ...]:
-    """(name, size, definition) of the populations of `released`."""
+    """Return (name, size, definition) of the populations of `released`."""
     drug, rules = study.treatment.drug, study.eligibility
     stages, alk = " or ".join(rules.stages), " or ".join(rules.alk).lower()
     texts = {
@@ -80,8 +82,12 @@ def populations(released: Released, study: Study) -> tuple[tuple[str, str, str],
 
 
 def endpoints(study: Study) -> tuple[tuple[str, str], ...]:
-    """(endpoint, definition) with the thresholds and choices of `study`."""
-    return (*_response(study).items(), *_survival(study).items(), ("Adverse events", _adverse_events(study)))
+    """Return (endpoint, definition) with the thresholds and choices of `study`."""
+    safety = (
+        f"Onset from the first dose of a phase to its last dose + {study.safety.window_days} days; each "
+        "patient counts once per term and phase, at the worst CTCAE grade. Grade does not imply seriousness."
+    )
+    return (*_response(study).items(), *_survival(study).items(), ("Adverse events", safety))
 
 
 def _response(study: Study) -> dict[str, str]:
@@ -106,6 +112,7 @@ def _response(study: Study) -> dict[str, str]:
 
 
 def _survival(study: Study) -> dict[str, str]:
+    # Choices of the study: stated only where they are made.
     further = {
         "a resection with residual tumour (R1, R2)": study.events.r1_r2_is_event,
         "a disease status reported as worsened": study.events.worsened_is_progression,
@@ -118,10 +125,3 @@ def _survival(study: Study) -> dict[str, str]:
         ),
         "Overall survival": "First dose to death from any cause; else censored when last known alive.",
     }
-
-
-def _adverse_events(study: Study) -> str:
-    return (
-        f"Onset from the first dose of a phase to its last dose + {study.safety.window_days} days; each "
-        "patient counts once per term and phase, at the worst CTCAE grade. Grade does not imply seriousness."
-    )

@@ -26,8 +26,9 @@ from analytics.estimates.model import CurvePoint, Survival
 from analytics.report import wording
 from analytics.report.grades import GRADES, Bar, GradeTable, Phase, grade_table
 
+# The colours of report.css, and grades from light to dark: they stay apart in black and white.
 INK, MUTED, RULE, BLUE = "#1d2733", "#55606e", "#c9d0d8", "#0b5c8f"
-GRADE_COLOURS = dict(zip(GRADES, ("#bcd9e9", "#74b0d2", "#f2a65a", "#c2501f", "#6b1d0e", "#b9bfc6"), strict=True))
+GRADE_COLOURS = dict(zip(GRADES, ("#bcd9e9", "#86bcdc", "#d9822b", "#a84315", "#5a160a", "#d5d9dd"), strict=True))
 GRADE_INK = dict(zip(GRADES, (INK, INK, INK, "#ffffff", "#ffffff", INK), strict=True))
 # The fonts of report.css. Matplotlib measures with a font of its own, which every installation has.
 FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
@@ -50,8 +51,10 @@ SETTINGS: dict[Any, Any] = {
     # A label with two dollar signs is no formula.
     "text.parse_math": False,
 }
+# Months: a reader counts in quarters, halves and years.
 TICK_STEPS = (1, 2, 3, 6, 12, 24, 60)
 MAX_TICKS = 9
+# As matplotlib writes it into a style attribute, with either quotation mark.
 MEASURED_FONT = re.compile("(?:&apos;|')DejaVu Sans(?:&apos;|')(?:, sans-serif)?")
 ID_OR_LINK = re.compile(r'(\bid="|url\(#|href="#)')
 
@@ -168,6 +171,7 @@ def _svg(size: tuple[float, float], draw: Callable[[Figure], None], prefix: str,
 def _draw_curve(figure: Figure, curve: Survival, coarse: bool) -> None:
     points = curve.curve
     axis_ticks = ticks(points[-1].t)
+    # The lower 30 % is for the axis label and the three lines of numbers at risk.
     axes = figure.add_axes((0.125, 0.305, 0.86, 0.67))
     axes.set_xlim(0, points[-1].t * 1.02)
     axes.set_ylim(0, 1.02)
@@ -177,6 +181,7 @@ def _draw_curve(figure: Figure, curve: Survival, coarse: bool) -> None:
     axes.set_xlabel("Months from first dose")
     _bare(axes, grid="y")
     _draw_steps(axes, points, marks=not coarse)
+    # The median is read where the curve meets one half.
     if curve.median is not None:
         axes.plot([0, curve.median, curve.median], [0.5, 0.5, 0], color=MUTED, lw=0.8, ls=(0, (3, 3)))
     _draw_risk_table(axes, risk_table(points, None if coarse else axis_ticks))
@@ -191,6 +196,7 @@ def _draw_steps(axes: Axes, points: tuple[CurvePoint, ...], marks: bool) -> None
     axes.fill_between(t, low, high, step="post", color=BLUE, alpha=0.16, lw=0)
     axes.plot(t, [p.s for p in points], drawstyle="steps-post", color=BLUE, lw=1.8, solid_joinstyle="miter")
     censored = [p for p in points if p.censored > 0] if marks else []
+    # A coarsened curve knows no times of single patients.
     axes.plot([p.t for p in censored], [p.s for p in censored], "|", color=BLUE, ms=7, mew=1.1)
 
 
@@ -212,6 +218,7 @@ def _bare(axes: Axes, grid: str) -> None:
 
 
 def _draw_bars(figure: Figure, table: GradeTable, absent: str) -> None:
+    # Panels side by side with one percent axis, so that bars of different phases can be compared by length.
     height = figure.get_figheight()
     left, right, between = 0.25, 0.015, 0.03
     width = (1 - left - right - between * (len(table.phases) - 1)) / len(table.phases)
@@ -249,6 +256,7 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, n: int | None, reach: float) -> No
     start = 0.0
     for grade, cell in sorted(bar.cells.items()):  # "1" to "5", then "unknown"
         width = 100 * (cell.x or 0) / n
+        # No bar of width 0: its edge would show as a line.
         if width:
             axes.barh(row, width, 0.62, left=start, color=GRADE_COLOURS[grade], edgecolor="white", lw=0.7)
             axes.text(
@@ -284,6 +292,7 @@ def _reach(table: GradeTable) -> float:
     sizes = {phase.id: phase.n for phase in table.phases}
     bars = [(bar, sizes[phase]) for phases in table.bars.values() for phase, bar in phases.items()]
     longest = max((100 * bar.total / n for bar, n in bars if n and bar.missing is None), default=0)
+    # Not below 10 %: a single patient of many should not fill the panel.
     return max(longest * 1.45, 10)
 
 

@@ -32,6 +32,7 @@ def flowchart(steps: tuple[FlowStep, ...]) -> tuple[Box, ...]:
     names = [step.id for step in trunk]
     lost = [s.id for s in steps if s.kind == "excluded" and s.parent not in names]
     lost += [step.id for above, step in zip(names, trunk[1:], strict=False) if step.parent != above]
+    # A reader adds up the boxes: a step that is drawn nowhere would be missing from the sum.
     if lost:
         raise ValueError(f"flow step(s) {', '.join(lost)} do not hang from the box above: give each its parent")
     left = {name: [s for s in steps if s.kind == "excluded" and s.parent == name] for name in names}

@@ -1,9 +1,8 @@
-"""Adverse events by phase, term and worst CTCAE grade, read from the proportions of a release.
+"""Read adverse events by phase, term and worst CTCAE grade from the proportions of a release.
 
 Their ids are ``safety.<phase>.<term>.worst_grade_<g>`` (`analytics.estimates.safety`): patients of the phase's
 population whose worst grade of that term was g, or ``unknown``. A patient has one worst grade per term and
-phase, so the cells of a bar are disjoint and add up. The same term may carry another slug in another phase:
-rows are matched by its name.
+phase, so the cells of a bar are disjoint and add up.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from analytics.estimates.model import Proportion
 
 GRADES = ("1", "2", "3", "4", "5", "unknown")
 ID = re.compile(r"safety\.(?P<phase>[^.]+)\.(?P<term>[^.]+)\.worst_grade_(?P<grade>[1-5]|unknown)")
+# The order of treatment. A study with other phases shows them after these, by name.
 CHRONOLOGY = ("neoadjuvant", "post_surgery", "adjuvant")
 
 
@@ -28,8 +28,8 @@ class Phase:
 
     @property
     def name(self) -> str:
-        """The phase in words."""
-        return phase_name(self.id)
+        """Return ``post_surgery`` as ``post-surgery``."""
+        return self.id.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Bar:
 
     @property
     def missing(self) -> Proportion | None:
-        """The first cell without a value, if any: then the bar is not drawn and the cell says why."""
+        """Return the first cell without a value, if any: then the bar is not drawn and the cell says why."""
         return next((cell for cell in self.cells.values() if cell.status != "ok"), None)
 
     @property
     def total(self) -> int:
-        """Patients with the term at any grade. Only for a bar without a missing cell."""
+        """Return the patients with the term at any grade. Only for a bar without a missing cell."""
         return sum(cell.x or 0 for cell in self.cells.values())
 
 
@@ -58,19 +58,14 @@ class GradeTable:
 
     @property
     def grades(self) -> tuple[str, ...]:
-        """Grades 1 to 5, and unknown where a patient has one."""
+        """Return grades 1 to 5, and unknown where a patient has one."""
         cells = [bar.cells.get("unknown") for bars in self.bars.values() for bar in bars.values()]
         return GRADES if any(cell is not None and cell.x for cell in cells) else GRADES[:-1]
 
 
 def is_worst_grade(estimate_id: str) -> bool:
-    """Whether the id is one cell of the picture of adverse events."""
+    """Return whether the id is one cell of the picture of adverse events."""
     return ID.fullmatch(estimate_id) is not None
-
-
-def phase_name(phase: str) -> str:
-    """``post_surgery`` as ``post-surgery``."""
-    return phase.replace("_", "-")
 
 
 def grade_table(proportions: tuple[Proportion, ...]) -> GradeTable:
@@ -79,22 +74,22 @@ def grade_table(proportions: tuple[Proportion, ...]) -> GradeTable:
     for cell in proportions:
         if match := ID.fullmatch(cell.id):
             phase, grade = match["phase"], match["grade"]
-            term = cell.label.removesuffix(f", {phase_name(phase)}, worst grade {grade}")
+            # By name, not by the part of the id: the same term may have another one in another phase.
+            term = cell.label.removesuffix(f", {phase.replace('_', '-')}, worst grade {grade}")
             cells.setdefault(term, {}).setdefault(phase, {})[grade] = cell
     bars = {term: {phase: Bar(found) for phase, found in phases.items()} for term, phases in cells.items()}
-    order = sorted(bars, key=lambda term: (-_patients(bars[term]), term))
+    # A bar that is not drawn counts as none: its place must not tell its size.
+    totals = {t: sum(bar.total for bar in phases.values() if bar.missing is None) for t, phases in bars.items()}
+    order = sorted(bars, key=lambda term: (-totals[term], term))
     return GradeTable(_phases(bars), {term: bars[term] for term in order})
 
 
-def _patients(bars: dict[str, Bar]) -> int:
-    return sum(bar.total for bar in bars.values() if bar.missing is None)
-
-
 def _phases(bars: dict[str, dict[str, Bar]]) -> tuple[Phase, ...]:
-    """Every phase that a term names, with the denominator of its first released cell."""
+    """Return every phase that a term names, with the denominator of its first released cell."""
     found: dict[str, Phase] = {}
     for phases in bars.values():
         for phase, bar in phases.items():
+            # Any released cell has the denominator; a suppressed one may have lost it.
             cell = next((c for c in bar.cells.values() if c.n is not None), next(iter(bar.cells.values())))
             if phase not in found or found[phase].n is None:
                 found[phase] = Phase(phase, cell.population, cell.n)

@@ -27,6 +27,7 @@ from analytics.report.tables import Missing
 from mappers.study import Study
 
 TEMPLATES = Path(__file__).parent / "templates"
+# The endpoints that a reader of a perioperative trial looks for first; a study may declare only some.
 HEADLINES = {
     "response.mpr": "Major pathological response",
     "response.pcr": "Pathological complete response",
@@ -79,9 +80,11 @@ def render_html(
     control it stands in place of the warning that single patients are shown. Raises `TypeError` for anything
     but a `Released`.
     """
+    # At run time too: a caller without type checking must not print uncontrolled results.
     require_released(released)
     context = _page(released, study, release, statement) | _results(released)
     context["comparison"] = compare(released, study, published, published_other)
+    # Notes with an id stand beside their figure in the comparison.
     context["general_notes"] = tuple(note.text for note in study.notes if note.id is None)
     return _environment().get_template("report.html").render(context)
 
@@ -91,6 +94,7 @@ def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        # A misspelt name would otherwise print nothing where a number should be.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -142,12 +146,14 @@ def _results(released: Released) -> dict[str, Any]:
 def long_date(iso: str) -> str:
     """Return ``2024-12-01`` as ``1 December 2024``."""
     day = date.fromisoformat(iso)
+    # Not %-d, which Windows does not know.
     return f"{day.day} {day:%B %Y}"
 
 
 def statements(released: Released, statement: str | None) -> tuple[str, ...]:
     """Return what disclosure control did, then what the caller says of the data."""
     said = (statement,) if statement else ()
+    # The caller's statement may replace the warning, but never the sentence on what was suppressed.
     if released.min_cell > 1:
         return (released.statement, *said)
     return said or (released.statement, UNCONTROLLED)
@@ -169,6 +175,7 @@ def headlines(released: Released) -> tuple[Headline, ...]:
 
 def _proportion_headline(estimate: Proportion, label: str) -> Headline:
     row = tables.proportion_row(estimate)
+    # A word is set smaller than a number, and its reason stands below it.
     if row.missing:
         return Headline(label, row.missing.word, (estimate.population,), words=True, reason=row.missing.reason)
     limits = (f"{wording.level(estimate.ci)} {wording.percent_interval(estimate.ci)}",) if estimate.ci else ()

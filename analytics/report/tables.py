@@ -96,6 +96,7 @@ def section_rows(
     section: str, proportions: Iterable[Proportion], quantiles: Iterable[Quantiles]
 ) -> tuple[EstimateRow, ...]:
     """Return the rows of one section: quantities first, then proportions, in the order of the study."""
+    # Cells by worst grade have a figure and a table of their own.
     rows = [quantile_row(q) for q in quantiles if section_of(q.id) == section]
     rows += [proportion_row(p) for p in proportions if section_of(p.id) == section and not is_worst_grade(p.id)]
     return tuple(rows)
@@ -135,6 +136,7 @@ def quantile_row(estimate: Quantiles) -> EstimateRow:
     if gap := missing(estimate):
         return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.id, missing=gap)
     unit = f" {estimate.unit}" if estimate.median_status == "ok" else ""
+    # How many are left out is part of a median: 33 patients, 5 without a value.
     without = f"; {estimate.missing} without a value" if estimate.missing else ""
     return EstimateRow(
         id=estimate.id,
@@ -154,6 +156,7 @@ def landmark_rows(curve: Survival) -> tuple[TimeRow, ...]:
 
 
 def _landmark_row(landmark: Landmark, curve_id: str) -> TimeRow:
+    # Shown for a landmark that is not evaluable too: it is the reason for that.
     at_risk = "" if landmark.at_risk is None else str(landmark.at_risk)
     time = f"{landmark.t:g} months"
     if gap := missing(landmark):
@@ -168,6 +171,7 @@ def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
     """Return every released step: months, at risk, events, censored, survival and its limits in percent."""
     rows = []
     for p in curve.curve[:MAX_STEPS]:
+        # No limit where the curve has come down to 0: the log(-log) band has none there.
         shares = (
             "no limit" if v is None else str(round_half_up(wording.exact(v) * 100, 1)) for v in (p.s, p.low, p.high)
         )
@@ -187,10 +191,12 @@ def grade_rows(table: GradeTable) -> tuple[GradeRow, ...]:
 
 
 def _grade_row(term: str, phase: Phase, bar: Bar, grades: tuple[str, ...]) -> GradeRow:
+    # The denominator is named in every row: phases are counted in different populations.
     size = "n not released" if phase.n is None else f"n = {phase.n}"
     denominator = f"{phase.population}, {size}"
     if bar.missing is not None:
         return GradeRow(term, phase.name, denominator, missing=missing(bar.missing))
     cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in grades)
+    # A share of nobody has no value; the count stands alone.
     total = f"{bar.total}" if not phase.n else f"{bar.total} ({wording.share(bar.total, phase.n)})"
     return GradeRow(term, phase.name, denominator, cells, total)

@@ -1,4 +1,4 @@
-"""Numbers and states as a reader sees them: rounded once, half up, from the exact value.
+"""Write numbers and states as a reader sees them: rounded once, half up, from the exact value.
 
 "suppressed", "not evaluable" and "not reached" are words of their own. Nothing here returns 0, NaN or an
 empty text for a value that is not there; a value that ought to be there and is not is a `ValueError`.
@@ -17,43 +17,46 @@ SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 WORDS = {"suppressed": "suppressed", "not_evaluable": "not evaluable", "not_reached": "not reached"}
+# Ages are whole numbers, and "62.0 years" would claim more than the records say.
 WHOLE_UNITS = ("years",)
 
 T = TypeVar("T")
 
 
 def clean(text: str) -> str:
-    """`text` with control, bidirectional and surrogate characters replaced: none reaches a page."""
+    """Return `text` with control, bidirectional and surrogate characters replaced: none reaches a page."""
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" else c for c in text)
 
 
 def exact(value: float) -> Fraction:
-    """The shortest decimal that names the float `value`, as a fraction: 30.49 is 3049/100."""
+    """Return the shortest decimal that names the float `value`, as a fraction: 30.49 is 3049/100."""
+    # The float 0.285 lies below 0.285, and rounding it in binary would print 28 % where the decimal says 29 %.
     return Fraction(repr(float(value)))
 
 
 def whole_percent(value: Fraction) -> str:
-    """A share given in percent, as text: 500/11 is ``45 %``."""
+    """Return a share given in percent, as text: 500/11 is ``45 %``."""
     return f"{round_half_up(value)}{SPACE}%"
 
 
 def share(x: int, n: int) -> str:
-    """`x` of `n` as a percentage, rounded once from the exact fraction: 15 of 33 is ``45 %``."""
+    """Return `x` of `n` as a percentage, rounded once from the exact fraction: 15 of 33 is ``45 %``."""
     return whole_percent(exact_percent(x, n))
 
 
 def fraction_percent(s: float) -> str:
-    """A survival probability in [0, 1] as a percentage."""
+    """Return a survival probability in [0, 1] as a percentage."""
     return whole_percent(exact(s) * 100)
 
 
 def level(ci: Interval) -> str:
-    """``90 % CI`` for a level of 0.9."""
+    """Return ``90 % CI`` for a level of 0.9."""
     return f"{round_half_up(exact(ci.level) * 100, 1).normalize():f}{SPACE}%{SPACE}CI"
 
 
 def percent_interval(ci: Interval, scale: int = 1) -> str:
-    """``30–61 %``; limits in percent times 1/`scale`. A limit that is not there is a word."""
+    """Return ``30–61 %``; limits in percent times 1/`scale`. A limit that is not there is a word."""
+    # The sign for a range needs two numbers; a word and a number are joined by "to".
     low, high = (None if v is None else str(round_half_up(exact(v) * scale)) for v in (ci.low, ci.high))
     if low is None or high is None:
         return f"{low or WORDS['not_evaluable']} to {high or WORDS['not_evaluable']}"
@@ -61,25 +64,28 @@ def percent_interval(ci: Interval, scale: int = 1) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A median or quartile without its unit: one decimal; whole years without ``.0``."""
+    """Return a median or quartile without its unit: one decimal; whole years without ``.0``."""
     rounded = round_half_up(exact(value), 1)
     return str(int(rounded)) if unit in WHOLE_UNITS and rounded == int(rounded) else str(rounded)
 
 
 def quartiles(estimate: Quantiles) -> str:
-    """``62 (49–74) years``, as far as they are reached."""
+    """Return ``62 (49–74) years``, as far as they are reached."""
     return f"{median(estimate)} ({spread(estimate)}) {estimate.unit}"
 
 
 def spread(estimate: Quantiles) -> str:
-    """``49–74``; a quartile that is not reached is said in words."""
-    q1, q3 = (WORDS["not_reached"] if q is None else quantity(q, estimate.unit) for q in (estimate.q1, estimate.q3))
-    joint = DASH if estimate.q1 is not None and estimate.q3 is not None else " to "
-    return f"{q1}{joint}{q3}"
+    """Return ``49–74``; a quartile that is not reached is said in words."""
+    return _range(estimate.q1, estimate.q3, estimate.unit)
+
+
+def _range(low: float | None, high: float | None, unit: str) -> str:
+    joint = DASH if low is not None and high is not None else " to "
+    return joint.join(WORDS["not_reached"] if v is None else quantity(v, unit) for v in (low, high))
 
 
 def median(estimate: Quantiles | Survival) -> str:
-    """The median without its unit, or the word of its status."""
+    """Return the median without its unit, or the word of its status."""
     if estimate.median_status != "ok":
         return WORDS[estimate.median_status]
     unit = estimate.unit if isinstance(estimate, Quantiles) else "months"
@@ -87,16 +93,12 @@ def median(estimate: Quantiles | Survival) -> str:
 
 
 def median_interval(ci: Interval) -> str:
-    """Limits of a median in months; a limit that the curve does not reach is said in words."""
-    if ci.low is None and ci.high is None:
-        return "limits not reached"
-    low, high = (WORDS["not_reached"] if v is None else quantity(v, "months") for v in (ci.low, ci.high))
-    joint = DASH if ci.low is not None and ci.high is not None else " to "
-    return f"{low}{joint}{high}"
+    """Return the limits of a median in months; a limit that the curve does not reach is said in words."""
+    return "limits not reached" if ci.low is None and ci.high is None else _range(ci.low, ci.high, "months")
 
 
 def counts(estimate: Proportion) -> tuple[int, int]:
-    """`x` and `n` of a proportion whose status is ok. Raises `ValueError` where one is missing or n is 0."""
+    """Return `x` and `n` of a proportion whose status is ok. Raises `ValueError` where one is missing or n is 0."""
     x, n = present(estimate.x, estimate.id), present(estimate.n, estimate.id)
     if n == 0:
         raise ValueError(f"estimate {estimate.id!r} has status ok and an empty denominator: mark it not_evaluable")
@@ -104,7 +106,7 @@ def counts(estimate: Proportion) -> tuple[int, int]:
 
 
 def present(value: T | None, estimate: str) -> T:
-    """`value`, which an estimate of status ok must have. Raises `ValueError` naming the estimate."""
+    """Return `value`, which an estimate of status ok must have. Raises `ValueError` naming the estimate."""
     if value is None:
         raise ValueError(f"estimate {estimate!r} has status ok but lacks a value: give the status that fits")
     return value

@@ -65,6 +65,7 @@ def from_well_known(document: Any) -> SmartConfiguration | None:
 
 def from_capability_statement(document: Any) -> SmartConfiguration | None:
     """Read the extension oauth-uris of a CapabilityStatement. Returns None if it names no token endpoint."""
+    # Of any `rest`: some servers forget its mode, and a client part names no token endpoint.
     for rest in convert_leniently(document, CapabilityStatement).rest:
         for extension in rest.security.extension:
             for uri in extension.extension if extension.url == OAUTH_URIS else ():

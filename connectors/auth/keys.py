@@ -57,9 +57,8 @@ def read_key(content: bytes) -> SigningKey:
     >>> read_key(json.dumps(private_jwk(key)).encode()).kid == key.kid
     True
     """
-    if content.lstrip()[:1] == b"{":
-        jwk = _only_jwk(content)
-        return _signing_key(_from_jwk(jwk), jwk.get("kid"))
+    if content.lstrip()[:1] == b"{":  # PEM never starts so
+        return _signing_key(*_from_jwk(content))
     return _signing_key(_from_pem(content), None)
 
 
@@ -75,6 +74,7 @@ def public_jwks(key: SigningKey) -> dict[str, list[JWK]]:
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
     """Return the thumbprint of a key (RFC 7638 with SHA-256), the same whoever computes it."""
+    # Only the required members, sorted and without spaces, so that every program hashes the same bytes.
     required = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
     canonical = json.dumps(required, sort_keys=True, separators=(",", ":"))
     return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
@@ -99,13 +99,14 @@ def _check_key(key: object) -> tuple[Algorithm, PrivateKey]:
             raise SourceConfigError(
                 f"the RSA key has {key.key_size} bits, at least {RSA_MIN_BITS} are needed: {REMEDY}"
             )
-        case ec.EllipticCurvePublicKey() | rsa.RSAPublicKey():
+        case ec.EllipticCurvePublicKey() | rsa.RSAPublicKey():  # the file for the server, given by mistake
             raise SourceConfigError("the file holds the public key only: give the private key that belongs to it")
         case _:
             raise SourceConfigError(f"the key is neither EC P-384 nor RSA: {REMEDY}")
 
 
-def _only_jwk(content: bytes) -> JWK:
+def _from_jwk(content: bytes) -> tuple[object, object]:
+    """Return the key of a JWK, and its `kid` if it has one."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
@@ -113,13 +114,9 @@ def _only_jwk(content: bytes) -> JWK:
     keys = document.get("keys", [document])
     if not isinstance(keys, list) or len(keys) != 1 or not isinstance(keys[0], dict):
         raise SourceConfigError("the JWK Set does not hold exactly one key: leave only the one that signs in the file")
-    return keys[0]
-
-
-def _from_jwk(jwk: JWK) -> object:
-    readers = {"EC": ECAlgorithm.from_jwk, "RSA": RSAAlgorithm.from_jwk}
+    jwk, readers = keys[0], {"EC": ECAlgorithm.from_jwk, "RSA": RSAAlgorithm.from_jwk}
     try:
-        return readers[jwk["kty"]](jwk)
+        return readers[jwk["kty"]](jwk), jwk.get("kid")
     except (KeyError, TypeError, ValueError, InvalidKeyError, AttributeError):  # PyJWT checks few types itself
         # Without the cause: its message may quote the key.
         raise SourceConfigError(f"the JWK is not a complete EC or RSA key: {REMEDY}") from None

@@ -33,6 +33,7 @@ class Scope:
 
     def covers(self, resource_type: str, rights: frozenset[str]) -> bool:
         """Return whether this scope alone gives a system `rights` on every resource of the type."""
+        # A narrowed scope (`?category=…`) would hide resources without a word, so it does not count.
         fits = self.resource_type in ("*", resource_type)
         return self.context == "system" and self.whole and fits and rights <= self.rights
 
@@ -79,7 +80,7 @@ def missing_scopes(requested: Sequence[str], granted: Sequence[str], types: Sequ
         if scope is None or scope.context != "system":
             missing[text] = None
             continue
-        suffix = text.rpartition(".")[2]
+        suffix = text.rpartition(".")[2]  # v1 or v2, as it was requested: the server knows that form
         for resource_type in types if scope.resource_type == "*" else (scope.resource_type,):
             if not _covered(resource_type, scope.rights, have):
                 missing[f"system/{resource_type}.{suffix}"] = None
@@ -93,6 +94,7 @@ def unreadable_types(granted: Sequence[str], types: Sequence[str]) -> tuple[str,
 
 
 def _covered(resource_type: str, rights: frozenset[str], have: Sequence[Scope]) -> bool:
+    # Right by right, because servers grant `.r` and `.s` as two scopes.
     return all(any(scope.covers(resource_type, frozenset(right)) for scope in have) for right in rights)
 
 
@@ -104,7 +106,7 @@ def scope_problems(auth: Authenticator, required_type: str = "") -> Iterator[Pro
     """
     if not isinstance(auth, ScopedAuthenticator):
         return
-    auth.headers()
+    auth.headers()  # the granted scopes come with the token
     if not auth.unreadable_types:
         return
     message = (

@@ -115,7 +115,7 @@ class SmartAuth:
             self._endpoint = self._endpoint or self._find_endpoint()
             self._token = self._endpoint.token(self.scopes)
             self._check_scopes(self._token)
-        except ConnectorError as error:
+        except ConnectorError as error:  # a bug is not remembered, it is raised each time
             self._failure = error
             raise
         return self._token
@@ -168,6 +168,7 @@ def check_discovered(url: str, base: str, resolve: Resolve) -> Target:
         f"token: {server} names an endpoint that is not encrypted, {endpoint}: refused; {REMEDY}"
     )
     base_scheme, base_host, _ = origin(base)
+    # localhost and 127.0.0.1 are one machine by two names, as test servers often mix them.
     if host == base_host or {host, base_host} <= LOOPBACK:
         if scheme == "http" and base_scheme == "https" and host not in LOOPBACK:
             raise unencrypted

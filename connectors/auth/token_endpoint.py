@@ -62,6 +62,7 @@ class RegisteredClient:
     def assertion(self, audience: str, now: datetime, jti: str) -> str:
         """Return the signed assertion for `audience`, the token endpoint. `jti` must never have been used before."""
         issued = int(now.timestamp())
+        # `iss` and `sub` are both the client: it speaks for itself, not for a user.
         claims = {"iss": self.client_id, "sub": self.client_id, "aud": audience, "jti": jti}
         headers = {"kid": self.key.kid, "typ": "JWT"} | ({"jku": self.jku} if self.jku else {})
         times = {"iat": issued, "exp": issued + ASSERTION_LIFETIME}
@@ -154,7 +155,7 @@ class TokenEndpoint:
             return response.status_code, response.headers, body
 
     def _read_token(self, headers: httpx.Headers, body: bytes, started: float) -> Token:
-        refuse_web_page(headers, body, "token", self._server)
+        refuse_web_page(headers, body, "token", self._server)  # the login page of the token server
         found = convert_leniently(_parse(body), _TokenResponse)
         if not ACCESS_TOKEN.fullmatch(found.access_token) or str(found.token_type).lower() != "bearer":
             raise AuthenticationError(

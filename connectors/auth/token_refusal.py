@@ -47,6 +47,7 @@ def refusal(
         reason = f"redirects ({status}), which is refused: set token_url to the final address"
     elif not ERROR_CODE.fullmatch(error.error):
         reason = f"gave no token ({status}): check token_url, and {ASK} whether this is the token endpoint"
+    # The clock before the code: servers report an expired assertion as invalid_client, as they do a wrong key.
     elif clock := _clock_advice(headers, error.error_description, now):
         reason = f"refuses the signed assertion ({error.error}): {clock}"
     else:
@@ -68,6 +69,7 @@ def _meaning(code: str, request: RefusedTokenRequest) -> str:
 
 def _key_advice(request: RefusedTokenRequest) -> str:
     algorithm = request.key.algorithm
+    # Of what it accepts, only what periop can sign with is worth a suggestion.
     accepted = [name for name in request.algorithms if name in ("ES384", "RS384")]
     if accepted and algorithm not in accepted:
         return f"it takes {accepted[0]} and the key is for {algorithm}; `periop keys new --alg {accepted[0]}` makes one"

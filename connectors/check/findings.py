@@ -77,6 +77,7 @@ class Diagnosis:
     @property
     def requests(self) -> tuple[str, ...]:
         """Return the requests to the administrator of the server, each once, with all the types it is about."""
+        # Five types that lack the same permission are one sentence to the administrator, not five.
         types: dict[str, dict[str, None]] = {}  # dictionaries for their order
         for finding in self.findings:
             if finding.request:
@@ -98,6 +99,7 @@ def join_words(words: Sequence[str]) -> str:
 
 def search_path(findings: Sequence[Finding], reconcile_days: float) -> SyncPath:
     """Return the path of a site that is read by search (`sources.search.sync_plan` decides it again in each sync)."""
+    # The two notes about the clock differ: a wrong clock does no harm, since all times are those of the server.
     undated = any(each.check == "clock" and "Date" in each.message for each in findings)
     # Types that are read in full: all of them without a Date, since there is no time to ask for changes from.
     full = tuple(_types(findings, "changes") if undated else _types_not_ok(findings, "changes"))

@@ -47,9 +47,10 @@ def _findings(source: FolderSource) -> Iterator[Finding]:
             for item in islice(source.read(file), SAMPLE):
                 if isinstance(item, Resource):
                     types[item.resource_type] += 1
+                # An export may hold types that nobody asked for: that is no fault.
                 elif isinstance(item, Rejected) and item.reason is not Reason.UNREQUESTED_TYPE:
                     reasons[item.reason.value] += 1
-        except OSError:
+        except OSError:  # the other files may tell more
             unreadable += 1
     yield Finding("folder", FindingLevel.OK, f"{_files(len(files))} to read")
     if unreadable:

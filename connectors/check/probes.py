@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from connectors.check import admin_requests
 from connectors.check.findings import Finding, FindingLevel
 from connectors.errors import AuthenticationError, ForeignOriginError, ServerError, UnavailableError
-from connectors.fhir.bundle import Bundle, Entry
+from connectors.fhir.bundle import Bundle
 from connectors.fhir.capability import CapabilityStatement
 from connectors.fhir.resource import Resource, read_resource
 from connectors.http.client import FhirClient
@@ -49,8 +49,9 @@ class ProbeResult:
     def matches(self) -> int:
         """Return the number of resources on the page that match the search."""
         entries = self.page.entries if self.page else ()
+        found = [each.resource.replace(b" ", b"") for each in entries if each.resource and each.mode in ("", "match")]
         # Some servers report "nothing found" as an OperationOutcome without a search mode.
-        return sum(bool(each.resource) and not _is_outcome(each) for each in entries if each.mode in ("", "match"))
+        return sum(b'"resourceType":"OperationOutcome"' not in each for each in found)
 
     def honoured(self, name: str) -> bool:
         """Return whether the self link repeats the parameter, as it does for those used (FHIR R4, 3.1.1.5.2)."""
@@ -105,6 +106,7 @@ class ServerProbes:
             return
         self._patient = self._first_patient(result.page, kind)
         self._pages.append((kind, result))
+        # Without the codes, the cohort would be everybody in the hospital.
         if self._search(kind, ((name, CANARY_CODE), ONE)).matches:
             yield self._ignored("cohort", kind, name)
         elif not result.matches:
@@ -131,6 +133,7 @@ class ServerProbes:
             return
         self._pages.append((kind, result))
         yield Finding("read", FindingLevel.OK, "readable by patient", kind)
+        # A server that ignores the patient would send the resources of everybody, once for each patient.
         name, value = self._by_patient(kind, CANARY)
         if self._search(kind, ((name, value), ONE)).matches:
             yield self._ignored("patient", kind, name)
@@ -163,12 +166,14 @@ class ServerProbes:
 
     def _history(self, kind: str, read: ProbeResult) -> Finding:
         """Check that a history says what was done (`sources.search.executor` needs it) and that `_since` narrows it."""
+        # Ids only: a history holds resources of all patients, not just of the cohort.
         newest = self._probe(f"{kind}/_history?{urlencode((('_elements', 'id'), ONE))}", f"history of {kind}")
         canary = self._probe(f"{kind}/_history?{urlencode((('_since', FAR_FUTURE), ONE))}", f"history of {kind}")
         if newest.page is None or canary.page is None:
             reason = f"refused ({newest.status if newest.page is None else canary.status})"
         elif canary.page.entries:
             reason = "not narrowed by _since"
+        # The method tells a deletion from an update. Some servers leave it out, or answer with an empty Bundle.
         elif any(entry.method for entry in newest.page.entries):
             return Finding("history", FindingLevel.OK, "_history tells what was deleted", kind)
         elif read.matches:
@@ -204,6 +209,7 @@ class ServerProbes:
         if second.page is None:
             message = f"following a next link fails: {second.failure or f'status {second.status}'}"
             reason = f"following one ends with status {second.status or 'none'}"
+        # Some servers ignore the parameters of their own next links. A sync would never come to an end.
         elif page.entries and [each.resource for each in page.entries] == [
             each.resource for each in second.page.entries
         ]:
@@ -222,6 +228,7 @@ class ServerProbes:
         return self._probe(f"{kind}?{urlencode(params)}", kind)
 
     def _probe(self, path: str, label: str) -> ProbeResult:
+        # A next link is a URL already.
         url = path if path.startswith(self._client.base) else f"{self._client.base}/{path}"
         try:
             response = self._client.get(url, label, ANY_STATUS, FIRST_PAGE)
@@ -275,10 +282,6 @@ class ServerProbes:
         else:
             offered = capability.offers(kind, "search-type")
         return ", though the CapabilityStatement offers it" if offered else ""
-
-
-def _is_outcome(entry: Entry) -> bool:
-    return b'"resourceType":"OperationOutcome"' in entry.resource.replace(b" ", b"")
 
 
 def _redact_link(link: str) -> str:

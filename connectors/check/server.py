@@ -53,7 +53,7 @@ class ServerCheck:
 
     def run(self) -> Diagnosis:
         """Check the server. Whatever it answers becomes a finding, and nothing is raised for it."""
-        with self.connect(NoAuth()) as client:
+        with self.connect(NoAuth()) as client:  # sends nothing yet
             self._server = redact_url(client.base)
         findings = tuple(self._findings())
         path = None
@@ -134,7 +134,7 @@ class ServerCheck:
             return
         how = "with a trusted certificate" if self._server.startswith("https:") else "unencrypted (http)"
         yield Finding("reach", FindingLevel.OK, f"answers {how}")
-        if response.status != 200:
+        if response.status != 200:  # some gateways block /metadata and let searches through
             message = f"/metadata is answered with {response.status}: whether it speaks FHIR R4 shows only by asking"
             yield Finding("fhir", FindingLevel.NOTE, message)
             return
@@ -153,6 +153,7 @@ class ServerCheck:
             request = admin_requests.offer_r4(self._server, version)
             return Finding("fhir", FindingLevel.MISSING, message, request=request)
         message = f"FHIR {version}" + (f", {capability.software_label}" if capability.software_label else "")
+        # A note only: some statements list less than the server does, which the probes will show.
         missing = [kind for kind in self.types if not capability.offers(kind, "search-type")]
         if missing and not self.export:
             message += f"; its CapabilityStatement lists no search of {join_words(missing)}"
@@ -160,6 +161,7 @@ class ServerCheck:
         return Finding("fhir", FindingLevel.OK, message)
 
     def _clock(self, response: Response, our_time: datetime) -> Finding:
+        # Cursors are times of the server, taken from this header: our clock is never compared with its data.
         server_time = http_date(response.headers.get("date", ""))
         if server_time is None:
             message = "responses have no Date: a nightly run cannot ask for the changes since the last one"
@@ -224,6 +226,7 @@ class ServerCheck:
             return Finding("export", FindingLevel.OK, f'{message}; kind = "search" does not need it')
         if self.export.level in levels:
             return Finding("export", FindingLevel.OK, f"{message}; a check does not start one")
+        # Without a statement nobody knows, and the first export will show it.
         request = admin_requests.enable_export(self._server, self.export.level)
         level = FindingLevel.MISSING if self._capability else FindingLevel.NOTE
         message += f", and level = {self.export.level!r} is configured"

@@ -104,6 +104,7 @@ class CapabilityStatement(Element, frozen=True):
     @property
     def software_label(self) -> str:
         """Return name and version of the software."""
+        # Cut, because it is shown, and comes from the network.
         return " ".join(part for part in (self.software.name, self.software.version) if part)[:80]
 
     @property
@@ -123,6 +124,7 @@ class CapabilityStatement(Element, frozen=True):
 
     def of_type(self, resource_type: str) -> RestResource:
         """Return what is offered for a resource type, which is nothing where it is not listed."""
+        # The last one counts where a type is listed twice, as a merged statement of a gateway may do.
         return next((each for each in reversed(self.server.resource) if each.type == resource_type), RestResource())
 
     def offers(self, resource_type: str, interaction: str) -> bool:

@@ -57,6 +57,7 @@ class BasicAuth:
     password: str = field(repr=False)
 
     def headers(self) -> Mapping[str, str]:
+        # UTF-8 as RFC 7617 recommends: it leaves the encoding to the server, and most accept this one.
         pair = f"{self.username}:{self.password}".encode()
         return {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
 
@@ -74,4 +75,4 @@ class BearerAuth:
         return {"Authorization": f"Bearer {self.token}"}
 
     def renew(self) -> bool:
-        return False
+        return False  # its file is read once a run: a new token serves the next run

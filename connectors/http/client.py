@@ -122,7 +122,7 @@ class FhirClient:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed.set()
+        self._closed.set()  # first, so that other threads stop at their next piece instead of failing oddly
         self._own_http.close()
         if self._other_http is not None:
             self._other_http.close()
@@ -149,7 +149,7 @@ class FhirClient:
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 201, 202),
     ) -> Response:
-        """POST a JSON body. It is sent again after a failure, so it must be safe to repeat."""
+        """Send a JSON body. It is sent again after a failure, so it must be safe to repeat."""
         sent = {"Content-Type": FHIR_JSON, **(headers or {})}
         return self._send(_Request("POST", url, label, sent, body), statuses, _unchanged)
 
@@ -160,7 +160,7 @@ class FhirClient:
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 202, 204, 404, 410),
     ) -> Response:
-        """DELETE. A resource that is already gone (404, 410) counts as deleted."""
+        """Delete a resource. One that is already gone (404, 410) counts as deleted."""
         return self._send(_Request("DELETE", url, label, headers or {}), statuses, _unchanged)
 
     def download(
@@ -188,7 +188,9 @@ class FhirClient:
     def _send(self, request: _Request, statuses: Sequence[int], use: Callable[[Response], Result]) -> Result:
         def attempt() -> Result:
             with self._sort_failures(request), self._authenticated(request) as response:
+                # The status before the body: an error page is not worth reading, and may be large.
                 self._check_status(response, statuses, request.label)
+                # Within the attempt, because a body that does not parse may be one that was cut off.
                 return use(Response(response.status_code, response.headers, self._read(response, request.label)))
 
         return self._retrying.run(request.label, attempt)
@@ -216,7 +218,7 @@ class FhirClient:
         # Some servers send gzip files as application/gzip without Content-Encoding, hence `sniff`.
         body = Body(response, label, self._limits.file, self._limits.ratio, sniff=True)
         for number, piece in enumerate(body):
-            if number == 0:
+            if number == 0:  # before anything is written: an expired session gives a login page with status 200
                 refuse_web_page(response.headers, piece, label, self._server)
             stream.write(piece)
             self._check_deadline(self._retrying.end)
@@ -240,6 +242,7 @@ class FhirClient:
     def _authenticated(self, request: _Request) -> Iterator[httpx.Response]:
         """Give the response, its body not yet read. After a 401, renew the credentials and try once more."""
         target = self._origin_policy.check(request.url, request.label)
+        # Other origins are for files alone. A search that leaves the server would be a link set by an attacker.
         if not (target.own_origin or request.allow_other_origins):
             raise ForeignOriginError(
                 f"{request.label}: a request to {redact_url(request.url)} was refused, the site is {self._server}"
@@ -249,6 +252,7 @@ class FhirClient:
             if response.status_code != 401 or not credentials or not self._renew(credentials):
                 yield response
                 return
+        # Once only: a server that refuses new credentials would refuse others too.
         with self._stream(request, target, self._credentials()) as response:
             yield response
 
@@ -284,6 +288,7 @@ class FhirClient:
     def _renew(self, refused: Mapping[str, str]) -> bool:
         """Return whether there are credentials other than those refused. Of several threads, only one renews them."""
         with self._lock:
+            # Other headers than those refused mean that another thread renewed them in the meantime.
             return dict(self._authenticator.headers()) != refused or self._authenticator.renew()
 
     def _check_status(self, response: httpx.Response, statuses: Sequence[int], label: str) -> None:

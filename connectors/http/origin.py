@@ -18,9 +18,9 @@ def check_base_url(url: str) -> str:
         raise SourceConfigError("the url of the site is not a URL: write http(s)://host[:port]/path") from error
     if parts.scheme not in PORTS or not parts.hostname or port == 0:
         raise SourceConfigError("the url of the site is not http or https: write https://host[:port]/path")
-    if parts.username or parts.password:
+    if parts.username or parts.password:  # it would show in messages and logs
         raise SourceConfigError("the url of the site holds a user name or password: configure `auth` instead")
-    if parts.query or parts.fragment:
+    if parts.query or parts.fragment:  # paths are appended to the base
         raise SourceConfigError("the url of the site holds a query: give the base of the FHIR server only")
     return url.rstrip("/")
 

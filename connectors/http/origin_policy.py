@@ -59,6 +59,7 @@ class OriginPolicy:
     def check(self, url: str, label: str) -> Target:
         """Return the target of a request for `url`. Raises ForeignOriginError where it may not go there."""
         wanted = origin(url)
+        # An empty user name (https://@host/) too, which urlsplit would not show as one.
         if "@" in urlsplit(url).netloc:
             raise ForeignOriginError(f"{label}: a link of the server to {redact_url(url)} holds credentials: refused")
         if wanted == self._origin:
@@ -73,6 +74,7 @@ class OriginPolicy:
     def _checked_address(self, url: str, label: str) -> Address:
         """Return the first address of the host, if all are public or of a kind that the site itself has."""
         addresses = [parse_address(each) for each in resolve_host(url, label, self._resolve)]
+        # All of them, though only the first is used: a name with a private address among public ones is no file server.
         for address in addresses:
             kind = address_kind(address)
             if kind == "public":
@@ -111,7 +113,7 @@ def pin_ip(url: str, address: Address) -> Target:
     parts = urlsplit(url)
     host = f"[{address}]" if address.version == 6 else str(address)
     port = f":{parts.port}" if parts.port else ""
-    name = parts.netloc.rpartition("@")[2]
+    name = parts.netloc.rpartition("@")[2]  # with the port, as browsers send it
     pinned_url = urlunsplit((parts.scheme, host + port, parts.path, parts.query, ""))
     # sni_hostname (httpcore): the name to send in the TLS handshake, and to find in the certificate
     extensions = {"sni_hostname": parts.hostname or ""}

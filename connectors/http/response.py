@@ -78,6 +78,7 @@ class Body:
         """
         for piece in self._decoded():
             self.size += len(piece)
+            # Checked piece by piece, so that neither memory nor disk ever holds more than the limit.
             if self.size > self._limit:
                 raise TooLargeError(
                     f"{self._label}: the response is over the limit of {self._limit} bytes: use a smaller page size"
@@ -98,6 +99,7 @@ class Body:
             )
         pieces = self._raw()
         start = next(pieces, b"")
+        # The first piece may be a single byte, which is too short to recognise.
         while 0 < len(start) < len(GZIP_MAGIC) and (more := next(pieces, b"")):
             start += more
         compressed = encoding in ("gzip", "x-gzip") or (self._sniff and start.startswith(GZIP_MAGIC))
@@ -117,6 +119,7 @@ class Body:
 def json_body(response: Response, label: str, server: str) -> bytes:
     """Return the body of a JSON response. Raises AuthenticationError for a web page, ProtocolError for XML."""
     refuse_web_page(response.headers, response.body, label, server)
+    # `Accept` asks for JSON, but some servers need `_format` to believe it.
     if "xml" in response.headers.get("content-type", "").lower():
         raise ProtocolError(f"{label}: {server} answered in XML: periop needs a server that speaks JSON")
     return response.body
@@ -134,6 +137,7 @@ def status_error(status: int, label: str, server: str) -> Exception:
     """Return the error that an unexpected status stands for."""
     if status == 401:
         return AuthenticationError(f"{label}: {server} does not accept the credentials (401): check `auth` of the site")
+    # Not followed, not even to the same origin: behind a redirect there is mostly a login or a moved server.
     if 300 <= status < 400:
         return ForeignOriginError(
             f"{label}: {server} redirects ({status}), which is refused: set `url` to the final address"

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from connectors.errors import DeferredError, UnavailableError
 
+# What may pass: timeouts, too many requests, and failures of the server or of a gateway before it. 500 too, because
+# servers answer it when a database connection is lost; 501 and 505 will be the same next time.
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 DAY = 86_400.0  # seconds
 EPOCH_SECONDS = 1_000_000_000  # a Retry-After above this is a point in time, not a duration of 31 years
@@ -74,6 +76,7 @@ class Retrying:
         self._server = server
         self._limits = limits
         self._clock = clock
+        # By the monotonic clock: the wall clock may be set while a run lasts for hours.
         self.end = clock.monotonic() + limits.run
 
     def run(self, label: str, attempt: Callable[[], T]) -> T:
@@ -86,7 +89,9 @@ class Retrying:
             if number:
                 # Half of the wait is random, so that the threads of one run do not all come back at once.
                 ceiling = min(self._limits.backoff_cap, self._limits.backoff * 2.0 ** (number - 1))
-                self.pause(max(failure.wait or 0.0, ceiling * (0.5 + self._clock.random() / 2)), label)
+                wait = max(failure.wait or 0.0, ceiling * (0.5 + self._clock.random() / 2))
+                self.require_time(wait, label)  # rather than sleep into a deadline that makes the wait useless
+                self._clock.sleep(wait)
             try:
                 return attempt()
             except RetryError as retry:
@@ -94,11 +99,6 @@ class Retrying:
         raise UnavailableError(
             f"{label}: {self._server} gave {failure} in {self._limits.attempts} attempts: the next run tries again"
         )
-
-    def pause(self, seconds: float, label: str) -> None:
-        """Wait. Raises DeferredError at once where the wait would end after the deadline of the run."""
-        self.require_time(seconds, label)
-        self._clock.sleep(seconds)
 
     def require_time(self, seconds: float, label: str) -> None:
         """Raise DeferredError where a wait of that length would end after the deadline of the run."""
@@ -130,7 +130,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         if moment is None:
             return None
         wait = moment.timestamp() - server_now
-    return min(wait, DAY) if wait >= 0 else None
+    return min(wait, DAY) if wait >= 0 else None  # a point in the past: the usual backoff is better than no wait
 
 
 def http_date(value: str) -> datetime | None:

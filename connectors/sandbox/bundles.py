@@ -119,6 +119,7 @@ def _create_entry(resource: Resource, names: Mapping[str, str]) -> dict[str, Any
     name = cohort_reference(resource)
     body = {key: value for key, value in rewrite_references(resource, names).items() if key != "id"}
     body["meta"] = {**body["meta"], "tag": [*body["meta"]["tag"], {"system": RESOURCE_SYSTEM, "code": name}]}
+    # The condition makes a repeated create harmless: the server answers with the resource that it has.
     condition = f"_tag={quote(f'{RESOURCE_SYSTEM}|{name}', safe='')}"
     request = {"method": "POST", "url": resource["resourceType"], "ifNoneExist": condition}
     return {"fullUrl": names[name], "resource": body, "request": request}
@@ -143,6 +144,7 @@ def chunks_by_patient(resources: Sequence[Resource], size: int) -> Iterator[list
     for resource in resources:
         patients.setdefault(patient_of(resource), []).append(resource)
     chunk: list[Resource] = []
+    # Whole patients, because a transaction fails if a reference leads to something that is not there yet.
     for belongings in patients.values():
         chunk += belongings
         if len(chunk) >= size:
@@ -166,4 +168,4 @@ def referrers_first(resources: Sequence[Resource]) -> list[Resource]:
     for place in here:
         if place not in done:
             visit(place, frozenset({place}))
-    return list(reversed(done.values()))
+    return list(reversed(done.values()))  # `visit` finished targets before their referrers

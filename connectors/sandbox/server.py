@@ -121,7 +121,9 @@ class Sandbox:
         types = sorted({each["resourceType"] for each in resources})
         theirs = {cohort_reference(each): each for each in self._read_tagged(types)}
         new = set(ours) - set(theirs)
+        # Before the first write, so that a refusal leaves the server as it was.
         self._refuse_foreign([each for name, each in ours.items() if name in new])
+        # References must name what the server calls the resources, or everything would seem changed.
         ids = {name: server_reference(each) for name, each in theirs.items()}
         changed = {
             name
@@ -141,9 +143,14 @@ class Sandbox:
         """
         found = self._read_tagged(types)
         self._transactions = self._takes_transactions()
-        done, left = 0, []
+        done = 0
+        left: list[Resource] = []
         for chunk in chunks_by_patient(found, CHUNK):
-            left += self._delete(referrers_first(chunk))
+            ordered = referrers_first(chunk)
+            # As a transaction first, because resources may refer to each other in circles.
+            entries = [delete_entry(each) for each in ordered]
+            if not (self._transactions and self._post("transaction", entries).status == 200):
+                left += self._delete_one_by_one(ordered)
             done += len(chunk)
             progress(f"{done} of {len(found)} resources deleted")
         # A resource may have been kept because of one in a later chunk: go on as long as that helps.
@@ -195,6 +202,7 @@ class Sandbox:
         for page in Paging(self.client, self.limits).pages(request):
             for entry in page.entries:
                 body = _resource(entry) if entry.mode in ("", "match") else {}
+                # Included resources and outcomes are on the page too.
                 if body.get("resourceType") == request.resource_type:
                     yield body
 
@@ -246,19 +254,13 @@ class Sandbox:
                 raise self._refusal(int(last) if last.isdigit() else 0, b"")
             entries = [entry for entry, _ in failed]
 
-    def _delete(self, resources: Sequence[Resource]) -> list[Resource]:
-        """Delete resources and return those that the server keeps."""
-        # As a transaction first, because resources may refer to each other in circles.
-        if self._transactions and self._post("transaction", [delete_entry(each) for each in resources]).status == 200:
-            return []
-        return self._delete_one_by_one(resources)
-
     def _delete_one_by_one(self, resources: Sequence[Resource]) -> list[Resource]:
+        """Delete resources and return those that the server keeps."""
         left = []
         for each in resources:
             url = f"{self.client.base}/{server_reference(each)}"
             response = self.client.delete(url, f"deleting a {each['resourceType']}", statuses=ANY_STATUS)
-            if response.status in (401, 403):
+            if response.status in (401, 403):  # it would be the same for all that follow
                 raise self._refusal(response.status, response.body)
             if response.status not in DELETED:
                 left.append(each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ibis
@@ -82,69 +82,6 @@ class ItemIndex:
 
     def array(self, make: Make) -> Make:
         return lambda values: number_items(make(values), self.scope) if self.used else make(values)
-
-
-@dataclass(frozen=True)
-class FilteredItems:
-    """A `Make` of the items of an array for which conditions hold, or of one primitive element of each.
-
-    Null check, criterion of a `where` and element access are fused into a single lambda.
-
-    `element` is the name of the primitive, one that is read as it stands.
-    """
-
-    array: Make
-    scope: Scope
-    holds: tuple[Callable[[Values, ir.Value], ir.Value], ...] = ()
-    element: str | None = None
-    has_criterion: bool = False
-
-    @classmethod
-    def of(cls, make: Make, scope: Scope) -> FilteredItems:
-        return make if isinstance(make, FilteredItems) else cls(make, scope)
-
-    def __call__(self, values: Values) -> ir.Value:
-        kept = self._kept(values)
-        return map_items(kept, self.scope, self._read) if self.element else kept
-
-    def at(self, values: Values, position: int) -> ir.Value:
-        """Return the item at a position; the element is read of this item alone."""
-        kept: Any = self._kept(values)
-        return self._read(kept[position])
-
-    def not_null(self) -> FilteredItems:
-        """Leave out items that are null."""
-        return replace(self, holds=(*self.holds, lambda _values, item: self._read(item).notnull()))
-
-    def where(self, scope: Scope, criterion: Make) -> FilteredItems:
-        """Keep the items for which the criterion is true; `scope` is that of an item in it."""
-        # An engine may evaluate a conjunction in any order, and a second criterion may fail on an item that the first
-        # leaves out. So a lambda has at most one.
-        if self.has_criterion:
-            return FilteredItems(self, scope).where(scope, criterion)
-        asked = (*self.holds, lambda values, item: criterion({**values, scope: self._read(item)}))
-        return replace(self, scope=scope, holds=asked, has_criterion=True)
-
-    def step(self, name: str) -> FilteredItems:
-        """Go to a primitive element of each item; null where it has none."""
-        return replace(self, element=name)
-
-    def _kept(self, values: Values) -> ir.Value:
-        array = self.array(values)
-        if not self.holds:
-            return array
-        return filter_items(array, self.scope, lambda item: ibis.and_(*(ask(values, item) for ask in self.holds)))
-
-    def _read(self, item: Any) -> ir.Value:
-        return item[self.element] if self.element else item
-
-
-def nth(make: Make, values: Values, position: int) -> ir.Value:
-    """Return the item at a position from 0 of an array without nulls; null beyond its end."""
-    if isinstance(make, FilteredItems):
-        return make.at(values, position)
-    made: Any = make(values)
-    return made[position]
 
 
 def item_at(array: ir.Value, position: ir.Value) -> ir.Value:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 
 from mappers.errors import UnsupportedError, ViewError
 from mappers.fhir_model.elements import (
@@ -24,7 +26,7 @@ from mappers.fhir_model.elements import (
     element,
     is_resource,
 )
-from mappers.fhirpath.arrays import Make, item_at, nth
+from mappers.fhirpath.arrays import Make, Values, item_at
 from mappers.fhirpath.cardinality import only
 from mappers.fhirpath.collection import Collection, boolean, constant, drop_nulls, empty, kind, listed, navigate
 from mappers.fhirpath.language import Args, Language
@@ -224,7 +226,12 @@ class PathCompiler:
         if not found.many:
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
         non_null = drop_nulls(found, depth)
-        return replace(found, many=False, parent_element=None, make=lambda values: nth(non_null.make, values, position))
+
+        def nth(values: Values) -> ir.Value:
+            made: Any = non_null.make(values)
+            return made[position]
+
+        return replace(found, many=False, parent_element=None, make=nth)
 
     def single(self, found: Collection, depth: int) -> Collection:
         """Return the one item of a collection; several end the run with a `CardinalityError`."""
@@ -275,7 +282,7 @@ class PathCompiler:
         return focus if name in names and focus.shape is not None else self.member(focus, name, depth)
 
     def _only_option(self, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
-        """Of an element with a choice of types, take the one type that has the element `name`."""
+        """Take the one type that has the element `name`, of an element with a choice of types."""
         having = [option for option in choice.options.values() if element(option.type, name) is not None]
         if len(having) != 1:
             raise self.error(f"'{choice.name}' has a choice of types; write {choice.name}.ofType(TYPE).{name}")

@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhirpath.arrays import FilteredItems, ItemIndex, Make, Scope, Values, filter_items, map_items
+from mappers.fhirpath.arrays import ItemIndex, Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.collection import Collection, drop_nulls
 from mappers.fhirpath.language import Compiler
 from mappers.fhirpath.syntax import Tree
@@ -30,10 +30,11 @@ class Iteration:
     @property
     def item(self) -> Collection:
         """Return the item, `$this`."""
-        item = self.item_index.item if self.base.many else self._only
-        index = self.item_index.index if self.base.many else _first
+        scope, many = self.item_index.scope, self.base.many
+        item = self.item_index.item if many else lambda values: values[scope]
+        index = self.item_index.index if many else lambda: lambda _values: ibis.literal(0, dt.int64)
         # The extensions of one item of several are not told from those of all, which stand in one array.
-        parent = None if self.base.many else self.base.parent_element
+        parent = None if many else self.base.parent_element
         return replace(
             self.base, many=False, non_null=True, literal=None, parent_element=parent, make=item, index=index
         )
@@ -45,16 +46,14 @@ class Iteration:
     def filtered(self, holds: Make) -> Collection:
         """Return the items for which a condition on the item is true."""
         scope = self.item_index.scope
-        if self.base.many and not self.item_index.used:
-            filtered = FilteredItems.of(self.base.make, scope).where(scope, lambda values: _true(holds, values))
-            return replace(self.base, parent_element=None, literal=None, make=filtered)
 
         def make(values: Values) -> ir.Value:
             if not self.base.many:
                 made = self.base.make(values)
                 return ibis.cases((_true(holds, {**values, scope: made}), made))
             kept = self._array(values, lambda known: _true(holds, known))
-            return map_items(kept, scope, lambda item: item["item"])
+            # Numbered items are structs of item and index, and are taken out again.
+            return map_items(kept, scope, lambda item: item["item"]) if self.item_index.used else kept
 
         return replace(self.base, parent_element=None, literal=None, make=make)
 
@@ -77,6 +76,7 @@ class Iteration:
             made = self.base.make(values)
             if not self.base.many:
                 one = found.make({**values, scope: made})
+                # A constant is not null on a null focus; without a focus there is nothing to project.
                 return one if found.null_propagating else ibis.cases((made.notnull(), one))
             items = self.item_index.array(self.base.make)(values)
             each: Any = map_items(items, scope, lambda item: found.make({**values, scope: item}))
@@ -98,13 +98,6 @@ class Iteration:
         items = self.item_index.array(self.base.make)(values)
         return filter_items(items, scope, lambda item: holds({**values, scope: item}))
 
-    def _only(self, values: Values) -> ir.Value:
-        return values[self.item_index.scope]
-
 
 def _true(holds: Make, values: Values) -> ir.Value:
     return holds(values).cast(dt.boolean)
-
-
-def _first() -> Make:
-    return lambda _values: ibis.literal(0, dt.int64)

@@ -58,6 +58,7 @@ def cli(session: Session, config: Path, verbose: bool) -> None:
     session.config, session.verbose = config, verbose
 
 
+# In the order in which they are learned; `--help` sorts them by name.
 for command in (demo, init, sync, check, map_, analyze, publish, run, serve, status, keys, sandbox, view):
     cli.add_command(command)
 
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
         session = Session.of_process()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        # Not cli.main(): that prints errors and ends the process by itself.
         with cli.make_context("periop", given, obj=session) as context:
             code = int(cli.invoke(context))
     except click.exceptions.Exit as end:  # --help and --version

@@ -20,6 +20,7 @@ def map_(session: Session, full: bool, json_wanted: bool) -> ExitCode:
 
     settings = session.settings()
     study = session.study(settings.study)
+    # Ends with 0 where a site is missing too: the tables are those of what the lake holds, and the release tells.
     with session.progress() as progress, recorded_run(settings, "map", session.now) as run:
         mapped = map_lake(settings, study, session.pipeline(), progress, run, full=full)
     if json_wanted:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from schedules.release.published import Agreement
 
 WIDTH = 140  # of a pipe or a file, which has none of its own
-TABLE_ROWS = 1_000  # of a view: rich lays a table out as a whole, and nobody reads more
+TABLE_ROWS = 1_000  # of a view: rich lays out a whole table at once, and no one reads more
 TICK, CROSS, NEITHER = "✓", "✗", "–"
 LEVEL_MARKS = {
     FindingLevel.OK: (TICK, "green"),
@@ -104,7 +104,7 @@ def _proportions(estimates: Iterable[Proportion], published: dict[str, Agreement
 
 def _counted(estimate: Proportion) -> tuple[str, str, str]:
     if estimate.status != "ok":
-        # Why a figure is suppressed is said once below the tables: it is the same sentence for all.
+        # The reason of a suppressed figure is printed once, below the tables: it is the same for all.
         return wording.WORDS[estimate.status], "", "" if estimate.status == "suppressed" else estimate.reason or ""
     x, n = wording.counts(estimate)
     ci = estimate.ci
@@ -180,7 +180,7 @@ def _sites(sites: Sequence[Mapping[str, Any]], further_keys: Sequence[str]) -> T
     counts = tuple(name.capitalize() for name in numbers)
     table = _table("Site", *further_names, "Status", *counts, "Messages", right=counts)
     for site in sites:
-        # `deleted`: the server said so. `removed`: a comparison of all ids showed it. The reader needs the sum only.
+        # `deleted`: reported by the server. `removed`: found by comparing all ids. The reader needs only the sum.
         deleted = sum(site["deleted"].values()) + sum(site["removed"].values())
         messages = [
             *site["messages"],
@@ -314,7 +314,7 @@ def rows_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
     table = _table()
     for field in schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
-        # fold: a long value is shown whole on several lines; rich would otherwise end it with an ellipsis.
+        # fold: a long value continues on the next line; by default rich would cut it off with an ellipsis.
         table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
     for row in islice(chain.from_iterable(map(values_of, batches)), TABLE_ROWS):
         table.add_row(*_cells(*map(cell_text, row)))

@@ -23,6 +23,7 @@ def run(session: Session, full: bool, json_wanted: bool) -> ExitCode:
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
     with session.progress() as progress:
         outcome = run_nightly(settings, study, pipeline, progress, session.now, full=full)
+    # The release is on disk by now: nothing that goes wrong while it is printed can undo it.
     released, published = outcome.released, outcome.published
     if json_wanted:
         found = {

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from schedules.config.settings import Settings
     from schedules.config.site_settings import BulkSite, SearchSite
 
-COHORT = "alneo"  # the code of our tag
+# The code of the tag on each resource. Changing it would orphan the cohorts that earlier versions have loaded.
+COHORT = "alneo"
 NOT_A_SANDBOX = (
     "{host} is not marked as a sandbox and may hold real patients: if it does not, pass `--server {host}`, "
     "or set `sandbox = true` in its [[sites]]"
@@ -43,7 +44,7 @@ def load(session: Session, where: str, server: str | None, json_wanted: bool) ->
     """Put the built-in cohort on the server, tagged. Repeating it changes nothing."""
     from schedules.cli.demo import demo_cohort
 
-    resources = read_cohort(demo_cohort())
+    resources = read_cohort(demo_cohort())  # first: without the cohort there is no reason to contact the server
     with _open(session, where, server) as (opened, progress):
         loaded = opened.load(resources, progress)
     counts = {"created": loaded.created, "updated": loaded.updated, "unchanged": loaded.unchanged}
@@ -62,6 +63,7 @@ def clear(session: Session, where: str, server: str | None, json_wanted: bool) -
 
     with _open(session, where, server) as (opened, progress):
         cleared = opened.clear(TYPES, progress)
+    # Not PARTIAL, which speaks of sites: a script that goes on to load again must stop here.
     code = ExitCode.ERROR if cleared.left else ExitCode.OK
     _print_counts(session, {"deleted": cleared.deleted, "left": cleared.left}, code, json_wanted)
     if cleared.left and not json_wanted:
@@ -113,7 +115,7 @@ def _settings_and_site(session: Session, where: str) -> tuple[Settings, SearchSi
     """Return the configured site with this name or url, or else one without credentials at this url."""
     from schedules.cli.check import settings_of
 
-    is_url = "://" in where
+    is_url = "://" in where  # no site name has a colon
     if not is_url or session.config.exists():
         settings = session.settings()
         for site in settings.sites:

@@ -26,7 +26,7 @@ def serve(session: Session) -> ExitCode:
 
     settings = session.settings(logging.INFO)
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
-    stop = threading.Event()
+    stop = threading.Event()  # set by the signal handler, looked at by the run at each page and step
 
     def nightly_run() -> ExitCode:
         with session.progress() as progress:

@@ -73,7 +73,7 @@ class Session:
 
         self.log(level)
         settings = load_settings(self.config)
-        self.data_dir = settings.data_dir
+        self.data_dir = settings.data_dir  # from here on an unexpected error may leave its traceback there
         return settings
 
     def study(self, name_or_path: str) -> Study:
@@ -99,6 +99,7 @@ class Session:
     def print_out(self, *parts: RenderableType) -> None:
         """Print texts as they are, and tables, on stdout."""
         for part in parts:
+            # A text is not folded as the cells of a table are: a path or an address must be there in one piece.
             if isinstance(part, str):
                 self.write_out(f"{part}\n")
             else:
@@ -108,6 +109,7 @@ class Session:
 
     def print_json(self, content: object) -> None:
         """Print `content` as one JSON document on stdout."""
+        # No `default=`: what is not plain data is a mistake, and not to be printed as its repr.
         self.write_out(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def write_out(self, text: str) -> None:

@@ -16,6 +16,7 @@ def status(session: Session, json_wanted: bool) -> ExitCode:
     from schedules.cli.output import status_tables
     from schedules.run.status import status as read_status
 
+    # The exit code is that of a monitor: 4 also with --json, for scripts that look at nothing else.
     found, code = read_status(session.settings(), session.now())
     if json_wanted:
         session.print_json(found | {"exit_code": code})

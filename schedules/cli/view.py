@@ -56,6 +56,7 @@ def run(
     from schedules.cli.view_formats import write_file
 
     session.log()
+    # Checked first, because the engine takes a second to start.
     form = form or ("table" if out is None else "parquet")
     _check_output(form, out)
     with name_view(definition):
@@ -84,6 +85,7 @@ def show(session: Session, definition: Path, engine: EngineName) -> ExitCode:
 
     session.log()
     with name_view(definition):
+        # keep=(): without the columns that only the tables of the lake have (site and version).
         text = sql(ViewDefinition.load(definition), keep=(), engine=engine)
     session.print_out(f"{text};")
     return ExitCode.OK

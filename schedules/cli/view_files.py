@@ -51,6 +51,7 @@ def read_files(engine: Engine, files: Sequence[Path]) -> ir.Table:
     """
     documents = [text for file in files if file.suffix == ".json" for text in _document(file)]
     tables = [engine.read_ndjson(file) for file in files if file.suffix != ".json"]
+    # Without any file of lines the table must still exist, if only empty.
     if documents or not tables:
         tables.append(engine.resources(documents))
     return ibis.union(*tables) if len(tables) > 1 else tables[0]
@@ -61,11 +62,12 @@ def _document(file: Path) -> list[str]:
     raw = file.read_bytes().removeprefix(BOM)
     try:
         entries = [entry.resource for entry in read_bundle(raw).entries] if looks_like_bundle(raw) else [raw]
+        # Entries without a resource are those of deletions and of operations.
         texts = [entry.decode("utf-8") for entry in entries if entry]
-        whole = all(isinstance(json.loads(text), dict) for text in texts)
+        valid = all(isinstance(json.loads(text), dict) for text in texts)
     except (NotABundleError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        whole = False
-    if not whole:
+        valid = False
+    if not valid:
         raise MappingError(f"{file}: not JSON of one resource or a Bundle; give many resources as .ndjson, one a line")
     return texts
 
@@ -75,7 +77,7 @@ def explain_errors(view: Path, files: Sequence[Path]) -> Iterator[None]:
     """Turn an error of the engine into a sentence that quotes no resource, as the engine's own message may."""
     try:
         yield
-    except CardinalityError as error:  # of Spark, in which the mapping's own errors are told apart
+    except CardinalityError as error:  # from Spark; DuckDB has one class for all errors in SQL
         raise type(error)(f"{view}: {error.element}", error.problem) from error
     except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
         # A message of DuckDB that quotes a line which is not UTF-8 cannot be decoded itself.

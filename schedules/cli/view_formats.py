@@ -37,7 +37,7 @@ class CountedBatches:
 def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> Iterator[str]:
     """Yield the rows as text in pieces; `form` is csv, json (one array) or ndjson."""
     match form:
-        case "csv":
+        case "csv":  # with a header even for no rows, so that a reader knows the columns
             yield _csv([schema.names])
             yield from (_csv(map(_cells, values_of(batch))) for batch in batches)
         case "ndjson":
@@ -51,6 +51,7 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
 
     A file at `path` is replaced once every row is written, and stays as it was if one fails.
     """
+    # Batch by batch: the rows of a large file never are in memory at once.
     counted = CountedBatches(reader)
     with AtomicFile(path) as stream:
         if form == "parquet":
@@ -75,6 +76,7 @@ def _json_rows(batch: pa.RecordBatch) -> Iterator[str]:
 
 
 def _array(rows: Iterable[str]) -> Iterator[str]:
+    # One row a line, so that two outputs can be compared with diff.
     before = "[\n"
     for row in rows:
         yield f"{before}{row}"

@@ -104,7 +104,7 @@ def client_ssl_context(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLC
 def _key_password(site: ServerSite, environ: Mapping[str, str]) -> Callable[[], str]:
     env, file = site.client_key_password_env, site.client_key_password_file
     password = secret(env, file, environ) if env or file else ""
-    # Always a callback, even for no password: without one OpenSSL would ask on the terminal.
+    # Always a callback, even for no password: without one OpenSSL prompts on the terminal.
     return lambda: password
 
 

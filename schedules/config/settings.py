@@ -84,12 +84,13 @@ class Limits(Section):
     before the last sync. `reconcile_days`: how often all ids are compared with the server.
     """
 
-    # Time. A server of a hospital may take minutes for one page, and a first sync may take the whole night.
+    # Time. A server of a hospital may take minutes for one page, and a first sync may take all night.
     connect_seconds: Seconds = 10
     read_seconds: Seconds = 120
     request_seconds: Seconds = 900
     site_seconds: Seconds = 6 * 3600
     run_seconds: Seconds = 12 * 3600
+    # Connections. A hospital's server also serves its wards: few at a time.
     sites_at_a_time: Annotated[int, Field(ge=1, le=64)] = 4
     streams: Annotated[int, Field(ge=1, le=32)] = 4
     # Versions that a server dated before the last sync but indexed after it; identical ones are dropped.
@@ -102,8 +103,10 @@ class Limits(Section):
     # Size of responses: a server that never ends, and a small file that decompresses to a huge one.
     max_pages: Count = 10_000
     max_response_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    # A resource with an attached PDF may have megabytes; none of the types that are read needs more than 16.
     max_resource_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
     max_document_bytes: Annotated[int, Field(ge=1024)] = 512 << 20
+    # Of all resources of a sync: what is spooled to disk before the commit.
     max_site_bytes: Annotated[int, Field(ge=1024)] = 64 << 30
     max_compression_ratio: Annotated[int, Field(ge=2)] = 200
 
@@ -116,7 +119,7 @@ class Mapping(Section):
 
 
 class Settings(Section):
-    """The whole of `periop.toml`.
+    """All settings: the content of `periop.toml`.
 
     >>> import tomllib
     >>> text = '''
@@ -136,6 +139,7 @@ class Settings(Section):
     study: Annotated[str, AfterValidator(_resolve_study)] = "alneo"
     engine: Literal["duckdb", "spark"] = "duckdb"
     sites: Annotated[tuple[Site, ...], Field(min_length=1)]
+    # Each section may be absent; frozen models make safe defaults.
     schedule: Schedule = Schedule()
     disclosure: Disclosure = Disclosure()
     publish: tuple[FolderTarget, ...] = ()
@@ -154,47 +158,47 @@ class Settings(Section):
 
     @property
     def site_names(self) -> tuple[str, ...]:
-        """The names of the sites, in the order of the file."""
+        """Return the names of the sites, in the order of the file."""
         return tuple(site.name for site in self.sites)
 
     @property
     def lake_dir(self) -> Path:
-        """The folder of the raw resources."""
+        """Return the folder of the raw resources."""
         return self.data_dir / "lake"
 
     @property
     def cohort_dir(self) -> Path:
-        """The folder of the cohort tables."""
+        """Return the folder of the cohort tables."""
         return self.data_dir / "cohort"
 
     @property
     def quarantine_dir(self) -> Path:
-        """The folder of what could not be read, with the reasons."""
+        """Return the folder of the quarantine: what could not be read, with the reasons."""
         return self.data_dir / "quarantine"
 
     @property
     def releases_dir(self) -> Path:
-        """The folder of the releases."""
+        """Return the folder of the releases."""
         return self.data_dir / "releases"
 
     @property
     def ledger_file(self) -> Path:
-        """The run ledger."""
+        """Return the file of the run ledger."""
         return self.data_dir / "runs.sqlite"
 
     @property
     def view_dirs(self) -> tuple[Path, ...]:
-        """The folders of the hospital's own ViewDefinitions."""
+        """Return the folders of the hospital's own ViewDefinitions."""
         return self.mapping.views
 
     @property
     def terminology_dirs(self) -> tuple[Path, ...]:
-        """The folders of the hospital's own value sets and concept maps."""
+        """Return the folders of the hospital's own value sets and concept maps."""
         return self.mapping.terminology
 
     @property
     def target_dirs(self) -> tuple[Path, ...]:
-        """The further folders that receive each release."""
+        """Return the further folders that receive each release."""
         return tuple(target.path for target in self.publish if target.path is not None)
 
 
@@ -207,6 +211,7 @@ def load_settings(path: Path) -> Settings:
 
 def load_study(name_or_path: str) -> Study:
     """Read a study by its shipped name or its path. Raises `ConfigError` with one sentence for each fault."""
+    # Not `mappers.study.load_study`, whose errors are those of pydantic: here each fault becomes a sentence.
     path = study_path(name_or_path)
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in study_path("alneo").parent.glob("*.toml")))

@@ -85,13 +85,14 @@ Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\z"
 
 
 class Section(BaseModel):
-    """The base of every section of `periop.toml`: immutable, and a misspelt key is an error."""
+    """Base class of every section of `periop.toml`: immutable, and a misspelt key is an error."""
 
+    # forbid: a misspelt `min_cel` must not silently leave the default. frozen: the threads of a run share the settings.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NoAuth(Section):
-    """A server that asks for no credentials."""
+    """No credentials: a server that is open to its network."""
 
     kind: Literal["none"] = "none"
 
@@ -99,6 +100,7 @@ class NoAuth(Section):
 class BasicAuth(Section):
     """HTTP Basic: the password by the name of an environment variable or of a file."""
 
+    # The password itself is not a key: the file is copied, shown to colleagues and put under version control.
     kind: Literal["basic"]
     username: str
     password_env: str | None = None
@@ -133,13 +135,14 @@ class SmartAuth(Section):
     """
 
     kind: Literal["smart"]
-    client_id: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]+\z")]
+    client_id: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]+\z")]  # RFC 6749, A.1
     key_file: FilePath
     scope: Annotated[tuple[Scope, ...], BeforeValidator(_split)] = ()
     token_url: TokenUrl | None = None
     jku: ServerUrl | None = None
 
 
+# `kind` selects the model, so that an error is reported for that model and not for all four.
 Auth = Annotated[NoAuth | BasicAuth | BearerAuth | SmartAuth, Field(discriminator="kind")]
 
 
@@ -184,6 +187,7 @@ class ServerSite(Section):
         exposed = _exposed(self.url) and self.auth.kind != "none"
         if exposed and not self.allow_plain_http:
             raise ValueError("sends a secret over plain http; use https, or set allow_plain_http = true")
+        # Also what buys a token is a secret, wherever it is sent.
         token_url = getattr(self.auth, "token_url", None)
         if token_url and _exposed(token_url) and not self.allow_plain_http:
             raise ValueError("requests tokens over plain http; use https, or set allow_plain_http = true")
@@ -218,6 +222,7 @@ class BulkSite(ServerSite):
 
     kind: Literal["bulk"]
     level: Literal["system", "patient", "group"] = "system"
+    # The pattern of FHIR ids: the group becomes a part of the path of the request.
     group: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,64}\z")] | None = None
     type_filter: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]+\?\S+\z")], ...] = ()
     kick_off: Literal["get", "post"] = "get"
@@ -233,6 +238,7 @@ class BulkSite(ServerSite):
     def _files_travel_encrypted(self) -> Self:
         if any(_exposed(url) for url in self.allowed_origins) and not self.allow_plain_http:
             raise ValueError("allows files over plain http; use https, or set allow_plain_http = true")
+        # An origin has no path (RFC 6454); one that is given would suggest a limit that is not checked.
         if any(urlsplit(url).path for url in self.allowed_origins):
             raise ValueError("has a path in allowed_origins; give scheme, host and port only")
         return self

@@ -143,7 +143,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
         yield annotation
         return
     arguments = get_args(annotation)
-    if hasattr(annotation, "__metadata__"):  # Annotated: the type comes first, then what is said of it
+    if hasattr(annotation, "__metadata__"):  # Annotated: the type comes first, its metadata after it
         arguments = arguments[:1]
     for part in arguments:
         yield from _parts(part)

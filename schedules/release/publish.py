@@ -123,7 +123,7 @@ def current_release(releases_dir: Path) -> int | None:
     """Return the number of the current release, or None where nothing is published."""
     current = releases_dir / CURRENT
     try:
-        # Only the last part: a link that was made elsewhere may hold a whole path.
+        # Only the last part: a link that was made by other means may be an absolute path.
         name = current.readlink().name if current.is_symlink() else current.read_text().strip()
     except FileNotFoundError:
         return None

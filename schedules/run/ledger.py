@@ -126,9 +126,9 @@ class Ledger:
         return self._runs("order by id desc limit ?", (count,))
 
     def last_complete(self) -> Run | None:
-        """Return the last run that reached a release, or whose release was suppressed as a whole."""
+        """Return the last run that reached a release, or whose release was suppressed."""
         placeholders = ", ".join("?" * len(COMPLETE))
-        # Only whole runs: after a `periop sync` by hand the release is as old as before.
+        # Only complete runs: a manual `periop sync` makes no release.
         where = f"where kind = 'run' and exit_code in ({placeholders}) order by finished desc limit 1"
         return next(iter(self._runs(where, tuple(map(int, COMPLETE)))), None)
 

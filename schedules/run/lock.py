@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from schedules.errors import LockBusyError
 
 LOCK = "periop.lock"
-HOLDER = "periop.lock.pid"
+HOLDER = "periop.lock.pid"  # not in the lock file itself: Windows lets nobody else read a locked file
 WAIT_SECONDS = 1.0  # `is_held` of another process takes the lock for a moment, which must not refuse a run
 
 
@@ -43,6 +43,7 @@ def is_held(data_dir: Path) -> bool:
     """Return True if a run holds the lock of `data_dir` now."""
     if not (data_dir / LOCK).exists():
         return False
+    # Taken and released at once: the operating system tells of no holder otherwise.
     try:
         with _lock(data_dir, wait=0):
             return False

@@ -2,7 +2,7 @@
 
     FHIR server --sync--> lake --map--> views, cohort --analyze--> Released --publish--> releases/<n>/, targets
 
-`run_nightly` goes the whole way; `periop sync`, `map`, `analyze` and `publish` call the function of one stage. Each
+`run_nightly` runs all stages; `periop sync`, `map`, `analyze` and `publish` call the functions of single stages. Each
 stage reads what the one before it left on disk, so each can be killed and run again on its own. How a run ends:
 
     all sites refused the credentials         AuthenticationFailed
@@ -114,7 +114,7 @@ def sync_sites(
     reports = tuple(report for report, _ in attempts)
     for report in reports:
         run.add_site_report(report.site, report.as_json())
-    # With one site left, the run goes on: its release says which sites are missing.
+    # If at least one site could be read, the run continues, and its release names the missing sites.
     if attempts and all(error is not None for _, error in attempts):
         raise _no_site(attempts, settings)
     if any(report.status != "ok" for report in reports):

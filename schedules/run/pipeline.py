@@ -97,6 +97,7 @@ class Pipeline:
         from analytics.analysis import analyse, load_cohort
         from analytics.disclosure.control import release
 
+        # The only way from patient-level estimates to a `Released`, which is all that can be published.
         return release(analyse(load_cohort(cohort_dir), study, tuple(sites_missing)), min_cell)
 
     def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
@@ -108,6 +109,7 @@ class Pipeline:
         figures = load_published(study, study_path(settings.study))
         report = write_release(released, study, settings.releases_dir, figures, self.statement, dry_run=dry_run)
         if not dry_run:
+            # Also where nothing changed: a target may be new, or was not reachable the last time.
             for target in settings.target_dirs:
                 deliver(report.path, target)
         return report

@@ -29,6 +29,7 @@ COHORT_VALUE_SET = "nsclc"  # a file in mappers/valuesets, or of the same name i
 
 def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source:
     """Return the source of the resources of `site`. Raises `ConfigError` where a secret or a certificate is missing."""
+    # The sources import httpx and the like inside these functions, so `periop status` does not load them.
     if site.kind == "folder":
         return folder_source(settings, site)
     if site.kind == "bulk":
@@ -106,7 +107,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
     from connectors.sources.search.source import CohortQuery
     from mappers.terminology import load_terminology
 
-    # One parameter with all codes: a comma means "or" in FHIR search, so one search finds the whole cohort.
+    # One parameter with all codes: a comma means "or" in FHIR search, so one search finds all patients.
     codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
@@ -159,6 +160,7 @@ def logging_clock(site: str) -> Clock:
     from connectors.http.retry import Clock
 
     def wait(seconds: float) -> None:
+        # Otherwise a night of waiting for a busy server would look like a run that hangs.
         logging.getLogger(__name__).warning("%s: no usable response; trying again in %.0f s", site, seconds)
         time.sleep(seconds)
 

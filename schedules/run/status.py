@@ -55,12 +55,14 @@ def _release(settings: Settings) -> dict[str, Any] | None:
 
 
 def _next_due(settings: Settings, now: datetime) -> str | None:
+    # In the zone of the schedule, which the reader knows; all other instants are UTC.
     zone = ZoneInfo(settings.schedule.timezone)
     slot = CronSchedule(settings.schedule.nightly, zone).next_after(now)
     return slot.astimezone(zone).isoformat() if slot else None
 
 
 def _lake(settings: Settings) -> dict[str, int]:
+    # Row counts from the metadata of the table: no file of the lake is opened.
     lake = Lake(settings.lake_dir)
     rows: Counter[str] = Counter()
     for file in lake.files() if lake.exists() else ():

@@ -53,7 +53,10 @@ def attempt_sites(
         except (FolderError, AuthenticationError, ServerError) as error:
             yield site, (SyncReport.failed(site, error), error)
         except BaseException:
-            # Set here and not by the reader, which first waits for the other threads: they stop at this event.
+            # Only the first error is raised: a site that it stopped at a page must not be read before it.
+            if ended.is_set():
+                return
+            # Set here and not by the reader, which first waits for the threads: they stop at this event.
             ended.set()
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).parents[1] / "conftest.py"
+from tests.conftest import FIRST, place
+
+TESTS = Path(__file__).parents[1]
+CONFTEST = TESTS / "conftest.py"
 SKIPPED = {
     "a test": "import pytest\n\n\ndef test_this():\n    pytest.skip('absent')\n",
     "setup": "import pytest\n\n\n@pytest.fixture\ndef it():\n    pytest.skip('absent')\n\n\ndef test_it(it): ...\n",
@@ -49,7 +53,7 @@ def code(folder: Path, required: str, workers: int) -> int:
     return ran(folder, workers, required=required).returncode
 
 
-@pytest.mark.parametrize(("what", "workers"), [(what, 2) for what in SKIPPED] + [("a test", 0)])
+@pytest.mark.parametrize(("what", "workers"), [(what, 1) for what in SKIPPED] + [("a test", 0)])
 def test_a_skip_fails_the_run(tmp_path: Path, what: str, workers: int) -> None:
     (tmp_path / "test_skips.py").write_text(SKIPPED[what])
     assert code(tmp_path, "1", workers) == pytest.ExitCode.TESTS_FAILED
@@ -57,11 +61,11 @@ def test_a_skip_fails_the_run(tmp_path: Path, what: str, workers: int) -> None:
 
 def test_where_nothing_is_required_it_does_not(tmp_path: Path) -> None:
     (tmp_path / "test_skips.py").write_text(SKIPPED["a test"])
-    assert code(tmp_path, "", 2) == pytest.ExitCode.OK
+    assert code(tmp_path, "", 1) == pytest.ExitCode.OK
 
 
 def test_without_a_skip_the_run_passes(tmp_path: Path) -> None:
-    assert code(tmp_path, "1", 2) == pytest.ExitCode.OK
+    assert code(tmp_path, "1", 1) == pytest.ExitCode.OK
 
 
 def test_a_test_that_hangs_is_named_and_ends_the_run(tmp_path: Path) -> None:
@@ -73,13 +77,29 @@ def test_a_test_that_hangs_is_named_and_ends_the_run(tmp_path: Path) -> None:
     assert "in test_hangs" in run.stderr
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_failure_is_told_when_it_happens(tmp_path: Path, workers: int) -> None:
     (tmp_path / "test_fails.py").write_text("def test_fails():\n    assert 1 == 2\n")
     at_once, at_the_end = ran(tmp_path, workers).stdout.split("= FAILURES =")
     assert "test_fails.py::test_fails failed in its call" in at_once
     assert "assert 1 == 2" in at_once
     assert "assert 1 == 2" in at_the_end
+
+
+def test_every_line_of_first_names_files_that_exist() -> None:
+    """A file that was renamed would run in any process, and start a Spark or a HAPI server of its own."""
+    files = [file.relative_to(TESTS).as_posix() for file in TESTS.rglob("test_*.py")]
+    unknown = [name for line in FIRST for name in line if not any(file.startswith(name) for file in files)]
+    assert unknown == []
+
+
+def test_the_files_that_use_spark_share_one_process() -> None:
+    uses = re.compile(r"\bEngines\b|\bSparkEngine\(|\bspark: |_spark\b")
+    others = set(TESTS.rglob("test_*.py")) - {Path(__file__)}
+    using = [file for file in others if uses.search(file.read_text("utf-8"))]
+    apart = [file for file in using if place(file.relative_to(TESTS.parent).as_posix())[0] != 0]
+    assert len(using) > 5
+    assert apart == []
 
 
 def test_logging_is_left_as_it_was(tmp_path: Path) -> None:

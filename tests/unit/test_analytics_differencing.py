@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 from analytics.disclosure.differencing import disclosed_by_differencing
 from analytics.estimates.model import Cell
 
@@ -76,3 +78,49 @@ def test_a_count_under_two_names_suppresses_both():
 def test_a_later_cut_with_more_patients_gives_away_the_new_ones():
     later = Cell("alive@later", frozenset(range(22)))
     assert disclosed([ALL, later]) == {"alive@later"}
+
+
+def test_an_empty_group_discloses_nothing_itself():
+    assert disclosed([ALL, _cell("none"), _cell("a", (0, 9)), _cell("b", (9, 19))]) == {"a", "b"}
+
+
+def test_every_pair_that_discloses_is_found():
+    course = [_cell("a", (0, 9)), _cell("b", (9, 19))]
+    sex = [_cell("f", (0, 8), variable_groups=("sex",)), _cell("m", (8, 18), variable_groups=("sex",))]
+    assert disclosed([ALL, *course, *sex]) == {"a", "b", "f", "m"}
+
+
+def test_every_three_that_disclose_are_found_behind_others_that_do_not():
+    sex = _cell("sex", (0, 10), variable_groups=("sex",))
+    course = [_cell("progression", (0, 7)), _cell("death", (5, 12)), _cell("event", (0, 12))]
+    spans = {"a": (0, 6), "b": (6, 12), "c": (12, 19)}
+    safety = [_cell(name, span, variable_groups=("safety",)) for name, span in spans.items()]
+    assert disclosed([ALL, sex, *course, *safety]) == {"progression", "death", "event", "a", "b", "c"}
+
+
+def test_three_are_found_with_another_group_between_them():
+    """18 of 20 are in a, b or c; three of each and eleven others are not in the group between."""
+    between = _cell("between", (0, 3), (6, 9), (12, 15))
+    cells = [ALL, _cell("a", (0, 6)), _cell("b", (6, 12)), between, _cell("c", (12, 18))]
+    assert disclosed(cells) == {"a", "b", "c"}
+
+
+def test_three_must_all_be_linked_to_each_other():
+    a, b, c = (("course",), ("course", "stage"), ("stage",))
+    spans = ((0, 6), (6, 12), (12, 18))
+    for groups in permutations((a, b, c)):
+        cells = [_cell(str(i), span, variable_groups=g) for i, (span, g) in enumerate(zip(spans, groups, strict=True))]
+        assert disclosed([ALL, *cells]) == frozenset()
+
+
+def test_three_of_which_two_overlap_do_not_tell_the_rest():
+    """7 + 7 + 4 are 18 of 20, but two are counted twice: four are in none, and no count tells it."""
+    cells = (_cell("a", (0, 7)), _cell("b", (5, 12)), _cell("c", (12, 16)))
+    for order in permutations(cells):
+        assert disclosed([ALL, *order]) == frozenset()
+
+
+def test_the_number_of_the_enrolled_is_never_suppressed_although_it_helps_to_disclose():
+    """26 patients at a later data cutoff less 20 enrolled are 6; with 18 others that leaves 2."""
+    later, others = Cell("later", frozenset(range(26))), _cell("others", (0, 18))
+    assert disclosed([ALL, later, others]) == {"others"}

@@ -5,25 +5,54 @@ from __future__ import annotations
 import copy
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
 from analytics.analysis import analyse
 from analytics.disclosure.control import Released, release
+from analytics.disclosure.variable_groups import COURSE, EVENTS, UNKNOWN
 from analytics.errors import NotReleasedError
-from analytics.estimates.model import FlowStep, Proportion, QualityItem, Quantiles, Results
-from mappers.study import load_study
+from analytics.estimates.model import (
+    Cell,
+    FlowStep,
+    Interval,
+    Landmark,
+    Proportion,
+    QualityItem,
+    Quantiles,
+    Results,
+    Survival,
+)
+from analytics.estimates.survival import Times, estimate_survival
+from mappers.study import SurvivalSpec, load_study
 from tests.unit.analytics_tables import alneo, cohort
 
 STUDY = load_study("alneo")
+REASON = "a protected count could be read or derived from it"
 ALNEO = analyse(alneo(), STUDY)
 
 
 def _proportion(name, x, n, population="enrolled", breakdown=None):
-    return Proportion(name, name, population, breakdown or name, x, n, 100 * x / n, None)
+    ci = Interval(0.95, "clopper-pearson", 0.0, 100.0)
+    return Proportion(name, name, population, breakdown or name, x, n, 100 * x / n, ci)
 
 
-def _results(*proportions, sizes=None, quantiles=(), flow=(), quality=()):
-    """Results without the patients behind the counts."""
+def _median(name, n, population="enrolled"):
+    return Quantiles(name, name, population, n, 62, 49, 74, "years", "type 7", missing=100 - n)
+
+
+def _curve(name, events, censored):
+    spec = SurvivalSpec(id=name, label=name, paramcd="EFS", landmarks=(12,), min_at_risk=1)
+    months = np.array([*events, *censored], dtype=float)
+    return estimate_survival(spec, Times(months, np.arange(len(months)) < len(events)))
+
+
+def _cell(breakdown, *ranges, groups=COURSE, time=None):
+    return Cell(breakdown, frozenset(i for r in ranges for i in range(*r)), time, groups)
+
+
+def _results(*proportions, sizes=None, quantiles=(), survival=(), flow=(), quality=(), cells=()):
+    """Results without the patients behind the counts, unless `cells` are given."""
     sizes = {"enrolled": 100, "resected": 80, "adjuvant": 60} | (sizes or {})
     return Results(
         study="s",
@@ -34,9 +63,10 @@ def _results(*proportions, sizes=None, quantiles=(), flow=(), quality=()):
         population_sizes=sizes,
         proportions=proportions,
         quantiles=tuple(quantiles),
-        survival=(),
+        survival=tuple(survival),
         flow=tuple(flow),
         quality=tuple(quality),
+        cells=tuple(cells),
     )
 
 
@@ -50,7 +80,7 @@ def _status(released):
 def test_nothing_else_makes_a_released():
     released = release(ALNEO, 0)
     values = {f.name: getattr(released, f.name) for f in fields(released)}
-    with pytest.raises(NotReleasedError, match="release only"):
+    with pytest.raises(NotReleasedError, match=r"^a Released is made by .*control\.release only; call it instead$"):
         Released(**values, key=object())
     with pytest.raises(TypeError):
         Released(**values)
@@ -58,7 +88,7 @@ def test_nothing_else_makes_a_released():
         replace(released, min_cell=11)
     with pytest.raises(NotReleasedError):
         replace(released, min_cell=11, key=None)
-    with pytest.raises(NotReleasedError):
+    with pytest.raises(NotReleasedError, match=r"^Released has no subclasses; use analytics\.disclosure\.control$"):
         type("Forged", (Released,), {})
     with pytest.raises(TypeError):
         released.population_sizes["enrolled"] = 1
@@ -103,7 +133,7 @@ def test_a_small_count_or_a_small_rest_is_suppressed(x, status):
     assert found.status == status
     if status == "suppressed":
         assert (found.x, found.percent, found.ci, found.n) == (None, None, None, 100)
-        assert found.reason == "a protected count could be read or derived from it"
+        assert found.reason == REASON
 
 
 def test_everyone_is_not_a_small_rest():
@@ -119,6 +149,28 @@ def test_a_breakdown_is_suppressed_whole_and_only_it():
 def test_the_rest_of_a_breakdown_is_a_cell():
     cells = [_proportion(f"b.{i}", 49, 100, breakdown="b") for i in range(2)]
     assert set(_status(release(_results(*cells), 5)).values()) == {"suppressed"}
+
+
+def test_a_small_complement_is_protected_although_the_patients_are_known():
+    everyone = _cell("enrolled", (0, 100))
+    assert _status(release(_results(_proportion("a", 97, 100), cells=[everyone]), 5)) == {"a": "suppressed"}
+
+
+def test_cells_of_another_data_cutoff_are_no_part_of_the_rest():
+    """55 now and 42 later add up to 97 of 100, but they are the same patients."""
+    assert set(_status(release(_results(_proportion("a", 55, 100), _proportion("a@later", 42, 100)), 5)).values()) == {
+        "ok"
+    }
+
+
+@pytest.mark.parametrize(("n", "status"), [(103, "suppressed"), (97, "suppressed"), (106, "ok")])
+def test_a_few_more_enrolled_at_a_later_data_cutoff_are_a_count(n, status):
+    assert _status(release(_results(_proportion("alive@later", 50, n)), 5)) == {"alive@later": status}
+
+
+def test_the_size_of_another_population_is_not_compared_with_the_enrolled():
+    found = _results(_proportion("r0", 40, 98, "resected"), sizes={"resected": 80})
+    assert _status(release(found, 5)) == {"r0": "ok"}
 
 
 def test_with_a_threshold_of_two_the_word_suppressed_does_not_say_one():
@@ -149,6 +201,18 @@ def test_a_small_population_suppresses_all_that_is_counted_in_one(sizes):
     assert released.population_sizes == {"enrolled": 100, "resected": None, "adjuvant": None}
 
 
+def test_what_is_counted_in_all_enrolled_stays_where_the_populations_are_suppressed():
+    found = _results(
+        _proportion("few", 3, 100),
+        quantiles=[_median("age", 100), _median("time", 60, "adjuvant")],
+        survival=[_curve("efs", [1] * 20, [30] * 80)],
+        sizes={"resected": 97},
+    )
+    released = release(found, 5)
+    assert _status(released) == {"few": "suppressed", "age": "ok", "time": "suppressed", "efs": "ok"}
+    assert [p.n for p in released.proportions] == [100]
+
+
 def _flow(*boxes):
     return [FlowStep(name, name, kind, parent, n) for name, kind, parent, n in boxes]
 
@@ -160,6 +224,10 @@ def _flow(*boxes):
         ([("s", "main", None, 102), ("s.x", "excluded", "s", 2), ("e", "main", "s", 100)], False),
         ([("s", "main", None, 102), ("e", "main", "s", 100)], False),
         ([("s", "main", None, 123), ("s.x", "excluded", "s", 20), ("e", "main", "s", 100)], False),
+        ([("s", "main", None, 4)], False),
+        ([("s", "main", None, 5)], True),
+        ([("s", "main", None, 105), ("s.x", "excluded", "s", 0), ("e", "main", "s", 100)], True),
+        ([("s", "main", None, 0), ("e", "main", "s", 0)], True),
     ],
 )
 def test_the_flow_diagram_is_one_breakdown(boxes, shown):
@@ -168,7 +236,88 @@ def test_the_flow_diagram_is_one_breakdown(boxes, shown):
         assert [step.n for step in found] == [n for _, _, _, n in boxes]
     else:
         assert {step.kind for step in found} == {"main"}
-        assert {(step.n, step.status) for step in found} == {(None, "suppressed")}
+        assert {(step.n, step.status, step.reason) for step in found} == {(None, "suppressed", REASON)}
+
+
+def test_the_flow_diagram_is_suppressed_with_the_populations_whose_sizes_it_shows():
+    boxes = _flow(("s", "main", None, 120), ("e", "main", "s", 100))
+    assert [step.n for step in release(_results(flow=boxes, sizes={"resected": 97}), 5).flow] == [None, None]
+
+
+def test_the_flow_diagram_is_suppressed_where_only_differencing_reaches_the_populations():
+    """50 resected and 47 others who were not leave 3 of 100."""
+    boxes = _flow(("s", "main", None, 120), ("e", "main", "s", 100))
+    cells = [_cell("enrolled", (0, 100), groups=UNKNOWN), _cell("populations", (0, 50)), _cell("x", (50, 97))]
+    found = _results(_proportion("x", 47, 100), flow=boxes, cells=cells, sizes={"resected": 50, "adjuvant": 20})
+    released = release(found, 5)
+    assert released.population_sizes == {"enrolled": 100, "resected": None, "adjuvant": None}
+    assert _status(released) == {"x": "suppressed"}
+    assert [step.n for step in released.flow] == [None, None]
+
+
+def test_what_is_suppressed_with_its_population_discloses_nothing_more():
+    """46 of the 97 resected and 50 others leave 4; but the 46 are not published."""
+    cells = [_cell("enrolled", (0, 100), groups=UNKNOWN), _cell("r0", (0, 46)), _cell("x", (46, 96))]
+    found = _results(
+        _proportion("r0", 46, 97, "resected"), _proportion("x", 50, 100), cells=cells, sizes={"resected": 97}
+    )
+    assert _status(release(found, 5)) == {"r0": "suppressed", "x": "ok"}
+
+
+# Curves
+
+
+def test_where_one_curve_is_suppressed_the_other_is_as_well():
+    """Two deaths are protected; the 20 events are these and progressions."""
+    found = release(_results(survival=[_curve("os", [5] * 2, [30] * 98), _curve("efs", [5] * 20, [30] * 80)]), 3)
+    assert _status(found) == {"os": "suppressed", "efs": "suppressed"}
+    assert found.survival[0] == Survival(
+        id="os",
+        label="os",
+        population="enrolled",
+        n=None,
+        events=None,
+        median=None,
+        median_status="suppressed",
+        ci=None,
+        landmarks=(Landmark(12, None, None, None, "suppressed", REASON),),
+        curve=(),
+        status="suppressed",
+        reason=REASON,
+    )
+
+
+EFS = _curve("efs", [1, 2, 3, *[20] * 6], [30] * 21)
+THIRTY = [_cell("enrolled", (0, 30), groups=UNKNOWN), _cell("efs", (0, 3), (10, 16), groups=EVENTS)]
+
+
+def _thirty(*proportions, cells):
+    sizes = {"enrolled": 30, "resected": 24, "adjuvant": 18}
+    return _status(release(_results(*proportions, survival=[EFS], sizes=sizes, cells=[*THIRTY, *cells]), 3))
+
+
+@pytest.mark.parametrize(("month", "status"), [(12, "suppressed"), (3, "ok")])
+def test_a_step_of_a_curve_is_a_count_and_what_is_no_step_is_none(month, status):
+    """3 events by the landmark and 25 other patients leave 2 of 30. The curve has steps at 12 and 20 months only."""
+    cells = [_cell("efs", (0, 3), groups=EVENTS, time=month), _cell("x", (3, 28))]
+    assert _thirty(_proportion("x", 25, 30), cells=cells) == {"x": status, "efs": status}
+
+
+def test_proportions_that_repeat_the_events_are_suppressed_rather_than_the_curve():
+    """9 events, of which 7 deaths: 2 are no deaths. A second proportion of events goes with the first."""
+    cells = [_cell("dead", (0, 3), (10, 14), groups=EVENTS), _cell("worse", (0, 3), (13, 16), groups=EVENTS)]
+    found = _thirty(_proportion("dead", 7, 30), _proportion("worse", 6, 30), cells=cells)
+    assert found == {"dead": "suppressed", "worse": "suppressed", "efs": "ok"}
+
+
+def test_proportions_of_events_are_suppressed_with_the_curve():
+    cells = [
+        _cell("efs", (0, 3), groups=EVENTS, time=12),
+        _cell("x", (3, 28)),
+        _cell("dead", (0, 3), (10, 13), groups=EVENTS),
+    ]
+    found = _thirty(_proportion("x", 25, 30), _proportion("dead", 6, 30), cells=cells)
+    assert found == {"x": "suppressed", "dead": "suppressed", "efs": "suppressed"}
 
 
 # Quantiles, quality, everything
@@ -176,8 +325,7 @@ def test_the_flow_diagram_is_one_breakdown(boxes, shown):
 
 @pytest.mark.parametrize(("n", "status"), [(100, "ok"), (97, "suppressed"), (95, "ok"), (4, "suppressed"), (0, "ok")])
 def test_a_median_of_few_or_of_almost_all_is_suppressed(n, status):
-    median = Quantiles("age", "Age", "enrolled", n, 62, 49, 74, "years", "type 7", missing=100 - n)
-    found = release(_results(quantiles=[median]), 5).quantiles[0]
+    found = release(_results(quantiles=[_median("age", n)]), 5).quantiles[0]
     assert found.status == status
     if status == "suppressed":
         assert (found.n, found.median, found.q1, found.q3, found.missing) == (None,) * 5
@@ -186,7 +334,9 @@ def test_a_median_of_few_or_of_almost_all_is_suppressed(n, status):
 
 def test_small_counts_of_records_are_suppressed():
     items = [QualityItem("a", "Patient", "x", n) for n in (0, 4, 5)]
-    assert [item.count for item in release(_results(quality=items), 5).quality] == [0, None, 5]
+    found = release(_results(quality=items), 5).quality
+    assert [item.count for item in found] == [0, None, 5]
+    assert found[1] == QualityItem("a", "Patient", "x", None, "suppressed", REASON)
 
 
 def test_where_few_are_enrolled_nothing_is_left():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
 
 from analytics.analysis import analyse
 from analytics.errors import AnalysisError
-from analytics.estimates.proportions import clopper_pearson, estimate_proportion, patients_meeting
+from analytics.estimates.model import Proportion
+from analytics.estimates.proportions import clopper_pearson, estimate_proportion, not_evaluable, patients_meeting
 from mappers.study import ProportionSpec, Where, load_study
 from tests.unit.analytics_tables import alneo, cohort
 
@@ -40,6 +42,27 @@ def test_at_the_ends_the_interval_has_a_closed_form(n, level):
     assert (everyone.low, everyone.high) == (pytest.approx(100 * tail, rel=1e-9), 100)
 
 
+def _tail(x, n, p):
+    """P(X >= x) of a binomial, as a sum."""
+    return math.fsum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(x, n + 1))
+
+
+@pytest.mark.parametrize(
+    ("x", "n", "level"), [(7, 20, 0.95), (1, 2, 0.95), (15, 33, 0.90), (32, 33, 0.99), (1, 200, 0.8)]
+)
+def test_beyond_each_limit_the_observed_count_is_in_a_tail_of_half_the_error(x, n, level):
+    """The definition of Clopper and Pearson (1934): P(X >= x) at the lower limit, P(X <= x) at the upper one."""
+    ci = clopper_pearson(x, n, level)
+    tails = _tail(x, n, ci.low / 100), 1 - _tail(x + 1, n, ci.high / 100)
+    assert tails == pytest.approx(((1 - level) / 2,) * 2, abs=1e-9)
+
+
+@pytest.mark.parametrize(("x", "n"), [(0, 0), (-1, 5), (6, 5)])
+def test_counts_that_are_none_have_no_interval(x, n):
+    with pytest.raises(ValueError, match=r"\b[nk]\b"):
+        clopper_pearson(x, n, 0.95)
+
+
 def test_every_published_count_is_found():
     found = {p.id: p for p in analyse(alneo(), load_study("alneo")).proportions}
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
@@ -60,6 +83,9 @@ def test_a_blank_meets_neither_a_list_nor_a_limit_but_is_not_among_the_excluded(
         Where(column="AGE", minimum=50): {"a", "c"},
         Where(column="AGE", maximum=69.9): {"a"},
         Where(column="AGE", is_in=(70,)): {"c"},
+        Where(column="AGE", minimum=60, maximum=80): {"c"},
+        Where(column="AGE", is_in=(50,), minimum=60): set(),
+        Where(column="SEX", is_in=("F", "M"), not_in=("M",)): {"a"},
     }
     for where, patients in cases.items():
         assert patients_meeting(table, _spec(where=(where,))) == patients
@@ -89,10 +115,21 @@ def test_the_populations_lie_within_the_enrolled():
     assert {name: table.population(name) for name in expected} == expected
 
 
+def test_an_estimate_has_its_counts_its_percentage_and_its_interval():
+    found = estimate_proportion(_spec(population="resected", breakdown="b", ci_level=0.90), 15, 33)
+    ci = clopper_pearson(15, 33, 0.90)
+    assert found == Proportion("x", "x", "resected", "b", 15, 33, pytest.approx(100 * 15 / 33, abs=1e-12), ci)
+
+
 def test_an_empty_population_is_not_evaluable():
-    estimate = estimate_proportion(_spec(population="adjuvant"), 0, 0)
-    assert (estimate.status, estimate.percent, estimate.ci) == ("not_evaluable", None, None)
-    assert estimate.reason == "no patient in population adjuvant"
+    reason = "no patient in population adjuvant"
+    expected = Proportion("x", "x", "adjuvant", "x", 0, 0, None, None, "not_evaluable", reason)
+    assert estimate_proportion(_spec(population="adjuvant"), 0, 0) == expected
+
+
+def test_an_estimate_without_tables_has_no_counts():
+    expected = Proportion("x", "x", "enrolled", "b", None, None, None, None, "not_evaluable", "no tables")
+    assert not_evaluable(_spec(breakdown="b"), "no tables") == expected
 
 
 def test_a_column_that_is_not_there_is_named():
@@ -102,6 +139,10 @@ def test_a_column_that_is_not_there_is_named():
 
 def test_a_limit_on_text_is_an_error_without_the_value():
     table = cohort([_adsl("a", SMKSTAT="secret")])
-    with pytest.raises(AnalysisError, match=r"^adsl\.SMKSTAT: ") as caught:
-        patients_meeting(table, _spec(where=(Where(column="SMKSTAT", minimum=1),)))
-    assert "secret" not in str(caught.value)
+    for limit in ({"minimum": 1}, {"maximum": 1}):
+        with pytest.raises(AnalysisError) as caught:
+            patients_meeting(table, _spec(where=(Where(column="SMKSTAT", **limit),)))
+        assert str(caught.value) == (
+            "adsl.SMKSTAT: the study sets a limit on it, but a value is not a number; "
+            "correct the value or the study's `where`."
+        )

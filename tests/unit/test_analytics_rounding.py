@@ -34,7 +34,16 @@ def test_halves_go_up_from_the_exact_value(value, digits, text):
     assert str(round_half_up(value, digits)) == text
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_is_refused(value):
-    with pytest.raises(ValueError, match="cannot"):
+def test_what_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="cannot convert NaN"):
+        round_half_up(float("nan"))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+def test_an_infinite_value_is_refused(value):
+    with pytest.raises(ValueError, match=r"^an infinite value cannot be rounded; say 'not reached' instead$"):
         round_half_up(value)
+
+
+def test_without_digits_a_whole_number_is_meant():
+    assert str(round_half_up(45.5)) == "46"

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from analytics.estimates.model import Landmark, Survival
 from analytics.estimates.survival import Times, curve, estimate_survival
 from mappers.study import SurvivalSpec
 
@@ -113,20 +114,32 @@ def test_landmarks_name_their_risk_set_and_are_not_evaluable_below_the_minimum()
     assert (ten.t, ten.at_risk, ten.status, ten.ci.method) == (10, 15, "ok", "log-log")
     assert ten.s == pytest.approx(64 / 85)
     assert (ten.ci.low, ten.ci.high) == pytest.approx(_band(64 / 85, greenwood))
-    assert (late.s, late.ci, late.status, late.reason) == (
-        None,
-        None,
-        "not_evaluable",
-        "fewer than 3 at risk",
-    )
+    assert ten.ci.level == 0.95
+    assert late == Landmark(34, 2, None, None, "not_evaluable", "fewer than 3 at risk")
+    just_enough = estimate_survival(_spec(landmarks=(10,), min_at_risk=15), _times(SIX_MP)).landmarks[0]
+    assert (just_enough.status, just_enough.at_risk) == ("ok", 15)
+
+
+def test_reversed_times_exchange_events_and_censorings():
+    times = _times("1 2+ 3")
+    assert times.reversed().event.tolist() == [False, True, False]
+    assert times.reversed().months.tolist() == [1, 2, 3]
 
 
 def test_without_patients_nothing_is_evaluable():
-    estimate = estimate_survival(_spec(), Times(np.array([]), np.array([], dtype=bool)))
-    assert (estimate.status, estimate.median_status, estimate.n, estimate.curve) == (
-        "not_evaluable",
-        "not_evaluable",
-        0,
-        (),
+    nobody = Times(np.array([]), np.array([], dtype=bool))
+    reason = "no patient of population enrolled has a time for OS"
+    assert estimate_survival(_spec(landmarks=(24, 12)), nobody) == Survival(
+        id="survival.os",
+        label="OS",
+        population="enrolled",
+        n=0,
+        events=0,
+        median=None,
+        median_status="not_evaluable",
+        ci=None,
+        landmarks=tuple(Landmark(t, None, None, None, "not_evaluable", reason) for t in (12, 24)),
+        curve=(),
+        status="not_evaluable",
+        reason=reason,
     )
-    assert {mark.status for mark in estimate.landmarks} == {"not_evaluable"}

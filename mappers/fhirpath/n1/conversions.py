@@ -76,6 +76,7 @@ def _truth(text: Any) -> ir.Value:
 
 def _string(compiler: Compiler, one: Collection, depth: int) -> Collection | None:
     if one.type == "decimal":
+        # Of an element the digits as they are written: 1.50 stays 1.50.
         digits = digits_of(compiler, one, depth)
         if digits is not None:
             return digits
@@ -124,6 +125,7 @@ def _time(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
 
 
 def _is_date(text: Any) -> Any:
+    # A partial date is completed, so that a cast tells whether month and day exist.
     whole = text.concat(ibis.literal("-01-01").substr(ibis.greatest(text.length() - 4, 0)))
     return text.re_search(DATE) & whole.try_cast(dt.date).notnull()
 

@@ -62,36 +62,34 @@ FROM (
         ''
       )
     END AS "patient",
-    (
-      LIST_EXTRACT(
-        LIST_FILTER(
+    LIST_EXTRACT(
+      LIST_FILTER(
+        LIST_APPLY(
           (
             "t2"."_resource"."clinicalStatus"
           )."coding",
           LAMBDA __ibis_param_x0__ : (
-            (
-              __ibis_param_x0__
-            )."code"
-          ) IS NOT NULL
+            __ibis_param_x0__
+          )."code"
         ),
-        1
-      )
-    )."code" AS "clinical_status",
-    (
-      LIST_EXTRACT(
-        LIST_FILTER(
+        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+      ),
+      1
+    ) AS "clinical_status",
+    LIST_EXTRACT(
+      LIST_FILTER(
+        LIST_APPLY(
           (
             "t2"."_resource"."verificationStatus"
           )."coding",
           LAMBDA __ibis_param_x0__ : (
-            (
-              __ibis_param_x0__
-            )."code"
-          ) IS NOT NULL
+            __ibis_param_x0__
+          )."code"
         ),
-        1
-      )
-    )."code" AS "verification_status",
+        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+      ),
+      1
+    ) AS "verification_status",
     CASE
       WHEN (
         "t2"."_resource"."onsetDateTime" >= '['
@@ -154,17 +152,15 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            (
-              "t2"."_resource"."meta"
-            )."security",
-            LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__ IS NOT NULL
-            )
-            AND (
+            LIST_FILTER(
               (
-                __ibis_param_x1__
-              )."code" = 'HTEST'
-            )
+                "t2"."_resource"."meta"
+              )."security",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_x1__ : (
+              __ibis_param_x1__
+            )."code" = 'HTEST'
           )
         ),
         0

@@ -123,17 +123,15 @@ FROM (
       COALESCE(
         ARRAY_LENGTH(
           LIST_FILTER(
-            (
-              "t2"."_resource"."meta"
-            )."security",
-            LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__ IS NOT NULL
-            )
-            AND (
+            LIST_FILTER(
               (
-                __ibis_param_x1__
-              )."code" = 'HTEST'
-            )
+                "t2"."_resource"."meta"
+              )."security",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_x1__ : (
+              __ibis_param_x1__
+            )."code" = 'HTEST'
           )
         ),
         0
