@@ -155,7 +155,7 @@ SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "FolderSite": ["`[[sites]]`: a folder"],
     "SearchSite": [SERVER],
     "BulkSite": [SERVER, "`[[sites]]`: a FHIR server by Bulk Data export"],
-    **dict.fromkeys(("NoAuth", "BasicAuth", "BearerAuth", "SmartAuth"), [SERVER]),
+    **{auth: [SERVER] for auth in ("NoAuth", "BasicAuth", "BearerAuth", "SmartAuth")},
     "Schedule": ["`[schedule]`"],
     "Disclosure": ["`[disclosure]`"],
     "FolderTarget": ["`[[publish]]`"],
