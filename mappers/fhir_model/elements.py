@@ -102,20 +102,16 @@ def element(type_name: str, name: str) -> Element | Choice | None:
     """
     # Items of a `repeat` may be of several types.
     if "|" in type_name:
-        return _agreed(type_name, name)
+        known = [found for found in (element(one, name) for one in type_name.split("|")) if found is not None]
+        if any(found != known[0] for found in known):
+            raise AmbiguousElementError(f"'{name}' is not the same in each of {type_name.replace('|', ', ')}")
+        return known[0] if known else None
     found = _table().get(type_name, {})
     if name in found:
-        return _element(name, found[name])
+        return Element(name, found[name].rstrip("*"), found[name].endswith("*"))
     if options := found.get(f"{name}[x]"):
         return Choice(name, {option: _option(name, option) for option in options.split("|")})
     return None
-
-
-def _agreed(type_names: str, name: str) -> Element | Choice | None:
-    known = [found for found in (element(one, name) for one in type_names.split("|")) if found is not None]
-    if any(found != known[0] for found in known):
-        raise AmbiguousElementError(f"'{name}' is not the same in each of {type_names.replace('|', ', ')}")
-    return known[0] if known else None
 
 
 def element_names(type_name: str) -> tuple[str, ...]:
@@ -131,10 +127,6 @@ def choice_of(type_name: str, name: str) -> str | None:
                 if _option(key[:-3], option).name == name:
                     return f"{key[:-3]}.ofType({option})"
     return None
-
-
-def _element(name: str, declared: str) -> Element:
-    return Element(name, declared.rstrip("*"), declared.endswith("*"))
 
 
 def _option(name: str, option: str) -> Element:

@@ -181,14 +181,14 @@ def _canonical(value: Any) -> str:
 
 def as_report(results: Sequence[CaseResult]) -> dict[str, Any]:
     """Return the report of HL7."""
+
+    def result(case: CaseResult) -> dict[str, Any]:
+        return {"passed": case.passed} | ({} if case.reason is None else {"reason": case.reason})
+
     return {
-        file: {"tests": [{"name": case.name, "result": _result(case)} for case in cases]}
+        file: {"tests": [{"name": case.name, "result": result(case)} for case in cases]}
         for file, cases in groupby(results, key=lambda case: case.file)
     }
-
-
-def _result(case: CaseResult) -> dict[str, Any]:
-    return {"passed": case.passed} | ({} if case.reason is None else {"reason": case.reason})
 
 
 def write_report(results: Sequence[CaseResult], path: Path) -> None:

@@ -198,7 +198,9 @@ def iif(compiler: Compiler, base: Collection, args: Args, focus: Collection, dep
     if other is None or not other.type:
         return _where_true(test, chosen, depth)
     if not chosen.type:
-        return _where_true(_not(test), other, depth)
+        return _where_true(
+            replace(test, make=lambda values: ibis.ifelse(_holds(test, values), False, True)), other, depth
+        )
     one, two = _alike(compiler, "iif()", chosen, other, depth)
     if one.many or two.many:
         one, two = listed(one, depth), listed(two, depth)
@@ -232,10 +234,6 @@ def _where_true(test: Collection, found: Collection, depth: int) -> Collection:
 
 def _holds(test: Collection, values: Values) -> Any:
     return test.make(values).cast(dt.boolean).fill_null(False)
-
-
-def _not(test: Collection) -> Collection:
-    return replace(test, make=lambda values: ibis.ifelse(_holds(test, values), False, True))
 
 
 def _alike(

@@ -102,7 +102,9 @@ def kept_if_among(compiler: Compiler, base: Collection, others: Collection, dept
     """Return the items of `base` that are among `others`, or that are not."""
     base, others = listed(base, depth), listed(others, depth)
     if not base.type or not others.type:
-        return replace(base, make=lambda values: _none_of(base.make(values)) if among else base.make(values))
+        return replace(
+            base, make=lambda values: ibis.literal([], base.make(values).type()) if among else base.make(values)
+        )
     compare = item_comparator(compiler, "=", base, others, depth)
     outer, inner = Scope(depth, "item"), Scope(depth, "among")
 
@@ -195,10 +197,6 @@ def _rounded_equal(one: Any, other: Any) -> ir.Value:
     away = [ibis.ifelse(side < 0, side - half, side + half) for side in (one, other)]
     rounded = [forced(side - forced(side % unit, DECIMAL), DECIMAL) for side in away]
     return ibis.ifelse(places >= 18, one == other, rounded[0] == rounded[1]) & (unit > decimal(0))
-
-
-def _none_of(array: Any) -> ir.Value:
-    return ibis.literal([], array.type())
 
 
 def _complex(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Comparator:

@@ -92,16 +92,12 @@ def _whole(one: Any, other: Any) -> ir.Value:
     return quotient.cast(dt.int64)
 
 
-def _modulo(one: Any, other: Any) -> ir.Value:
-    return (one % other.nullif(0)).cast(dt.int64)
-
-
 INTEGER_OPERATORS: dict[str, Callable[[Any, Any], ir.Value]] = {
     "+": _long(lambda one, other: one + other),
     "-": _long(lambda one, other: one - other),
     "*": _long(lambda one, other: one * other),
     "div": _whole,
-    "mod": _modulo,
+    "mod": lambda one, other: (one % other.nullif(0)).cast(dt.int64),
 }
 DECIMAL_OPERATORS: dict[str, Callable[[Any, Any, Scope], ir.Value]] = {
     "+": decimals.add,
