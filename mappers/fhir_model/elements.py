@@ -76,6 +76,7 @@ def is_element(name: str) -> bool:
 
 def is_resource(name: str) -> bool:
     """Return whether the type is a resource: it has the elements of Resource and may carry `meta`."""
+    # Data types have neither element.
     return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
 
 
@@ -84,6 +85,7 @@ def is_subtype(type_name: str, of: str) -> bool:
     # Only one level: no subtype of R4's data types has a subtype itself.
     if type_name == of or SUPERTYPES.get(type_name) == of:
         return True
+    # Everything that is no resource derives from Element.
     if of == "Element":
         return not is_resource(type_name)
     return is_resource(type_name) and (
@@ -102,20 +104,16 @@ def element(type_name: str, name: str) -> Element | Choice | None:
     """
     # Items of a `repeat` may be of several types.
     if "|" in type_name:
-        return _agreed(type_name, name)
+        known = [found for found in (element(one, name) for one in type_name.split("|")) if found is not None]
+        if any(found != known[0] for found in known):
+            raise AmbiguousElementError(f"'{name}' is not the same in each of {type_name.replace('|', ', ')}")
+        return known[0] if known else None
     found = _table().get(type_name, {})
     if name in found:
-        return _element(name, found[name])
+        return Element(name, found[name].rstrip("*"), found[name].endswith("*"))
     if options := found.get(f"{name}[x]"):
         return Choice(name, {option: _option(name, option) for option in options.split("|")})
     return None
-
-
-def _agreed(type_names: str, name: str) -> Element | Choice | None:
-    known = [found for found in (element(one, name) for one in type_names.split("|")) if found is not None]
-    if any(found != known[0] for found in known):
-        raise AmbiguousElementError(f"'{name}' is not the same in each of {type_names.replace('|', ', ')}")
-    return known[0] if known else None
 
 
 def element_names(type_name: str) -> tuple[str, ...]:
@@ -131,10 +129,6 @@ def choice_of(type_name: str, name: str) -> str | None:
                 if _option(key[:-3], option).name == name:
                     return f"{key[:-3]}.ofType({option})"
     return None
-
-
-def _element(name: str, declared: str) -> Element:
-    return Element(name, declared.rstrip("*"), declared.endswith("*"))
 
 
 def _option(name: str, option: str) -> Element:

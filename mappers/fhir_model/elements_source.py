@@ -15,10 +15,8 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 PACKAGE = "fhir.resources.R4B"
 RENAMED = {
@@ -57,7 +55,8 @@ def elements(model: type[BaseModel]) -> dict[str, str]:
     """Return the elements of one type: name -> type; a choice is `value[x]` -> `boolean|Quantity|…`."""
     found: dict[str, str] = {}
     for name, field in model.model_fields.items():
-        extra = _extra(field)
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        # fhir.resources adds a field `x__ext` for the `_x` of a primitive.
         if name == "resourceType" or name.endswith("__ext") or not extra.get("element_property"):
             continue
         kind = type_name(field.annotation)
@@ -68,10 +67,6 @@ def elements(model: type[BaseModel]) -> dict[str, str]:
         else:
             found[field.alias or name] = kind
     return found
-
-
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 def table() -> dict[str, dict[str, str]]:

@@ -22,7 +22,12 @@ from mappers.fhir_model.shape import DECIMAL, Shape, object_from_json
 from mappers.fhirpath.arrays import Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.syntax import Literal
 
-READ_AS_INTEGER = r"^-?[0-9]+$"
+# How elements that a shape reads as text become what they are. DuckDB alone would take " 1" and "1.0" for integers.
+FROM_TEXT: dict[str, Callable[[Any], ir.Value]] = {
+    "boolean": lambda text: ibis.cases((text == "true", True), (text == "false", False)),
+    "decimal": lambda text: text.try_cast(DECIMAL),
+    **dict.fromkeys(INTEGERS, lambda text: ibis.cases((text.re_search(r"^-?[0-9]+$"), text.try_cast(dt.int64)))),
+}
 
 
 @dataclass(frozen=True)
@@ -173,25 +178,8 @@ def _read(value: ir.Value, chosen: Element, scope: Scope, parent: Shape, shape: 
     convert: Callable[[ir.Value], ir.Value]
     if shape is not None and shape.children and parent.is_text(chosen.name):
         convert = partial(object_from_json, shape=shape)
-    elif chosen.type == "boolean":
-        convert = _boolean
-    elif chosen.type in INTEGERS:
-        convert = _integer
-    elif chosen.type == "decimal":
-        convert = _decimal
+    elif chosen.type in FROM_TEXT:
+        convert = FROM_TEXT[chosen.type]
     else:
         return value
     return map_items(value, scope, convert) if chosen.many else convert(value)
-
-
-def _boolean(text: ir.Value) -> ir.Value:
-    return ibis.cases((text == "true", True), (text == "false", False))
-
-
-def _decimal(text: ir.Value) -> ir.Value:
-    return text.try_cast(DECIMAL)
-
-
-def _integer(text: ir.Value) -> ir.Value:
-    # DuckDB alone would also take " 1" or "1.0" for an integer.
-    return ibis.cases((text.re_search(READ_AS_INTEGER), text.try_cast(dt.int64)))

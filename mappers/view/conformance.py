@@ -65,6 +65,7 @@ def read_suites(folder: Path, report: Path) -> tuple[list[Suite], list[Path]]:
     """
     suites, others = [], []
     for path in sorted(folder.glob("*.json")):
+        # An earlier report lies in the same folder when it is the working folder.
         if path.resolve() == report.resolve():
             continue
         data = _read(path)
@@ -121,6 +122,7 @@ def _judged(case: Mapping[str, Any], engine: Engine, resources: ir.Table) -> str
         return "the case expects nothing: none of expect, expectCount, expectError"
     try:
         columns, rows = _rows(case.get("view"), engine, resources)
+    # Before ViewError, of which it is one: not supported is no pass for `expectError`.
     except UnsupportedError as error:
         return f"not supported: {error}"
     except ViewError as error:
@@ -181,14 +183,14 @@ def _canonical(value: Any) -> str:
 
 def as_report(results: Sequence[CaseResult]) -> dict[str, Any]:
     """Return the report of HL7."""
+
+    def result(case: CaseResult) -> dict[str, Any]:
+        return {"passed": case.passed} | ({} if case.reason is None else {"reason": case.reason})
+
     return {
-        file: {"tests": [{"name": case.name, "result": _result(case)} for case in cases]}
+        file: {"tests": [{"name": case.name, "result": result(case)} for case in cases]}
         for file, cases in groupby(results, key=lambda case: case.file)
     }
-
-
-def _result(case: CaseResult) -> dict[str, Any]:
-    return {"passed": case.passed} | ({} if case.reason is None else {"reason": case.reason})
 
 
 def write_report(results: Sequence[CaseResult], path: Path) -> None:

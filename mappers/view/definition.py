@@ -128,7 +128,13 @@ def _view(data: Any) -> ViewDefinition:
         raise ViewError("resourceType", f"a ViewDefinition is needed, and this is a {kind}")
     if view.get("name") is not None:
         _name(view, "")
-    _check_names(checked)
+    if not checked.columns():
+        raise ViewError("select", "no column; a view has at least one")
+    seen: set[str] = set()
+    for column in checked.columns():
+        if column.name in seen:
+            raise ViewError(f"{column.element}.name", f"a column '{column.name}' is already there")
+        seen.add(column.name)
     return checked
 
 
@@ -174,6 +180,9 @@ def _select(item: Mapping[str, Any], place: str) -> Select:
     iterations = [key for key in ("forEach", "forEachOrNull", "repeat") if item.get(key) is not None]
     if len(iterations) > 1:
         raise ViewError(place, f"{' and '.join(iterations)} exclude each other")
+    paths = item.get("repeat", [])
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise ViewError(f"{place}.repeat", "a list of paths is needed")
     select = Select(
         element=place,
         columns=tuple(_column(column, where) for where, column in _list(item, "column", place)),
@@ -181,17 +190,17 @@ def _select(item: Mapping[str, Any], place: str) -> Select:
         unions=_selects(item, "unionAll", place),
         for_each=_optional(item, "forEach", str, place),
         for_each_or_null=_optional(item, "forEachOrNull", str, place),
-        repeat=_repeat(item, place),
+        repeat=tuple(paths),
     )
-    _check_union(select)
+    # By order too: rows of the branches of a unionAll are put into one array.
+    branches = [[column.name for column in branch.all_columns()] for branch in select.unions]
+    for branch, names in zip(select.unions, branches, strict=True):
+        if names != branches[0]:
+            raise ViewError(
+                branch.element,
+                f"the columns {', '.join(names)} differ from the union's first branch: {', '.join(branches[0])}",
+            )
     return select
-
-
-def _repeat(item: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    paths = item.get("repeat", [])
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise ViewError(f"{place}.repeat", "a list of paths is needed")
-    return tuple(paths)
 
 
 def _column(item: Mapping[str, Any], place: str) -> Column:
@@ -214,30 +223,6 @@ def _column(item: Mapping[str, Any], place: str) -> Column:
         type=type_name,
         collection=bool(_optional(item, "collection", bool, place)),
     )
-
-
-def _check_union(select: Select) -> None:
-    if not select.unions:
-        return
-    first = [column.name for column in select.unions[0].all_columns()]
-    for branch in select.unions[1:]:
-        # By order too: rows of the branches are put into one array.
-        names = [column.name for column in branch.all_columns()]
-        if names != first:
-            raise ViewError(
-                branch.element,
-                f"the columns {', '.join(names)} differ from the union's first branch: {', '.join(first)}",
-            )
-
-
-def _check_names(view: ViewDefinition) -> None:
-    seen: set[str] = set()
-    if not view.columns():
-        raise ViewError("select", "no column; a view has at least one")
-    for column in view.columns():
-        if column.name in seen:
-            raise ViewError(f"{column.element}.name", f"a column '{column.name}' is already there")
-        seen.add(column.name)
 
 
 def _object(data: Any, place: str) -> Mapping[str, Any]:

@@ -39,6 +39,7 @@ def every(wanted: bool) -> Implementation:
     """Return `allTrue` or `allFalse`: whether every item is the boolean that is wanted; true of no items."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+        # True of no items: nothing contradicts.
         others = _booleans(compiler, base, depth, not wanted)
         return boolean(lambda values: others(values) == 0)
 
@@ -158,6 +159,7 @@ def superset_of(compiler: Compiler, base: Collection, args: Args, focus: Collect
 
 
 def _subset(compiler: Compiler, base: Collection, others: Collection, depth: int) -> Collection:
+    # A subset: nothing is left of it without the others.
     missing = equality.kept_if_among(compiler, base, others, depth, among=False)
     return boolean(lambda values: missing.make(values).length() == 0)
 
@@ -198,7 +200,9 @@ def iif(compiler: Compiler, base: Collection, args: Args, focus: Collection, dep
     if other is None or not other.type:
         return _where_true(test, chosen, depth)
     if not chosen.type:
-        return _where_true(_not(test), other, depth)
+        return _where_true(
+            replace(test, make=lambda values: ibis.ifelse(_holds(test, values), False, True)), other, depth
+        )
     one, two = _alike(compiler, "iif()", chosen, other, depth)
     if one.many or two.many:
         one, two = listed(one, depth), listed(two, depth)
@@ -232,10 +236,6 @@ def _where_true(test: Collection, found: Collection, depth: int) -> Collection:
 
 def _holds(test: Collection, values: Values) -> Any:
     return test.make(values).cast(dt.boolean).fill_null(False)
-
-
-def _not(test: Collection) -> Collection:
-    return replace(test, make=lambda values: ibis.ifelse(_holds(test, values), False, True))
 
 
 def _alike(

@@ -102,7 +102,9 @@ def kept_if_among(compiler: Compiler, base: Collection, others: Collection, dept
     """Return the items of `base` that are among `others`, or that are not."""
     base, others = listed(base, depth), listed(others, depth)
     if not base.type or not others.type:
-        return replace(base, make=lambda values: _none_of(base.make(values)) if among else base.make(values))
+        return replace(
+            base, make=lambda values: ibis.literal([], base.make(values).type()) if among else base.make(values)
+        )
     compare = item_comparator(compiler, "=", base, others, depth)
     outer, inner = Scope(depth, "item"), Scope(depth, "among")
 
@@ -127,6 +129,7 @@ def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
     numbered, outer, inner = Scope(depth, "numbered"), Scope(depth, "later"), Scope(depth, "earlier")
 
     def make(values: Values) -> ir.Value:
+        # An item is kept if no earlier one equals it; SQL's own distinct knows no FHIRPath equality, nor order.
         items = number_items(base.make(values), numbered)
 
         def is_first(one: Any) -> ir.Value:
@@ -197,10 +200,6 @@ def _rounded_equal(one: Any, other: Any) -> ir.Value:
     return ibis.ifelse(places >= 18, one == other, rounded[0] == rounded[1]) & (unit > decimal(0))
 
 
-def _none_of(array: Any) -> ir.Value:
-    return ibis.literal([], array.type())
-
-
 def _complex(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Comparator:
     if operator not in ("=", "!="):
         raise compiler.error(f"'{operator}' does not order {left.type} and {right.type}")
@@ -227,6 +226,7 @@ def _same_item(compiler: Compiler, left: Collection, right: Collection, depth: i
     def compare(first: ir.Value, second: ir.Value) -> ir.Value:
         def all_same(pair: Any) -> ir.Value:
             known = {scope: pair}
+            # Null for a null item, as for primitives.
             both = pair["f1"].notnull() & pair["f2"].notnull()
             return ibis.cases((both, ibis.and_(*(element(known) for element in elements))))
 
@@ -253,6 +253,7 @@ def _same_element(
     # Extension and types inside themselves have no finite shape: their JSON text is compared.
     written = element.type in UNBOUND | seen
     sides = [_written(side, element) if written else compiler.step(side, element, depth) for side in (left, right)]
+    # Recursion ends at UNBOUND types and at those that were seen on the way down.
     compare = _child_comparator(compiler, sides[0], sides[1], depth, seen)
 
     def same(one: Any, other: Any) -> ir.Value:

@@ -72,10 +72,6 @@ def to_chars(text: Any) -> Any:
     return map_items(places, Scope(0, "place"), lambda place: text.substr(place, 1))
 
 
-def _known(text: Any, result: Any) -> ir.Value:
-    return ibis.cases((text.notnull(), result))
-
-
 def regex(compiler: Compiler, name: str, args: Args, focus: Collection, depth: int) -> str:
     """Return the pattern of a function, a literal or a constant.
 
@@ -132,7 +128,9 @@ STRINGS: dict[str, Function] = {
     "length": Function(on_text("length", "integer", lambda text: text.length())),
     "replace": Function(on_text("replace", "string", _replace, ("text", "text")), 2, 2),
     "split": Function(on_text("split", "string", lambda text, part: text.split(part), ("text",), many=True), 1, 1),
-    "toChars": Function(on_text("toChars", "string", lambda text: _known(text, to_chars(text)), many=True)),
+    "toChars": Function(
+        on_text("toChars", "string", lambda text: ibis.cases((text.notnull(), to_chars(text))), many=True)
+    ),
     "matches": Function(matches, 1, 1),
     "matchesFull": Function(matches_full, 1, 1),
     "replaceMatches": Function(replace_matches, 2, 2),
