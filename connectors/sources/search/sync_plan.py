@@ -33,10 +33,12 @@ REJECTED = "something of this site is in quarantine, so everything was asked for
 class SyncPlan:
     """What one sync asks for.
 
-    since: the time from which changes are asked for, by type. known: patients for whom changes suffice. fresh: patients
-    of whom everything is asked for. left: patients who are no longer in the cohort query. history: types whose deletions
-    the server reports. ignored: types for which the server was seen not to understand `_lastUpdated`.
-    reconcile: the ids of all that is asked for changes are compared. notes: why.
+    since: the time from which changes are asked for, by type.
+    known: patients for whom changes suffice. fresh: patients of whom everything is asked for.
+    left: patients who are no longer in the cohort query.
+    history: types whose deletions the server reports.
+    ignored: types for which the server was seen not to understand `_lastUpdated`.
+    reconcile: the ids of everything that is asked for changes are compared. notes: why.
     """
 
     types: tuple[str, ...]
