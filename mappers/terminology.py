@@ -83,6 +83,7 @@ class Terminology:
     def mapped(self, codings: ir.Table, element: str, name: str) -> ir.Table:
         """Return (site, id, value): `element` by concept map `name`; of several codings the lowest rank wins."""
         joined = _joined(codings, element, self.table(name))
+        # One value a resource: a CodeableConcept may repeat a meaning in several codings.
         first = ibis.row_number().over(ibis.window(group_by=KEYS, order_by=["rank", "code"]))
         return joined.mutate(nth=first).filter(ibis._.nth == 0).select(*KEYS, value=ibis._["target"])
 
@@ -122,6 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
         resource: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
         raise TerminologyError(f"{path}: not JSON ({error}); it must be a FHIR ValueSet or ConceptMap") from None
+    # Any other resource would silently give no codes.
     if resource.get("resourceType") not in ("ValueSet", "ConceptMap"):
         raise TerminologyError(f"{path}: resourceType must be ValueSet or ConceptMap")
     return resource

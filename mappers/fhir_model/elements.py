@@ -76,6 +76,7 @@ def is_element(name: str) -> bool:
 
 def is_resource(name: str) -> bool:
     """Return whether the type is a resource: it has the elements of Resource and may carry `meta`."""
+    # Data types have neither element.
     return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
 
 
@@ -84,6 +85,7 @@ def is_subtype(type_name: str, of: str) -> bool:
     # Only one level: no subtype of R4's data types has a subtype itself.
     if type_name == of or SUPERTYPES.get(type_name) == of:
         return True
+    # Everything that is no resource derives from Element.
     if of == "Element":
         return not is_resource(type_name)
     return is_resource(type_name) and (

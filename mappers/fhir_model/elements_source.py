@@ -56,6 +56,7 @@ def elements(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        # fhir.resources adds a field `x__ext` for the `_x` of a primitive.
         if name == "resourceType" or name.endswith("__ext") or not extra.get("element_property"):
             continue
         kind = type_name(field.annotation)

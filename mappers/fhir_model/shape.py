@@ -43,6 +43,7 @@ class Shape:
 
     def touch_complex(self, name: str, *, many: bool) -> Shape:
         """Note a complex element; its own shape is returned to be touched further."""
+        # One shape however many paths touch the element: it is read once.
         child, _ = self.children.setdefault(name, (Shape(), many))
         assert isinstance(child, Shape)  # noqa: S101  an element has one type
         return child
@@ -83,6 +84,7 @@ class Shape:
         if isinstance(child, Shape):
             own = dt.string if name in self.texts else child.dtype()
         else:
+            # Primitives come as text, see the top of this module.
             own = DECIMAL if child == NUMBER else dt.string
         return dt.Array(own) if many else own
 

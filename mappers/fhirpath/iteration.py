@@ -64,6 +64,7 @@ class Iteration:
             if self.base.many:
                 return self._array(values, holds).length().fill_null(0)
             made = self.base.make(values)
+            # A single item is a scalar, and is there if it is not null.
             return ibis.ifelse(made.notnull() & holds({**values, self.item_index.scope: made}), 1, 0)
 
         return make

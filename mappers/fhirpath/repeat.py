@@ -59,6 +59,7 @@ def repeated(compiler: PathCompiler, paths: Sequence[str], focus: Collection, de
 
     steps = [_Path.parsed(_inside(compiler, number), path) for number, path in enumerate(paths)]
     types = _types(steps, focus)
+    # No path leads anywhere from this type: no items, of no type.
     if not types:
         none = ibis.literal([], dt.Array(dt.string))
         return Collection("", True, lambda _values: none, null_propagating=True)
@@ -173,6 +174,7 @@ class _Path:
         if texts is None:
             return None
         scope = Scope(depth + 1)
+        # The criterion sees the item read from its text, with the shape of its own elements.
         item = Collection(
             texts.type,
             False,
@@ -269,6 +271,7 @@ def _traversal(roots: Sequence[Texts], children: Sequence[Texts], node: Shape, b
 
 
 def _item(item: ir.Value, text: ir.Value) -> ir.Value:
+    # One type for both states: either the item is null or its text.
     return ibis.struct({"item": item, "text": text})
 
 

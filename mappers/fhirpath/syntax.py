@@ -159,6 +159,7 @@ def _tree(node: Any) -> Tree:
             return Polarity(children[0].getText(), _tree(children[1]))
         case "TypeExpression":
             return TypeTest(children[1].getText(), _tree(children[0]), children[2].getText())
+        # All binary operators look alike in the tree: left, symbol, right.
         case _ if len(children) == 3 and kind.endswith("Expression"):
             return Binary(children[1].getText(), _tree(children[0]), _tree(children[2]))
         case _:
@@ -194,6 +195,7 @@ def _literal(kind: str, text: str) -> Tree:
             # 1.0 is a decimal and 1 an integer, whatever their values.
             return Literal("decimal" if "." in text else "integer", text)
         case "DateTimeLiteral":
+            # Without the leading @; `@2015T` is a dateTime of the year only.
             return Literal("dateTime" if "T" in text else "date", text[1:].rstrip("T"))
         case "TimeLiteral":
             return Literal("time", text[2:])
@@ -205,6 +207,7 @@ def _quantity(text: str) -> Quantity:
     found = re.fullmatch(r"([0-9.]+)\s*(?:'(.*)'|([a-z]+))", text, re.DOTALL)
     assert found is not None  # noqa: S101  as the grammar has it
     value, ucum, calendar = found.groups()
+    # `years` and `year` are the same unit.
     return Quantity(value, calendar.removesuffix("s"), True) if calendar else Quantity(value, _unescaped(ucum), False)
 
 

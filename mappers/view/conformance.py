@@ -65,6 +65,7 @@ def read_suites(folder: Path, report: Path) -> tuple[list[Suite], list[Path]]:
     """
     suites, others = [], []
     for path in sorted(folder.glob("*.json")):
+        # An earlier report lies in the same folder when it is the working folder.
         if path.resolve() == report.resolve():
             continue
         data = _read(path)
@@ -121,6 +122,7 @@ def _judged(case: Mapping[str, Any], engine: Engine, resources: ir.Table) -> str
         return "the case expects nothing: none of expect, expectCount, expectError"
     try:
         columns, rows = _rows(case.get("view"), engine, resources)
+    # Before ViewError, of which it is one: not supported is no pass for `expectError`.
     except UnsupportedError as error:
         return f"not supported: {error}"
     except ViewError as error:

@@ -125,6 +125,7 @@ def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> 
     found = compiler.path(path, focus, depth)
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
+    # A forEach over nothing is a mistake in the view, unless it stands on nothing itself.
     if not found.type and focus.type:
         raise compiler.error("the path never gives an item")
     if found.many:
@@ -230,6 +231,7 @@ def _null_on_padding(make: Make, focus: Collection, dtype: dt.DataType) -> Make:
 def _union(select: Select, place: Place) -> RowSet:
     """Compile the branches of a unionAll into one array of rows."""
     scope = Scope(place.depth + 1)
+    # Rows of the branches stand in one array, so the names and types of the first hold for all.
     branches = [compile_select(branch, place) for branch in select.unions]
     row = branches[0].struct()
     for branch, rows in zip(select.unions, branches, strict=True):

@@ -39,6 +39,7 @@ def every(wanted: bool) -> Implementation:
     """Return `allTrue` or `allFalse`: whether every item is the boolean that is wanted; true of no items."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+        # True of no items: nothing contradicts.
         others = _booleans(compiler, base, depth, not wanted)
         return boolean(lambda values: others(values) == 0)
 
@@ -158,6 +159,7 @@ def superset_of(compiler: Compiler, base: Collection, args: Args, focus: Collect
 
 
 def _subset(compiler: Compiler, base: Collection, others: Collection, depth: int) -> Collection:
+    # A subset: nothing is left of it without the others.
     missing = equality.kept_if_among(compiler, base, others, depth, among=False)
     return boolean(lambda values: missing.make(values).length() == 0)
 

@@ -98,6 +98,7 @@ def _date(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
     if one.type == "date":
         return one
     if one.type in DATES:
+        # The date of a dateTime is its first part, in the zone written.
         return _made("date", one, lambda text: text.substr(0, DAY_LENGTH))
     if kind(one.type) == "text":
         return _bound("date", one, Scope(depth, "to_date"), lambda text: ibis.cases((_is_date(text), text)))
@@ -133,6 +134,7 @@ def _is_date(text: Any) -> Any:
 def _quantity(compiler: Compiler, one: Collection, depth: int) -> Collection | None:
     if quantities.is_quantity(one):
         return one
+    # A number is a quantity of unit 1.
     number = _decimal(compiler, one, depth)
     if kind(one.type) != "text":
         unit = _made("string", one, lambda value: ibis.cases((value.notnull(), ibis.literal("1"))))
@@ -193,6 +195,7 @@ def _converts(type_name: str, convert: Convert) -> Implementation:
         found = _converted(compiler, one, type_name, convert, depth)
 
         def make(values: Values) -> ir.Value:
+            # Of no item there is no answer.
             return ibis.cases((one.make(values).notnull(), present(found.make(values))))
 
         return boolean(make)

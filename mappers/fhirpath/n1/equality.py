@@ -129,6 +129,7 @@ def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
     numbered, outer, inner = Scope(depth, "numbered"), Scope(depth, "later"), Scope(depth, "earlier")
 
     def make(values: Values) -> ir.Value:
+        # An item is kept if no earlier one equals it; SQL's own distinct knows no FHIRPath equality, nor order.
         items = number_items(base.make(values), numbered)
 
         def is_first(one: Any) -> ir.Value:
@@ -225,6 +226,7 @@ def _same_item(compiler: Compiler, left: Collection, right: Collection, depth: i
     def compare(first: ir.Value, second: ir.Value) -> ir.Value:
         def all_same(pair: Any) -> ir.Value:
             known = {scope: pair}
+            # Null for a null item, as for primitives.
             both = pair["f1"].notnull() & pair["f2"].notnull()
             return ibis.cases((both, ibis.and_(*(element(known) for element in elements))))
 
@@ -251,6 +253,7 @@ def _same_element(
     # Extension and types inside themselves have no finite shape: their JSON text is compared.
     written = element.type in UNBOUND | seen
     sides = [_written(side, element) if written else compiler.step(side, element, depth) for side in (left, right)]
+    # Recursion ends at UNBOUND types and at those that were seen on the way down.
     compare = _child_comparator(compiler, sides[0], sides[1], depth, seen)
 
     def same(one: Any, other: Any) -> ir.Value:

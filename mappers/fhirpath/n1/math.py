@@ -173,6 +173,7 @@ def _round(compiler: Compiler, base: Collection, args: Args, focus: Collection, 
         places = int(precision.literal)
     if places < 0:
         raise compiler.error("round() takes a precision of 0 or more")
+    # Decimals have 18 places, so rounding to more changes nothing.
     if not base.type or places >= DECIMAL.scale:
         return one
 
@@ -192,6 +193,7 @@ def _nearest(value: Any, places: int) -> ir.Value:
 def _power(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
     one = _numeric(compiler, "power", base, depth)
     exponent = _numeric(compiler, "power", compiler.compile(args[0], focus, depth), depth)
+    # An integer only if the exponent is known not to be negative: the type is fixed before any data.
     integers = base.type in INTEGERS and exponent.type in INTEGERS and not (exponent.literal or "-").startswith("-")
 
     def make(values: Values) -> ir.Value:

@@ -38,6 +38,7 @@ def is_quantity(found: Collection) -> bool:
 
 def literal(tree: Quantity) -> Collection:
     """Return a literal. A year or a month of the calendar is not the one of UCUM, whose length is fixed."""
+    # Weeks and shorter have the same length in UCUM as on the calendar; years and months do not.
     unit = CALENDAR.get(tree.unit, tree.unit) if tree.calendar else tree.unit
     found = computed(lambda _values: _normal(decimal(tree.value), ibis.literal(unit)))
     return replace(found, literal=tree.value)
@@ -149,6 +150,7 @@ def boundary(*, high: bool) -> Implementation:
         precision = precision_argument(compiler, args, focus, depth)
         one = compiler.single(base, depth)
         value = compiler.member(one, "value", depth)
+        # The digits of a literal are known; of an element they are read from the resource.
         value = replace(value, literal=one.literal) if one.literal is not None else value
         edge = number_boundary(compiler, value, precision, depth, high=high)
         whole = normal(compiler, one, depth)
