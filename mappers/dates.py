@@ -18,10 +18,11 @@ _DAY = f"^{dates.DAY}(T.*)?$"
 
 
 def day(text: ir.Value) -> ir.DateValue:
-    """The calendar day of a FHIR date or dateTime, imputed where partial; null where it is no FHIR date."""
+    """Return the calendar day of a FHIR date or dateTime, imputed where partial; null where it is no FHIR date."""
     value = text.cast("string")
     full = ibis.cases(
         (value.re_search(_DAY), value.substr(0, dates.DAY_LENGTH)),
+        # The middle of a month, or of a year, is wrong by half of it at most.
         (value.re_search(_MONTH), value.concat("-15")),
         (value.re_search(_YEAR), value.concat("-07-01")),
         else_=ibis.null("string"),
@@ -30,17 +31,18 @@ def day(text: ir.Value) -> ir.DateValue:
 
 
 def flag(text: ir.Value) -> ir.StringValue:
-    """The imputation flag of `day`: "D", "M" or null."""
+    """Return the imputation flag of `day`: "D", "M" or null."""
     value = text.cast("string")
     return ibis.cases((value.re_search(_MONTH), "D"), (value.re_search(_YEAR), "M"), else_=ibis.null("string"))
 
 
 def days_between(start: ir.Value, end: ir.Value) -> ir.IntegerValue:
-    """Whole days from `start` to `end`, 0 for the same day."""
+    """Return whole days from `start` to `end`, 0 for the same day."""
     return end.delta(start, unit="day")
 
 
 def years_between(start: ir.Value, end: ir.Value) -> ir.IntegerValue:
-    """Completed years from `start` to `end`, as age is counted."""
+    """Return completed years from `start` to `end`, as age is counted."""
+    # On 29 February birthdays count from 1 March in common years: "0229" > "0228".
     before_birthday = end.strftime("%m%d") < start.strftime("%m%d")
     return end.year() - start.year() - before_birthday.cast("int32")

@@ -15,7 +15,7 @@ class MappingError(Exception):
 
 
 def unreadable(file: object, error: Exception) -> MappingError:
-    """What to say of a Parquet file, of the lake or of a view, that `error` kept from being read."""
+    """Return the error of a Parquet file, of the lake or of a view, that `error` kept from being read."""
     return MappingError(
         f"{file}: cannot be read ({type(error).__name__}); put it back from a copy, "
         "or if it lies in views/, run `periop map --full`"

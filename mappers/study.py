@@ -1,7 +1,7 @@
 """A Study is data: one TOML file read into frozen pydantic models, `extra="forbid"` at every depth.
 
 It holds eligibility, codes, windows, thresholds, populations, endpoint rules, interval level and method per endpoint
-and the data cut. `alneo` is the one shipped; another perioperative trial is another file, not another program.
+and the data cutoff. `alneo` is the one shipped; another perioperative trial is another file, not another program.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Part(BaseModel):
 
 
 class Eligibility(Part):
-    """Who is enrolled: a confirmed condition of value set `nsclc`, a baseline stage and ALK status, >= 1 dose."""
+    """Criteria of enrolment: a confirmed condition of value set `nsclc`, a baseline stage and ALK status, >= 1 dose."""
 
     stages: tuple[str, ...]
     alk: tuple[str, ...] = ("POSITIVE",)
@@ -55,7 +55,7 @@ class Response(Part):
 
 
 class Events(Part):
-    """What counts as an event of EFS beyond progression, recurrence and death (docs/endpoint-rules.md 8)."""
+    """Events of EFS beyond progression, recurrence and death (docs/endpoint-rules.md 8)."""
 
     r1_r2_is_event: bool = False
     worsened_is_progression: bool = False
@@ -80,8 +80,8 @@ class Where(Part):
 class ProportionSpec(Part):
     """Patients of `population` with at least one row of `dataset` that meets every condition of `where`.
 
-    `breakdown` groups the cells of one table (default: the id itself); disclosure control withholds them together.
-    `cut` names a further data cut of the study; without it the main cut is meant.
+    `breakdown` groups the cells of one table (default: the id itself); disclosure control suppresses them together.
+    `cut` names a further data cutoff of the study; without it the main one is meant.
     """
 
     id: str
@@ -123,14 +123,14 @@ class SurvivalSpec(Part):
 
 
 class Cut(Part):
-    """A further data cut, for the estimates that name it."""
+    """A further data cutoff, for the estimates that name it."""
 
     id: str
     date: date
 
 
 class Note(Part):
-    """Why a published figure and ours may differ; shown in the report beside estimate `id` (or in general)."""
+    """A reason why a published figure and ours may differ, shown in the report beside estimate `id` (or in general)."""
 
     id: str | None = None
     text: str
@@ -158,17 +158,25 @@ class Study(Part):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the study's content: two results with the same hash were made by the same rules."""
+        """The SHA-256 of the study's content: two results with the same hash were made by the same rules."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def study_path(name_or_path: str) -> Path:
-    """The file of a shipped study by its name, or the path as given."""
+    """Return the file of a shipped study by its name, or the path as given."""
     shipped = SHIPPED / f"{name_or_path}.toml"
     return shipped if shipped.is_file() else Path(name_or_path)
 
 
 def load_study(name_or_path: str) -> Study:
-    """Read a study. Raises `OSError`, `tomllib.TOMLDecodeError` or `pydantic.ValidationError`."""
+    """Read a study by the name of a shipped one or by path.
+
+    >>> study = load_study("alneo")
+    >>> study.data_cut.isoformat(), study.treatment.merge_gap_days
+    ('2024-12-01', 7)
+
+    Raises:
+        OSError, tomllib.TOMLDecodeError, pydantic.ValidationError: it cannot be read, is no TOML, or no study.
+    """
     with study_path(name_or_path).open("rb") as file:
         return Study.model_validate(tomllib.load(file))

@@ -35,12 +35,13 @@ _SCHEMA = pa.schema(
 
 
 def _members(resource: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    """(system, code, target) of a ValueSet or ConceptMap, in file order."""
+    """Return (system, code, target) of a ValueSet or ConceptMap, in file order."""
     for include in resource.get("compose", {}).get("include", []):
         for concept in include.get("concept", []):
             yield include["system"], concept["code"], None
     for group in resource.get("group", []):
         for element in group.get("element", []):
+            # One target a code: the first one listed counts.
             for target in element.get("target", [])[:1]:
                 yield group["source"], element["code"], target["code"]
 
@@ -54,12 +55,12 @@ class Terminology:
     engine_table: ir.Table | None = None
 
     def codes(self, name: str) -> list[tuple[str, str]]:
-        """(system, code) of one value set, in file order; this is what a FHIR token search asks for."""
+        """Return (system, code) of one value set in file order, which is what a FHIR token search asks for."""
         self._known(name)
         return [(r["system"], r["code"]) for r in self.rows.to_pylist() if r["name"] == name]
 
     def bound(self, table: ir.Table) -> Terminology:
-        """The same terminology, read from `table`: its `rows` as an engine holds them."""
+        """Return the same terminology, read from `table`: its `rows` as an engine holds them."""
         return replace(self, engine_table=table)
 
     @cached_property
@@ -67,21 +68,22 @@ class Terminology:
         return ibis.memtable(self.rows) if self.engine_table is None else self.engine_table
 
     def table(self, name: str) -> ir.Table:
-        """The rows of one value set or concept map, as an Ibis table."""
+        """Return the rows of one value set or concept map, as an Ibis table."""
         self._known(name)
         return self._table.filter(ibis._["name"] == name).drop("name")
 
     def all_codes(self) -> ir.Table:
-        """(system, code) of all value sets and concept maps together."""
+        """Return (system, code) of all value sets and concept maps together."""
         return self._table.select("system", "code").distinct()
 
     def member(self, codings: ir.Table, element: str, name: str) -> ir.Table:
-        """Distinct (site, id) of the resources of which `element` carries a code of value set `name`."""
+        """Return distinct (site, id) of the resources of which `element` carries a code of value set `name`."""
         return _joined(codings, element, self.table(name)).select(*KEYS).distinct()
 
     def mapped(self, codings: ir.Table, element: str, name: str) -> ir.Table:
-        """(site, id, value): what `element` means by concept map `name`; of several codings the lowest rank wins."""
+        """Return (site, id, value): `element` by concept map `name`; of several codings the lowest rank wins."""
         joined = _joined(codings, element, self.table(name))
+        # One value a resource: a CodeableConcept may repeat a meaning in several codings.
         first = ibis.row_number().over(ibis.window(group_by=KEYS, order_by=["rank", "code"]))
         return joined.mutate(nth=first).filter(ibis._.nth == 0).select(*KEYS, value=ibis._["target"])
 
@@ -98,12 +100,16 @@ def _joined(codings: ir.Table, element: str, members: ir.Table) -> ir.Table:
 def load_terminology(*folders: Path) -> Terminology:
     """Read every ``*.json`` of the shipped folder and of `folders`; a later folder replaces a file of the same name.
 
+    >>> load_terminology().codes("alk-gene")
+    [('http://www.genenames.org', 'HGNC:427')]
+
     Raises:
         TerminologyError: a folder is not there, or a file is not a FHIR ValueSet or ConceptMap.
     """
     for folder in folders:
         if not folder.is_dir():
             raise TerminologyError(f"{folder}: no such folder; correct mapping.terminology in periop.toml")
+    # Later folders win, so that a hospital can replace a shipped file.
     files = {path.stem: path for folder in (SHIPPED, *folders) for path in sorted(folder.glob("*.json"))}
     records: list[dict[str, object]] = []
     for name, path in sorted(files.items()):
@@ -117,6 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
         resource: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
         raise TerminologyError(f"{path}: not JSON ({error}); it must be a FHIR ValueSet or ConceptMap") from None
+    # Any other resource would silently give no codes.
     if resource.get("resourceType") not in ("ValueSet", "ConceptMap"):
         raise TerminologyError(f"{path}: resourceType must be ValueSet or ConceptMap")
     return resource

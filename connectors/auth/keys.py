@@ -58,8 +58,7 @@ def read_key(content: bytes) -> SigningKey:
     True
     """
     if content.lstrip()[:1] == b"{":  # PEM never starts so
-        jwk = _only_jwk(content)
-        return _signing_key(_from_jwk(jwk), jwk.get("kid"))
+        return _signing_key(*_from_jwk(content))
     return _signing_key(_from_pem(content), None)
 
 
@@ -106,7 +105,8 @@ def _check_key(key: object) -> tuple[Algorithm, PrivateKey]:
             raise SourceConfigError(f"the key is neither EC P-384 nor RSA: {REMEDY}")
 
 
-def _only_jwk(content: bytes) -> JWK:
+def _from_jwk(content: bytes) -> tuple[object, object]:
+    """Return the key of a JWK, and its `kid` if it has one."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
@@ -114,13 +114,9 @@ def _only_jwk(content: bytes) -> JWK:
     keys = document.get("keys", [document])
     if not isinstance(keys, list) or len(keys) != 1 or not isinstance(keys[0], dict):
         raise SourceConfigError("the JWK Set does not hold exactly one key: leave only the one that signs in the file")
-    return keys[0]
-
-
-def _from_jwk(jwk: JWK) -> object:
-    readers = {"EC": ECAlgorithm.from_jwk, "RSA": RSAAlgorithm.from_jwk}
+    jwk, readers = keys[0], {"EC": ECAlgorithm.from_jwk, "RSA": RSAAlgorithm.from_jwk}
     try:
-        return readers[jwk["kty"]](jwk)
+        return readers[jwk["kty"]](jwk), jwk.get("kid")
     except (KeyError, TypeError, ValueError, InvalidKeyError, AttributeError):  # PyJWT checks few types itself
         # Without the cause: its message may quote the key.
         raise SourceConfigError(f"the JWK is not a complete EC or RSA key: {REMEDY}") from None

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from connectors.check import admin_requests
 from connectors.check.findings import Finding, FindingLevel
 from connectors.errors import AuthenticationError, ForeignOriginError, ServerError, UnavailableError
-from connectors.fhir.bundle import Bundle, Entry
+from connectors.fhir.bundle import Bundle
 from connectors.fhir.capability import CapabilityStatement
 from connectors.fhir.resource import Resource, read_resource
 from connectors.http.client import FhirClient
@@ -49,8 +49,9 @@ class ProbeResult:
     def matches(self) -> int:
         """Return the number of resources on the page that match the search."""
         entries = self.page.entries if self.page else ()
+        found = [each.resource.replace(b" ", b"") for each in entries if each.resource and each.mode in ("", "match")]
         # Some servers report "nothing found" as an OperationOutcome without a search mode.
-        return sum(bool(each.resource) and not _is_outcome(each) for each in entries if each.mode in ("", "match"))
+        return sum(b'"resourceType":"OperationOutcome"' not in each for each in found)
 
     def honoured(self, name: str) -> bool:
         """Return whether the self link repeats the parameter, as it does for those used (FHIR R4, 3.1.1.5.2)."""
@@ -281,10 +282,6 @@ class ServerProbes:
         else:
             offered = capability.offers(kind, "search-type")
         return ", though the CapabilityStatement offers it" if offered else ""
-
-
-def _is_outcome(entry: Entry) -> bool:
-    return b'"resourceType":"OperationOutcome"' in entry.resource.replace(b" ", b"")
 
 
 def _redact_link(link: str) -> str:

@@ -149,7 +149,7 @@ class FhirClient:
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 201, 202),
     ) -> Response:
-        """POST a JSON body. It is sent again after a failure, so it must be safe to repeat."""
+        """Send a JSON body. It is sent again after a failure, so it must be safe to repeat."""
         sent = {"Content-Type": FHIR_JSON, **(headers or {})}
         return self._send(_Request("POST", url, label, sent, body), statuses, _unchanged)
 
@@ -160,7 +160,7 @@ class FhirClient:
         headers: Mapping[str, str] | None = None,
         statuses: Sequence[int] = (200, 202, 204, 404, 410),
     ) -> Response:
-        """DELETE. A resource that is already gone (404, 410) counts as deleted."""
+        """Delete a resource. One that is already gone (404, 410) counts as deleted."""
         return self._send(_Request("DELETE", url, label, headers or {}), statuses, _unchanged)
 
     def download(

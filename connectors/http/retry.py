@@ -89,7 +89,9 @@ class Retrying:
             if number:
                 # Half of the wait is random, so that the threads of one run do not all come back at once.
                 ceiling = min(self._limits.backoff_cap, self._limits.backoff * 2.0 ** (number - 1))
-                self.pause(max(failure.wait or 0.0, ceiling * (0.5 + self._clock.random() / 2)), label)
+                wait = max(failure.wait or 0.0, ceiling * (0.5 + self._clock.random() / 2))
+                self.require_time(wait, label)  # rather than sleep into a deadline that makes the wait useless
+                self._clock.sleep(wait)
             try:
                 return attempt()
             except RetryError as retry:
@@ -97,11 +99,6 @@ class Retrying:
         raise UnavailableError(
             f"{label}: {self._server} gave {failure} in {self._limits.attempts} attempts: the next run tries again"
         )
-
-    def pause(self, seconds: float, label: str) -> None:
-        """Wait. Raises DeferredError at once where the wait would end after the deadline of the run."""
-        self.require_time(seconds, label)  # rather than sleep into a deadline that makes the wait useless
-        self._clock.sleep(seconds)
 
     def require_time(self, seconds: float, label: str) -> None:
         """Raise DeferredError where a wait of that length would end after the deadline of the run."""

@@ -73,13 +73,12 @@ REPLAY = """
 # The current versions of which everything was asked for and nothing came.
 MISSING = """
     WITH current AS ({current})
-    SELECT resource_type, id, version_id, last_updated, patient FROM current
+    SELECT resource_type, id, version_id, last_updated, current.patient
+    FROM current
+        ANTI JOIN (SELECT resource_type, id FROM events WHERE event <> 'deleted') USING (resource_type, id)
+        LEFT JOIN complete USING (resource_type, patient)
     WHERE NOT deleted
-        AND (resource_type, id) NOT IN (SELECT (resource_type, id) FROM events WHERE event <> 'deleted')
-        AND (
-            (resource_type, patient) IN (SELECT (resource_type, patient) FROM complete)
-            OR ($whole AND NOT list_contains($spared::VARCHAR[], resource_type))
-        )
+        AND (complete.patient IS NOT NULL OR ($whole AND NOT list_contains($spared::VARCHAR[], resource_type)))
 """
 
 

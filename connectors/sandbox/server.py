@@ -143,9 +143,14 @@ class Sandbox:
         """
         found = self._read_tagged(types)
         self._transactions = self._takes_transactions()
-        done, left = 0, []
+        done = 0
+        left: list[Resource] = []
         for chunk in chunks_by_patient(found, CHUNK):
-            left += self._delete(referrers_first(chunk))
+            ordered = referrers_first(chunk)
+            # As a transaction first, because resources may refer to each other in circles.
+            entries = [delete_entry(each) for each in ordered]
+            if not (self._transactions and self._post("transaction", entries).status == 200):
+                left += self._delete_one_by_one(ordered)
             done += len(chunk)
             progress(f"{done} of {len(found)} resources deleted")
         # A resource may have been kept because of one in a later chunk: go on as long as that helps.
@@ -249,14 +254,8 @@ class Sandbox:
                 raise self._refusal(int(last) if last.isdigit() else 0, b"")
             entries = [entry for entry, _ in failed]
 
-    def _delete(self, resources: Sequence[Resource]) -> list[Resource]:
-        """Delete resources and return those that the server keeps."""
-        # As a transaction first, because resources may refer to each other in circles.
-        if self._transactions and self._post("transaction", [delete_entry(each) for each in resources]).status == 200:
-            return []
-        return self._delete_one_by_one(resources)
-
     def _delete_one_by_one(self, resources: Sequence[Resource]) -> list[Resource]:
+        """Delete resources and return those that the server keeps."""
         left = []
         for each in resources:
             url = f"{self.client.base}/{server_reference(each)}"

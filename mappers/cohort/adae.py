@@ -42,7 +42,10 @@ PERIODS = {1: "NEOADJUVANT", 2: "ADJUVANT", 9: "POST-SURGERY"}
 
 
 def _related(sources: Sources) -> ir.Table:
-    """RELATED when any suspected cause is assessed possible or stronger, else NOT RELATED when any says so."""
+    """Return AREL by event: RELATED when any suspected cause is assessed possible or stronger.
+
+    Otherwise it is NOT RELATED when any assessment says so, else null.
+    """
     codings = sources.codings("adverse_event").filter(_["element"] == "causality")
     answers = codings.join(sources.terminology.table("ae-causality"), ["system", "code"])
     grouped = answers.group_by(*RESOURCE).agg(
@@ -53,7 +56,7 @@ def _related(sources: Sources) -> ir.Table:
 
 
 def events(sources: Sources) -> ir.Table:
-    """Actual adverse events up to the cut with term, grade, seriousness and causality; potential ones are none."""
+    """Return actual adverse events up to the cutoff with term, grade, seriousness and causality."""
     rows = facts.dated(sources, "adverse_event")
     rows = rows.filter(_["actuality"].isnull() | (_["actuality"] == "actual"))
     for name, element, concept_map in (
@@ -64,11 +67,13 @@ def events(sources: Sources) -> ir.Table:
         coded = sources.coded("adverse_event", element, concept_map)
         rows = attach(rows, coded.select(*RESOURCE, **{name: _["value"]}), RESOURCE)
     rows = attach(rows, _related(sources), RESOURCE)
+    # Grade 0 says that there was no event. An event without a grade is one.
     rows = rows.mutate(ATOXGRN=_["ATOXGR"].cast("int32")).filter(_["ATOXGRN"].isnull() | (_["ATOXGRN"] > 0))
     return rows.mutate(term_key=ibis.coalesce(_["AEDECOD"], _["term"].strip().lower(), ibis.literal("")))
 
 
 def _phased(rows: ir.Table) -> ir.Table:
+    # The latest phase that has begun by the day of the event is its phase, so the order of the cases matters.
     started = _["date"] >= _["TRTSDT"]
     adjuvant = _["AP02SDT"].notnull() & (_["date"] >= _["AP02SDT"])
     operated = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
@@ -78,17 +83,18 @@ def _phased(rows: ir.Table) -> ir.Table:
 
 
 def _emergent(rows: ir.Table, window: int) -> ir.Table:
-    """TRTEMFL: begun within the window of the phase and worse than at baseline."""
+    """Add TRTEMFL: begun within the window of the phase and worse than at baseline (docs/endpoint-rules.md 15)."""
     by_term = ibis.window(group_by=[*KEY, "term_key"])
     rows = rows.mutate(baseline=_["ATOXGRN"].max(where=_["date"] < _["TRTSDT"]).over(by_term))
     last = ibis.cases((_["APERIOD"] == 2, _["AP02EDT"]), else_=_["AP01EDT"])
     within = _["APERIOD"].notnull() & (dates.days_between(last, _["date"]) <= window)
+    # Without a grade on either side it cannot be told whether the event became worse: it counts.
     worse = _["baseline"].isnull() | _["ATOXGRN"].isnull() | (_["ATOXGRN"] > _["baseline"])
     return rows.mutate(TRTEMFL=(within & worse).ifelse("Y", ibis.null("string")))
 
 
 def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """The table ADAE of the enrolled patients; AETERM is as reported and never published."""
+    """Return ADAE of the enrolled patients; AETERM is as reported and never published."""
     periods = ("STUDYID", "USUBJID", "SITEID", "DCUTDT", "TRTSDT", "SURGDT", "AP01EDT", "AP02SDT", "AP02EDT")
     base = subjects.filter(_["ITTFL"] == "Y").select(*KEY, *periods)
     happened = sources.once("events", lambda: events(sources))

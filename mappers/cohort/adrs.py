@@ -56,7 +56,7 @@ def _rank(value: ir.Value, order: tuple[str, ...]) -> ir.IntegerValue:
 
 
 def viable_tumour(sources: Sources, subjects: ir.Table, value_set: str) -> ir.Table:
-    """Readings of residual viable tumour on or after surgery, in percent, as bounds `low` and `high`.
+    """Return readings of residual viable tumour on or after surgery, in percent, as bounds `low` and `high`.
 
     A comparator makes a range: "<" or "<=" reaches down to 0, ">" or ">=" up to 100. UCUM "%" and "{percent}" (or no
     unit) are percent, "1" is a fraction; another unit gives no value (counted by `quality`).
@@ -64,6 +64,7 @@ def viable_tumour(sources: Sources, subjects: ir.Table, value_set: str) -> ir.Ta
     rows = facts.asked(sources, facts.observations(sources), value_set)
     rows = rows.join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
     rows = rows.filter(_["date"] >= _["SURGDT"], _["value_quantity"].notnull())
+    # UCUM writes a percentage as "%" and a fraction as "1": 0.5 of unit 1 is 50 %.
     scale = ibis.cases(
         (_["value_unit"].fill_null("%").isin(["%", "{percent}"]), 1.0),
         (_["value_unit"] == "1", 100.0),
@@ -81,13 +82,14 @@ def viable_tumour(sources: Sources, subjects: ir.Table, value_set: str) -> ir.Ta
 
 
 def _chosen(sources: Sources, readings: ir.Table) -> ir.Table:
-    """The one reading that counts: the preferred evaluator, then the latest, then the highest."""
+    """Return the one reading per patient that counts: the preferred evaluator, then the latest, then the highest."""
+    # The highest of one day: where two readings disagree, the response is not overstated.
     preferred = (_["EVALTYP"] != sources.study.response.prefer_evaluator).cast("int8")
     return first_by(readings, preferred, _["date"].desc(), _["high"].desc(), _["id"])
 
 
 def post_therapy(sources: Sources, subjects: ir.Table, letter: str) -> ir.Table:
-    """The latest ypT or ypN (`letter`): a yp value, or a pathological one, dated on or after surgery.
+    """Return the latest ypT or ypN (`letter`): a yp value, or a pathological one, dated on or after surgery.
 
     A pathological category found after neoadjuvant treatment is a yp category (AJCC 8, chapter 1: prefix y).
     """
@@ -104,7 +106,7 @@ def post_therapy(sources: Sources, subjects: ir.Table, letter: str) -> ir.Table:
 
 
 def pathology(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """One row per enrolled patient: the reading of primary and nodes, ypT, ypN, and MPR and pCR as booleans or null."""
+    """Return one row per enrolled patient: readings of primary and nodes, ypT, ypN, MPR and pCR (boolean or null)."""
     primary = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-code"))
     nodes = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-nodes-code"))
     table = subjects.filter(_["ITTFL"] == "Y").select(
@@ -119,7 +121,7 @@ def pathology(sources: Sources, subjects: ir.Table) -> ir.Table:
 
 
 def _within(low: ir.Value, high: ir.Value, threshold: float) -> ir.BooleanValue:
-    """Whether a reading is at most `threshold`: null where its bounds do not tell."""
+    """Return true for a reading of at most `threshold`, and null where its bounds leave that open."""
     return ibis.cases((high <= threshold, True), (low > threshold, False), else_=ibis.null("boolean"))
 
 
@@ -129,19 +131,20 @@ def _major(sources: Sources) -> ir.Value:
     if rule.mpr_scope == "primary":
         return primary
     read = _within(_["node_low"], _["node_high"], rule.mpr_threshold_percent)
-    # without a reading of the nodes, only nodes free of tumour are known to be within the threshold
+    # Without a reading of the nodes, only nodes free of tumour are known to be within the threshold
     free = (_["ypn"] == "N0").ifelse(True, ibis.null("boolean"))
     return primary & _["node_high"].notnull().ifelse(read, free)
 
 
 def _complete(sources: Sources) -> ir.Value:
     clean = ["T0", "Tis"] if sources.study.response.pcr_accepts_tis else ["T0"]
+    # Nodes that nobody read are no obstacle, because ypN0 is required anyway (docs/endpoint-rules.md 4).
     nodes = _["node_high"].isnull() | (_["node_high"] == 0)
     return (_["high"] == 0) & _["ypt"].isin(clean) & (_["ypn"] == "N0") & nodes
 
 
 def assessments(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """RECIST 1.1 assessments after time 0 and before surgery (all of them where there was none), up to the first PD."""
+    """Return RECIST 1.1 assessments after time 0, before surgery where there was one, up to the first PD."""
     rows = facts.valued(sources, facts.observations(sources), "recist")
     rows = rows.join(subjects.filter(_["ITTFL"] == "Y"), list(KEY), rname="subject_{name}")
     rows = rows.filter(_["date"] > _["TRTSDT"], _["SURGDT"].isnull() | (_["date"] < _["SURGDT"]))
@@ -156,7 +159,7 @@ def _best(assessed: ir.Table) -> ir.Table:
 
 
 def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """The worst residual tumour status on or after surgery, in the order R2, R1, RX, R0: RX is not R0."""
+    """Return the worst residual tumour status on or after surgery, in the order R2, R1, RX, R0: RX is not R0."""
     rows = facts.valued(
         sources, facts.asked(sources, facts.observations(sources), "residual-tumour-code"), "residual-tumour"
     )
@@ -167,7 +170,7 @@ def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
 
 
 def _rows(table: ir.Table, paramcd: str, **columns: ir.Value) -> ir.Table:
-    """`table` in the shape of ADRS; what `columns` does not give is null."""
+    """Return `table` in the shape of ADRS; columns that `columns` does not give are null."""
     text, number = ibis.null("string"), ibis.null("float64")
     defaults = {
         "PARAMCD": ibis.literal(paramcd),
@@ -189,7 +192,7 @@ def _rows(table: ir.Table, paramcd: str, **columns: ir.Value) -> ir.Table:
 
 
 def _yes_no_rows(table: ir.Table, paramcd: str, met: ir.Value, **columns: ir.Value) -> ir.Table:
-    """One Y/N row per patient of `table`; unknown counts as N and DTYPE says NONRESP."""
+    """Return one Y/N row per patient of `table`; unknown counts as N and DTYPE says NONRESP."""
     answer = _yes_no(met)
     unknown = met.isnull().ifelse("NONRESP", ibis.null("string"))
     given = {"AVALC": answer, "AVAL": (answer == "Y").cast("float64"), "DTYPE": unknown}
@@ -197,7 +200,7 @@ def _yes_no_rows(table: ir.Table, paramcd: str, met: ir.Value, **columns: ir.Val
 
 
 def _observed(*names: str) -> ir.ArrayValue:
-    """The source references of the observations of which the ids are in columns ``<name>_id``."""
+    """Return the source references of the observations whose ids are in columns ``<name>_id``."""
     return facts.references(*[facts.reference("observation", _[f"{name}_id"]) for name in names])
 
 
@@ -206,6 +209,7 @@ def _pathology_rows(sources: Sources, table: ir.Table) -> list[ir.Table]:
     at_surgery: dict[str, ir.Value] = {"AVISIT": ibis.literal("SURGERY")}
     read = {"ADT": _["read"], "ADTF": _["dtf"], "EVALTYP": _["EVALTYP"]} | at_surgery
     within = _within(_["low"], _["high"], sources.study.response.mpr_threshold_percent)
+    # The digit after the N; NX and a missing category compare with nothing (docs/endpoint-rules.md 7).
     lower, before = _["ypn"].substr(1, 1), _["NSTGBL"].substr(1, 1)
     staged = before.isin(["0", "1", "2", "3"]) & lower.notnull()
     down = staged.ifelse(lower < before, ibis.null("boolean"))
@@ -225,7 +229,7 @@ def _pathology_rows(sources: Sources, table: ir.Table) -> list[ir.Table]:
 
 
 def _reading_rows(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
-    """Every reading of the primary tumour; ANL01FL marks the one that counted."""
+    """Return every reading of the primary tumour; ANL01FL marks the one that counted."""
     readings = viable_tumour(sources, subjects, "residual-viable-tumour-code")
     chosen = table.select(*KEY, "STUDYID", "USUBJID", "SITEID", "DCUTDT", "read_id")
     rows = readings.drop("SURGDT").join(chosen, list(KEY))
@@ -244,7 +248,7 @@ def _reading_rows(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.T
 
 
 def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
-    """The table ADRS of the enrolled patients; `table` is that of `pathology`."""
+    """Return ADRS of the enrolled patients; `table` is that of `pathology`."""
     enrolled = subjects.filter(_["ITTFL"] == "Y").select(*KEY, "STUDYID", "USUBJID", "SITEID", "SURGFL", "DCUTDT")
     assessed = sources.once("assessments", lambda: assessments(sources, subjects))
     best = attach(enrolled, _best(assessed))

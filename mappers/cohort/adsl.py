@@ -60,7 +60,7 @@ def _flag(condition: ir.BooleanValue) -> ir.StringValue:
 
 
 def _demographics(sources: Sources) -> ir.Table:
-    """Sex, birth and death as the Patient resource gives them; CDISC codelist SEX has F, M and U."""
+    """Return sex, birth and death as the Patient resource gives them; CDISC codelist SEX has F, M and U."""
     rows = sources.resources("patient")
     sex = _["gender"].cases(("female", "F"), ("male", "M"), else_="U")
     return rows.select(
@@ -82,7 +82,7 @@ def _diagnosis(sources: Sources) -> ir.Table:
 
 
 def _alk(sources: Sources) -> ir.Table:
-    """ALK status: a variant assessment of gene ALK valued present, or a condition that names the status.
+    """Return the ALK status: a variant assessment of gene ALK valued present, or a condition that names the status.
 
     Both POSITIVE and NEGATIVE of one patient is a conflict: reported, not guessed, and not eligible.
     """
@@ -115,7 +115,7 @@ def _first_adjuvant_dose(sources: Sources, surgery: ir.Table) -> ir.Table:
 
 
 def _surgery(sources: Sources, treatment: ir.Table) -> ir.Table:
-    """The first completed resection after time 0; several procedures of that day are one operation.
+    """Return the first completed resection after time 0; several procedures of that day are one operation.
 
     Two ICD-10-PCS resections of different lobes on one day are a bilobectomy, hence OTHER. Otherwise the most
     extensive procedure names the operation: pneumonectomy, then lobectomy, then other.
@@ -137,11 +137,13 @@ def _surgery(sources: Sources, treatment: ir.Table) -> ir.Table:
 
 
 def _exposure(rows: ir.Table, merge_gap: int, prefix: str) -> ir.Table:
-    """First day, last day and days of exposure per patient; gaps of up to `merge_gap` days count as exposure."""
+    """Return first day, last day and days of exposure per patient; gaps of up to `merge_gap` days are exposure."""
     running = ibis.cumulative_window(group_by=list(KEY), order_by=["date", "until", "id"])
     ordered = ibis.window(group_by=list(KEY), order_by=["date", "until", "id"])
+    # How far the doses before reach, not only the last one: a long infusion may outlast those that begin later.
     rows = rows.mutate(reached=_["until"].max().over(running))
     rows = rows.mutate(reached=_["reached"].lag().over(ordered))
+    # From the last day of one dose to the first of the next there are (difference - 1) days without any.
     new = _["reached"].isnull() | (dates.days_between(_["reached"], _["date"]) > merge_gap + 1)
     rows = rows.mutate(new=new.ifelse(1, 0))
     episodes = rows.mutate(episode=_["new"].sum().over(running)).group_by(*KEY, "episode")
@@ -157,7 +159,7 @@ def _exposure(rows: ir.Table, merge_gap: int, prefix: str) -> ir.Table:
 
 
 def _periods(sources: Sources, treatment: ir.Table, surgery: ir.Table) -> ir.Table:
-    """Neoadjuvant (AP01) and adjuvant (AP02) exposure, split at the day of surgery, and whether each was completed."""
+    """Return neoadjuvant (AP01) and adjuvant (AP02) exposure, split at the day of surgery, and completion flags."""
     rule = sources.study.treatment
     rows = attach(facts.doses(sources), surgery.select(*KEY, "SURGDT"))
     after = _["SURGDT"].notnull() & (_["date"] > _["SURGDT"])
@@ -171,7 +173,7 @@ def _periods(sources: Sources, treatment: ir.Table, surgery: ir.Table) -> ir.Tab
 
 
 def _baseline_values(sources: Sources, treatment: ir.Table) -> ir.Table:
-    """The latest value up to time 0 (up to the cut where there was no dose) of stage, T, N, ECOG and smoking.
+    """Return stage, T, N, ECOG and smoking: the latest value up to time 0, or up to the cutoff without a dose.
 
     Condition.stage.summary is not used: it is undated and the most recent one, which may be a yp stage.
     """
@@ -201,7 +203,7 @@ def _latest(rows: ir.Table, treatment: ir.Table) -> ir.Table:
 
 
 def _no_surgery_reason(sources: Sources) -> ir.Table:
-    """The coded reason of a procedure that was not done; free text stays in the hospital and counts as OTHER."""
+    """Return the coded reason of a procedure that was not done; free text stays in the hospital and counts as OTHER."""
     rows = sources.resources("procedure").filter(_["status"] == "not-done")
     day = dates.day(facts.written_date("procedure", rows))
     rows = rows.filter(day.isnull() | (day <= sources.cutoff))
@@ -210,7 +212,7 @@ def _no_surgery_reason(sources: Sources) -> ir.Table:
 
 
 def _last_seen(sources: Sources) -> ir.Table:
-    """The last day up to the cut on which any dated resource shows the patient alive."""
+    """Return the last day up to the cutoff on which any dated resource shows the patient alive."""
     seen = [
         facts.observed(sources).select(*KEY, "date"),
         facts.doses(sources).select(*KEY, date=_["until"]),
@@ -221,8 +223,9 @@ def _last_seen(sources: Sources) -> ir.Table:
 
 
 def _death(table: ir.Table, sources: Sources) -> ir.Table:
-    """Death up to the cut. An imputed day of death is never before the last day on which the patient was seen."""
+    """Add death up to the cutoff. An imputed day of death is never before the patient was last seen."""
     imputed = _["death_flag"].notnull()
+    # "2023-05" is imputed as 15 May; a visit on 1 June puts the death on that day, but not beyond the cutoff.
     last = ibis.coalesce(_["seen"], _["death"])
     death = imputed.ifelse(ibis.greatest(_["death"], ibis.least(last, sources.cutoff)), _["death"])
     table = table.mutate(death=death)
@@ -236,7 +239,7 @@ def _death(table: ir.Table, sources: Sources) -> ir.Table:
 
 
 def _screen_failure(sources: Sources) -> ir.Value:
-    """The first criterion that a patient fails, in the order of the flow diagram; null for the enrolled."""
+    """Return the first criterion that a patient fails, in the order of the flow diagram; null for the enrolled."""
     rule = sources.study.eligibility
     return ibis.cases(
         (_["patient_id"].isnull(), "NO USABLE PATIENT RECORD"),
@@ -251,7 +254,7 @@ def _screen_failure(sources: Sources) -> ir.Value:
 
 
 def subjects(sources: Sources) -> ir.Table:
-    """ADSL with the internal keys (site, patient) and source ids that the other cohort tables join on."""
+    """Return ADSL with the internal keys (site, patient) and source ids that the other cohort tables join on."""
     once = sources.once
     treatment = once("treatment", lambda: _treatment(sources))
     surgery = once("surgery", lambda: _surgery(sources, treatment))
@@ -278,6 +281,7 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
     enrolled = _["SCRFRS"].isnull()
     resected = enrolled & _["SURGDT"].notnull()
     day_before = (_["SURGDT"].cast("timestamp") - ibis.interval(days=1)).cast("date")
+    # Neoadjuvant exposure ends on the day before surgery at the latest, whatever a record of a long course says.
     neo_end = ibis.coalesce(ibis.least(_["AP01EDT"], day_before), _["AP01EDT"])
     subject = facts.pseudonym(_["patient"])
     return table.mutate(
@@ -301,7 +305,7 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
 
 
 def published(table: ir.Table) -> ir.Table:
-    """The columns of ADSL that leave this package: pseudonyms instead of ids, one row traceable to its resources."""
+    """Return the published columns of ADSL: pseudonyms instead of ids, and the resources behind each row."""
     sources = facts.references(
         facts.reference("patient", _["patient_id"]),
         facts.reference("condition", _["condition_id"]),

@@ -1,7 +1,7 @@
 """ADTTE: time to event, one row per enrolled patient and parameter (ADaM BDS for time-to-event analyses).
 
 Rules: docs/endpoint-rules.md 8 (EFS), 9 (DFS), 10 (OS). AVAL = (ADT - STARTDT + 1) / 30.4375 months; CNSR 0 is an
-event, 1 the end of what is known, 2 no assessment after time 0. Nothing dated after the data cut is used.
+event, 1 the end of what is known, 2 no assessment after time 0. Nothing dated after the data cutoff is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mappers import dates
 from mappers.cohort import facts
 from mappers.cohort.facts import KEY, Sources, attach, first_by
 
-MONTH = 30.4375
+MONTH = 30.4375  # days, 365.25 / 12
 PARAMS = {
     "EFS": "Event-free survival",
     "OS": "Overall survival",
@@ -50,7 +50,7 @@ _FACT = (*KEY, "id", "date", "dtf", "value", "domain", "variable", "source")
 
 
 def tumour_assessments(sources: Sources) -> ir.Table:
-    """All adequate tumour assessments and what they found: RECIST, disease status, and recurrence as a condition."""
+    """Return all adequate tumour assessments with their findings: RECIST, disease status, recurrence as a condition."""
     observed = [
         facts.valued(sources, facts.observations(sources), "recist"),
         facts.valued(
@@ -92,7 +92,7 @@ def tumour_assessments(sources: Sources) -> ir.Table:
 
 
 def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
-    """Findings that are events; mCODE "worsened" is not RECIST progression unless the study says so.
+    """Return the findings that are events; mCODE "worsened" is not RECIST progression unless the study says so.
 
     R1 and R2 are among the findings only where the study counts residual tumour as an event.
     """
@@ -101,7 +101,7 @@ def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
 
 
 def _first_failure(sources: Sources, assessed: ir.Table, base: ir.Table, origin: str) -> ir.Table:
-    """The first failure after `origin`: PROGRESSION before surgery, after it RECURRENCE or RESIDUAL TUMOUR."""
+    """Return the first failure after `origin`: PROGRESSION before surgery, after it RECURRENCE or RESIDUAL TUMOUR."""
     rows = _failures(sources, assessed).join(base.select(*KEY, "SURGDT", origin=_[origin]), list(KEY))
     first = first_by(rows.filter(_["date"] > _["origin"]), _["date"], _["domain"].desc(), _["id"])
     after = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
@@ -125,7 +125,8 @@ def _last_assessment(assessed: ir.Table, base: ir.Table, origin: str) -> ir.Tabl
 
 
 def _shape(table: ir.Table, paramcd: str) -> ir.Table:
-    """Columns of ADTTE from `STARTDT`, `ADT`, `CNSR`, `EVNTDESC` and the source of the date."""
+    """Return the columns of ADTTE from `STARTDT`, `ADT`, `CNSR`, `EVNTDESC` and the source of the date."""
+    # The first day counts: an event on day 0 has an AVAL above 0.
     months = (dates.days_between(_["STARTDT"], _["ADT"]) + 1).cast("float64") / MONTH
     return table.mutate(
         PARAMCD=ibis.literal(paramcd),
@@ -138,10 +139,11 @@ def _shape(table: ir.Table, paramcd: str) -> ir.Table:
 
 
 def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, paramcd: str, origin: str) -> ir.Table:
-    """First of failure and death since `origin`, else censored at the last assessment, else on day 1."""
+    """Return the first of failure and death since `origin`, else censored at the last assessment or on day 1."""
     failure = sources.once(f"{paramcd}_failure", lambda: _first_failure(sources, assessed, base, origin))
     last = sources.once(f"{paramcd}_last", lambda: _last_assessment(assessed, base, origin))
     table = attach(attach(base, failure), last)
+    # On one day the failure comes first: it names what happened better than the death.
     failed = _["failed"].notnull() & (_["DTHDT"].isnull() | (_["failed"] <= _["DTHDT"]))
     died = _["DTHDT"].notnull()
     seen = _["last"].notnull()
@@ -170,7 +172,7 @@ def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, para
 
 
 def _overall_survival(base: ir.Table) -> ir.Table:
-    """Death from any cause, else censored on the last day known alive. A death without a date has no AVAL."""
+    """Return death from any cause, else censored when last known alive. A death without a date has no AVAL."""
     dead = _["DTHFL"] == "Y"
     null = ibis.null("string")
     alive_until = ibis.coalesce(_["LSTALVDT"], _["TRTSDT"])
@@ -191,7 +193,7 @@ def _overall_survival(base: ir.Table) -> ir.Table:
 
 
 def _reached(base: ir.Table, paramcd: str, origin: str, reached: str, view: str, identifier: str) -> ir.Table:
-    """Time from `origin` to the day `reached`; who did not reach it is censored on the last day known alive."""
+    """Return the time from `origin` to the day `reached`, else censored when last known alive."""
     done = _[reached].notnull()
     null = ibis.null("string")
     return _shape(
@@ -211,7 +213,7 @@ def _reached(base: ir.Table, paramcd: str, origin: str, reached: str, view: str,
 
 
 def adtte(sources: Sources, subjects: ir.Table, responses: ir.Table, assessed: ir.Table) -> ir.Table:
-    """The table ADTTE of the enrolled patients; `responses` is ADRS (for the R0 resected of DFS)."""
+    """Return ADTTE of the enrolled patients; `responses` is ADRS (for the R0 resected of DFS)."""
     enrolled = subjects.filter(_["ITTFL"] == "Y")
     base = sources.once("enrolled", lambda: enrolled.mutate(patient_source=facts.reference("patient", _["patient"])))
     resected = base.filter(_["SURGFL"] == "Y")

@@ -1,7 +1,7 @@
-"""Clinical facts: what the views say of the candidates up to the data cut, one tidy table per kind of fact.
+"""Clinical facts: what the views say of the candidates up to the data cutoff, one tidy table per kind of fact.
 
 Every table has the key (site, patient), the `id` of its resource, and where it is dated `date` with the imputation
-flag `dtf`. Rows that are refuted, entered in error, labelled as test data, undated or dated after the cut are not in
+flag `dtf`. Rows that are refuted, entered in error, labelled as test data, undated or dated after the cutoff are not in
 them; `quality` counts those.
 """
 
@@ -50,22 +50,22 @@ def _data_cutoff() -> date: ...  # type: ignore[empty-body]
 
 
 def pseudonym(value: ir.Value) -> ir.StringValue:
-    """Keyed HMAC-SHA-256 of an id, 32 hex digits; the engine holds the key (`mappers.engines.duckdb`)."""
+    """Return the keyed HMAC-SHA-256 of an id, 32 hex digits; only the engine holds the key."""
     return _hmac(value).substr(0, 32)
 
 
 def subject_identifier(study: Study, site: ir.Value, patient: ir.Value) -> ir.StringValue:
-    """USUBJID: unique across the sites of a study (ADaMIG 1.3, 3.2.1)."""
+    """Return USUBJID, unique across the sites of a study (ADaMIG 1.3, 3.2.1)."""
     return f"{study.id}-" + site + "-" + pseudonym(patient)
 
 
 def reference(view: str, identifier: ir.Value) -> ir.StringValue:
-    """The source reference of a row: resource type and pseudonym of the id; null where there is no resource."""
+    """Return the source reference of a row, resource type and pseudonym of the id; null where there is no resource."""
     return identifier.isnull().ifelse(ibis.null("string"), f"{RESOURCE_TYPES[view]}/" + pseudonym(identifier))
 
 
 def references(*columns: ir.Value) -> ir.ArrayValue:
-    """Several source references as one list, without nulls."""
+    """Return several source references as one list, without nulls."""
     return ibis.array(list(columns)).filter(lambda item: item.notnull())
 
 
@@ -93,64 +93,64 @@ class Sources:
         return _data_cutoff()
 
     def once(self, name: str, make: Callable[[], ir.Table]) -> ir.Table:
-        """The table that `make` gives, made and kept at the first call. Small expressions also compile fast."""
+        """Return the table of `make`, which is made and kept at the first call."""
         if name not in self.kept:
             self.kept[name] = self.keep(name, make())
         return self.kept[name]
 
     def resources(self, view: str) -> ir.Table:
-        """Rows of one view that belong to a patient and are not labelled as test data."""
+        """Return the rows of one view that belong to a patient and are not labelled as test data."""
         rows = self.views[view]
         return rows.filter(~rows["test_data"].fill_null(False)).drop("test_data")
 
     def unowned(self, view: str) -> ir.Table:
-        """Rows of one view without a usable reference to a patient."""
+        """Return the rows of one view without a usable reference to a patient."""
         return self.everybody.get(view, self.views[view]).filter(_["patient"].isnull())
 
     def codings(self, view: str) -> ir.Table:
-        """The codings of one kind of resource: site, id, element, system, code."""
+        """Return the codings of one kind of resource: site, id, element, system, code."""
         return self.views[f"{view}_coding"]
 
     def known_codings(self, view: str) -> ir.Table:
-        """Those of the codings that any value set or concept map knows: in a hospital, few of them."""
+        """Return the codings that any value set or concept map knows: in a hospital, few of all."""
         known = self.terminology.all_codes()
         return self.once(f"known_{view}", lambda: self.codings(view).semi_join(known, ["system", "code"]))
 
     def coded(self, view: str, element: str, concept_map: str) -> ir.Table:
-        """(site, id, value) of the resources of `view` that `concept_map` understands."""
+        """Return (site, id, value) of the resources of `view` that `concept_map` understands."""
         name = f"{view}_{element}_{concept_map}".replace("-", "_")
         return self.once(name, lambda: self.terminology.mapped(self.known_codings(view), element, concept_map))
 
     def member(self, view: str, element: str, value_set: str) -> ir.Table:
-        """(site, id) of the resources of `view` with a code of `value_set`."""
+        """Return (site, id) of the resources of `view` with a code of `value_set`."""
         name = f"{view}_{element}_{value_set}".replace("-", "_")
         return self.once(name, lambda: self.terminology.member(self.known_codings(view), element, value_set))
 
 
 def attach(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
-    """`base` with the columns of `other` (at most one row a key), null where it has none."""
+    """Return `base` with the columns of `other` (at most one row a key), null where it has none."""
     joined = base.join(other, list(key), how="left", rname="{name}_right")
     return joined.drop(*[f"{name}_right" for name in key])
 
 
 def only(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
-    """Rows of `base` of which the key stands in `other`."""
+    """Return the rows of `base` whose key is in `other`."""
     return base.semi_join(other, list(key))
 
 
 def first_by(table: ir.Table, *order: ir.Value, key: tuple[str, ...] = KEY) -> ir.Table:
-    """One row a key: the first in `order`."""
+    """Return one row a key: the first in `order`."""
     nth = ibis.row_number().over(ibis.window(group_by=list(key), order_by=list(order)))
     return table.mutate(nth_row=nth).filter(_["nth_row"] == 0).drop("nth_row")
 
 
 def written_date(view: str, rows: ir.Table) -> ir.StringValue:
-    """The date that a resource of `view` carries, as written: the first of its date elements that is filled."""
+    """Return the date of a resource of `view` as written: the first of its date elements that has a value."""
     return ibis.coalesce(*[rows[column] for column in DATE_COLUMNS[view]])
 
 
 def dated(sources: Sources, view: str, among: ir.Table | None = None) -> ir.Table:
-    """Usable rows of `view` with `date` and `dtf`, up to the cut; undated rows are left out.
+    """Return usable rows of `view` with `date` and `dtf`, up to the cutoff; undated rows are left out.
 
     `among` has the resources (site, id) that matter: to read the dates of all takes long in a hospital.
     """
@@ -164,7 +164,7 @@ def dated(sources: Sources, view: str, among: ir.Table | None = None) -> ir.Tabl
 
 
 def candidates(sources: Sources) -> ir.Table:
-    """(site, patient) of everybody with a condition of value set `nsclc`, of whatever status: who was screened."""
+    """Return (site, patient) of the screened: all with a condition of value set `nsclc`, of whatever status."""
     return sources.once("candidates", lambda: _candidates(sources))
 
 
@@ -174,7 +174,7 @@ def _candidates(sources: Sources) -> ir.Table:
 
 
 def confirmed_conditions(sources: Sources) -> ir.Table:
-    """Conditions that may be used: verification status confirmed or not given, not dated after the cut.
+    """Return the conditions that may be used: confirmed or without a status, and not dated after the cutoff.
 
     Refuted, entered-in-error and unconfirmed ones (with provisional and differential) are no diagnosis.
     """
@@ -190,9 +190,9 @@ def _confirmed_conditions(sources: Sources) -> ir.Table:
 
 
 def doses(sources: Sources) -> ir.Table:
-    """Administrations of the study drug: `date` (start), `until` (last day, cut at the data cut).
+    """Return administrations of the study drug: `date` (first day) and `until` (last day, at most the cutoff).
 
-    A running administration without an end lasts until the cut; a finished one without an end is one day.
+    A running administration without an end lasts until the cutoff; a finished one without an end is one day.
     """
     return sources.once("doses", lambda: _doses(sources))
 
@@ -208,7 +208,7 @@ def _doses(sources: Sources) -> ir.Table:
 
 
 def resections(sources: Sources) -> ir.Table:
-    """Completed resections of lung: `value` is the type of surgery, `lobe` tells ICD-10-PCS lobes apart."""
+    """Return completed resections of lung: `value` is the type of surgery, `lobe` tells ICD-10-PCS lobes apart."""
     return sources.once("resections", lambda: _resections(sources))
 
 
@@ -225,27 +225,27 @@ def _resections(sources: Sources) -> ir.Table:
 
 
 def observed(sources: Sources, among: ir.Table | None = None) -> ir.Table:
-    """Observations of the candidates with a usable status, up to the cut, with their values: all, or `among` some."""
+    """Return the candidates' usable observations up to the cutoff with their values: all, or those in `among`."""
     rows = dated(sources, "observation", among).filter(_["status"].isin(USABLE_OBSERVATION))
     return only(rows, candidates(sources)).drop("status")
 
 
 def observations(sources: Sources) -> ir.Table:
-    """Of the observations `observed`, those with a coding that a value set or concept map knows."""
+    """Return those of `observed` with a coding that a value set or concept map knows."""
     return sources.once("observations", lambda: observed(sources, sources.known_codings("observation")))
 
 
 def valued(sources: Sources, rows: ir.Table, concept_map: str, element: str = "value") -> ir.Table:
-    """Those of the observations `rows` of which `element` means something in `concept_map`; the meaning is `value`."""
+    """Return those of `rows` whose `element` has a meaning in `concept_map`; the meaning is `value`."""
     return rows.join(sources.coded("observation", element, concept_map), list(RESOURCE))
 
 
 def asked(sources: Sources, rows: ir.Table, value_set: str, element: str = "code") -> ir.Table:
-    """Those of the observations `rows` of which `element` (by default the code) is of `value_set`."""
+    """Return those of `rows` whose `element` (by default the code) is in `value_set`."""
     return only(rows, sources.member("observation", element, value_set), RESOURCE)
 
 
 def recurrences(sources: Sources) -> ir.Table:
-    """Confirmed conditions that say recurrence or secondary cancer: `value` RECURRENCE."""
+    """Return confirmed conditions that say recurrence or secondary cancer: `value` RECURRENCE."""
     rows = confirmed_conditions(sources).filter(_["date"].notnull())
     return rows.join(sources.coded("condition", "code", "recurrence-condition"), list(RESOURCE))

@@ -21,12 +21,12 @@ VIEWS = (*RESOURCE_TYPES, *CODINGS)
 
 
 def owners(view: str, rows: ir.Table) -> ir.Table:
-    """(site, patient) of the rows of an entity view, without those of nobody."""
+    """Return (site, patient) of the rows of an entity view that belong to a patient."""
     return rows.select("site", patient=rows[OWNER[view]]).filter(_["patient"].notnull()).distinct()
 
 
 def of_patients(rows: ir.Table, view: str, patients: ir.Table, own: Mapping[str, ir.Table]) -> ir.Table:
-    """Those `rows` of `view` that belong to `patients` (site, patient).
+    """Return those `rows` of `view` that belong to `patients` (site, patient).
 
     A coding belongs to the patient of its resource: `own` holds the entity views, already narrowed.
     """

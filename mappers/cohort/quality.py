@@ -1,8 +1,8 @@
 """The data-quality list: what was missing, unmapped, conflicting or set aside, as counts by domain and issue.
 
 Counts are of resources of the screened patients (or of patients, domain ADSL), so that a site that is searched for
-its cohort and a folder that holds more give the same list. They are made per patient, so that a night counts again
-only for patients of whom something changed; the published list is their sum by site. Resources without a
+its cohort and a folder that holds more give the same list. They are made per patient, so that an incremental map
+counts again only for the patients of changed resources; the published list is their sum by site. Resources without a
 patient reference belong to nobody and are counted for the whole site.
 """
 
@@ -22,7 +22,7 @@ from mappers.cohort.facts import KEY, RESOURCE, RESOURCE_TYPES, Sources, attach,
 COLUMNS = ("SITEID", "DOMAIN", "ISSUE", "COUNT")
 PATIENT_COLUMNS = ("USUBJID", *COLUMNS)
 
-# which codings of a resource must be known to some value set, and which value sets these are; DRUG is the study's
+# Which codings of a resource must be known to some value set, and which value sets these are; DRUG is the study's
 DRUG = "the value set of the study drug"
 CODED = {
     "condition": ("code", ("nsclc", "recurrence-condition", "alk-condition")),
@@ -46,7 +46,7 @@ CODED = {
         ),
     ),
 }
-# observations that ask a known question: the issue, and the concept map that must understand a coded answer
+# Observations that ask a known question: the issue, and the concept map that must understand a coded answer
 NOT_UNDERSTOOD = "value not understood: {}"
 ECOG, VIABLE = (NOT_UNDERSTOOD.format(what) for what in ("ECOG performance status", "residual viable tumour"))
 VALUED = {
@@ -58,7 +58,7 @@ VALUED = {
     "clinical-stage-code": (NOT_UNDERSTOOD.format("clinical stage group"), "stage-group"),
     "residual-viable-tumour-code": (VIABLE, None),
 }
-# resources that say themselves that they are not to be used
+# Resources that say themselves that they are not to be used
 _DOSE, _OBSERVATION = _["status"].isin(facts.USABLE_DOSE), _["status"].isin(facts.USABLE_OBSERVATION)
 UNUSED = {
     "medication_administration": (~_DOSE.fill_null(False), "status not usable"),
@@ -78,7 +78,7 @@ def _count(rows: ir.Table, domain: str, issue: str, by: tuple[str, ...] = KEY) -
 
 
 def _listed(patients: ir.Table, counts: Mapping[tuple[str, str], ir.Value]) -> ir.Table:
-    """What there is of `counts` (by domain and issue: a number, or whether it is so) in one row a patient.
+    """Return the counts above 0 of each patient as rows; `counts` are numbers or booleans by (domain, issue).
 
     One reading for all issues; a union of one for each takes longer to plan than to run.
     """
@@ -92,7 +92,7 @@ def _listed(patients: ir.Table, counts: Mapping[tuple[str, str], ir.Value]) -> i
 
 
 def _resource_issues(sources: Sources, view: str) -> list[ir.Table]:
-    """Labels, dates, status and codes of one kind of resource."""
+    """Return the issues with labels, dates, status and codes of one kind of resource."""
     domain = RESOURCE_TYPES[view]
     issues = {
         "labelled": "labelled as test data",
@@ -113,7 +113,7 @@ def _resource_issues(sources: Sources, view: str) -> list[ir.Table]:
 
 
 def _counts(sources: Sources, view: str) -> ir.Table:
-    """What is counted at every data cut alike, per patient, in one reading of the resources."""
+    """Return what is counted alike at every data cutoff, per patient, in one reading of the resources."""
 
     def make() -> ir.Table:
         rows = only(sources.views[view], facts.candidates(sources))
@@ -140,14 +140,14 @@ def _counts(sources: Sources, view: str) -> ir.Table:
 
 
 def _uncoded(sources: Sources, view: str) -> ir.Table:
-    """How many resources of each screened patient have no coding."""
+    """Return the number of resources without a coding by screened patient."""
     coded = sources.codings(view).filter(_["element"] == CODED[view][0])
     rows = only(sources.resources(view), facts.candidates(sources)).anti_join(coded, list(RESOURCE))
     return rows.group_by(*KEY).agg(uncoded=_.count())
 
 
 def _understood(sources: Sources, view: str) -> ir.Table:
-    """How many resources of each screened patient have a coding that their value sets know."""
+    """Return the number of resources with a coding that their value sets know by screened patient."""
     element, declared = CODED[view]
     names = [sources.study.treatment.drug if name == DRUG else name for name in declared]
     known = ibis.union(*[sources.terminology.table(name).select("system", "code") for name in names]).distinct()
@@ -157,7 +157,7 @@ def _understood(sources: Sources, view: str) -> ir.Table:
 
 
 def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """Conditions that carry a stage group (undated, so not used) of patients without a dated baseline stage."""
+    """Count conditions that carry a stage group (undated, so not used), of patients without a baseline stage."""
     staged = sources.coded("condition", "stage", "stage-group").select(*RESOURCE)
     conditions = facts.confirmed_conditions(sources).semi_join(staged, list(RESOURCE))
     return _count(
@@ -168,7 +168,7 @@ def _undated_stage(sources: Sources, subjects: ir.Table) -> ir.Table:
 
 
 def _value_issues(sources: Sources) -> ir.Table:
-    """Observations that ask a known question with an answer that is not understood."""
+    """Count observations that ask a known question with an answer that is not understood."""
     asking = []
     for code, (issue, concept_map) in VALUED.items():
         rows = sources.member("observation", "code", code)
@@ -192,7 +192,7 @@ def _ungraded(sources: Sources) -> ir.Table:
 
 
 def _subject_issues(sources: Sources, subjects: ir.Table, pathology: ir.Table) -> list[ir.Table]:
-    """What is missing or conflicting for whole patients."""
+    """Return what is missing or conflicting for whole patients."""
     enrolled = subjects["ITTFL"] == "Y"
     baseline = {
         "ECOGBL": "ECOG",
@@ -246,7 +246,7 @@ def ajcc8_group(t: ir.Value, n: ir.Value) -> ir.StringValue:
 
 
 def _stage_conflict(sources: Sources, enrolled: ir.Table) -> ir.Table:
-    """Patients whose stage group is not that of T and N, all three by AJCC 8: other editions group otherwise."""
+    """Count patients whose stage group is not that of T and N, all by AJCC 8: other editions group otherwise."""
     edition = sources.member("observation", "method", "ajcc-8-method")
     enrolled = enrolled.select(
         *KEY, *[f"{name}{end}" for name in ("STAGEBL", "TSTGBL", "NSTGBL") for end in ("", "_id")]
@@ -259,7 +259,7 @@ def _stage_conflict(sources: Sources, enrolled: ir.Table) -> ir.Table:
 
 
 def _worsened(assessed: ir.Table, subjects: ir.Table) -> ir.Table:
-    """Assessments that say "worsened" in patients for whom no progression or recurrence is recorded."""
+    """Count assessments that say "worsened" in patients for whom no progression or recurrence is recorded."""
     enrolled = subjects.filter(_["ITTFL"] == "Y")
     failed = assessed.filter(_["value"].isin(FAILED))
     rows = only(assessed.filter(_["value"] == "WORSENED"), enrolled).anti_join(failed, list(KEY))
@@ -267,7 +267,7 @@ def _worsened(assessed: ir.Table, subjects: ir.Table) -> ir.Table:
 
 
 def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed: ir.Table) -> ir.Table:
-    """Counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only)."""
+    """Return counts per screened patient: USUBJID, SITEID, DOMAIN, ISSUE, COUNT (above 0 only)."""
     issues = [issue for view in CODED for issue in _resource_issues(sources, view)]
     issues.append(_value_issues(sources))
     issues.append(_ungraded(sources))
@@ -279,7 +279,7 @@ def quality(sources: Sources, subjects: ir.Table, pathology: ir.Table, assessed:
 
 
 def unowned(sources: Sources) -> ir.Table:
-    """Counts per site of resources that refer to no patient: SITEID, DOMAIN, ISSUE, COUNT."""
+    """Return counts per site of resources that refer to no patient: SITEID, DOMAIN, ISSUE, COUNT."""
     issues = [
         _count(sources.unowned(view), RESOURCE_TYPES[view], "no usable reference to a patient", by=("site",))
         for view in CODED

@@ -65,24 +65,27 @@ def _table() -> Mapping[str, Mapping[str, str]]:
 
 
 def is_type(name: str) -> bool:
-    """Whether R4 has a type of this name, primitive or not."""
+    """Return whether R4 has a type of this name, primitive or not."""
     return name in PRIMITIVES or name in _table()
 
 
 def is_element(name: str) -> bool:
-    """Whether any type of R4 has an element of this name."""
+    """Return whether any type of R4 has an element of this name."""
     return any(name in elements or f"{name}[x]" in elements for elements in _table().values())
 
 
 def is_resource(name: str) -> bool:
-    """Whether the type is a resource: it has the elements of Resource and may carry `meta`."""
+    """Return whether the type is a resource: it has the elements of Resource and may carry `meta`."""
+    # Data types have neither element.
     return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
 
 
 def is_subtype(type_name: str, of: str) -> bool:
-    """Whether the type is `of` or derived from it (FHIR R4, "Resource types and data types")."""
+    """Return whether the type is `of` or derived from it (FHIR R4, "Resource types and data types")."""
+    # Only one level: no subtype of R4's data types has a subtype itself.
     if type_name == of or SUPERTYPES.get(type_name) == of:
         return True
+    # Everything that is no resource derives from Element.
     if of == "Element":
         return not is_resource(type_name)
     return is_resource(type_name) and (
@@ -92,47 +95,40 @@ def is_subtype(type_name: str, of: str) -> bool:
 
 @cache
 def element(type_name: str, name: str) -> Element | Choice | None:
-    """The element `name` of a type; None where R4 has none. A choice is named without its type (`value`).
+    """Return the element `name` of a type; None where R4 has none. A choice is named without its type (`value`).
 
     Of one of several types, `A|B`: what those that have the element agree on.
 
     Raises:
         AmbiguousElementError: they do not agree.
     """
+    # Items of a `repeat` may be of several types.
     if "|" in type_name:
-        return _agreed(type_name, name)
+        known = [found for found in (element(one, name) for one in type_name.split("|")) if found is not None]
+        if any(found != known[0] for found in known):
+            raise AmbiguousElementError(f"'{name}' is not the same in each of {type_name.replace('|', ', ')}")
+        return known[0] if known else None
     found = _table().get(type_name, {})
     if name in found:
-        return _element(name, found[name])
+        return Element(name, found[name].rstrip("*"), found[name].endswith("*"))
     if options := found.get(f"{name}[x]"):
         return Choice(name, {option: _option(name, option) for option in options.split("|")})
     return None
 
 
-def _agreed(type_names: str, name: str) -> Element | Choice | None:
-    known = [found for found in (element(one, name) for one in type_names.split("|")) if found is not None]
-    if any(found != known[0] for found in known):
-        raise AmbiguousElementError(f"'{name}' is not the same in each of {type_names.replace('|', ', ')}")
-    return known[0] if known else None
-
-
 def element_names(type_name: str) -> tuple[str, ...]:
-    """The elements of a type in the order of its definition; a choice without its type (`value`)."""
+    """Return the elements of a type in the order of its definition; a choice without its type (`value`)."""
     return tuple(name.removesuffix("[x]") for name in _table().get(type_name, {}))
 
 
 def choice_of(type_name: str, name: str) -> str | None:
-    """The path of an element that is named with its type: `value.ofType(Quantity)` for `valueQuantity`."""
+    """Return the path of an element that is named with its type: `value.ofType(Quantity)` for `valueQuantity`."""
     for key, options in _table().get(type_name, {}).items():
         if key.endswith("[x]"):
             for option in options.split("|"):
                 if _option(key[:-3], option).name == name:
                     return f"{key[:-3]}.ofType({option})"
     return None
-
-
-def _element(name: str, declared: str) -> Element:
-    return Element(name, declared.rstrip("*"), declared.endswith("*"))
 
 
 def _option(name: str, option: str) -> Element:

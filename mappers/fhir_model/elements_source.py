@@ -15,10 +15,8 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 PACKAGE = "fhir.resources.R4B"
 RENAMED = {
@@ -28,7 +26,7 @@ RENAMED = {
 
 
 def models() -> Iterator[type[BaseModel]]:
-    """Every model of the package: resources, data types and backbone elements."""
+    """Yield every model of the package: resources, data types and backbone elements."""
     package = importlib.import_module(PACKAGE)
     for module_info in pkgutil.iter_modules(package.__path__):
         if module_info.ispkg:
@@ -40,7 +38,7 @@ def models() -> Iterator[type[BaseModel]]:
 
 
 def type_name(annotation: object) -> str:
-    """FHIR type of a field's annotation, with `*` where it is a list: `HumanName*`, `dateTime`."""
+    """Return the FHIR type of a field's annotation, with `*` where it is a list: `HumanName*`, `dateTime`."""
     text = str(annotation)
     many = "*" if re.search(r"\bList\[", text) else ""
     if match := re.search(r"abc\.(\w+)Type\b", text):
@@ -54,10 +52,11 @@ def type_name(annotation: object) -> str:
 
 
 def elements(model: type[BaseModel]) -> dict[str, str]:
-    """Elements of one type: name -> type; a choice is `value[x]` -> `boolean|Quantity|…`."""
+    """Return the elements of one type: name -> type; a choice is `value[x]` -> `boolean|Quantity|…`."""
     found: dict[str, str] = {}
     for name, field in model.model_fields.items():
-        extra = _extra(field)
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        # fhir.resources adds a field `x__ext` for the `_x` of a primitive.
         if name == "resourceType" or name.endswith("__ext") or not extra.get("element_property"):
             continue
         kind = type_name(field.annotation)
@@ -70,12 +69,8 @@ def elements(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-
-
 def table() -> dict[str, dict[str, str]]:
-    """Type name -> its elements, sorted by type name."""
+    """Return type name -> its elements, sorted by type name."""
     return {model.__name__: elements(model) for model in sorted(models(), key=lambda model: model.__name__)}
 
 

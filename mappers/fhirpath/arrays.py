@@ -62,6 +62,7 @@ def number_items(array: ir.Value, scope: Scope) -> ir.ArrayValue:
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(name, kind) for name in (item, index)]
+    # Two parameters: Ibis gives a lambda of two the position, too.
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return array.map(function)
 
@@ -76,6 +77,7 @@ class ItemIndex:
     def item(self, values: Values) -> ir.Value:
         return values[self.scope]["item"] if self.used else values[self.scope]
 
+    # Asked for while paths are compiled, and read when `item` and `array` are made: by then `used` is final.
     def index(self) -> Make:
         self.used = True
         return lambda values: values[self.scope]["index"]

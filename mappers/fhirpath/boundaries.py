@@ -37,12 +37,12 @@ TIME_DIGITS = {2: 2, 4: 5, 6: 8, 9: 12}
 
 
 def low_boundary(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The smallest value."""
+    """Return the smallest value that the precision leaves open."""
     return _boundary(compiler, base, precision_argument(compiler, args, focus, depth), depth, high=False)
 
 
 def high_boundary(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The greatest value."""
+    """Return the greatest value that the precision leaves open."""
     return _boundary(compiler, base, precision_argument(compiler, args, focus, depth), depth, high=True)
 
 
@@ -57,6 +57,7 @@ def precision_argument(compiler: Compiler, args: Args, focus: Collection, depth:
 
 def _boundary(compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool) -> Collection:
     if base.type == "Period":
+        # A Period as a whole: from the low boundary of its start to the high boundary of its end.
         end = compiler.member(base, "end" if high else "start", depth)
         return _boundary(compiler, end, precision, depth, high=high)
     if base.type == "decimal" or base.type in INTEGERS:
@@ -67,6 +68,7 @@ def _boundary(compiler: Compiler, base: Collection, precision: int | None, depth
 
     def make(values: Values) -> ir.Value:
         text = one.make(values)
+        # What is no date has no boundary. A view must not end because one resource has a bad date.
         valid = text.re_search(VALID_TIME if base.type == "time" else VALID_DATE)
         edge = {"date": _date, "time": _time}.get(base.type, _datetime)(text, high=high)
         return ibis.cases((valid, edge))
@@ -76,8 +78,9 @@ def _boundary(compiler: Compiler, base: Collection, precision: int | None, depth
 
 
 def _cut(compiler: Compiler, found: Collection, precision: int) -> Collection:
-    """A date or time to so many digits; the zone stays where there is a time."""
+    """Cut a date or time to so many digits; the zone stays where there is a time."""
     known = {"date": DATE_DIGITS, "time": TIME_DIGITS}.get(found.type, DATETIME_DIGITS)
+    # More digits than the type has give nothing (FHIRPath), others that no part ends at are a mistake in the view.
     if precision > max(known) or precision < 0:
         return empty_of(found.type)
     if precision not in known:
@@ -96,7 +99,7 @@ def _cut(compiler: Compiler, found: Collection, precision: int) -> Collection:
 def number_boundary(
     compiler: Compiler, base: Collection, precision: int | None, depth: int, *, high: bool
 ) -> Collection:
-    """Half a unit of the last digit. The digits are read as text, because 1.5 is less precise than 1.50."""
+    """Return the boundary of a number, half a unit of its last digit away."""
     if precision is not None and not 0 <= precision <= DECIMAL.scale:
         return empty_of("decimal")
     digits = digits_of(compiler, base, depth)
@@ -113,7 +116,7 @@ def number_boundary(
 
 
 def digits_of(compiler: Compiler, base: Collection, depth: int) -> Collection | None:
-    """The digits of a number as they are written, as text; None of a decimal that is worked out."""
+    """Return the digits of a number as they are written, as text; None of a computed decimal."""
     if base.literal is not None:
         text = base.literal
         return Collection("string", False, lambda _values: ibis.literal(text))
@@ -122,6 +125,7 @@ def digits_of(compiler: Compiler, base: Collection, depth: int) -> Collection | 
         return Collection(
             "string", False, lambda values: one.make(values).cast(dt.string), null_propagating=one.null_propagating
         )
+    # 1.50 and 1.5 are the same DECIMAL(38,18), so the element is read a second time, as text.
     if base.parent_element is None or base.parent_element[0].shape is None:
         return None
     parent, element = base.parent_element
@@ -132,6 +136,7 @@ def digits_of(compiler: Compiler, base: Collection, depth: int) -> Collection | 
 
 def _half_away(text: Any, *, high: bool) -> ir.Value:
     places = text.re_extract(r"^-?[0-9]+\.([0-9]+)$", 1).length()
+    # 0.05 for 1.5, 0.005 for 1.50: half a unit of the last digit that is written
     half = ibis.literal("0.").concat(ibis.literal("0").repeat(places), "5").try_cast(DECIMAL)
     value = text.try_cast(DECIMAL)
     fits = value.abs() < decimal(RANGE)
@@ -139,8 +144,9 @@ def _half_away(text: Any, *, high: bool) -> ir.Value:
 
 
 def _towards(value: Any, places: int, *, high: bool) -> ir.Value:
-    """Downwards to so many places, or upwards."""
+    """Round downwards to so many places, or upwards."""
     unit = decimal(f"{10**-places:.{places}f}" if places else "1")
+    # `truncated_multiple` goes towards 0; a boundary goes downwards or upwards whatever the sign.
     cut = truncated_multiple(value, unit)
     beyond = value > cut if high else value < cut
     further = forced(cut + unit if high else cut - unit, DECIMAL)
@@ -151,6 +157,7 @@ def _date(text: ir.Value, *, high: bool) -> ir.Value:
     month = text.concat(ibis.cases((text.length() == len("2024"), "-12" if high else "-01"), else_=""))
     if not high:
         return ibis.cases((text.length() == DAY_LENGTH, text), else_=month.concat("-01"))
+    # The last day of a month is the day before the first of the next, in leap years too.
     first = month.concat("-01").try_cast(dt.date)
     last = (first + ibis.interval(months=1) - ibis.interval(days=1)).strftime("%Y-%m-%d")
     return ibis.cases((text.length() == DAY_LENGTH, text), else_=last)
@@ -159,11 +166,12 @@ def _date(text: ir.Value, *, high: bool) -> ir.Value:
 def _datetime(text: ir.Value, *, high: bool) -> ir.Value:
     zone = text.re_extract(ZONE_AT_END, 1).nullif("").fill_null(LATEST if high else EARLIEST)
     clock = _time(text.re_extract(r"T([0-9:.]+)", 1), high=high)
+    # A day without a time lasts longest on a clock of an unknown zone: from its start at +14:00 to its end at -12:00.
     day = _date(text, high=high).concat("T23:59:59.999" if high else "T00:00:00.000", LATEST if high else EARLIEST)
     return ibis.cases((text.length() > DAY_LENGTH, text.substr(0, DAY_LENGTH).concat("T", clock, zone)), else_=day)
 
 
 def _time(text: ir.Value, *, high: bool) -> ir.Value:
-    """Digits that are missing from hh:mm:ss.fff are those of 23:59:59.999, or of 00:00:00.000."""
+    """Fill in the digits that are missing from hh:mm:ss.fff: those of 23:59:59.999, or of 00:00:00.000."""
     missing = ibis.literal("23:59:59.999" if high else "00:00:00.000")
     return text.concat(missing.substr(text.length()))

@@ -22,7 +22,12 @@ from mappers.fhir_model.shape import DECIMAL, Shape, object_from_json
 from mappers.fhirpath.arrays import Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.syntax import Literal
 
-READ_AS_INTEGER = r"^-?[0-9]+$"
+# How elements that a shape reads as text become what they are. DuckDB alone would take " 1" and "1.0" for integers.
+FROM_TEXT: dict[str, Callable[[Any], ir.Value]] = {
+    "boolean": lambda text: ibis.cases((text == "true", True), (text == "false", False)),
+    "decimal": lambda text: text.try_cast(DECIMAL),
+    **dict.fromkeys(INTEGERS, lambda text: ibis.cases((text.re_search(r"^-?[0-9]+$"), text.try_cast(dt.int64)))),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Collection:
 
     @property
     def computed(self) -> bool:
-        """Whether a complex value is computed, and does not stand in the resource."""
+        """Return whether a complex value is computed, and does not stand in the resource."""
         return self.members is not None
 
 
@@ -99,6 +104,7 @@ def resource(type_name: str, scope: Scope) -> Collection:
 
 def sql_type(type_name: str) -> dt.DataType:
     """Return the column type of a FHIR primitive; dates are text, because a partial date is a date too."""
+    # Types that SQL has; everything else stays the text that the resource has.
     if type_name == "boolean":
         return dt.boolean
     if type_name in INTEGERS:
@@ -128,6 +134,7 @@ def drop_nulls(found: Collection, depth: int) -> Collection:
 def listed(found: Collection, depth: int) -> Collection:
     """Return the same collection as an array without nulls, which is never null itself."""
     non_null = drop_nulls(found, depth)
+    # The empty collection has no type of its own; an array needs one.
     if not found.type:
         return replace(found, many=True, make=lambda _values: ibis.literal([], dt.Array(dt.string)))
 
@@ -150,6 +157,7 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
         made = base.make(values)
         if not base.many:
             return _read(made[chosen.name], chosen, scope, parent, shape)
+        # A list in a list of objects: the conversion of its items stands one lambda deeper.
         inner = Scope(depth + 1)
         stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, parent, shape))
         return stepped.flatten() if chosen.many else stepped
@@ -170,25 +178,8 @@ def _read(value: ir.Value, chosen: Element, scope: Scope, parent: Shape, shape: 
     convert: Callable[[ir.Value], ir.Value]
     if shape is not None and shape.children and parent.is_text(chosen.name):
         convert = partial(object_from_json, shape=shape)
-    elif chosen.type == "boolean":
-        convert = _boolean
-    elif chosen.type in INTEGERS:
-        convert = _integer
-    elif chosen.type == "decimal":
-        convert = _decimal
+    elif chosen.type in FROM_TEXT:
+        convert = FROM_TEXT[chosen.type]
     else:
         return value
     return map_items(value, scope, convert) if chosen.many else convert(value)
-
-
-def _boolean(text: ir.Value) -> ir.Value:
-    return ibis.cases((text == "true", True), (text == "false", False))
-
-
-def _decimal(text: ir.Value) -> ir.Value:
-    return text.try_cast(DECIMAL)
-
-
-def _integer(text: ir.Value) -> ir.Value:
-    # DuckDB alone would also take " 1" or "1.0" for an integer.
-    return ibis.cases((text.re_search(READ_AS_INTEGER), text.try_cast(dt.int64)))

@@ -102,6 +102,7 @@ def comparator(compiler: Compiler, operator: str, left: Collection, right: Colle
     if not left.type or not right.type:
         return lambda _one, _other: ibis.null(dt.boolean)
     kinds = {kind(left.type), kind(right.type)}
+    # date, dateTime and instant compare with each other, as far as both are precise.
     if kinds <= DATES:
         return _of_valid(VALID_DATE, left, right, _to_the_minute(compare_values, left, right))
     if kinds == {"time"}:
@@ -109,6 +110,7 @@ def comparator(compiler: Compiler, operator: str, left: Collection, right: Colle
     texts = kinds <= DATES | {"text", "time"} and operator in ("=", "!=")  # a date given as a string
     if len(kinds) > 1 and not texts:
         raise compiler.error(f"'{operator}' compares {left.type} with {right.type}")
+    # FHIRPath has no order of booleans; SQL would compare them.
     if kinds == {"boolean"} and operator not in ("=", "!="):
         raise compiler.error(f"'{operator}' compares booleans")
     return compare_values
@@ -118,6 +120,7 @@ def _equal_collections(left: Collection, right: Collection, values: Values, equa
     """Return whether collections are as many and equal in order; null where either is empty, or an item open."""
     one, other = _array(left, values), _array(right, values)
     size, other_size = one.length().fill_null(0), other.length().fill_null(0)
+    # A pair that differs decides, whatever the others say; a pair that is open leaves the whole open.
     if left.many and right.many:
         unequal = one.zip(other).filter(lambda pair: negated(equal(pair["f1"], pair["f2"])))
         decided = unequal.length() == 0
@@ -142,6 +145,7 @@ def _of_valid(pattern: str, left: Collection, right: Collection, compare: Compar
     """Return the comparison where what stands in the resource is a date or time at all; null otherwise."""
 
     def make(one: Any, other: Any) -> ir.Value:
+        # A literal was checked by the parser.
         data = [value for side, value in ((left, one), (right, other)) if side.literal is None]
         made = compare(one, other)
         return ibis.cases((ibis.and_(*(value.re_search(pattern) for value in data)), made)) if data else made
@@ -161,6 +165,7 @@ def _to_the_minute(compare: Callable[[Any, Any], Any], left: Collection, right: 
         whole = [
             value if text is None else ibis.literal(text) for text, value in zip(coarse, (one, other), strict=True)
         ]
+        # Whole minutes since 1970: equal ones leave open what the seconds of the coarse side are.
         first, second = (value.try_cast(instant).epoch_seconds() // 60 for value in whole)
         decided = compare(first, second)
         if not all(coarse):
@@ -191,6 +196,7 @@ def _prefix(compare: Callable[[Any, Any], Any], one: Any, other: Any, limit: int
     sizes = [one.length(), other.length()] + ([ibis.literal(limit)] if limit else [])
     size = ibis.least(*sizes)
     left, right = one.substr(0, size), other.substr(0, size)
+    # 2024 = 2024-02 is open, 2023 = 2024-02 is not.
     decided = (left != right) | (one.length() == other.length())
     return ibis.cases((decided, compare(left, right)))
 

@@ -179,9 +179,11 @@ class PathCompiler:
             if name not in base.members:
                 raise self.error(f"a computed {base.type} has {', '.join(base.members)}, and no '{name}'")
             return base.members[name](base, depth)
+        # `contained.id` could be an element of any resource type, each with a shape of its own.
         if base.type == "Resource":
             raise self.error(f"a resource in a resource has no type yet; write ofType(TYPE).{name}")
         found = self.element_of(base.type, name)
+        # A primitive has id and extensions too, next to it in JSON.
         if found is None and base.parent_element and base.type in PRIMITIVES:
             return self._of_primitive(base, name, depth)
         if found is None:
@@ -224,6 +226,7 @@ class PathCompiler:
         if position < 0:
             raise self.error(f"the index {position} is negative")
         if not found.many:
+            # One item at most: [0] is the item, and there is no other.
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
         non_null = drop_nulls(found, depth)
 
@@ -248,6 +251,7 @@ class PathCompiler:
     def condition(self, found: Collection, depth: int) -> Collection:
         """Return a collection as a condition: a boolean is itself, any other single item is true, none is empty."""
         one = self.single(found, depth)
+        # FHIRPath N1, 4.5: a single item stands for true where a boolean is expected.
         if one.type in ("boolean", "") and not one.choice:
             return replace(one, type="boolean")
         return boolean(
@@ -282,7 +286,8 @@ class PathCompiler:
         return focus if name in names and focus.shape is not None else self.member(focus, name, depth)
 
     def _only_option(self, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
-        """Of an element with a choice of types, take the one type that has the element `name`."""
+        """Take the one type that has the element `name`, of an element with a choice of types."""
+        # `value.unit`: only Quantity has a unit, so no ofType() is needed.
         having = [option for option in choice.options.values() if element(option.type, name) is not None]
         if len(having) != 1:
             raise self.error(f"'{choice.name}' has a choice of types; write {choice.name}.ofType(TYPE).{name}")
@@ -315,6 +320,7 @@ class PathCompiler:
     def _signed(self, operator: str, operand: Collection, depth: int) -> Collection:
         if kind(operand.type) != "number":
             raise self.error(f"'{operator}' takes a number, not {operand.type or 'an empty collection'}")
+        # A literal keeps its text, for the digits and for functions that take literals only.
         if operator == "+":
             return operand
         if operand.literal is not None:

@@ -82,6 +82,7 @@ def _extension(compiler: Compiler, base: Collection, args: Args, focus: Collecti
     if not base.type:
         return base
     text = url.literal
+    # Of a primitive these stand in the sibling `_name`, which `member` knows.
     extensions = drop_nulls(compiler.member(base, "extension", depth), depth)
     assert extensions.shape is not None  # noqa: S101
     extensions.shape.touch_primitive("url", "uri", many=False)
@@ -106,6 +107,7 @@ def _reference_key(compiler: Compiler, base: Collection, args: Args, _focus: Col
         raise compiler.error(f"R4 has no resource '{name}'")
     found = element("Reference", "reference")
     assert isinstance(found, Element)  # noqa: S101
+    # A Reference without `reference` (by identifier, or display only) has no key.
     references = drop_nulls(compiler.step(base, found, depth), depth)
     scope = Scope(depth)
 

@@ -30,10 +30,11 @@ class Iteration:
     @property
     def item(self) -> Collection:
         """Return the item, `$this`."""
-        item = self.item_index.item if self.base.many else self._only
-        index = self.item_index.index if self.base.many else _first
+        scope, many = self.item_index.scope, self.base.many
+        item = self.item_index.item if many else lambda values: values[scope]
+        index = self.item_index.index if many else lambda: lambda _values: ibis.literal(0, dt.int64)
         # The extensions of one item of several are not told from those of all, which stand in one array.
-        parent = None if self.base.many else self.base.parent_element
+        parent = None if many else self.base.parent_element
         return replace(
             self.base, many=False, non_null=True, literal=None, parent_element=parent, make=item, index=index
         )
@@ -51,6 +52,7 @@ class Iteration:
                 made = self.base.make(values)
                 return ibis.cases((_true(holds, {**values, scope: made}), made))
             kept = self._array(values, lambda known: _true(holds, known))
+            # Numbered items are structs of item and index, and are taken out again.
             return map_items(kept, scope, lambda item: item["item"]) if self.item_index.used else kept
 
         return replace(self.base, parent_element=None, literal=None, make=make)
@@ -62,6 +64,7 @@ class Iteration:
             if self.base.many:
                 return self._array(values, holds).length().fill_null(0)
             made = self.base.make(values)
+            # A single item is a scalar, and is there if it is not null.
             return ibis.ifelse(made.notnull() & holds({**values, self.item_index.scope: made}), 1, 0)
 
         return make
@@ -74,6 +77,7 @@ class Iteration:
             made = self.base.make(values)
             if not self.base.many:
                 one = found.make({**values, scope: made})
+                # A constant is not null on a null focus; without a focus there is nothing to project.
                 return one if found.null_propagating else ibis.cases((made.notnull(), one))
             items = self.item_index.array(self.base.make)(values)
             each: Any = map_items(items, scope, lambda item: found.make({**values, scope: item}))
@@ -95,13 +99,6 @@ class Iteration:
         items = self.item_index.array(self.base.make)(values)
         return filter_items(items, scope, lambda item: holds({**values, scope: item}))
 
-    def _only(self, values: Values) -> ir.Value:
-        return values[self.item_index.scope]
-
 
 def _true(holds: Make, values: Values) -> ir.Value:
     return holds(values).cast(dt.boolean)
-
-
-def _first() -> Make:
-    return lambda _values: ibis.literal(0, dt.int64)

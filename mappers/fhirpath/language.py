@@ -91,6 +91,7 @@ class Language:
 
     def extended(self, other: Language) -> Language:
         """Return this language with all of `other`; a function or operator of the same name replaces the one here."""
+        # Later entries win: N1 replaces `=` by one that also compares complex items.
         return Language(
             {**self.functions, **other.functions},
             {**self.operators, **other.operators},

@@ -54,6 +54,7 @@ def fold(array: ir.Value, start: ir.Value, scope: Scope, step: Callable[[Any, An
 
     `scope` names the parameters. Null for a null array, `start` for an empty one.
     """
+    # Parameters of the lambda, named like those of `map_items` so that nested folds do not hide each other.
     node = array.op()
     accumulator = ops.Argument(name=f"{scope.name}_made", shape=node.shape, dtype=start.type())
     item = ops.Argument(name=f"{scope.name}_item", shape=node.shape, dtype=array.type().value_type)

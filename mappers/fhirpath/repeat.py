@@ -59,6 +59,7 @@ def repeated(compiler: PathCompiler, paths: Sequence[str], focus: Collection, de
 
     steps = [_Path.parsed(_inside(compiler, number), path) for number, path in enumerate(paths)]
     types = _types(steps, focus)
+    # No path leads anywhere from this type: no items, of no type.
     if not types:
         none = ibis.literal([], dt.Array(dt.string))
         return Collection("", True, lambda _values: none, null_propagating=True)
@@ -94,7 +95,7 @@ class _Path:
             raise compiler.error(str(error)) from error
 
     def texts(self, focus: Collection, depth: int) -> Texts | None:
-        """Where the path leads from `focus`; None where R4 has no such element."""
+        """Return what the path leads to from `focus`; None where R4 has no such element."""
         return self._texts(self.tree, focus, depth)
 
     def _texts(self, tree: Tree, focus: Collection, depth: int) -> Texts | None:
@@ -138,16 +139,18 @@ class _Path:
                 return self.compiler.compile(tree, focus, depth)
 
     def _descend(self, parent: Collection, name: str, depth: int) -> Texts | None:
-        """The last element of a path."""
+        """Take the last step of a path."""
         if not (parent.choice or self._has(parent.type, name)):
             return None
         found = parent.choice or self.compiler.element_of(parent.type, name)
         if found is None or isinstance(found, Choice):
             raise self.compiler.unsupported("a choice of types as the end of a path of repeat")
+        # A path must go down, or the traversal would not end.
         if found.type in PRIMITIVES:
             raise self.compiler.error(f"'{name}' is a {found.type}, which has nothing to descend into; use forEach")
         if found.type == "Resource" or parent.shape is None:
             raise self.compiler.unsupported(f"repeat over '{name}', a resource in a resource,")
+        # A type inside itself has no finite shape, so the items stay JSON text until they are reached.
         shape = parent.shape.touch_text(name, many=found.many)
 
         def make(values: Values) -> ir.Value:
@@ -162,7 +165,7 @@ class _Path:
         return Texts(found.type, shape, make)
 
     def _has(self, type_name: str, name: str) -> bool:
-        """Whether the type has the element; a name that is nowhere in R4 is a mistake."""
+        """Return whether the type has the element; a name that is nowhere in R4 is a mistake."""
         if not (is_element(name) or is_type(name)):
             raise self.compiler.error(f"R4 has no element '{name}'")
         return self.compiler.element_of(type_name, name) is not None
@@ -171,6 +174,7 @@ class _Path:
         if texts is None:
             return None
         scope = Scope(depth + 1)
+        # The criterion sees the item read from its text, with the shape of its own elements.
         item = Collection(
             texts.type,
             False,
@@ -206,10 +210,11 @@ def _at(texts: Texts | None, position: int) -> Texts | None:
 
 
 def _types(paths: Sequence[_Path], focus: Collection) -> list[str]:
-    """The types that the paths reach, in the order of reaching them."""
+    """Return the types that the paths reach, in the order of reaching them."""
     reached: list[str] = []
     waiting = [focus.type]
     while waiting:
+        # A shape to throw away: only the types are wanted here.
         scratch = replace(focus, type=waiting.pop(0), shape=Shape())
         for texts in _all(paths, scratch, depth=0):
             if texts.type not in reached:
@@ -225,21 +230,22 @@ def _all(paths: Sequence[_Path], focus: Collection, depth: int) -> list[Texts]:
 
 
 def _objects(texts: Any, depth: int) -> ir.Value:
-    """The texts that are objects; none for null."""
+    """Return the texts that are objects; an empty array for null."""
     non_null = filter_items(texts, Scope(depth), lambda text: text.startswith("{"))
     return non_null.fill_null(ibis.literal([], dt.Array(dt.string)))
 
 
 def _traversal(roots: Sequence[Texts], children: Sequence[Texts], node: Shape, below: Shape, scope: Scope) -> Make:
-    """The fold. An item in it is a text until it is its turn, then what is read of it: the shape `node`.
+    """Return the fold that visits all items.
 
-    The shape `below` has what the paths need. Only the first is carried along.
+    `node` is the shape of what is read of an item, `below` that of what the paths need. Only `node` is carried.
     """
     found = Scope(scope.depth, "found")
 
     def step(items: Any, values: Values) -> Any:
         def expand(one: Any) -> ir.Value:
             text = one["text"]
+            # An item is a text until its turn comes; then it is replaced by itself, read, and the texts below it.
             itself = ibis.array([_item(object_from_json(text, node), ibis.null(dt.string))])
             parsed = ibis.array([object_from_json(text, below)])
             lower = map_items(parsed, scope, lambda item: waiting(children, {**values, scope: item}))
@@ -255,6 +261,7 @@ def _traversal(roots: Sequence[Texts], children: Sequence[Texts], node: Shape, b
         texts = _joined(roots, values)
         if not children:
             return map_items(texts, found, lambda text: object_from_json(text, node))
+        # Each step goes one level down, so the nesting of the JSON bounds the number of steps.
         steps = ibis.range(0, _nesting(texts.join(","), scope.depth))
         start = waiting(roots, values)
         items = fold(steps, start, Scope(scope.depth, "step"), lambda items, _number: step(items, values))
@@ -264,6 +271,7 @@ def _traversal(roots: Sequence[Texts], children: Sequence[Texts], node: Shape, b
 
 
 def _item(item: ir.Value, text: ir.Value) -> ir.Value:
+    # One type for both states: either the item is null or its text.
     return ibis.struct({"item": item, "text": text})
 
 
@@ -272,11 +280,9 @@ def _joined(texts: Sequence[Texts], values: Values) -> Any:
 
 
 def _together(*arrays: ir.Value) -> ir.Value:
-    """Arrays that are never null as one.
-
-    By the engine's own function: Ibis writes `concat` with each array twice, to look for a null first, and
-    DuckDB 2.0 mixes up the items of `flatten([a, b])` inside a fold.
-    """
+    """Put arrays that are never null together."""
+    # By the engine's own function: Ibis writes `concat` with each array twice, to look for a null first, and DuckDB 2.0
+    # mixes up the items of `flatten([a, b])` inside a fold.
     joined, *others = arrays
     for other in others:
         dtype = joined.type()
@@ -289,7 +295,8 @@ def _list_concat(one: Any, other: Any) -> Any: ...
 
 
 def _nesting(json: Any, depth: int) -> Any:
-    """How deep objects are in objects in a JSON text; 0 for null."""
+    """Return how deep objects are in objects in a JSON text; 0 for null."""
+    # Without strings and everything else but braces, each piece before a "}" is a run of "{" that open.
     closings = json.re_replace(STRING, "").re_replace(r"[^{}]+", "").split("}")
     start = ibis.struct({"depth": ibis.literal(0, dt.int64), "deepest": ibis.literal(0, dt.int64)})
 

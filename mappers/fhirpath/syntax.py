@@ -111,7 +111,7 @@ Tree = Literal | Empty | Quantity | Constant | Variable | Member | Call | Indexe
 
 @cache
 def parse(text: str) -> Tree:
-    """The syntax tree of a FHIRPath expression.
+    """Return the syntax tree of a FHIRPath expression.
 
     Raises:
         PathSyntaxError: the text is not an expression, whole.
@@ -120,8 +120,7 @@ def parse(text: str) -> Tree:
 
 
 def _parser(text: str) -> Any:
-    # Imported here: ANTLR and the generated parser take 0.15 s, which a run without views should
-    # not pay.
+    # Imported here: ANTLR and the generated parser take 0.15 s, which a run without views should not pay.
     from antlr4 import CommonTokenStream, InputStream
     from antlr4.error.ErrorListener import ErrorListener
     from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
@@ -133,6 +132,7 @@ def _parser(text: str) -> Any:
 
     lexer = FHIRPathLexer(InputStream(text))
     parser = FHIRPathParser(CommonTokenStream(lexer))
+    # Both print to stderr by default, and go on.
     for part in (lexer, parser):
         part.removeErrorListeners()
         part.addErrorListener(Raising())
@@ -159,6 +159,7 @@ def _tree(node: Any) -> Tree:
             return Polarity(children[0].getText(), _tree(children[1]))
         case "TypeExpression":
             return TypeTest(children[1].getText(), _tree(children[0]), children[2].getText())
+        # All binary operators look alike in the tree: left, symbol, right.
         case _ if len(children) == 3 and kind.endswith("Expression"):
             return Binary(children[1].getText(), _tree(children[0]), _tree(children[2]))
         case _:
@@ -191,8 +192,10 @@ def _literal(kind: str, text: str) -> Tree:
         case "StringLiteral":
             return Literal("string", _unescaped(text[1:-1]))
         case "NumberLiteral":
+            # 1.0 is a decimal and 1 an integer, whatever their values.
             return Literal("decimal" if "." in text else "integer", text)
         case "DateTimeLiteral":
+            # Without the leading @; `@2015T` is a dateTime of the year only.
             return Literal("dateTime" if "T" in text else "date", text[1:].rstrip("T"))
         case "TimeLiteral":
             return Literal("time", text[2:])
@@ -204,6 +207,7 @@ def _quantity(text: str) -> Quantity:
     found = re.fullmatch(r"([0-9.]+)\s*(?:'(.*)'|([a-z]+))", text, re.DOTALL)
     assert found is not None  # noqa: S101  as the grammar has it
     value, ucum, calendar = found.groups()
+    # `years` and `year` are the same unit.
     return Quantity(value, calendar.removesuffix("s"), True) if calendar else Quantity(value, _unescaped(ucum), False)
 
 

@@ -32,15 +32,17 @@ def of_type(compiler: Compiler, base: Collection, name: str, depth: int) -> Coll
         return _option(compiler, base, base.choice, name, depth)
     if base.type == "Resource":
         return _contained(base, name, depth)
+    # The static type decides: an element without a choice is always of its type.
     if not base.type or is_subtype(base.type, name):
         return base
     if "|" in base.type or name == "BackboneElement":
         raise compiler.unsupported(f"{name} as the type of one of {base.type.replace('|', ', ')}")
+    # Never of this type: the empty collection, of the type that was asked for.
     return Collection(name, base.many, lambda values: ibis.null(base.make(values).type()), None, null_propagating=True)
 
 
 def _resolved(compiler: Compiler, base: Collection, name: str) -> str:
-    """Return the FHIR type of a name. A type of System is told of a literal only."""
+    """Return the FHIR type of a name. Only literals have types of System."""
     # An element has a FHIR type, which is not the one of System that it converts to (N1, 5.5).
     name = name.removeprefix("FHIR.")
     system = name.removeprefix("System.")
@@ -73,6 +75,7 @@ def _contained(base: Collection, name: str, depth: int) -> Collection:
     def make(values: Values) -> ir.Value:
         made = base.make(values)
         if base.many:
+            # Parsed first: the type of a contained resource stands inside its text.
             return filter_items(map_items(made, scope, parsed), scope, lambda item: item["resourceType"] == name)
         return ibis.cases((parsed(made)["resourceType"] == name, parsed(made)))
 

@@ -58,13 +58,14 @@ class CaseResult:
 
 
 def read_suites(folder: Path, report: Path) -> tuple[list[Suite], list[Path]]:
-    """The test files of a folder, sorted, and its other JSON files but an earlier `report`.
+    """Read the test files of a folder, sorted; also return its other JSON files, without an earlier `report`.
 
     Raises:
         MappingError: a file that is not JSON, or whose cases lack what HL7 asks of them.
     """
     suites, others = [], []
     for path in sorted(folder.glob("*.json")):
+        # An earlier report lies in the same folder when it is the working folder.
         if path.resolve() == report.resolve():
             continue
         data = _read(path)
@@ -116,11 +117,12 @@ def run_case(file: str, case: Mapping[str, Any], engine: Engine, resources: ir.T
 
 
 def _judged(case: Mapping[str, Any], engine: Engine, resources: ir.Table) -> str | None:
-    """None if the case passed, else why not."""
+    """Return None if the case passed, else why not."""
     if case.get("expect") is None and case.get("expectCount") is None and not case.get("expectError"):
         return "the case expects nothing: none of expect, expectCount, expectError"
     try:
         columns, rows = _rows(case.get("view"), engine, resources)
+    # Before ViewError, of which it is one: not supported is no pass for `expectError`.
     except UnsupportedError as error:
         return f"not supported: {error}"
     except ViewError as error:
@@ -131,7 +133,7 @@ def _judged(case: Mapping[str, Any], engine: Engine, resources: ir.Table) -> str
 
 
 def _rows(view: Any, engine: Engine, resources: ir.Table) -> tuple[list[str], list[Row]]:
-    """Columns and rows of a view.
+    """Return columns and rows of a view.
 
     Raises:
         ViewError: it cannot be compiled or run.
@@ -144,7 +146,7 @@ def _rows(view: Any, engine: Engine, resources: ir.Table) -> tuple[list[str], li
 
 
 def _difference(case: Mapping[str, Any], columns: list[str], rows: list[Row]) -> str | None:
-    """How columns and rows differ from the expected ones, without quoting a value; None if they do not."""
+    """Describe how columns and rows differ from the expected ones, quoting no value; None if they do not."""
     wanted = case.get("expectColumns")
     if wanted is not None and wanted != columns:
         return f"the columns {', '.join(map(str, wanted))} are expected, and the view gave {', '.join(columns)}"
@@ -154,6 +156,7 @@ def _difference(case: Mapping[str, Any], columns: list[str], rows: list[Row]) ->
     expected = case.get("expect")
     if expected is None:
         return None
+    # Rows count as often as they occur, in any order.
     missing, left = 0, [_canonical(row) for row in rows]
     for row in map(_canonical, expected):
         if row in left:
@@ -166,11 +169,12 @@ def _difference(case: Mapping[str, Any], columns: list[str], rows: list[Row]) ->
 
 
 def _canonical(value: Any) -> str:
-    """A text that is the same for the same JSON: keys in any order, 1.50 and 1.5 alike, 1 and true not."""
+    """Return a text that is the same for the same JSON: keys in any order, 1.50 and 1.5 alike, 1 and true not."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{json.dumps(key)}:{_canonical(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_canonical, value)) + "]"
+    # format "f": str() of a Decimal would write exponents.
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         digits = format(Decimal(value), "f")
         return digits.rstrip("0").rstrip(".") if "." in digits else digits
@@ -178,15 +182,15 @@ def _canonical(value: Any) -> str:
 
 
 def as_report(results: Sequence[CaseResult]) -> dict[str, Any]:
-    """The report of HL7."""
+    """Return the report of HL7."""
+
+    def result(case: CaseResult) -> dict[str, Any]:
+        return {"passed": case.passed} | ({} if case.reason is None else {"reason": case.reason})
+
     return {
-        file: {"tests": [{"name": case.name, "result": _result(case)} for case in cases]}
+        file: {"tests": [{"name": case.name, "result": result(case)} for case in cases]}
         for file, cases in groupby(results, key=lambda case: case.file)
     }
-
-
-def _result(case: CaseResult) -> dict[str, Any]:
-    return {"passed": case.passed} | ({} if case.reason is None else {"reason": case.reason})
 
 
 def write_report(results: Sequence[CaseResult], path: Path) -> None:
@@ -195,7 +199,7 @@ def write_report(results: Sequence[CaseResult], path: Path) -> None:
 
 
 def summary(results: Sequence[CaseResult]) -> str:
-    """Passed cases by file, each case that did not pass with its reason, and the total."""
+    """Return passed cases by file, each case that did not pass with its reason, and the total."""
     lines = []
     for file, group in groupby(results, key=lambda case: case.file):
         cases = list(group)

@@ -1,4 +1,4 @@
-"""The structure of a SQL on FHIR v2 ViewDefinition, and what is checked of it without its paths.
+"""The model of a SQL on FHIR v2 ViewDefinition, and the checks that need no path to be compiled.
 
 Source: https://sql-on-fhir.org, StructureDefinition ViewDefinition
 """
@@ -35,7 +35,7 @@ LEAST = {"unsignedInt": 0, "positiveInt": 1}
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `element` is its place in the view, `type` a FHIR primitive or None for that of the path."""
+    """A column. `element` is its place in the view; `type` is a FHIR primitive, or None for that of the path."""
 
     element: str
     name: str
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Select:
-    """One selection structure: its columns, and the iteration that multiplies rows (at most one of three)."""
+    """One selection: its columns, and the iteration that multiplies rows (at most one of the three kinds)."""
 
     element: str
     columns: tuple[Column, ...] = ()
@@ -57,7 +57,7 @@ class Select:
     repeat: tuple[str, ...] = ()
 
     def all_columns(self) -> Iterator[Column]:
-        """The columns in order: own, nested, then those of unionAll (the first branch names them)."""
+        """Yield the columns in order: own, nested, then those of unionAll, which the first branch names."""
         yield from self.columns
         for nested in self.selects:
             yield from nested.all_columns()
@@ -85,10 +85,16 @@ class ViewDefinition:
 
     @classmethod
     def load(cls, source: Path | str | Mapping[str, Any]) -> ViewDefinition:
-        """Read a ViewDefinition from a JSON file, or take one that is read.
+        """Read a ViewDefinition from a JSON file, or from a mapping that was read already.
+
+        >>> view = ViewDefinition.load(
+        ...     {"resource": "Patient", "select": [{"column": [{"name": "born", "path": "birthDate"}]}]}
+        ... )
+        >>> [column.name for column in view.columns()]
+        ['born']
 
         Raises:
-            ViewError: what is wrong and in which element.
+            ViewError: the element that is wrong, and why.
         """
         if isinstance(source, Mapping):
             return _view(source)
@@ -98,7 +104,7 @@ class ViewDefinition:
             raise ViewError(str(source), f"not a readable JSON file: {error}") from error
 
     def columns(self) -> tuple[Column, ...]:
-        """All columns in the order of the table."""
+        """Return all columns in the order of the table."""
         return tuple(column for select in self.select for column in select.all_columns())
 
 
@@ -117,17 +123,19 @@ def _view(data: Any) -> ViewDefinition:
         where=tuple(Where(f"{place}.path", _text(item, "path", place)) for place, item in _list(view, "where", "")),
         constants=_constants(view),
     )
-    _check_head(view)
-    _check_names(checked)
-    return checked
-
-
-def _check_head(view: Mapping[str, Any]) -> None:
-    kind = view.get("resourceType", "ViewDefinition")
+    kind = view.get("resourceType", "ViewDefinition")  # HL7's test cases leave it out
     if kind != "ViewDefinition":
         raise ViewError("resourceType", f"a ViewDefinition is needed, and this is a {kind}")
     if view.get("name") is not None:
         _name(view, "")
+    if not checked.columns():
+        raise ViewError("select", "no column; a view has at least one")
+    seen: set[str] = set()
+    for column in checked.columns():
+        if column.name in seen:
+            raise ViewError(f"{column.element}.name", f"a column '{column.name}' is already there")
+        seen.add(column.name)
+    return checked
 
 
 def _constants(view: Mapping[str, Any]) -> dict[str, Literal]:
@@ -152,6 +160,7 @@ def _constant(item: Mapping[str, Any], place: str) -> Literal:
         wanted = (int,)
     elif type_name == "decimal":
         wanted = (int, float, Decimal)
+    # bool is a subclass of int in Python, and no number in JSON.
     if not isinstance(value, wanted) or (isinstance(value, bool) and type_name != "boolean"):
         raise ViewError(f"{place}.{keys[0]}", f"not a {type_name}")
     text = str(value).lower() if type_name == "boolean" else str(value)
@@ -171,6 +180,9 @@ def _select(item: Mapping[str, Any], place: str) -> Select:
     iterations = [key for key in ("forEach", "forEachOrNull", "repeat") if item.get(key) is not None]
     if len(iterations) > 1:
         raise ViewError(place, f"{' and '.join(iterations)} exclude each other")
+    paths = item.get("repeat", [])
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise ViewError(f"{place}.repeat", "a list of paths is needed")
     select = Select(
         element=place,
         columns=tuple(_column(column, where) for where, column in _list(item, "column", place)),
@@ -178,22 +190,23 @@ def _select(item: Mapping[str, Any], place: str) -> Select:
         unions=_selects(item, "unionAll", place),
         for_each=_optional(item, "forEach", str, place),
         for_each_or_null=_optional(item, "forEachOrNull", str, place),
-        repeat=_repeat(item, place),
+        repeat=tuple(paths),
     )
-    _check_union(select)
+    # By order too: rows of the branches of a unionAll are put into one array.
+    branches = [[column.name for column in branch.all_columns()] for branch in select.unions]
+    for branch, names in zip(select.unions, branches, strict=True):
+        if names != branches[0]:
+            raise ViewError(
+                branch.element,
+                f"the columns {', '.join(names)} differ from the union's first branch: {', '.join(branches[0])}",
+            )
     return select
-
-
-def _repeat(item: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    paths = item.get("repeat", [])
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise ViewError(f"{place}.repeat", "a list of paths is needed")
-    return tuple(paths)
 
 
 def _column(item: Mapping[str, Any], place: str) -> Column:
     _known(item, COLUMN_KEYS, place)
     declared = _optional(item, "type", str, place)
+    # A type may be a URL: http://hl7.org/fhirpath/System.String
     type_name = declared.rsplit("/", 1)[-1] if declared else None
     if type_name and type_name.startswith("System."):
         type_name = type_name.removeprefix("System.").lower().replace("datetime", "dateTime")
@@ -210,29 +223,6 @@ def _column(item: Mapping[str, Any], place: str) -> Column:
         type=type_name,
         collection=bool(_optional(item, "collection", bool, place)),
     )
-
-
-def _check_union(select: Select) -> None:
-    if not select.unions:
-        return
-    first = [column.name for column in select.unions[0].all_columns()]
-    for branch in select.unions[1:]:
-        names = [column.name for column in branch.all_columns()]
-        if names != first:
-            raise ViewError(
-                branch.element,
-                f"the columns {', '.join(names)} differ from the union's first branch: {', '.join(first)}",
-            )
-
-
-def _check_names(view: ViewDefinition) -> None:
-    seen: set[str] = set()
-    if not view.columns():
-        raise ViewError("select", "no column; a view has at least one")
-    for column in view.columns():
-        if column.name in seen:
-            raise ViewError(f"{column.element}.name", f"a column '{column.name}' is already there")
-        seen.add(column.name)
 
 
 def _object(data: Any, place: str) -> Mapping[str, Any]:

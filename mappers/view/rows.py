@@ -125,6 +125,7 @@ def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> 
     found = compiler.path(path, focus, depth)
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
+    # A forEach over nothing is a mistake in the view, unless it stands on nothing itself.
     if not found.type and focus.type:
         raise compiler.error("the path never gives an item")
     if found.many:
@@ -139,6 +140,7 @@ def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> 
 
 def _padded(found: Collection, focus: Collection, *, or_null: bool, padded: bool) -> Make:
     """Return the array to unnest: one null for no item (`forEachOrNull`), or where the focus is such a null."""
+    # Without padding an empty array gives no row, which is what forEach wants.
     if not (or_null or padded):
         return found.make
 
@@ -159,6 +161,7 @@ def _column(column: Column, place: Place) -> RowSet:
         make, dtype = _all(found, dtype, depth), dt.Array(dtype)
     else:
         make = _cast(compiler.single(found, depth), dtype)
+    # %rowIndex is 0 in the row of a forEachOrNull without items, where every other column is null.
     if place.padded and not (found.null_propagating and not column.collection) and column.path.strip() != ROW_INDEX:
         make = _null_on_padding(make, focus, dtype)
     return RowSet({column.name: make}, {column.name: dtype})
@@ -228,6 +231,7 @@ def _null_on_padding(make: Make, focus: Collection, dtype: dt.DataType) -> Make:
 def _union(select: Select, place: Place) -> RowSet:
     """Compile the branches of a unionAll into one array of rows."""
     scope = Scope(place.depth + 1)
+    # Rows of the branches stand in one array, so the names and types of the first hold for all.
     branches = [compile_select(branch, place) for branch in select.unions]
     row = branches[0].struct()
     for branch, rows in zip(select.unions, branches, strict=True):
@@ -279,6 +283,7 @@ def _cross_join(
         return _cross_join(inner, known, made, row, nesting + 1) if inner else _struct(made, row)
 
     rows = map_items(first.array(values), Scope(nesting, "row"), body)
+    # Each inner iteration gives an array of rows for each item.
     rows = rows.flatten() if inner else rows
     return rows.fill_null(ibis.literal([], dt.Array(row)))
 

@@ -25,6 +25,7 @@ def load_views(*folders: Path) -> dict[str, ViewDefinition]:
         if not folder.is_dir():
             raise ViewError(str(folder), "no such folder; correct mapping.views in periop.toml")
         for path in sorted(folder.glob("*.json")):
+            # By file name, since the cohort asks for the views by it.
             views[path.stem] = _load_own(path, shipped.get(path.stem))
     return views
 

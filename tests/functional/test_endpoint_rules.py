@@ -27,6 +27,7 @@ PATIENTS = [
     operated("mpr-below-20").viable(20, comparator="<").yp(),
     operated("mpr-above-10").viable(10, comparator=">").yp(),
     operated("mpr-fraction").viable(None, value=0.05, code="1").yp(),
+    operated("mpr-half").viable(None, value=0.5, code="1").yp(),
     operated("mpr-other-unit").viable(None, value=5, code="mm").yp(),
     operated("mpr-bicr").viable(5, at=90).viable(30, at=80, central=True).yp(),
     operated("mpr-nodes-unread").viable(5).yp(n=YPN1),
@@ -61,6 +62,8 @@ PATIENTS = [
     # exposure
     Invented("dose-short").person().condition().staged().alk_positive().dose(0, 54).procedure(70),
     Invented("dose-daily").person().condition().staged().alk_positive().dose(0).dose(7).dose(14).dose(48, 55),
+    Invented("dose-gap-7").person().condition().staged().alk_positive().dose(0, 20).dose(28, 55).procedure(70),
+    Invented("dose-gap-8").person().condition().staged().alk_positive().dose(0, 20).dose(29, 56).procedure(70),
     operated("dose-running").dose(100, None, "in-progress", effectivePeriod={"start": day(100)}),
     # eligibility
     Invented("alk-conflict").person().condition().condition("830055006").staged().alk_positive().dose(0, 55),
@@ -140,6 +143,7 @@ def subject(ran: Ran, patient: str) -> dict[str, Any]:
         ("mpr-below-20", ("N", "NONRESP")),
         ("mpr-above-10", ("N", "NONRESP")),
         ("mpr-fraction", ("Y", None)),
+        ("mpr-half", ("N", None)),
         ("mpr-other-unit", ("N", "NONRESP")),
         ("mpr-bicr", ("N", None)),
         ("mpr-nodes-unread", ("N", "NONRESP")),
@@ -202,6 +206,20 @@ def test_margin(ran: Ran, patient: str, expected: str) -> None:
 def test_neoadjuvant_course(ran: Ran, patient: str, expected: str) -> None:
     """55 days are not two cycles of 28; single days a week apart are exposure, a pause of 33 days is not."""
     assert subject(ran, patient)["NEOCMPFL"] == expected
+
+
+@pytest.mark.parametrize(("patient", "expected"), [("dose-gap-7", "Y"), ("dose-gap-8", "N")])
+def test_a_gap_of_seven_days_is_exposure_and_one_of_eight_is_not(ran: Ran, patient: str, expected: str) -> None:
+    """21 + 7 + 28 days are two cycles of 28; with days 21 to 28 left out, 21 + 28 days are not."""
+    assert subject(ran, patient)["NEOCMPFL"] == expected
+
+
+@pytest.mark.parametrize(
+    ("patient", "percent"), [("mpr-10", 10), ("mpr-10.1", 10.1), ("mpr-fraction", 5), ("mpr-half", 50)]
+)
+def test_residual_viable_tumour_is_in_percent_whatever_its_unit(ran: Ran, patient: str, percent: float) -> None:
+    (row,) = rows(ran, "adrs", patient, PARAMCD="PVTPCT").to_dict("records")
+    assert row["AVAL"] == pytest.approx(percent)
 
 
 def test_a_running_dose_lasts_until_the_data_cut(ran: Ran) -> None:

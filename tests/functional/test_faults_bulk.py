@@ -824,7 +824,7 @@ def test_a_file_is_read_while_the_next_ones_come() -> None:
 
     def fetch(file: ExportFile) -> DownloadedFile:
         assert file is files[0] or read.wait(30)
-        return DownloadedFile(file, Path(file.url), framed=True, complete=True, lines=1)
+        return DownloadedFile(file, Path(file.url), length_delimited=True, complete=True, lines=1)
 
     results = (found for found in download_all(files, fetch, 3, interval=30) if found)
     assert next(results)[0] == files[0]

@@ -6,7 +6,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from connectors.fhir.bundle import read_bundle
 from connectors.fhir.events import CompleteFor, Deleted, Exists, SourceEvent
@@ -21,6 +22,7 @@ from connectors.fhir.resource import Reason, Rejected, Resource
 from connectors.http.gunzip import gunzip
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.reconcile import Reconciler
+from connectors.lake.replay import ResourceReplay, Version
 from connectors.lake.spool import SPOOL_SCHEMA
 from connectors.lake.table import Cursor, Lake
 from connectors.report import OUTCOMES, counts_by_type, total
@@ -157,7 +159,56 @@ class SlowReconciler:
         }
 
 
-@settings(max_examples=200, deadline=None)
+def replace_identity(item: Resource | Deleted | Exists) -> Resource | Deleted | Exists:
+    if isinstance(item, Resource):
+        return structs.replace(item, resource_type="Patient", id="a")
+    return replace(item, resource_type="Patient", id="a")
+
+
+of_one = st.one_of(versions, versions, deletions, sightings).map(replace_identity)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.one_of(versions, st.none()), max_size=2), st.lists(of_one, max_size=8))
+def test_the_events_of_one_resource_have_the_outcomes_of_the_reference(
+    stored: list[Resource | None], events: list[Resource | Deleted | Exists]
+) -> None:
+    """`stored`: the versions in the lake, None for a tombstone."""
+    key = ("Patient", "a")
+    rows = [
+        Row(
+            item.last_updated if item else TIMES[1],
+            sync,
+            item.version_id if item else "1",
+            item.digest if item else "",
+            item,
+        )
+        for sync, item in enumerate(stored)
+    ]
+    slow = SlowReconciler({key: rows} if rows else {})
+    known = slow.current.get(key)
+    ours = ResourceReplay(Version(known.version_id, known.last_updated, known.digest) if known else None)
+    for event in events:
+        slow.take(event)
+        match event:
+            case Resource():
+                ours.upsert(Version(event.version_id, event.last_updated, event.digest))
+            case Deleted():
+                ours.delete(Version(event.version_id, event.last_updated, ""))
+            case Exists():
+                ours.mark_seen(readable=event.readable)
+    assert {(key[0], outcome): count for outcome, count in ours.outcomes.items() if count} == +slow.counts
+    new = slow.new.get(key)
+    if ours.pending is None:
+        assert new is None
+    else:
+        assert new is not None
+        assert (ours.pending.version_id, ours.pending.last_updated) == (new.version_id, slow.times[key])
+        assert ours.pending.digest == (new.digest if isinstance(new, Resource) else "")
+    assert ours.content_missing == (key in slow.missing)
+
+
+@settings(max_examples=50, deadline=None)
 @given(st.lists(syncs, max_size=4))
 def test_every_sync_does_what_the_rules_say_one_event_after_the_other(
     done: list[tuple[list[SourceEvent], list[tuple[str, str]], bool, tuple[str, ...]]],

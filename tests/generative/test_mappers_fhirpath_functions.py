@@ -181,7 +181,7 @@ def test_functions_in_functions_give_what_the_evaluator_gives(
 NUMBERS = st.decimals(min_value=-(10**6), max_value=10**6, places=3)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=3))
 def test_numbers_give_what_the_evaluator_gives(engine: DuckDBEngine, pairs: list[tuple[Decimal, Decimal]]) -> None:
     """To 12 significant digits: the evaluator divides as doubles."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from connectors.errors import AccountingError, ServerError, SourceConfigError
-from connectors.fhir.events import Deleted, Expected, Problem, SourceEvent
+from connectors.errors import AccountingError, ServerError, SourceConfigError, SpoolError
+from connectors.fhir.events import CompleteFor, Deleted, Expected, Problem, SourceEvent
 from connectors.fhir.resource import Reason, Rejected, Resource, read_resource
+from connectors.lake import reconcile
 from connectors.lake.quarantine import Quarantine
+from connectors.lake.reconcile import Reconciler
 from connectors.lake.table import Cursor, Lake
 from connectors.report import Counts, Progress, SyncReport
 from connectors.sources.folder import FolderSource
@@ -152,6 +154,20 @@ def test_a_deletion_that_is_older_than_the_current_version_is_superseded(site: S
     assert site.counts(Deleted("Observation", "a", None, T2, "here")) == (1, 0, 0, 0), "of the same time: it wins"
 
 
+def test_a_deletion_that_was_superseded_does_not_show_that_the_resource_exists(site: Site) -> None:
+    site.sync(observation("a", "2", T2))
+    older, complete = Deleted("Observation", "a", None, T1, "here"), CompleteFor("Observation", frozenset({"p"}))
+    report = site.sync(older, complete)
+    assert (report.counts, report.removed) == (Counts(received=1, superseded=1), {"Observation": 1})
+
+
+def test_a_deletion_that_was_stored_has_one_tombstone(site: Site) -> None:
+    site.sync(observation("a", "2", T2))
+    report = site.sync(Deleted("Observation", "a", "3", T3, "here"), CompleteFor("Observation", frozenset({"p"})))
+    assert (report.deleted, report.removed) == ({"Observation": 1}, {})
+    assert tombstones(site) == [("a", "3", T3)]
+
+
 def test_a_deletion_of_what_the_lake_never_had_is_not_received(site: Site) -> None:
     assert site.sync(Deleted("Observation", "a", None, None, "here")).received == 0
 
@@ -282,3 +298,26 @@ def test_the_canary_of_a_patient_is_in_no_report(site: Site) -> None:
     bad = json.dumps({"resourceType": canary, "id": canary}).encode()
     report = site.sync(read_resource(bad, "here"), read_resource(bad[:-1], "here"), observation(canary))
     assert canary not in repr(report)
+
+
+def reconciled(folder: Path, count: int) -> int:
+    """Reconcile so many new resources; return how many are to be stored."""
+    with Reconciler(Lake(folder / "lake"), "site") as reconciler:
+        for number in range(count):
+            reconciler.upsert(Resource("Patient", f"{number:060}", "1", T1, None, f"{number:064}", "{}"))
+        reconciler.decide()
+        return sum(batch.num_rows for batch in reconciler.batches(whole=False, spared=()))
+
+
+def test_the_temporary_files_of_a_run_that_was_killed_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".sync-site").mkdir()
+    (tmp_path / ".sync-site" / "left").write_text("ids of patients")
+    assert reconciled(tmp_path, 10) == 10
+    assert not (tmp_path / ".sync-site").exists()
+
+
+def test_a_disk_that_takes_no_temporary_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MEMORY", "20MB")
+    (tmp_path / ".sync-site").write_text("a file in the way")
+    with pytest.raises(SpoolError, match="free disk space"):
+        reconciled(tmp_path, 60_000)

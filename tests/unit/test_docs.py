@@ -149,9 +149,26 @@ def test_every_exit_code_is_documented(code: ExitCode) -> None:
 # Settings and study
 
 
+SERVER = "`[[sites]]`: a FHIR server"
+SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
+    "Settings": ["Top level"],
+    "FolderSite": ["`[[sites]]`: a folder"],
+    "SearchSite": [SERVER],
+    "BulkSite": [SERVER, "`[[sites]]`: a FHIR server by Bulk Data export"],
+    **{auth: [SERVER] for auth in ("NoAuth", "BasicAuth", "BearerAuth", "SmartAuth")},
+    "Schedule": ["`[schedule]`"],
+    "Disclosure": ["`[disclosure]`"],
+    "FolderTarget": ["`[[publish]]`"],
+    "Limits": ["`[limits]`"],
+    "Mapping": ["`[mapping]`"],
+}
+
+
 @pytest.mark.parametrize(("model", "key"), keys(Settings))
-def test_every_setting_is_documented(model: str, key: str) -> None:
-    assert re.search(rf"`{key}`|`{{ {key} =", page("configuration.md")), f"{model}.{key}"
+def test_every_setting_is_documented_in_its_section(model: str, key: str) -> None:
+    found = sections(page("configuration.md"))
+    text = "".join(found[name] for name in SETTINGS_SECTIONS[model])
+    assert re.search(rf"`{key}`|`{{ {key} =", text), f"{model}.{key}"
 
 
 @pytest.mark.parametrize("word", allowed(Settings))

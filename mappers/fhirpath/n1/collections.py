@@ -19,7 +19,7 @@ from mappers.fhirpath.n1 import equality
 
 
 def select(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
-    """What the projection gives for each item, as one collection."""
+    """Return the results of the projection for all items, as one collection."""
     items = Iteration.over(base, depth)
     found = items.compile(compiler, args[0])
     if found.choice:
@@ -28,7 +28,7 @@ def select(compiler: Compiler, base: Collection, args: Args, _focus: Collection,
 
 
 def all_hold(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
-    """Whether the criterion is true for every item."""
+    """Return whether the criterion is true for every item."""
     items = Iteration.over(base, depth)
     holds = compiler.condition(items.compile(compiler, args[0]), depth + 1)
     failing = items.count_of(lambda values: ibis.ifelse(holds.make(values), False, True))
@@ -36,9 +36,10 @@ def all_hold(compiler: Compiler, base: Collection, args: Args, _focus: Collectio
 
 
 def every(wanted: bool) -> Implementation:
-    """`allTrue`, `allFalse`: whether every item is the boolean that is wanted; true of no items."""
+    """Return `allTrue` or `allFalse`: whether every item is the boolean that is wanted; true of no items."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+        # True of no items: nothing contradicts.
         others = _booleans(compiler, base, depth, not wanted)
         return boolean(lambda values: others(values) == 0)
 
@@ -46,7 +47,7 @@ def every(wanted: bool) -> Implementation:
 
 
 def any_of(wanted: bool) -> Implementation:
-    """`anyTrue`, `anyFalse`: whether some item is the boolean that is wanted."""
+    """Return `anyTrue` or `anyFalse`: whether some item is the boolean that is wanted."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
         found = _booleans(compiler, base, depth, wanted)
@@ -66,36 +67,37 @@ def _booleans(compiler: Compiler, base: Collection, depth: int, wanted: bool) ->
 
 
 def last(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-    """The last item."""
+    """Return the last item."""
     non_null = drop_nulls(base, depth)
     if not base.many:
         return base
 
     def make(values: Values) -> ir.Value:
         made: Any = non_null.make(values)
+        # The index -1 of no item is null on both engines.
         return made[length(made) - 1]
 
     return replace(base, many=False, parent_element=None, literal=None, make=make)
 
 
 def single(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-    """The one item; several end the run with an error that names the column."""
+    """Return the one item; several end the run with an error that names the column."""
     return compiler.single(base, depth)
 
 
 def tail(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-    """All items but the first."""
+    """Return all items but the first."""
     return _positions(base, depth, lambda index, _values: index > 0)
 
 
 def skip(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """All items but the first few; all where the number is not positive, none where there is no number."""
+    """Return all items but the first few: all where the number is not positive, none where there is no number."""
     number = _number(compiler, "skip", args, focus, depth)
     return _positions(base, depth, lambda index, values: index >= number.make(values))
 
 
 def take(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The first few items; none where the number is not positive, or there is none."""
+    """Return the first few items; none where the number is not positive, or there is none."""
     number = _number(compiler, "take", args, focus, depth)
     return _positions(base, depth, lambda index, values: index < number.make(values))
 
@@ -121,12 +123,12 @@ def _positions(base: Collection, depth: int, keep: Callable[[Any, Values], Any])
 
 
 def distinct(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-    """The items without duplicates."""
+    """Return the items without duplicates."""
     return equality.distinct(compiler, base, depth) if base.many else base
 
 
 def is_distinct(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-    """Whether no two items are equal."""
+    """Return whether no two items are equal."""
     if not base.many or not base.type:
         return boolean(lambda _values: ibis.literal(True))
     items, unlike = listed(base, depth), equality.distinct(compiler, base, depth)
@@ -134,35 +136,36 @@ def is_distinct(compiler: Compiler, base: Collection, _args: Args, _focus: Colle
 
 
 def intersect(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The items that are in both collections, each once."""
+    """Return the items that are in both collections, each once."""
     others = compiler.compile(args[0], focus, depth)
     both = equality.kept_if_among(compiler, base, others, depth, among=True)
     return equality.distinct(compiler, both, depth)
 
 
 def exclude(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The items that are not in the other collection; order and duplicates stay."""
+    """Return the items that are not in the other collection; order and duplicates stay."""
     others = compiler.compile(args[0], focus, depth)
     return equality.kept_if_among(compiler, base, others, depth, among=False)
 
 
 def subset_of(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """Whether every item is in the other collection."""
+    """Return whether every item is in the other collection."""
     return _subset(compiler, base, compiler.compile(args[0], focus, depth), depth)
 
 
 def superset_of(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """Whether every item of the other collection is in this one."""
+    """Return whether every item of the other collection is in this one."""
     return _subset(compiler, compiler.compile(args[0], focus, depth), base, depth)
 
 
 def _subset(compiler: Compiler, base: Collection, others: Collection, depth: int) -> Collection:
+    # A subset: nothing is left of it without the others.
     missing = equality.kept_if_among(compiler, base, others, depth, among=False)
     return boolean(lambda values: missing.make(values).length() == 0)
 
 
 def union(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """`union(other)`: the items of both, each once."""
+    """Return the items of both collections, each once."""
     return united(compiler, "|", base, compiler.compile(args[0], focus, depth), depth)
 
 
@@ -172,7 +175,7 @@ def united(compiler: Compiler, _operator: str, left: Collection, right: Collecti
 
 
 def combine(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The items of both collections, with duplicates."""
+    """Return the items of both collections, with duplicates."""
     return _combined(compiler, "combine()", base, compiler.compile(args[0], focus, depth), depth)
 
 
@@ -184,18 +187,22 @@ def _combined(compiler: Compiler, what: str, left: Collection, right: Collection
 
 
 def iif(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The second argument where the criterion is true, else the third, or nothing.
+    """Return the second argument where the criterion is true, else the third, or nothing.
 
     On a collection, `$this` is its one item.
     """
+    # `iif(...)` at the start of a path is about the focus, `x.iif(...)` about the one item of x.
     this = focus if base is focus else compiler.single(base, depth)
     test = compiler.condition(compiler.compile(args[0], this, depth), depth)
     chosen = compiler.compile(args[1], this, depth)
     other = compiler.compile(args[2], this, depth) if len(args) > 2 else None
+    # SQL needs branches of one type; of an absent branch only the condition is left.
     if other is None or not other.type:
         return _where_true(test, chosen, depth)
     if not chosen.type:
-        return _where_true(_not(test), other, depth)
+        return _where_true(
+            replace(test, make=lambda values: ibis.ifelse(_holds(test, values), False, True)), other, depth
+        )
     one, two = _alike(compiler, "iif()", chosen, other, depth)
     if one.many or two.many:
         one, two = listed(one, depth), listed(two, depth)
@@ -231,14 +238,10 @@ def _holds(test: Collection, values: Values) -> Any:
     return test.make(values).cast(dt.boolean).fill_null(False)
 
 
-def _not(test: Collection) -> Collection:
-    return replace(test, make=lambda values: ibis.ifelse(_holds(test, values), False, True))
-
-
 def _alike(
     compiler: Compiler, what: str, left: Collection, right: Collection, depth: int
 ) -> tuple[Collection, Collection]:
-    """Two collections made of one type.
+    """Convert two collections to one type.
 
     Raises:
         ViewError: their types do not go together.
@@ -247,10 +250,12 @@ def _alike(
         if side.choice:
             raise compiler.error(f"{what} on '{side.choice.name}', which has a choice of types; add ofType(TYPE)")
     if {left.type, right.type} <= PRIMITIVES:
+        # integer and decimal become decimal; texts of several types become string
         name = _common(left.type, right.type)
         if name is None:
             raise compiler.error(f"{what} puts {left.type} and {right.type} together")
         return _as(left, name, depth), _as(right, name, depth)
+    # Complex items of two elements have structs of different fields, which one array cannot hold.
     same_shape = left.shape is right.shape and left.shape is not None
     if left.type == right.type and (same_shape or (left.computed and right.computed)):
         return left, right

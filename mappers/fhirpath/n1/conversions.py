@@ -76,6 +76,7 @@ def _truth(text: Any) -> ir.Value:
 
 def _string(compiler: Compiler, one: Collection, depth: int) -> Collection | None:
     if one.type == "decimal":
+        # Of an element the digits as they are written: 1.50 stays 1.50.
         digits = digits_of(compiler, one, depth)
         if digits is not None:
             return digits
@@ -97,6 +98,7 @@ def _date(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
     if one.type == "date":
         return one
     if one.type in DATES:
+        # The date of a dateTime is its first part, in the zone written.
         return _made("date", one, lambda text: text.substr(0, DAY_LENGTH))
     if kind(one.type) == "text":
         return _bound("date", one, Scope(depth, "to_date"), lambda text: ibis.cases((_is_date(text), text)))
@@ -124,6 +126,7 @@ def _time(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
 
 
 def _is_date(text: Any) -> Any:
+    # A partial date is completed, so that a cast tells whether month and day exist.
     whole = text.concat(ibis.literal("-01-01").substr(ibis.greatest(text.length() - 4, 0)))
     return text.re_search(DATE) & whole.try_cast(dt.date).notnull()
 
@@ -131,6 +134,7 @@ def _is_date(text: Any) -> Any:
 def _quantity(compiler: Compiler, one: Collection, depth: int) -> Collection | None:
     if quantities.is_quantity(one):
         return one
+    # A number is a quantity of unit 1.
     number = _decimal(compiler, one, depth)
     if kind(one.type) != "text":
         unit = _made("string", one, lambda value: ibis.cases((value.notnull(), ibis.literal("1"))))
@@ -191,6 +195,7 @@ def _converts(type_name: str, convert: Convert) -> Implementation:
         found = _converted(compiler, one, type_name, convert, depth)
 
         def make(values: Values) -> ir.Value:
+            # Of no item there is no answer.
             return ibis.cases((one.make(values).notnull(), present(found.make(values))))
 
         return boolean(make)

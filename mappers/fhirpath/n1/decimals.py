@@ -20,39 +20,40 @@ from mappers.fhirpath.arrays import Scope, bind
 from mappers.fhirpath.operations import RANGE, Product, decimal, forced, truncated_multiple
 
 WHOLE, FRACTION = dt.Decimal(19, 0), dt.Decimal(18, 18)
-DIGITS = 6  # worked out in one step of a division
+DIGITS = 6  # of a quotient, computed in one step of a division
 STEP = dt.Decimal(DIGITS + 1, 0)
 DIVISOR = Decimal(10) ** 11
 QUOTIENT = 10**15  # below it a double tells one whole number from the next
 
 
 def product(one: ir.Value, other: ir.Value) -> Any:
-    """`one * other` as a decimal; the digits of both together are 38 at most."""
+    """Multiply decimals that have 38 digits at most together."""
     return forced(Product(one, other).to_expr(), DECIMAL)
 
 
 def double(value: float) -> Any:
-    """A literal of a double; as a text, because Ibis 12 fails to write one for Spark."""
+    """Return a literal of a double; written as a text, because Ibis 12 fails to write one for Spark."""
     return forced(ibis.literal(str(value)), dt.float64)
 
 
 def add(one: Any, other: Any, scope: Scope) -> ir.Value:
-    """`one + other`; null where it does not fit."""
+    """Return `one + other`; null where it does not fit."""
     return _within(one, other, RANGE * 4, scope, lambda pair: forced(pair["one"] + pair["other"], DECIMAL))
 
 
 def subtract(one: Any, other: Any, scope: Scope) -> ir.Value:
-    """`one - other`; null where it does not fit."""
+    """Return `one - other`; null where it does not fit."""
     return _within(one, other, RANGE * 4, scope, lambda pair: forced(pair["one"] - pair["other"], DECIMAL))
 
 
 def multiply(one: Any, other: Any, scope: Scope) -> ir.Value:
-    """`one * other`, whole and fractional parts apart, so that no part has more than 38 digits."""
+    """Multiply whole and fractional parts apart, so that no part has more than 38 digits."""
 
     def total(pair: Any) -> ir.Value:
         (a, b), (c, d) = _parts(pair["one"]), _parts(pair["other"])
         # The size of the product of the whole parts is a matter of digits: 10^19 or more does not fit.
         fits = a.abs().cast(dt.float64) * c.abs().cast(dt.float64) < double(float(RANGE))
+        # (a + b)(c + d) with whole parts a, c and fractions b, d; no single product exceeds 38 digits.
         parts = product(a, c) + product(a, d) + product(b, c) + product(b, d)
         return ibis.cases((fits, forced(parts, DECIMAL)))
 
@@ -60,9 +61,9 @@ def multiply(one: Any, other: Any, scope: Scope) -> ir.Value:
 
 
 def divide(one: Any, other: Any, scope: Scope) -> ir.Value:
-    """`one / other`; null where the divisor is 0.
+    """Return `one / other`; null where the divisor is 0.
 
-    Long division in steps of six digits. A digit group is worked out as a double of what is divisible without
+    Long division in steps of six digits. A digit group is computed as a double of what is divisible without
     a remainder, which makes it a whole number and exact.
     """
 
@@ -76,12 +77,12 @@ def divide(one: Any, other: Any, scope: Scope) -> ir.Value:
 
 
 def truncated(value: Any) -> ir.Value:
-    """The whole part, as DECIMAL(38,18)."""
+    """Return the whole part, as DECIMAL(38,18)."""
     return forced(value - forced(value % decimal(1), DECIMAL), DECIMAL)
 
 
 def whole(one: Any, other: Any, scope: Scope) -> ir.Value:
-    """`one div other`: the quotient without its fraction; null where the divisor is 0 or it does not fit."""
+    """Return `one div other`, the quotient without its fraction; null where the divisor is 0 or it does not fit."""
 
     def quotient(pair: Any) -> ir.Value:
         divisor = pair["other"]
@@ -92,7 +93,7 @@ def whole(one: Any, other: Any, scope: Scope) -> ir.Value:
 
 
 def remainder(one: Any, other: Any, scope: Scope) -> ir.Value:
-    """`one mod other`, of the sign of `one`; null where the divisor is 0."""
+    """Return `one mod other`, of the sign of `one`; null where the divisor is 0."""
     return _within(
         one,
         other,
@@ -103,13 +104,14 @@ def remainder(one: Any, other: Any, scope: Scope) -> ir.Value:
 
 
 def text_of(value: Any) -> ir.Value:
-    """The digits of a decimal, without the zeros that its type adds: `1.500000000000000000` as `1.5`."""
+    """Return the digits of a decimal, without the zeros that its type adds: `1.500000000000000000` as `1.5`."""
     text: ir.Value = forced(forced(value, DECIMAL), dt.string).re_replace(r"\.?0+$", "")
     return text
 
 
 def _within(one: Any, other: Any, limit: Decimal, scope: Scope, body: Callable[[Any], ir.Value]) -> ir.Value:
-    """`body` of a pair of decimals below `limit`; null otherwise."""
+    """Apply `body` to a pair of decimals below `limit`; null otherwise."""
+    # In one struct, so that one lambda binds both and each is written once.
     pair = ibis.struct({"one": forced(one, DECIMAL), "other": forced(other, DECIMAL)})
 
     def guarded(bound: Any) -> ir.Value:
@@ -129,7 +131,8 @@ def _below(one: Any, divisor: Any) -> Any:
 
 
 def _exact(multiple: Any, divisor: Any) -> Any:
-    """A multiple of the divisor by the divisor: both rounded to a double, the quotient is off by less than a half."""
+    """Divide a multiple of the divisor by it."""
+    # Both are rounded to a double, and the quotient is a whole number below 10^15: it is off by less than a half.
     return (multiple.cast(dt.float64) / divisor.cast(dt.float64)).round().cast(dt.int64)
 
 
@@ -138,6 +141,7 @@ def _long_division(one: Any, divisor: Any, scope: Scope) -> Any:
     first = ibis.struct({"left": forced(one % divisor, DECIMAL), "made": _group(one, divisor)})
 
     def step(number: int, state: Any) -> ir.Value:
+        # After 18 digits what is left rounds the last one, half away from zero: signs are put on afterwards.
         if number == 3:
             half = ibis.ifelse(forced(state["left"] + state["left"], DECIMAL) >= divisor, 1, 0)
             return forced(state["made"] + _shifted(half, 18), DECIMAL)
@@ -155,7 +159,7 @@ def _group(one: Any, divisor: Any) -> Any:
 
 
 def _shifted(value: Any, places: int) -> Any:
-    """A small whole number as the digits that end at a decimal place."""
+    """Return a small whole number as the digits that end at a decimal place."""
     unit = decimal(Decimal(1).scaleb(-places), dt.Decimal(18, 18))
     return product(forced(value, STEP), unit)
 

@@ -28,12 +28,13 @@ UNBOUND = frozenset({"Extension", "Resource"})
 
 
 def item_comparator(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Comparator:
-    """The comparison of two items, of whatever type; null where it is open.
+    """Return the comparison of two items, of whatever type; null where it is open.
 
     Raises:
         ViewError: the types do not compare.
     """
     comparison.reject_choice(compiler, operator, left, right)
+    # A Quantity also compares with a plain number, whose unit is 1.
     if left.type and right.type and any(quantities.is_quantity(side) for side in (left, right)):
         return quantities.comparator(compiler, operator, left, right)
     if {left.type, right.type} <= PRIMITIVES | {""}:
@@ -98,10 +99,12 @@ def membership(compiler: Compiler, operator: str, left: Collection, right: Colle
 
 
 def kept_if_among(compiler: Compiler, base: Collection, others: Collection, depth: int, *, among: bool) -> Collection:
-    """The items of `base` that are among `others`, or that are not."""
+    """Return the items of `base` that are among `others`, or that are not."""
     base, others = listed(base, depth), listed(others, depth)
     if not base.type or not others.type:
-        return replace(base, make=lambda values: _none_of(base.make(values)) if among else base.make(values))
+        return replace(
+            base, make=lambda values: ibis.literal([], base.make(values).type()) if among else base.make(values)
+        )
     compare = item_comparator(compiler, "=", base, others, depth)
     outer, inner = Scope(depth, "item"), Scope(depth, "among")
 
@@ -118,7 +121,7 @@ def kept_if_among(compiler: Compiler, base: Collection, others: Collection, dept
 
 
 def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
-    """The items without those equal to an earlier one; order is kept, which FHIRPath leaves open."""
+    """Return the items without those equal to an earlier one; order is kept, which FHIRPath leaves open."""
     base = listed(found, depth)
     if not base.type:
         return base
@@ -126,6 +129,7 @@ def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
     numbered, outer, inner = Scope(depth, "numbered"), Scope(depth, "later"), Scope(depth, "earlier")
 
     def make(values: Values) -> ir.Value:
+        # An item is kept if no earlier one equals it; SQL's own distinct knows no FHIRPath equality, nor order.
         items = number_items(base.make(values), numbered)
 
         def is_first(one: Any) -> ir.Value:
@@ -162,6 +166,7 @@ def _equivalent(compiler: Compiler, left: Collection, right: Collection, depth: 
 
     def make(values: Values) -> ir.Value:
         first, second = one.make(values), other.make(values)
+        # Bags are equal where every item occurs as often on both sides.
         unlike = filter_items(first, outer, lambda item: count(first, item) != count(second, item))
         return (first.length() == second.length()) & (unlike.length() == 0)
 
@@ -171,6 +176,7 @@ def _equivalent(compiler: Compiler, left: Collection, right: Collection, depth: 
 def _equivalence(compiler: Compiler, left: Collection, right: Collection) -> Comparator:
     kinds = {kind(left.type), kind(right.type)}
     if kinds == {"text"}:
+        # Equivalence of strings: without regard to case and white space
         return lambda one, other: _plain(one) == _plain(other)
     if kinds == {"number"} and "decimal" in (left.type, right.type):
         return _rounded_equal
@@ -179,12 +185,12 @@ def _equivalence(compiler: Compiler, left: Collection, right: Collection) -> Com
 
 
 def _plain(text: Any) -> Any:
-    """Lower case, each stretch of white space one blank."""
+    """Return a text in lower case, each stretch of white space as one blank."""
     return text.lower().re_replace(r"\s+", " ").strip()
 
 
 def _rounded_equal(one: Any, other: Any) -> ir.Value:
-    """Equal when rounded to the decimal places of the less precise; trailing zeros do not count."""
+    """Compare rounded to the decimal places of the less precise; trailing zeros do not count."""
     one, other = forced(one, DECIMAL), forced(other, DECIMAL)
     places = ibis.least(*(text_of(side).re_extract(r"\.([0-9]+)$", 1).length() for side in (one, other)))
     half = forced(ibis.literal("0.").concat(ibis.literal("0").repeat(places), "5"), DECIMAL)
@@ -192,10 +198,6 @@ def _rounded_equal(one: Any, other: Any) -> ir.Value:
     away = [ibis.ifelse(side < 0, side - half, side + half) for side in (one, other)]
     rounded = [forced(side - forced(side % unit, DECIMAL), DECIMAL) for side in away]
     return ibis.ifelse(places >= 18, one == other, rounded[0] == rounded[1]) & (unit > decimal(0))
-
-
-def _none_of(array: Any) -> ir.Value:
-    return ibis.literal([], array.type())
 
 
 def _complex(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Comparator:
@@ -210,7 +212,7 @@ def _complex(compiler: Compiler, operator: str, left: Collection, right: Collect
 
 
 def _same_item(compiler: Compiler, left: Collection, right: Collection, depth: int, seen: frozenset[str]) -> Comparator:
-    """Whether two objects of one type have the same elements; null where either is null."""
+    """Return whether two objects of one type have the same elements; null where either is null."""
     scope = Scope(depth, "pair")
 
     def side(of: Collection, name: str) -> Collection:
@@ -224,6 +226,7 @@ def _same_item(compiler: Compiler, left: Collection, right: Collection, depth: i
     def compare(first: ir.Value, second: ir.Value) -> ir.Value:
         def all_same(pair: Any) -> ir.Value:
             known = {scope: pair}
+            # Null for a null item, as for primitives.
             both = pair["f1"].notnull() & pair["f2"].notnull()
             return ibis.cases((both, ibis.and_(*(element(known) for element in elements))))
 
@@ -246,12 +249,15 @@ def _elements(compiler: Compiler, type_name: str) -> list[Element]:
 def _same_element(
     compiler: Compiler, left: Collection, right: Collection, element: Element, depth: int, seen: frozenset[str]
 ) -> Make:
-    """Whether an element is the same in two objects; never null, and the same where both lack it."""
+    """Return whether an element is the same in two objects; never null, and the same where both lack it."""
+    # Extension and types inside themselves have no finite shape: their JSON text is compared.
     written = element.type in UNBOUND | seen
     sides = [_written(side, element) if written else compiler.step(side, element, depth) for side in (left, right)]
+    # Recursion ends at UNBOUND types and at those that were seen on the way down.
     compare = _child_comparator(compiler, sides[0], sides[1], depth, seen)
 
     def same(one: Any, other: Any) -> ir.Value:
+        # Never open: `identical_to` takes two nulls for equal.
         if kind(sides[0].type) in comparison.DECIDED:
             return ibis.ifelse(one.identical_to(other), True, False)  # Ibis 12 sets no parentheses around it
         return ibis.or_(one.isnull() & other.isnull(), compare(one, other).fill_null(False))
@@ -281,7 +287,7 @@ def _child_comparator(
 
 
 def _written(base: Collection, element: Element) -> Collection:
-    """An element as the JSON it is written in."""
+    """Return an element as the JSON that it is written in."""
     assert base.shape is not None  # noqa: S101
     base.shape.touch_text(element.name, many=element.many)
     name = element.name

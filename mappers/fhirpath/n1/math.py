@@ -1,6 +1,6 @@
 """Functions of FHIRPath on numbers (N1, 5.7), and the operators of arithmetic (N1, 6.6).
 
-Decimals are exact to 18 places (`mappers.fhirpath.decimals`). Roots, powers and logarithms are worked out as doubles
+Decimals are exact to 18 places (`mappers.fhirpath.n1.decimals`). Roots, powers and logarithms are computed as doubles
 and rounded to the eight places that FHIRPath asks for. What does not exist or does not fit is empty.
 """
 
@@ -27,7 +27,7 @@ LONG = dt.Decimal(38, 0)  # holds the product of two 64-bit integers
 
 
 def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
-    """`+`, `-`, `*`, `/`, `div`, `mod`, `&`.
+    """Return the result of `+`, `-`, `*`, `/`, `div`, `mod` or `&`.
 
     Raises:
         ViewError: an operand of another type.
@@ -36,6 +36,7 @@ def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Colle
     reject_choice(compiler, operator, left, right)
     one, other = compiler.single(left, depth), compiler.single(right, depth)
     kinds = {kind(side.type) for side in (left, right) if side.type}
+    # `&` takes an empty side for the empty string, `+` does not.
     if kinds <= {"text"} and (operator == "&" or (operator == "+" and kinds)):
         return _joined(operator, one, other)
     if not left.type or not right.type:
@@ -74,9 +75,10 @@ def _collection(type_name: str, work: Callable[[Any, Any], ir.Value], one: Colle
 
 
 def _long(work: Callable[[Any, Any], Any]) -> Callable[[Any, Any], ir.Value]:
-    """On 64-bit integers; null where the result is none."""
+    """Return the operation on 64-bit integers; null where the result is none."""
 
     def make(one: Any, other: Any) -> ir.Value:
+        # By way of text, whose cast gives null beyond 64 bits where an engine would end the query.
         made: ir.Value = work(forced(one, LONG), forced(other, LONG))
         return forced(made, LONG).cast(dt.string).try_cast(dt.int64)
 
@@ -85,12 +87,9 @@ def _long(work: Callable[[Any, Any], Any]) -> Callable[[Any, Any], ir.Value]:
 
 def _whole(one: Any, other: Any) -> ir.Value:
     divisor = other.nullif(0)
+    # Towards 0, as FHIRPath has it; `//` goes downwards for negative numbers.
     quotient = (one.abs() // divisor.abs()) * one.sign().cast(dt.int64) * divisor.sign().cast(dt.int64)
     return quotient.cast(dt.int64)
-
-
-def _modulo(one: Any, other: Any) -> ir.Value:
-    return (one % other.nullif(0)).cast(dt.int64)
 
 
 INTEGER_OPERATORS: dict[str, Callable[[Any, Any], ir.Value]] = {
@@ -98,7 +97,7 @@ INTEGER_OPERATORS: dict[str, Callable[[Any, Any], ir.Value]] = {
     "-": _long(lambda one, other: one - other),
     "*": _long(lambda one, other: one * other),
     "div": _whole,
-    "mod": _modulo,
+    "mod": lambda one, other: (one % other.nullif(0)).cast(dt.int64),
 }
 DECIMAL_OPERATORS: dict[str, Callable[[Any, Any, Scope], ir.Value]] = {
     "+": decimals.add,
@@ -117,7 +116,7 @@ def _numeric(compiler: Compiler, name: str, found: Collection, depth: int) -> Co
 
 
 def _of_decimal(name: str, result: str, work: Callable[[Any], ir.Value]) -> Implementation:
-    """A function of one decimal; an integer is its own result where the result is an integer."""
+    """Return a function of one decimal; an integer is its own result where the result is an integer."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
         one = _numeric(compiler, name, base, depth)
@@ -164,7 +163,7 @@ def _abs(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, 
 
 
 def _round(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """To the nearest, half away from zero."""
+    """Round to the nearest, half away from zero."""
     one = _numeric(compiler, "round", base, depth)
     places = 0
     if args:
@@ -174,6 +173,7 @@ def _round(compiler: Compiler, base: Collection, args: Args, focus: Collection, 
         places = int(precision.literal)
     if places < 0:
         raise compiler.error("round() takes a precision of 0 or more")
+    # Decimals have 18 places, so rounding to more changes nothing.
     if not base.type or places >= DECIMAL.scale:
         return one
 
@@ -193,10 +193,12 @@ def _nearest(value: Any, places: int) -> ir.Value:
 def _power(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
     one = _numeric(compiler, "power", base, depth)
     exponent = _numeric(compiler, "power", compiler.compile(args[0], focus, depth), depth)
+    # An integer only if the exponent is known not to be negative: the type is fixed before any data.
     integers = base.type in INTEGERS and exponent.type in INTEGERS and not (exponent.literal or "-").startswith("-")
 
     def make(values: Values) -> ir.Value:
         number, power = one.make(values).cast(dt.float64), exponent.make(values).cast(dt.float64)
+        # The root of a negative number is no real number; SQL would end the query or give NaN.
         real = (number > 0) | ((number == 0) & (power >= 0)) | ((number < 0) & (power == power.floor()))
         made = ibis.cases((real, number**power))
         if integers:

@@ -37,14 +37,15 @@ def is_quantity(found: Collection) -> bool:
 
 
 def literal(tree: Quantity) -> Collection:
-    """A literal. A year or a month of the calendar is not the one of UCUM, whose length is fixed."""
+    """Return a literal. A year or a month of the calendar is not the one of UCUM, whose length is fixed."""
+    # Weeks and shorter have the same length in UCUM as on the calendar; years and months do not.
     unit = CALENDAR.get(tree.unit, tree.unit) if tree.calendar else tree.unit
     found = computed(lambda _values: _normal(decimal(tree.value), ibis.literal(unit)))
     return replace(found, literal=tree.value)
 
 
 def of_parts(value: Collection, unit: Collection) -> Collection:
-    """A Quantity of a value and a unit; there is none where either is empty."""
+    """Return a Quantity of a value and a unit; there is none where either is empty."""
     return computed(lambda values: _normal(value.make(values), unit.make(values)))
 
 
@@ -73,7 +74,7 @@ MEMBERS = {name: _member(name) for name in ELEMENTS}
 
 
 def normal(compiler: Compiler, found: Collection, depth: int) -> Collection:
-    """Value and unit of each item, null where it has none that can be compared; a number has the unit `1`."""
+    """Return value and unit of each item, null where it has none that can be compared; a number has the unit `1`."""
     read = reader(compiler, found)
 
     def make(values: Values) -> ir.Value:
@@ -84,7 +85,7 @@ def normal(compiler: Compiler, found: Collection, depth: int) -> Collection:
 
 
 def reader(compiler: Compiler, found: Collection) -> Callable[[Any], Any]:
-    """What makes value and unit of an item.
+    """Return how to read value and unit of an item.
 
     Raises:
         ViewError: neither a Quantity nor a number.
@@ -96,13 +97,14 @@ def reader(compiler: Compiler, found: Collection) -> Callable[[Any], Any]:
     shape = found.shape
     if not is_quantity(found) or shape is None:
         raise compiler.error(f"a Quantity and {found.type or 'an empty collection'} do not go together")
+    # All four decide: `<5 mg` is no value, and a code without UCUM as its system is no unit.
     for name, type_name in (("value", "decimal"), ("comparator", "code"), ("system", "uri"), ("code", "code")):
         shape.touch_primitive(name, type_name, many=False)
     return _of_item
 
 
 def comparator(compiler: Compiler, operator: str, left: Collection, right: Collection) -> Comparator:
-    """The comparison of two items, each a Quantity or a number; null where their units differ."""
+    """Return the comparison of two items, each a Quantity or a number; null where their units differ."""
     compare, read, read_other = COMPARE[operator], reader(compiler, left), reader(compiler, right)
 
     def make(first: ir.Value, second: ir.Value) -> ir.Value:
@@ -113,7 +115,7 @@ def comparator(compiler: Compiler, operator: str, left: Collection, right: Colle
 
 
 def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
-    """`+` and `-` of quantities of one unit, `*` and `/` by a number.
+    """Add and subtract quantities of one unit; multiply and divide by a number.
 
     Raises:
         UnsupportedError: another operation.
@@ -122,6 +124,7 @@ def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Colle
     scope = Scope(depth, "quantity")
     if operator in ("+", "-"):
         work = decimals.add if operator == "+" else decimals.subtract
+        # Units are not converted, so quantities of other units do not add up.
         same = _both(one, other, lambda a, b: a["unit"] == b["unit"])
     elif operator in ("*", "/") and kind(right.type) == "number":
         work = decimals.multiply if operator == "*" else decimals.divide
@@ -147,6 +150,7 @@ def boundary(*, high: bool) -> Implementation:
         precision = precision_argument(compiler, args, focus, depth)
         one = compiler.single(base, depth)
         value = compiler.member(one, "value", depth)
+        # The digits of a literal are known; of an element they are read from the resource.
         value = replace(value, literal=one.literal) if one.literal is not None else value
         edge = number_boundary(compiler, value, precision, depth, high=high)
         whole = normal(compiler, one, depth)
@@ -171,6 +175,7 @@ def _normal(value: Any, unit: Any) -> ir.Value:
 
 def _of_item(item: Any) -> ir.Value:
     plain = (item["system"] == UCUM) & item["comparator"].isnull()
+    # FHIR R4 maps UCUM's a and mo to calendar durations, "Using FHIRPath with FHIR".
     calendar = ibis.cases((item["code"] == "a", "year"), (item["code"] == "mo", "month"), else_=item["code"])
     return ibis.cases((plain & item["code"].notnull(), _normal(item["value"].try_cast(DECIMAL), calendar)))
 

@@ -24,7 +24,7 @@ NOT_EVERYWHERE = re.compile(r"\(\?(?:[=!>]|<[=!])|\\[1-9]|\\[kG]|[*+?}]\+")
 def on_text(
     name: str, result: str, work: Callable[..., ir.Value], arguments: tuple[str, ...] = (), *, many: bool = False
 ) -> Implementation:
-    """A function of one string and of arguments whose kinds are given: `text` or `number`."""
+    """Return a function of one string and of arguments whose kinds are given: `text` or `number`."""
 
     def function(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
         text = _single(compiler, f"{name}()", base, "text", depth)
@@ -60,34 +60,33 @@ def _substring(text: Any, start: Any, size: Any | None = None) -> ir.Value:
 
 
 def _replace(text: Any, pattern: Any, substitution: Any) -> ir.Value:
+    # An empty pattern is found between all characters too, at both ends.
     characters = map_items(to_chars(text), Scope(0, "around"), lambda one: one.concat(substitution))
     around = substitution.concat(characters.join("").fill_null(""))
     return ibis.cases((pattern == "", around), else_=text.replace(pattern, substitution))
 
 
 def to_chars(text: Any) -> Any:
-    """The characters of a text, as texts."""
+    """Return the characters of a text, as texts."""
     places = ibis.range(0, text.length())
     return map_items(places, Scope(0, "place"), lambda place: text.substr(place, 1))
 
 
-def _known(text: Any, result: Any) -> ir.Value:
-    return ibis.cases((text.notnull(), result))
-
-
 def regex(compiler: Compiler, name: str, args: Args, focus: Collection, depth: int) -> str:
-    """The pattern of a function, a literal or a constant.
+    """Return the pattern of a function, a literal or a constant.
 
     Raises:
         ViewError: it is no regular expression.
-        UnsupportedError: it is worked out from data, or has what one of the engines does not have.
+        UnsupportedError: it is computed from data, or has what one of the engines does not have.
     """
     found = compiler.compile(args[0], focus, depth)
     if found.literal is None or kind(found.type) != "text":
         raise compiler.unsupported(f"{name}() with a pattern that is no string literal or constant")
+    # RE2 of DuckDB has none of these, and Java takes them: the same view must give the same on both.
     if NOT_EVERYWHERE.search(found.literal):
         raise compiler.unsupported(f"{name}() with look-around, a back reference or a possessive quantifier")
     try:
+        # Python checks the syntax; classes such as \p{L} are known to both engines and not to Python.
         re.compile(re.sub(r"\\[pP](\{\^?\w+\}|[A-Z])", "x", found.literal))
     except re.error as error:
         raise compiler.error(f"{name}() takes a regular expression: {error}") from error
@@ -95,19 +94,19 @@ def regex(compiler: Compiler, name: str, args: Args, focus: Collection, depth: i
 
 
 def matches(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """Whether the pattern is found anywhere in the string."""
+    """Return whether the pattern is found anywhere in the string."""
     pattern = SINGLE_LINE + regex(compiler, "matches", args, focus, depth)
     return on_text("matches", "boolean", lambda text: text.re_search(pattern))(compiler, base, (), focus, depth)
 
 
 def matches_full(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """Whether the pattern is the whole string."""
+    """Return whether the pattern is the whole string."""
     pattern = f"{SINGLE_LINE}^(?:{regex(compiler, 'matchesFull', args, focus, depth)})$"
     return on_text("matchesFull", "boolean", lambda text: text.re_search(pattern))(compiler, base, (), focus, depth)
 
 
 def replace_matches(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
-    """The string with each match replaced; the substitution is plain text."""
+    """Replace each match; the substitution is plain text."""
     pattern = SINGLE_LINE + regex(compiler, "replaceMatches", args, focus, depth)
     found = compiler.compile(args[1], focus, depth)
     if found.literal is None or kind(found.type) != "text" or re.search(r"[$\\]", found.literal):
@@ -129,7 +128,9 @@ STRINGS: dict[str, Function] = {
     "length": Function(on_text("length", "integer", lambda text: text.length())),
     "replace": Function(on_text("replace", "string", _replace, ("text", "text")), 2, 2),
     "split": Function(on_text("split", "string", lambda text, part: text.split(part), ("text",), many=True), 1, 1),
-    "toChars": Function(on_text("toChars", "string", lambda text: _known(text, to_chars(text)), many=True)),
+    "toChars": Function(
+        on_text("toChars", "string", lambda text: ibis.cases((text.notnull(), to_chars(text))), many=True)
+    ),
     "matches": Function(matches, 1, 1),
     "matchesFull": Function(matches_full, 1, 1),
     "replaceMatches": Function(replace_matches, 2, 2),
