@@ -104,7 +104,7 @@ class SyncReport:
 
     @classmethod
     def failed(cls, site: str, error: ConnectorError) -> SyncReport:
-        """The report of a sync that raised."""
+        """Return the report of a sync that raised."""
         return cls(site, "failed", messages=(str(error),))
 
 

@@ -243,8 +243,8 @@ def cohort(patients: int) -> list[dict[str, Any]]:
     return made
 
 
-def smart(base: str, clock: FakeClock, key: SigningKey = KEY, client_id: str = "periop", **options: Any) -> SmartAuth:
+def smart(base: str, fake: FakeClock, key: SigningKey = KEY, client_id: str = "periop", **options: Any) -> SmartAuth:
     """The authenticator of a site, on the test's clock."""
-    options.setdefault("clock", clock.as_clock())
+    options.setdefault("clock", fake.as_clock())
     options.setdefault("limits", TransferLimits())
     return SmartAuth(base, RegisteredClient(client_id, key), TYPES, **options)

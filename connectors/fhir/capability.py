@@ -83,12 +83,19 @@ class Software(Element, frozen=True):
     version: str = ""
 
 
+class Implementation(Element, frozen=True):
+    """The server itself. url: the base URL that it calls itself by."""
+
+    url: str = ""
+
+
 class CapabilityStatement(Element, frozen=True):
     """A CapabilityStatement."""
 
     resource_type: str = ""
     fhir_version: str = ""
     software: Software = Software()
+    implementation: Implementation = Implementation()
     rest: tuple[Rest, ...] = ()
 
     @property

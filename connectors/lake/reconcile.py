@@ -6,7 +6,7 @@ of `connectors.lake.replay`. DuckDB sorts and joins on disk where its memory doe
 does not grow with the number of resources.
 
 Then what the server no longer has gets a tombstone: a row with deleted = true, without a resource, and with the patient
-of the version that it replaces, so that a reader of what is new finds out whom it concerns. A resource has gone if
+of the version that it replaces, so that a reader of new rows finds the affected patients. A resource is gone if
 the server reported its deletion, or if it did not come where everything was asked for. The time of a tombstone is that
 of the deletion as the server reports it, else that of the replaced version: the tombstone has the higher sync number,
 so it is current, and a version that comes back later takes its place.
@@ -196,7 +196,7 @@ class Reconciler:
 
     def _read_known(self) -> None:
         if not self._known:
-            # Only where something was received or may be missing: a night without changes does not read the lake.
+            # Only where something was received or may be missing: a run without changes does not read the lake.
             self._known = True
             for batch in self._lake.rows(self._site, KNOWN.names):
                 self._tables.insert("known", batch.select(KNOWN.names))
@@ -308,7 +308,7 @@ class _Tables:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            # Beside the lake and not in /tmp, which is memory on many machines.
+            # In the directory of the lake and not in /tmp, which is memory on many machines.
             self._connection = duckdb.connect(
                 config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(self._directory)}
             )

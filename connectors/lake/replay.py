@@ -44,7 +44,7 @@ class Version:
 
     @property
     def updated(self) -> float:
-        """Microseconds since 1970; before every instant where there is none."""
+        """Return microseconds since 1970; -inf, before every instant, where there is none."""
         return comparable(self.last_updated)
 
     def same_as(self, other: Version | None) -> bool:

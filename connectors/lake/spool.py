@@ -1,7 +1,8 @@
 """The resources of one sync on disk, until it is decided which of them are stored.
 
 The file has no name (O_TMPFILE, or unlinked at once): the system frees it when the process ends, however it ends, so a
-run that is killed leaves nothing behind. It lies beside the lake, not in /tmp, which is memory on many machines.
+run that is killed leaves nothing behind. It lies in the directory of the lake, not in /tmp, which is memory on many
+machines.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class CohortFolder:
         try:
             found: dict[str, Any] = json.loads((self.path / STATE).read_bytes())
             for path, rows in found["tables"].items():
+                # Reads the end of each file only: a table that was cut off, replaced or edited is noticed.
                 if pq.read_metadata(self.path / path).num_rows != rows:
                     return None
             return State(str(found["program"]), int(found["sync"]), int(found["mark"]))
@@ -59,6 +60,7 @@ class CohortFolder:
 
     def begin(self) -> None:
         """Begin a new folder. What a killed run left is removed."""
+        # A kill may leave both: the new one half written, the old one not yet deleted.
         for leftover in (self._new, self._old):
             shutil.rmtree(leftover, ignore_errors=True)
         self._new.mkdir(parents=True)

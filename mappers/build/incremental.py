@@ -50,7 +50,7 @@ class IncrementalTable:
             self._opened = DeltaTable(str(self.folder))
         built = self._opened.transaction_version(SYNC)
         if built is not None and self._opened.transaction_version(FINGERPRINT) != lake.fingerprint(built):
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder)  # some of its rows are of syncs that the lake never had
             self._opened = None
             return None
         return built
@@ -86,4 +86,5 @@ class IncrementalTable:
 
 def _added(file: Path, rows: int) -> AddAction:
     found = file.stat()
+    # No statistics but the number of rows: engines read those in the Parquet file itself.
     return AddAction(file.name, found.st_size, {}, int(found.st_mtime * 1000), True, json.dumps({"numRecords": rows}))

@@ -36,7 +36,7 @@ from mappers.view.definition import ViewDefinition
 from mappers.view.shipped import load_views
 
 Progress = Callable[[str], None]
-BATCH = 100_000  # rows
+BATCH = 100_000  # rows of a cohort table in memory at a time
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class SqlCache:
     def get(self, compiled_from: str, compile_it: Callable[[], Any]) -> Any:
         """Return the JSON value of `compile_it`, or what it returned when `compiled_from` was the same."""
         text = json.dumps([*self._dependencies, compiled_from])
+        # 128 bits of the hash are enough: a collision would take 2^64 values.
         path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
         self._used.add(path)
         try:

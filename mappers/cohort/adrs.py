@@ -100,6 +100,7 @@ def post_therapy(sources: Sources, subjects: ir.Table, letter: str) -> ir.Table:
         for rank, kind in enumerate(("post-therapy", "pathological"))
     ]
     rows = ibis.union(*values).join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
+    # TX and NX say that nothing could be assessed, so an assessed category of another day is taken instead.
     rows = rows.filter(_["date"] >= _["SURGDT"], ~_["value"].isin(["TX", "NX"]))
     chosen = first_by(rows, _["rank"], _["date"].desc(), _["id"])
     return chosen.select(*KEY, **{f"yp{letter}": _["value"], f"yp{letter}_id": _["id"], f"yp{letter}_date": _["date"]})

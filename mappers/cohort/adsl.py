@@ -77,6 +77,7 @@ def _demographics(sources: Sources) -> ir.Table:
 
 def _diagnosis(sources: Sources) -> ir.Table:
     conditions = only(facts.confirmed_conditions(sources), sources.member("condition", "code", "nsclc"), facts.RESOURCE)
+    # The earliest one; an undated one only where there is no other.
     chosen = first_by(conditions, _["date"].asc(nulls_first=False), _["id"])
     return chosen.select(*KEY, condition_id=_["id"])
 
@@ -120,6 +121,7 @@ def _surgery(sources: Sources, treatment: ir.Table) -> ir.Table:
     Two ICD-10-PCS resections of different lobes on one day are a bilobectomy, hence OTHER. Otherwise the most
     extensive procedure names the operation: pneumonectomy, then lobectomy, then other.
     """
+    # An earlier resection is not the one that the neoadjuvant treatment prepared.
     rows = facts.resections(sources).join(treatment, list(KEY)).filter(_["date"] > _["TRTSDT"])
     rows = rows.mutate(first=_["date"].min().over(ibis.window(group_by=list(KEY))))
     rows = rows.filter(_["date"] == _["first"])

@@ -103,6 +103,7 @@ def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
 def _first_failure(sources: Sources, assessed: ir.Table, base: ir.Table, origin: str) -> ir.Table:
     """Return the first failure after `origin`: PROGRESSION before surgery, after it RECURRENCE or RESIDUAL TUMOUR."""
     rows = _failures(sources, assessed).join(base.select(*KEY, "SURGDT", origin=_[origin]), list(KEY))
+    # A finding on the day of the origin is the baseline. Of one day, an observation is preferred to a condition.
     first = first_by(rows.filter(_["date"] > _["origin"]), _["date"], _["domain"].desc(), _["id"])
     after = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
     return first.select(

@@ -22,8 +22,11 @@ from mappers.terminology import Terminology
 KEY = ("site", "patient")
 RESOURCE = ("site", "id")
 
+# FHIR R4 observation-status: preliminary, cancelled and entered-in-error results are not among them
 USABLE_OBSERVATION = ("final", "amended", "corrected")
+# A dose in progress, and one that was stopped, was given at least in part.
 USABLE_DOSE = ("completed", "in-progress", "stopped")
+# In order of preference: when it happened before when it was noticed or written down.
 DATE_COLUMNS = {
     "condition": ("onset", "onset_start", "recorded"),
     "medication_administration": ("effective", "start"),
@@ -51,7 +54,7 @@ def _data_cutoff() -> date: ...  # type: ignore[empty-body]
 
 def pseudonym(value: ir.Value) -> ir.StringValue:
     """Return the keyed HMAC-SHA-256 of an id, 32 hex digits; only the engine holds the key."""
-    return _hmac(value).substr(0, 32)
+    return _hmac(value).substr(0, 32)  # 128 bits: ids of one hospital do not collide
 
 
 def subject_identifier(study: Study, site: ir.Value, patient: ir.Value) -> ir.StringValue:
@@ -203,6 +206,7 @@ def _doses(sources: Sources) -> ir.Table:
     running = (_["status"] == "in-progress") & _["end"].isnull()
     end = ibis.coalesce(dates.day(_["end"]), running.ifelse(sources.cutoff, _["date"]))
     rows = rows.filter(_["status"].isin(USABLE_DOSE)).mutate(until=end)
+    # An end before the start is a mistake of the record: the dose was given on its first day.
     until = ibis.greatest(_["date"], ibis.least(_["until"], sources.cutoff))
     return rows.mutate(until=until).select(*KEY, "id", "date", "dtf", "until")
 
@@ -215,6 +219,7 @@ def resections(sources: Sources) -> ir.Table:
 def _resections(sources: Sources) -> ir.Table:
     rows = dated(sources, "procedure").filter(_["status"] == "completed")
     rows = rows.join(sources.coded("procedure", "code", "surgery-type"), list(RESOURCE))
+    # ICD-10-PCS 0BT is resection in the respiratory system; the character after it is the body part, such as a lobe.
     pcs = sources.codings("procedure").filter(
         _["element"] == "code",
         _["system"] == "http://www.cms.gov/Medicare/Coding/ICD10",

@@ -56,6 +56,7 @@ def demo(session: Session, out: Path) -> ExitCode:
 
     session.log()
     cohort = demo_cohort()
+    # As a real data folder would be. The check of what is in an existing one follows in `demo_settings`.
     if not out.exists():
         private_folder(out)
     settings = demo_settings(out, cohort)

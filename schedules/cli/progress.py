@@ -34,7 +34,7 @@ def stoppable(reporter: ProgressReporter, stop: threading.Event) -> ProgressRepo
         reporter.page(progress)
 
     def step(text: str) -> None:
-        _stop_if_asked(stop)
+        _stop_if_asked(stop)  # before the step begins, so that nothing of it is lost
         reporter.step(text)
 
     return ProgressReporter(page, step)

@@ -47,7 +47,7 @@ class Session:
     stderr: TextIO
     environ: Mapping[str, str]
     now: Callable[[], datetime] = utc_now
-    elapsed: Callable[[], float] = time.monotonic
+    elapsed: Callable[[], float] = time.monotonic  # for intervals, which a jump of the wall clock must not change
     given_pipeline: Pipeline | None = None
     config: Path = field(default=Path("periop.toml"), init=False)
     verbose: bool = field(default=False, init=False)

@@ -84,6 +84,7 @@ def _plan(session: Session, settings: Settings, name: str, full: bool) -> SitePl
     planning = source(settings, site, session.environ)
     assert isinstance(planning, SupportsPlan)  # noqa: S101 - every source of `schedules.run.sources` is
     cursor = Lake(settings.lake_dir).cursor(name)
+    # As in `connectors.sync`: a cursor that was made with another url or cohort query says nothing about this one.
     previous = cursor if cursor and cursor.fingerprint == planning.fingerprint and not full else None
     requests: list[PlannedRequest] = []
     try:

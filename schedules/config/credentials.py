@@ -136,6 +136,7 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
     The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError` when the key
     is malformed, when others can read its file, or when the file is missing although tables were made with it.
     """
+    # The variable comes first: it keeps the key off the disk that holds the lake.
     if PSEUDONYM_KEY in environ:
         return _decoded(environ[PSEUDONYM_KEY], f"environment variable {PSEUDONYM_KEY}")
     file = settings.data_dir / KEY_FILE
@@ -144,6 +145,7 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
         private_folder(file.parent)
         with suppress(FileExistsError):  # another process was faster, and its key is read below
             write_atomically(file, secrets.token_hex(KEY_BYTES) + "\n", exclusive=True)
+    # Stricter than for the keys of the sites, since nobody but periop has a use for this one.
     if os.name == "posix" and file.stat().st_mode & 0o077:
         raise ConfigError(f"{file}: others can read it; run `chmod 600` on it")
     return _decoded(_first_line(file), str(file))

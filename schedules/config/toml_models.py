@@ -158,6 +158,7 @@ def _keys(owner: type[BaseModel] | None) -> list[str]:
 
 
 def _did_you_mean(word: str, allowed: Sequence[str]) -> str:
+    # 0.6 finds a letter that is missing, doubled or swapped, and does not suggest an unrelated key.
     near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
 

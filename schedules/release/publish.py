@@ -85,7 +85,7 @@ def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
 def store_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
     """Write the files that `artefacts(n)` makes for release n, unless the current release is the same."""
     releases_dir.mkdir(parents=True, exist_ok=True)
-    _remove_drafts(releases_dir)
+    _remove_drafts(releases_dir)  # the caller holds the run lock, so no other process is writing one
     plan = plan_release(artefacts, releases_dir)
     if not plan.unchanged:
         _write(releases_dir, plan.release, artefacts(plan.release))

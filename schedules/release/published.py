@@ -88,6 +88,7 @@ def _counts(frame: pd.DataFrame) -> dict[str, tuple[int, int]]:
 def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         frame = pd.read_csv(file)
+    # pandas raises ValueError for a malformed or an empty file, with a message that may quote its content.
     except (ValueError, UnicodeDecodeError) as error:
         kind = type(error).__name__
         raise ConfigError(f"{file}: not a readable CSV ({kind}); save it as UTF-8 with a header") from None

@@ -89,7 +89,7 @@ def recorded_run(settings: Settings, kind: str, now: Clock) -> Iterator[OpenRun]
     Raises `LockBusyError` when another run is in progress. Runs that a kill left open are closed first: with the
     lock held, none of them can still be running.
     """
-    private_folder(settings.data_dir)
+    private_folder(settings.data_dir)  # before anything is written into it with the usual permissions
     with run_lock(settings.data_dir), open_ledger(settings.ledger_file) as ledger:
         ledger.mark_interrupted()
         with ledger.record(kind, now) as run:

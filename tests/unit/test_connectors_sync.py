@@ -98,6 +98,12 @@ def test_an_older_version_is_superseded(site: Site) -> None:
     assert site.rows() == [("a", "2", 1)]
 
 
+def test_a_version_without_a_time_in_the_lake_is_older_than_one_with_a_time(site: Site) -> None:
+    assert site.counts(observation("a")) == (1, 0, 0, 0)
+    assert site.counts(observation("a", "2", T1)) == (1, 0, 0, 0)
+    assert site.counts(observation("a", "2", T1)) == (0, 1, 0, 0)
+
+
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
 def test_of_several_versions_in_one_pull_the_newest_is_stored(site: Site, order: tuple[int, ...]) -> None:
     pull = [observation("a", str(n), f"2024-01-0{n}T00:00:00Z") for n in order]

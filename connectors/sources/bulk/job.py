@@ -32,7 +32,9 @@ from connectors.errors import (
     ServerError,
     SpoolError,
 )
+from connectors.fhir.capability import CapabilityStatement
 from connectors.fhir.events import ProgressMessage
+from connectors.fhir.lenient import convert_leniently
 from connectors.http.client import FHIR_JSON, NDJSON, FhirClient
 from connectors.http.origin import rebase_link
 from connectors.http.response import Response
@@ -347,9 +349,8 @@ def progress(headers: Mapping[str, str]) -> str:
 def _own_base(body: bytes) -> list[str]:
     """Return [implementation.url] of a CapabilityStatement, the base that the server calls itself by; [] without it."""
     try:
-        found = orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise TruncatedError from error
-    implementation = found.get("implementation") if isinstance(found, dict) else None
-    url = implementation.get("url") if isinstance(implementation, dict) else None
-    return [url.rstrip("/")] if isinstance(url, str) and url else []
+    url = convert_leniently(document, CapabilityStatement).implementation.url
+    return [url.rstrip("/")] if url else []

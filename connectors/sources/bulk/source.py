@@ -47,10 +47,11 @@ EMPTIED = 8  # times at most: each download that still runs may make one more fi
 class BulkSource:
     """The resources of `types` that the server at `url` exports.
 
-    site: its name. jobs: a folder of its own beside the lake, for the job that is under way and for the files of the
-    moment. allowed_origins: further origins that files may lie on; `verify_other_origins` says whom to trust
-    there, without a client certificate. `http_transport` replaces the network, `clock` the clocks, `sleep` the wait
-    between two polls.
+    site: its name.
+    jobs: a folder for the job in progress and for downloaded files.
+    allowed_origins: further origins that files may lie on. verify_other_origins: the authorities to trust there; no
+        client certificate is shown to them.
+    http_transport: replaces the network. clock: replaces the clocks. sleep: replaces the wait between two polls.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Reads the cohort query: the patients whom a sync by search is about."""
+"""Reads the cohort query, which selects the patients of a sync by search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from connectors.sources.search.requests import SearchRequest
 
 @dataclass
 class Cohort:
-    """The cohort query. After `read`, patients: whom it returned; complete: nothing of it was found missing."""
+    """The cohort query. After `read`, patients: those that it returned; complete: nothing was found missing."""
 
     paging: Paging
     request: SearchRequest

@@ -42,7 +42,7 @@ LEFT = (
 
 @dataclass(frozen=True)
 class CohortQuery:
-    """The query that finds the patients: those whom the resources found by `resource_type?params` are about."""
+    """The query that finds the patients: the subjects of the resources found by `resource_type?params`."""
 
     resource_type: str
     params: tuple[tuple[str, str], ...]

@@ -33,10 +33,12 @@ REJECTED = "something of this site is in quarantine, so everything was asked for
 class SyncPlan:
     """What one sync asks for.
 
-    since: for each type that is asked for changes, from when on. known: patients of whom changes will do. fresh:
-    those of whom everything is asked for. left: those who are no longer in the cohort query. history: types whose
-    deletions the server tells. ignored: types for which the server was seen not to understand `_lastUpdated`.
-    reconcile: the ids of all that is asked for changes are compared. notes: why.
+    since: the time from which changes are asked for, by type.
+    known: patients for whom changes suffice. fresh: patients of whom everything is asked for.
+    left: patients who are no longer in the cohort query.
+    history: types whose deletions the server reports.
+    ignored: types for which the server was seen not to understand `_lastUpdated`.
+    reconcile: the ids of everything that is asked for changes are compared. notes: why.
     """
 
     types: tuple[str, ...]
@@ -81,7 +83,7 @@ def plan_sync(
     gone, behind = _fingerprints(state, "left"), _fingerprints(state, "left") | _fingerprints(state, "stale")
     # Patients up to date in the lake: for them a search for changes suffices.
     kept = {patient for patient in stored if fingerprint(patient) not in behind}
-    # Those whose leaving was recorded once are not read again every night.
+    # Those whose leaving was recorded once are not read again in every run.
     former = {patient for patient in stored if fingerprint(patient) not in gone} - set(cohort)
     left = tuple(sorted(former)) if complete_cohort else ()
     ignored = frozenset(kind for kind in types if state.get(f"changes.{kind}") == "no")
