@@ -299,7 +299,7 @@ def _reach(table: GradeTable) -> float:
 def _draw_terms(axes: Axes, terms: tuple[str, ...]) -> None:
     """Write each term left of its row, on two lines at most: the table has the whole term."""
     for row, term in enumerate(terms):
-        lines = textwrap.wrap(wording.clean(term), 28, max_lines=2, placeholder="…")
+        lines = textwrap.wrap(wording.clean(term), 26, max_lines=2, placeholder="…")
         for i, line in enumerate(lines):
             y, place = row + 0.4 * (i - (len(lines) - 1) / 2), axes.get_yaxis_transform()
             axes.text(-0.02, y, line, transform=place, ha="right", va="center", fontsize=9)

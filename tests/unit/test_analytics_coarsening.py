@@ -66,6 +66,11 @@ def test_an_event_at_a_landmark_belongs_to_the_step_that_ends_there():
     assert _steps(found)[1:] == [(2.5, 10, 3, 0), (3, 7, 3, 0)]
 
 
+def test_an_event_in_the_month_of_a_landmark_is_before_it():
+    found = coarsen(_exact([1, 2, 3, 6], [30] * 5, landmarks=(6,)), 3)
+    assert _steps(found)[1:] == [(6, 9, 4, 0)]
+
+
 def test_each_landmark_ends_a_step_of_its_own_stretch():
     found = coarsen(_exact([1, 2, 3, 13, 14, 15], [30] * 5, landmarks=(18, 6)), 3)
     assert _steps(found)[1:] == [(6, 11, 3, 0), (18, 8, 3, 0)]

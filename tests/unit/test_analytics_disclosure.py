@@ -264,6 +264,12 @@ def test_what_is_suppressed_with_its_population_discloses_nothing_more():
     assert _status(release(found, 5)) == {"r0": "suppressed", "x": "ok"}
 
 
+def test_a_flow_diagram_that_is_suppressed_with_the_populations_discloses_nothing_more():
+    """46 in a box and 50 others leave 4; but the box is not published, since 97 of 100 are resected."""
+    cells = [_cell("enrolled", (0, 100), groups=UNKNOWN), _cell("flow", (0, 46)), _cell("x", (46, 96))]
+    assert _status(release(_results(_proportion("x", 50, 100), cells=cells, sizes={"resected": 97}), 5)) == {"x": "ok"}
+
+
 # Curves
 
 
