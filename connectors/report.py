@@ -15,7 +15,7 @@ OUTCOMES: tuple[Outcome, ...] = ("stored", "identical", "superseded", "quarantin
 
 @dataclass(frozen=True)
 class Counts:
-    """How many versions were received, and how many had each outcome (`connectors.lake.replay`)."""
+    """The number of versions received, and of each outcome (`connectors.lake.replay`)."""
 
     received: int = 0
     stored: int = 0
@@ -34,7 +34,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a running sync has come: `received` resources of this type, of `expected` (None if unknown).
+    """The progress of a running sync: `received` resources of this type, of `expected` (None if unknown).
 
     note: what the server says while it prepares an export. The type is '' then.
     """

@@ -9,7 +9,7 @@ from typing import Literal
 
 
 class FindingLevel(StrEnum):
-    """How serious a finding is.
+    """The severity of a finding.
 
     ok: it works. note: it works less well, or could not be determined. missing: the sync needs it. refused: the
     credentials are not accepted.
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class SyncPath:
-    """How the next sync works.
+    """The way that the next sync of a site will take.
 
     transfer: how resources come. nightly: what a run after the first one reads. deletions: how deletions are noticed.
     why: a sentence for each of the three.

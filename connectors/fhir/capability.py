@@ -34,7 +34,7 @@ class SearchParameter(Element, frozen=True):
 
 
 class RestResource(Element, frozen=True):
-    """What is offered for one resource type."""
+    """The interactions and search parameters of one resource type (CapabilityStatement.rest.resource)."""
 
     type: str = ""
     interaction: tuple[Coded, ...] = ()
@@ -69,7 +69,7 @@ class Security(Element, frozen=True):
 
 
 class Rest(Element, frozen=True):
-    """What is offered over HTTP."""
+    """The part of a CapabilityStatement about the RESTful API (CapabilityStatement.rest)."""
 
     mode: str = ""
     interaction: tuple[Coded, ...] = ()

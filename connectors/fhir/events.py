@@ -23,7 +23,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ProgressMessage:
-    """What the server says while it prepares an export, for the screen; it changes nothing.
+    """A message of the server while it prepares an export, for the screen; it changes nothing.
 
     Holds only what may be shown: letters, digits and a few punctuation marks, at most one line.
     """

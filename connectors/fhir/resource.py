@@ -29,7 +29,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Reason(StrEnum):
-    """Why something received was set aside."""
+    """The reason for which something received was quarantined."""
 
     NOT_JSON = "not-json"
     TRUNCATED = "truncated"

@@ -94,7 +94,7 @@ def current_sql(*, received_only: bool) -> str:
 
 @dataclass
 class Account:
-    """What became of everything that one sync received, each count by resource type.
+    """The account of one sync: the outcome of everything received, each count by resource type.
 
     received, outcomes: versions received, and (type, outcome). reasons: quarantined, by reason. without_patient:
     resources without a reference to a Patient. modified: stored resources with a modifierExtension. content_missing:

@@ -57,7 +57,7 @@ REPAIR = "restore it from the backup, or move it away and pull everything again 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where the last committed sync of a site stood.
+    """The position of the last committed sync of a site, from which the next one goes on.
 
     fingerprint: digest of what was asked for; another one means that everything must be asked for again.
     complete: every part of the source was read.

@@ -1,1 +1,1 @@
-"""Where resources come from: a folder, paged search or a bulk export."""
+"""The sources of resources: a folder, paged search or a bulk export."""

@@ -1,4 +1,4 @@
-"""What every source of resources is, and how it describes its requests before it sends them."""
+"""The protocol of every source of resources, and of its plan: the requests that it would send."""
 
 from __future__ import annotations
 

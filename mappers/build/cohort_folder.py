@@ -27,7 +27,7 @@ SetAside = Mapping[str, Mapping[tuple[str, str], int]]  # counts by site, and by
 
 @dataclass(frozen=True)
 class State:
-    """What cohort tables were derived from.
+    """The inputs from which cohort tables were derived.
 
     `program` is a hash of all rules, `sync` the newest sync in them, `mark` the lake's fingerprint of that sync. The
     names are those of ``map.json``.

@@ -41,7 +41,7 @@ BATCH = 100_000  # rows of a cohort table in memory at a time
 
 @dataclass(frozen=True)
 class MapConfig:
-    """What is mapped, by which rules, and where to.
+    """The input, the rules and the output of a map.
 
     Args:
         lake_dir: the Delta table of raw resources.

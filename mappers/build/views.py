@@ -83,7 +83,7 @@ Views = Mapping[str, CompiledView]  # by name
 
 @dataclass(frozen=True)
 class ViewReport:
-    """What a refresh did to one view table: rows appended, and whether it was built from the first sync on."""
+    """The result of refreshing one view table: rows appended, and whether it was built from the first sync on."""
 
     name: str
     rows: int

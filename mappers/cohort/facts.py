@@ -74,7 +74,7 @@ def references(*columns: ir.Value) -> ir.ArrayValue:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a cohort is made of.
+    """The inputs of a cohort.
 
     `views` maps a view's name to its current rows (site, id and its columns but `key`). `keep` gives a table that is
     cheap to read several times; an engine materialises it, and the default leaves the expression as it is.

@@ -1,4 +1,4 @@
-"""What the mapping asks of an engine, and what all engines share.
+"""The protocol of an engine, and what all engines share.
 
 Expressions know no engine; what the engines write differently is in `duckdb_sql` and `spark_sql`.
 """

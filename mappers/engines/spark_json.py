@@ -1,4 +1,4 @@
-"""How Spark reads JSON text into the touched elements of a shape, so that it finds what DuckDB finds.
+"""Spark expressions that read JSON text into the touched elements of a shape, with the same result as DuckDB.
 
 Spark's `from_json` alone would lose the digits of numbers (1.50 as text is 1.5), and a whole array for one item of a
 wrong type. So the text is made ready first: every number becomes a string of its digits where digits matter, and a
@@ -73,7 +73,7 @@ def _object(text: sge.Expression, structure: dict[str, Any], depth: int) -> sge.
 
 
 def _fields(structure: dict[str, Any]) -> str:
-    """What one level is read as: texts, and arrays of texts."""
+    """Return the schema by which one level is read: texts, and arrays of texts."""
     types = {name: "ARRAY<STRING>" if isinstance(child, list) else "STRING" for name, child in structure.items()}
     return ", ".join(f"`{name}` {dtype}" for name, dtype in types.items())
 

@@ -75,7 +75,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Language:
-    """What paths may use beside elements, literals and variables.
+    """The functions and operators that paths may use.
 
     Attributes:
         functions: by name.

@@ -46,7 +46,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How one case went; `reason` is why it did not pass."""
+    """The result of one case; `reason` is why it did not pass."""
 
     file: str
     name: str

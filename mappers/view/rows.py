@@ -63,7 +63,7 @@ class RowSet:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a selection stands.
+    """The place of a selection in its view.
 
     Attributes:
         focus: what its paths are relative to.

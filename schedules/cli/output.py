@@ -1,4 +1,4 @@
-"""What the commands print for people: results, comparison, sites, status, checks, planned requests and rows of a view.
+"""Everything that commands print for people: results, sites, status, checks, planned requests, rows of a view.
 
 Figures are worded, and so rounded, by `analytics.report.wording`, as in the report. All text from outside goes through
 `wording.clean`, so that a server cannot send control characters to the terminal.

@@ -104,7 +104,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobFile:
-    """Where a job is remembered until it is read. Readable by its owner only, replaced as a whole, without a secret."""
+    """The file that remembers a job until it is read: readable by its owner only, replaced as a whole, no secret."""
 
     path: Path
 
@@ -133,7 +133,7 @@ class JobFile:
 
 @dataclass(frozen=True)
 class Polling:
-    """How often to ask, in seconds.
+    """The intervals between two polls, in seconds.
 
     The pause grows with the time waited, by `share`, from `first` to `longest`. A shorter Retry-After is followed, a
     longer one is not (HAPI says 120 s for a job of 8 s), but a 429 is obeyed in full. resume: how old a remembered

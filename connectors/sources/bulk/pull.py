@@ -97,7 +97,7 @@ class GroupMembershipDigest:
 
 @dataclass
 class _ExportProgress:
-    """What is known of one export while it is read.
+    """The state of one export while it is read.
 
     failed: the types of which something is missing. seen: those of which the manifest lists a file, '' for any.
     """

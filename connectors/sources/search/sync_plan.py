@@ -31,7 +31,7 @@ REJECTED = "something of this site is in quarantine, so everything was asked for
 
 @dataclass(frozen=True)
 class SyncPlan:
-    """What one sync asks for.
+    """The requests of one sync: types, patients and times.
 
     since: the time from which changes are asked for, by type.
     known: patients for whom changes suffice. fresh: patients of whom everything is asked for.
@@ -137,7 +137,7 @@ def _notes(
 
 @dataclass
 class ServerObservations:
-    """What a sync has learned of the server, from which the state of the next one is made. Filled by several threads.
+    """Observations of one sync about the server, for the state of the next one. Filled by several threads.
 
     failed: types of which not all was read. unread: patients asked for in full of whom not all was read. changes,
     history: what the server does, by type, as far as it was seen. undated: types with resources that have no time.
