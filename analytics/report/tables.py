@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analytics.estimates.model import Estimate, Landmark, Proportion, Quantiles, Survival
 from analytics.estimates.rounding import round_half_up
@@ -109,8 +109,9 @@ def section_of(estimate_id: str) -> str:
 
 def proportion_row(estimate: Proportion) -> EstimateRow:
     """Return x/n, percentage and interval of a proportion."""
-    if gap := missing(estimate):
-        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=gap)
+    row = EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=missing(estimate))
+    if row.missing:
+        return row
     x, n = wording.counts(estimate)
     ci = estimate.ci
     picture = None
@@ -118,11 +119,8 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
         picture = IntervalPicture(
             *(f"{AXIS_START + AXIS_UNITS * value:.1f}" for value in (ci.low, 100 * x / n, ci.high))
         )
-    return EstimateRow(
-        id=estimate.id,
-        label=estimate.label,
-        population=estimate.population,
-        breakdown=estimate.breakdown,
+    return replace(
+        row,
         counts=f"{x}/{n}",
         value=wording.share(x, n),
         plain=wording.share(x, n),
@@ -133,16 +131,15 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
 
 def quantile_row(estimate: Quantiles) -> EstimateRow:
     """Return median and quartiles, with the number of patients who had a value and of those who had none."""
-    if gap := missing(estimate):
-        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.id, missing=gap)
+    row = EstimateRow(estimate.id, estimate.label, estimate.population, estimate.id, missing=missing(estimate))
+    if row.missing:
+        return row
     unit = f" {estimate.unit}" if estimate.median_status == "ok" else ""
     # How many are left out is part of a median: 33 patients, 5 without a value.
     without = f"; {estimate.missing} without a value" if estimate.missing else ""
-    return EstimateRow(
-        id=estimate.id,
+    return replace(
+        row,
         label=f"{estimate.label}, median and quartiles",
-        population=estimate.population,
-        breakdown=estimate.id,
         counts=f"n = {wording.present(estimate.n, estimate.id)}{without}",
         value=f"{wording.median(estimate)}{unit}",
         interval=f"{wording.spread(estimate)} (quartiles)",
@@ -152,19 +149,18 @@ def quantile_row(estimate: Quantiles) -> EstimateRow:
 
 def landmark_rows(curve: Survival) -> tuple[TimeRow, ...]:
     """Return survival at the study's landmarks."""
-    return tuple(_landmark_row(landmark, curve.id) for landmark in curve.landmarks)
-
-
-def _landmark_row(landmark: Landmark, curve_id: str) -> TimeRow:
-    # Shown for a landmark that is not evaluable too: it is the reason for that.
-    at_risk = "" if landmark.at_risk is None else str(landmark.at_risk)
-    time = f"{landmark.t:g} months"
-    if gap := missing(landmark):
-        return TimeRow(time, at_risk, missing=gap)
-    value = wording.fraction_percent(wording.present(landmark.s, curve_id))
-    ci = landmark.ci
-    limits = f"{wording.percent_interval(ci, scale=100)} ({wording.level(ci)})" if ci else ""
-    return TimeRow(time, at_risk, value, limits or "no interval before the first event")
+    rows = []
+    for landmark in curve.landmarks:
+        # Shown for a landmark that is not evaluable too: it is the reason for that.
+        row = TimeRow(f"{landmark.t:g} months", "" if landmark.at_risk is None else str(landmark.at_risk))
+        if gap := missing(landmark):
+            rows.append(replace(row, missing=gap))
+            continue
+        value = wording.fraction_percent(wording.present(landmark.s, curve.id))
+        ci = landmark.ci
+        limits = f"{wording.percent_interval(ci, scale=100)} ({wording.level(ci)})" if ci else ""
+        rows.append(replace(row, value=value, interval=limits or "no interval before the first event"))
+    return tuple(rows)
 
 
 def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:

@@ -121,12 +121,9 @@ def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agr
 
 
 def _median(estimate: Quantiles | Survival) -> str:
-    for status in _statuses(estimate):
-        if status != "ok":
-            return wording.WORDS[status]
-    if isinstance(estimate, Quantiles):
-        return wording.quartiles(estimate)
-    return f"{wording.median(estimate)} months"
+    if odd := next((status for status in _statuses(estimate) if status != "ok"), None):
+        return wording.WORDS[odd]
+    return wording.quartiles(estimate) if isinstance(estimate, Quantiles) else f"{wording.median(estimate)} months"
 
 
 def _statuses(estimate: Proportion | Quantiles | Survival) -> tuple[MedianStatus, ...]:
@@ -243,7 +240,10 @@ def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
         # The grid shows only marks, so what is not in order follows as a line.
         yield _findings(each for each in found.findings if _in_grid(each) and each.level is not FindingLevel.OK)
     yield from _path(found)
-    yield from _requests(found.requests)
+    if found.requests:
+        yield Text("\nTo send to the administrator of the server:")
+    for number, sentence in enumerate(found.requests, 1):
+        yield Padding(Text(wording.clean(f"{number}. {sentence}")), (0, 0, 0, 2))
     yield Text("")
 
 
@@ -284,13 +284,6 @@ def _path(found: Diagnosis) -> Iterator[RenderableType]:
     yield Text(f"\nThe sync: {path.transfer} · {path.nightly} each night · deletions {path.deletions}")
     for sentence in path.why:
         yield Padding(Text(wording.clean(sentence)), (0, 0, 0, 2))
-
-
-def _requests(requests: Sequence[str]) -> Iterator[RenderableType]:
-    if requests:
-        yield Text("\nTo send to the administrator of the server:")
-    for number, sentence in enumerate(requests, 1):
-        yield Padding(Text(wording.clean(f"{number}. {sentence}")), (0, 0, 0, 2))
 
 
 def planned_requests(site: str, requests: Sequence[PlannedRequest], error: str | None) -> str:
