@@ -14,16 +14,7 @@ from typing import Any
 import orjson
 
 from analytics.disclosure.control import Released
-from analytics.estimates.model import (
-    CurvePoint,
-    FlowStep,
-    Interval,
-    Landmark,
-    Proportion,
-    QualityItem,
-    Quantiles,
-    Survival,
-)
+from analytics.estimates.model import FlowStep, Interval, Landmark, Proportion, QualityItem, Quantiles, Survival
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.spreadsheet import escape_formula
 
@@ -41,7 +32,7 @@ def as_json(released: Released, release: int) -> Json:
     return {
         "schema": SCHEMA,
         "study": released.study,
-        "data_cut": released.data_cutoff,
+        "data_cut": released.data_cutoff,  # the key of the study file, which readers of the first version know
         "release": release,
         "sites": list(released.sites),
         "sites_missing": list(released.sites_missing),
@@ -81,6 +72,16 @@ def _quantile(q: Quantiles) -> Json:
 
 
 def _survival(s: Survival) -> Json:
+    landmarks = [
+        {"t": _rounded(mark.t, 4), "at_risk": mark.at_risk, "s": _fraction(mark.s)}
+        | _fields(mark, ci=_interval(mark.ci, 6))
+        for mark in s.landmarks
+    ]
+    curve = [
+        {"t": _rounded(p.t, 4), "at_risk": p.at_risk, "events": p.events, "censored": p.censored}
+        | {"s": _fraction(p.s), "low": _fraction(p.low), "high": _fraction(p.high)}
+        for p in s.curve
+    ]
     return _fields(
         s,
         *("id", "label", "population", "n", "events"),
@@ -88,19 +89,9 @@ def _survival(s: Survival) -> Json:
         median_status=s.median_status,
         unit="months",
         ci=_interval(s.ci, 4),
-        landmarks=[_landmark(mark) for mark in s.landmarks],
-        curve=[_point(point) for point in s.curve],
+        landmarks=landmarks,
+        curve=curve,
     )
-
-
-def _landmark(mark: Landmark) -> Json:
-    values = {"t": _rounded(mark.t, 4), "at_risk": mark.at_risk, "s": _fraction(mark.s)}
-    return values | _fields(mark, ci=_interval(mark.ci, 6))
-
-
-def _point(point: CurvePoint) -> Json:
-    counts = {"t": _rounded(point.t, 4), "at_risk": point.at_risk, "events": point.events, "censored": point.censored}
-    return counts | {"s": _fraction(point.s), "low": _fraction(point.low), "high": _fraction(point.high)}
 
 
 def _interval(ci: Interval | None, digits: int) -> Json | None:
@@ -149,6 +140,7 @@ def _rows(released: Released) -> Iterator[CsvRow]:
 
 
 def _survival_rows(s: Survival) -> Iterator[CsvRow]:
+    # From the JSON, so that both files round alike.
     written = _survival(s)
     yield from _lines("survival", s, s.population, _numbers(written, "months"))
     for mark, exact in zip(written["landmarks"], s.landmarks, strict=True):

@@ -150,7 +150,7 @@ def stored(source: Source, folder: Path) -> int:
     report = sync_site(source, Lake(folder / "lake"), "bench", Quarantine(folder / "quarantine"))
     if report.status != "ok":
         raise SystemExit(f"the sync is {report.status}: {report.messages}")
-    return report.received
+    return report.counts.received
 
 
 def searching(base: str, streams: int) -> SearchSource:

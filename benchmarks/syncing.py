@@ -73,9 +73,9 @@ def sync(folder: Path, source: Source, count: int) -> Figures:
         "tenths": tenths,
         "peak": peak_memory(),
         "status": report.status,
-        "received": report.received,
-        "stored": report.stored,
-        "identical": report.identical,
+        "received": report.counts.received,
+        "stored": report.counts.stored,
+        "identical": report.counts.identical,
         "messages": report.messages,
     }
 

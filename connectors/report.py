@@ -82,26 +82,6 @@ class SyncReport:
         # `ordinal` is the name that the ledgers and outputs of version 0.1 hold.
         return {"ordinal" if name == "sync_number" else name: value for name, value in asdict(self).items()}
 
-    @property
-    def received(self) -> int:
-        return self.counts.received
-
-    @property
-    def stored(self) -> int:
-        return self.counts.stored
-
-    @property
-    def identical(self) -> int:
-        return self.counts.identical
-
-    @property
-    def superseded(self) -> int:
-        return self.counts.superseded
-
-    @property
-    def quarantined(self) -> int:
-        return self.counts.quarantined
-
     @classmethod
     def failed(cls, site: str, error: ConnectorError) -> SyncReport:
         """Return the report of a sync that raised."""

@@ -80,19 +80,6 @@ class NightlyJob:
         if not self._running.acquire(blocking=False):  # the cron job and the watchdog come at the same second
             return
         try:
-            self._run_logged()
-        finally:
-            self._running.release()
-
-    def wait_until_idle(self, seconds: float) -> bool:
-        """Wait for a run in progress to end; return False if it has not within `seconds`."""
-        idle = self._running.acquire(timeout=seconds)
-        if idle:
-            self._running.release()
-        return idle
-
-    def _run_logged(self) -> None:
-        try:
             slot = self.due_slot()
             if slot is None:
                 return
@@ -109,6 +96,15 @@ class NightlyJob:
                 log.error("the nightly run failed (exit code %d): %s", exit_code(error), user_message(error))
             else:
                 log.exception("the nightly run failed because of a bug in periop; please report this traceback")
+        finally:
+            self._running.release()
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Wait for a run in progress to end; return False if it has not within `seconds`."""
+        idle = self._running.acquire(timeout=seconds)
+        if idle:
+            self._running.release()
+        return idle
 
 
 def make_scheduler(job: NightlyJob) -> BlockingScheduler:

@@ -152,18 +152,14 @@ def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoin
         s *= 1 - step.events / exposed
         if exposed > step.events:
             variance += step.events / (exposed * (exposed - step.events))
-        band = _band(s, z * math.sqrt(variance))
-        points.append(CurvePoint(step.t, n, step.events, step.censored, s, *band))
+        low = high = None
+        # The log(-log) band, S to the power of exp(± width / log S), does not exist where S is 0.
+        if s > TOLERANCE:
+            theta = z * math.sqrt(variance) / abs(math.log(s))
+            low, high = s ** math.exp(theta), s ** math.exp(-theta)
+        points.append(CurvePoint(step.t, n, step.events, step.censored, s, low, high))
         n -= step.events + step.censored
     return tuple(points)
-
-
-def _band(s: float, width: float) -> tuple[float | None, float | None]:
-    """Return the log(-log) band: S to the power of exp(± width / log S); none where S is 0."""
-    if s <= TOLERANCE:
-        return None, None
-    theta = width / abs(math.log(s))
-    return s ** math.exp(theta), s ** math.exp(-theta)
 
 
 def _landmark(exact: Landmark, points: tuple[CurvePoint, ...], level: float) -> Landmark:

@@ -122,13 +122,22 @@ def _controlled(results: Results, k: int) -> dict[str, Any]:
     everything = is_protected(results.population_sizes["enrolled"], k)
     curves = {s.id: coarsen(s, k) for s in results.survival}
     suppression = Suppression(_breakdowns(results, curves, k), results.population_sizes, everything)
+    flow = results.flow
+    if everything or "flow" in suppression.breakdowns:
+        # The trunk is always there; a reason for leaving is listed only because someone left for it.
+        flow = tuple(replace(step, n=None, **SUPPRESSED) for step in flow if step.kind == "main")
+    # Rule 6: a count of records is suppressed where it is as small as a protected count of patients.
+    quality = (
+        replace(item, count=None, **SUPPRESSED) if everything or is_protected(item.count, k) else item
+        for item in results.quality
+    )
     return {
         "population_sizes": {name: suppression.size(name) for name in results.population_sizes},
         "proportions": tuple(_proportions(results.proportions, suppression)),
         "quantiles": tuple(_quantile(q, suppression) for q in results.quantiles),
         "survival": tuple(_survival(s, curves[s.id], suppression) for s in results.survival),
-        "flow": tuple(_flow(results.flow, suppression)),
-        "quality": tuple(_quality(item, k, suppression) for item in results.quality),
+        "flow": flow,
+        "quality": tuple(quality),
     }
 
 
@@ -168,7 +177,9 @@ def _breakdowns(results: Results, curves: Mapping[str, Survival | None], k: int)
     # Rule 2: populations lie within each other, so that the difference of two sizes is a count of patients as well.
     sizes = results.population_sizes.values()
     if any(is_protected(n, k) for n in (*sizes, *(abs(a - b) for a, b in combinations(sizes, 2)))):
-        found |= {"populations", *_breakdowns_of_subpopulations(results)}
+        # What is counted among the enrolled too, whose number is always known, may stay.
+        of_enrolled = {without_cutoff(e.breakdown) for e in results.estimates if e.population == "enrolled"}
+        found |= {"populations", *(without_cutoff(e.breakdown) for e in results.estimates)} - of_enrolled
     if "populations" in found or _has_small_box(results.flow, k):
         found.add("flow")
     found = _with_differencing(results, curves, k, found)
@@ -196,14 +207,6 @@ def _with_differencing(results: Results, curves: Mapping[str, Survival | None], 
         first |= events | lines
     second = first | (disclosed_by_differencing([c for c in cells if c.breakdown not in first], k) - lines)
     return second | repeats if second & events else second
-
-
-def _breakdowns_of_subpopulations(results: Results) -> Iterator[str]:
-    """Yield the breakdowns of which every estimate is of a population other than the enrolled."""
-    populations: dict[str, set[str]] = {}
-    for estimate in results.estimates:
-        populations.setdefault(without_cutoff(estimate.breakdown), set()).add(estimate.population)
-    return (breakdown for breakdown, names in populations.items() if "enrolled" not in names)
 
 
 def _small_proportions(results: Results, k: int) -> Iterator[str]:
@@ -261,7 +264,8 @@ def _has_small_box(flow: tuple[FlowStep, ...], k: int) -> bool:
 
 # Taking the numbers out
 
-SUPPRESSED_MEDIAN: dict[str, Any] = {"median_status": "suppressed", "status": "suppressed", "reason": REASON}
+SUPPRESSED: dict[str, Any] = {"status": "suppressed", "reason": REASON}
+SUPPRESSED_MEDIAN: dict[str, Any] = {"median_status": "suppressed", **SUPPRESSED}
 
 
 def _proportions(proportions: tuple[Proportion, ...], suppression: Suppression) -> Iterator[Proportion]:
@@ -273,7 +277,7 @@ def _proportions(proportions: tuple[Proportion, ...], suppression: Suppression) 
             yield p
         elif p.breakdown in declared:
             n = suppression.denominator(p.population, p.n)
-            yield replace(p, x=None, n=n, percent=None, ci=None, status="suppressed", reason=REASON)
+            yield replace(p, x=None, n=n, percent=None, ci=None, **SUPPRESSED)
 
 
 def _quantile(q: Quantiles, suppression: Suppression) -> Quantiles:
@@ -289,20 +293,3 @@ def _survival(exact: Survival, coarse: Survival | None, suppression: Suppression
     blank: dict[str, Any] = dict.fromkeys(("n", "events", "median", "ci"))
     landmarks = tuple(Landmark(mark.t, None, None, None, "suppressed", REASON) for mark in exact.landmarks)
     return replace(exact, landmarks=landmarks, curve=(), **blank, **SUPPRESSED_MEDIAN)
-
-
-def _flow(flow: tuple[FlowStep, ...], suppression: Suppression) -> Iterator[FlowStep]:
-    if not suppression.everything and "flow" not in suppression.breakdowns:
-        yield from flow
-        return
-    # The trunk is always there; a reason for leaving is listed only because someone left for it.
-    for step in flow:
-        if step.kind == "main":
-            yield replace(step, n=None, status="suppressed", reason=REASON)
-
-
-def _quality(item: QualityItem, k: int, suppression: Suppression) -> QualityItem:
-    # Rule 6: a count of records is suppressed where it is as small as a protected count of patients.
-    if not (suppression.everything or is_protected(item.count, k)):
-        return item
-    return replace(item, count=None, status="suppressed", reason=REASON)

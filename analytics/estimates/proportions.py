@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from scipy import stats
 
@@ -60,29 +62,17 @@ def estimate_proportion(spec: ProportionSpec, x: int, n: int) -> Proportion:
     """Return the estimate of `x` of `n`; not evaluable where the population is empty."""
     if n == 0:
         return not_evaluable(spec, f"no patient in population {spec.population}", n=0)
-    return Proportion(
-        id=spec.id,
-        label=spec.label,
-        population=spec.population,
-        breakdown=spec.breakdown or spec.id,
-        x=x,
-        n=n,
-        percent=float(exact_percent(x, n)),
-        ci=clopper_pearson(x, n, spec.ci_level),
-    )
+    return _proportion(spec, x, n, float(exact_percent(x, n)), clopper_pearson(x, n, spec.ci_level))
 
 
 def not_evaluable(spec: ProportionSpec, reason: str, n: int | None = None) -> Proportion:
     """Return the estimate without a value, and why."""
-    return Proportion(
-        id=spec.id,
-        label=spec.label,
-        population=spec.population,
-        breakdown=spec.breakdown or spec.id,
-        x=None if n is None else 0,
-        n=n,
-        percent=None,
-        ci=None,
-        status="not_evaluable",
-        reason=reason,
-    )
+    return _proportion(spec, None if n is None else 0, n, None, None, status="not_evaluable", reason=reason)
+
+
+def _proportion(
+    spec: ProportionSpec, x: int | None, n: int | None, percent: float | None, ci: Interval | None, **further: Any
+) -> Proportion:
+    # A figure of its own, such as the rate of responses, is a table of one row.
+    breakdown = spec.breakdown or spec.id
+    return Proportion(spec.id, spec.label, spec.population, breakdown, x, n, percent, ci, **further)

@@ -36,6 +36,16 @@ HEADLINES = {
 }
 HEADLINE_CURVE = "survival.efs"
 UNCONTROLLED = "Counts of single patients can appear: treat this report as patient data."
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    # A misspelt name would otherwise print nothing where a number should be.
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    # Control characters of a hospital's texts never reach the page; figures are Markup and clean already.
+    finalize=lambda value: wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+)
 
 
 @dataclass(frozen=True)
@@ -86,23 +96,7 @@ def render_html(
     context["comparison"] = compare(released, study, published, published_other)
     # Notes with an id stand beside their figure in the comparison.
     context["general_notes"] = tuple(note.text for note in study.notes if note.id is None)
-    return _environment().get_template("report.html").render(context)
-
-
-def _environment() -> Environment:
-    """Return templates that escape everything; an undefined name is an error."""
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        # A misspelt name would otherwise print nothing where a number should be.
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Control characters of a hospital's texts never reach the page; figures are Markup and clean already.
-        finalize=lambda value: (
-            wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-        ),
-    )
+    return ENVIRONMENT.get_template("report.html").render(context)
 
 
 def _page(released: Released, study: Study, release: int, statement: str | None) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from analytics.estimates.model import Estimate, Landmark, Proportion, Quantiles, Survival
 from analytics.estimates.rounding import round_half_up
 from analytics.report import wording
-from analytics.report.grades import Bar, GradeTable, Phase, is_worst_grade
+from analytics.report.grades import GradeTable, is_worst_grade
 
 # Sections by the first part of an id; an id of another kind lands in "other", so that none is lost.
 SECTIONS = {
@@ -109,8 +110,9 @@ def section_of(estimate_id: str) -> str:
 
 def proportion_row(estimate: Proportion) -> EstimateRow:
     """Return x/n, percentage and interval of a proportion."""
-    if gap := missing(estimate):
-        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=gap)
+    row = EstimateRow(estimate.id, estimate.label, estimate.population, estimate.breakdown, missing=missing(estimate))
+    if row.missing:
+        return row
     x, n = wording.counts(estimate)
     ci = estimate.ci
     picture = None
@@ -118,11 +120,8 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
         picture = IntervalPicture(
             *(f"{AXIS_START + AXIS_UNITS * value:.1f}" for value in (ci.low, 100 * x / n, ci.high))
         )
-    return EstimateRow(
-        id=estimate.id,
-        label=estimate.label,
-        population=estimate.population,
-        breakdown=estimate.breakdown,
+    return replace(
+        row,
         counts=f"{x}/{n}",
         value=wording.share(x, n),
         plain=wording.share(x, n),
@@ -133,16 +132,15 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
 
 def quantile_row(estimate: Quantiles) -> EstimateRow:
     """Return median and quartiles, with the number of patients who had a value and of those who had none."""
-    if gap := missing(estimate):
-        return EstimateRow(estimate.id, estimate.label, estimate.population, estimate.id, missing=gap)
+    row = EstimateRow(estimate.id, estimate.label, estimate.population, estimate.id, missing=missing(estimate))
+    if row.missing:
+        return row
     unit = f" {estimate.unit}" if estimate.median_status == "ok" else ""
     # How many are left out is part of a median: 33 patients, 5 without a value.
     without = f"; {estimate.missing} without a value" if estimate.missing else ""
-    return EstimateRow(
-        id=estimate.id,
+    return replace(
+        row,
         label=f"{estimate.label}, median and quartiles",
-        population=estimate.population,
-        breakdown=estimate.id,
         counts=f"n = {wording.present(estimate.n, estimate.id)}{without}",
         value=f"{wording.median(estimate)}{unit}",
         interval=f"{wording.spread(estimate)} (quartiles)",
@@ -152,19 +150,18 @@ def quantile_row(estimate: Quantiles) -> EstimateRow:
 
 def landmark_rows(curve: Survival) -> tuple[TimeRow, ...]:
     """Return survival at the study's landmarks."""
-    return tuple(_landmark_row(landmark, curve.id) for landmark in curve.landmarks)
-
-
-def _landmark_row(landmark: Landmark, curve_id: str) -> TimeRow:
-    # Shown for a landmark that is not evaluable too: it is the reason for that.
-    at_risk = "" if landmark.at_risk is None else str(landmark.at_risk)
-    time = f"{landmark.t:g} months"
-    if gap := missing(landmark):
-        return TimeRow(time, at_risk, missing=gap)
-    value = wording.fraction_percent(wording.present(landmark.s, curve_id))
-    ci = landmark.ci
-    limits = f"{wording.percent_interval(ci, scale=100)} ({wording.level(ci)})" if ci else ""
-    return TimeRow(time, at_risk, value, limits or "no interval before the first event")
+    rows = []
+    for landmark in curve.landmarks:
+        # Shown for a landmark that is not evaluable too: it is the reason for that.
+        row = TimeRow(f"{landmark.t:g} months", "" if landmark.at_risk is None else str(landmark.at_risk))
+        if gap := missing(landmark):
+            rows.append(replace(row, missing=gap))
+            continue
+        value = wording.fraction_percent(wording.present(landmark.s, curve.id))
+        ci = landmark.ci
+        limits = f"{wording.percent_interval(ci, scale=100)} ({wording.level(ci)})" if ci else ""
+        rows.append(replace(row, value=value, interval=limits or "no interval before the first event"))
+    return tuple(rows)
 
 
 def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
@@ -182,21 +179,18 @@ def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
 
 def grade_rows(table: GradeTable) -> tuple[GradeRow, ...]:
     """Return a row for every term and phase of the picture of adverse events."""
-    return tuple(
-        _grade_row(term, phase, bars[phase.id], table.grades)
-        for term, bars in table.bars.items()
-        for phase in table.phases
-        if phase.id in bars
-    )
-
-
-def _grade_row(term: str, phase: Phase, bar: Bar, grades: tuple[str, ...]) -> GradeRow:
-    # The denominator is named in every row: phases are counted in different populations.
-    size = "n not released" if phase.n is None else f"n = {phase.n}"
-    denominator = f"{phase.population}, {size}"
-    if bar.missing is not None:
-        return GradeRow(term, phase.name, denominator, missing=missing(bar.missing))
-    cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in grades)
-    # A share of nobody has no value; the count stands alone.
-    total = f"{bar.total}" if not phase.n else f"{bar.total} ({wording.share(bar.total, phase.n)})"
-    return GradeRow(term, phase.name, denominator, cells, total)
+    rows = []
+    for term, phase in product(table.bars, table.phases):
+        if (bar := table.bars[term].get(phase.id)) is None:
+            continue
+        # The denominator is named in every row: phases are counted in different populations.
+        size = "n not released" if phase.n is None else f"n = {phase.n}"
+        row = GradeRow(term, phase.name, f"{phase.population}, {size}")
+        if bar.missing is not None:
+            rows.append(replace(row, missing=missing(bar.missing)))
+            continue
+        cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in table.grades)
+        # A share of nobody has no value; the count stands alone.
+        total = f"{bar.total}" if not phase.n else f"{bar.total} ({wording.share(bar.total, phase.n)})"
+        rows.append(replace(row, cells=cells, total=total))
+    return tuple(rows)

@@ -23,6 +23,7 @@ from connectors.auth.keys import SigningKey
 from connectors.auth.token_refusal import RefusedTokenRequest, TokenError, refusal
 from connectors.errors import AuthenticationError
 from connectors.fhir.lenient import convert_leniently
+from connectors.http.client import connect
 from connectors.http.origin import redact_url
 from connectors.http.origin_policy import Target
 from connectors.http.response import Body, permanent_tls_error, refuse_web_page
@@ -114,13 +115,7 @@ class TokenEndpoint:
 
         Raises AuthenticationError where the server refuses, TlsError, and UnavailableError after the last attempt.
         """
-        with httpx.Client(
-            transport=self.http_transport,
-            verify=self.verify,
-            trust_env=False,
-            follow_redirects=False,  # the assertion is for this endpoint and for no other
-            timeout=httpx.Timeout(self.limits.read, connect=self.limits.connect),
-        ) as http:
+        with connect(self.http_transport, self.verify, self.limits) as http:
             return self._retrying.run("token", lambda: self._attempt(http, scopes))
 
     def _attempt(self, http: httpx.Client, scopes: Sequence[str]) -> Token:

@@ -58,27 +58,21 @@ class ProbeResult:
         return self.page is not None and f"{name}=" in self.page.links.get("self", "")
 
 
+@dataclass(eq=False)
 class ServerProbes:
     """The probes of one site.
 
     capability: what its server says, None if it does not say. anonymous: no credentials are configured.
     """
 
-    def __init__(
-        self,
-        client: FhirClient,
-        cohort: CohortQuery,
-        types: Sequence[str],
-        capability: CapabilityStatement | None = None,
-        *,
-        anonymous: bool = False,
-    ) -> None:
-        self._client = client
-        self._cohort = cohort
-        self._types = types
-        self._capability = capability
-        self._anonymous = anonymous
-        self._server = redact_url(client.base)
+    client: FhirClient
+    cohort: CohortQuery
+    types: Sequence[str]
+    capability: CapabilityStatement | None = None
+    anonymous: bool = False
+
+    def __post_init__(self) -> None:
+        self._server = redact_url(self.client.base)
         self._patient = ""  # a patient of the cohort, whose resources are probed
         self._pages: list[tuple[str, ProbeResult]] = []
         self._unanswered = 0
@@ -86,7 +80,7 @@ class ServerProbes:
     def findings(self) -> Iterator[Finding]:
         """Probe the cohort query, each type, and paging. Stop where the server is gone or refuses the credentials."""
         steps: list[Callable[[], Iterator[Finding]]] = [self._cohort_query]
-        steps += [partial(self._type, kind) for kind in self._types]
+        steps += [partial(self._type, kind) for kind in self.types]
         for step in (*steps, self._paging):
             for finding in step():
                 yield finding
@@ -96,7 +90,7 @@ class ServerProbes:
     # --- the cohort query ---
 
     def _cohort_query(self) -> Iterator[Finding]:
-        kind, params = self._cohort.resource_type, self._cohort.params
+        kind, params = self.cohort.resource_type, self.cohort.params
         name = params[0][0]
         result = self._search(kind, (*params, ONE, ("_total", "accurate")))
         if result.status == 400:  # `_total` is optional in FHIR
@@ -201,7 +195,7 @@ class ServerProbes:
     def _next_page(self, kind: str, result: ProbeResult, page: Bundle, link: str) -> Finding:
         own_base = base_of_self_link(page.links.get("self"), kind)
         try:
-            url = rebase_link(link, result.url, self._client.base, own_base)
+            url = rebase_link(link, result.url, self.client.base, own_base)
         except ForeignOriginError as error:
             request = admin_requests.correct_links(self._server, _redact_link(link))
             return Finding("paging", FindingLevel.MISSING, str(error), request=request)
@@ -214,7 +208,7 @@ class ServerProbes:
             each.resource for each in second.page.entries
         ]:
             message = reason = "a next link leads to the same page again"
-        elif own_base and not self._client.base.startswith(own_base):
+        elif own_base and not self.client.base.startswith(own_base):
             message = f"next links name {redact_url(own_base)} and are requested from {self._server}"
             return Finding("paging", FindingLevel.OK, message)
         else:
@@ -229,9 +223,9 @@ class ServerProbes:
 
     def _probe(self, path: str, label: str) -> ProbeResult:
         # A next link is a URL already.
-        url = path if path.startswith(self._client.base) else f"{self._client.base}/{path}"
+        url = path if path.startswith(self.client.base) else f"{self.client.base}/{path}"
         try:
-            response = self._client.get(url, label, ANY_STATUS, FIRST_PAGE)
+            response = self.client.get(url, label, ANY_STATUS, FIRST_PAGE)
             page = parse_page(json_body(response, label, self._server)) if response.status == 200 else None
         except AuthenticationError as error:
             return ProbeResult(url, failure=str(error), login=True)
@@ -250,7 +244,7 @@ class ServerProbes:
             level, message = FindingLevel.REFUSED, result.failure
             reason = "it answers a program with a web page, probably its login"
             request = admin_requests.name_base_url(server, reason)
-        elif status == 401 and self._anonymous:
+        elif status == 401 and self.anonymous:
             level, message = FindingLevel.REFUSED, "credentials are asked for (401): configure `auth` of the site"
             request = admin_requests.explain_sign_in(server)
         elif status == 401:
@@ -266,15 +260,13 @@ class ServerProbes:
         elif status == 0:
             message, request = result.failure, admin_requests.inspect_log(server, "no usable answer")
         else:
-            message, request = (
-                f"answered with {status}{offered}",
-                admin_requests.inspect_log(server, f"status {status}"),
-            )
+            message = f"answered with {status}{offered}"
+            request = admin_requests.inspect_log(server, f"status {status}")
         return Finding(check, level, message, kind, request)
 
     def _offered(self, kind: str, parameter: str) -> str:
         """Return a remark if the CapabilityStatement offers the search of a type, or a parameter of it."""
-        capability = self._capability
+        capability = self.capability
         if capability is None:
             return ""
         if parameter:

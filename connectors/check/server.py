@@ -95,16 +95,14 @@ class ServerCheck:
         try:
             response, our_time = self._get_metadata()
             body = json_body(response, "metadata", self._server)
-        except TlsError as error:
-            request = admin_requests.send_certificate(self._server)
-            yield Finding("reach", FindingLevel.MISSING, str(error), request=request)
-            return
-        except UnavailableError as error:
-            request = admin_requests.allow_connection(self._server)
-            yield Finding("reach", FindingLevel.MISSING, str(error), request=request)
-            return
         except (AuthenticationError, ServerError) as error:
-            request = admin_requests.name_base_url(self._server, "it answers with something other than FHIR in JSON")
+            if isinstance(error, TlsError):
+                request = admin_requests.send_certificate(self._server)
+            elif isinstance(error, UnavailableError):
+                request = admin_requests.allow_connection(self._server)
+            else:
+                reason = "it answers with something other than FHIR in JSON"
+                request = admin_requests.name_base_url(self._server, reason)
             yield Finding("reach", FindingLevel.MISSING, str(error), request=request)
             return
         yield from self._capabilities(response, body)

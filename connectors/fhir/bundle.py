@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import msgspec
 import orjson
 
-from connectors.fhir.resource import ID
+from connectors.fhir.lenient import json_or_none
+from connectors.fhir.resource import id_of_type
 
 
 class Entry(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
@@ -78,7 +79,7 @@ def looks_like_bundle(raw: bytes) -> bool:
     if b'"Bundle"' not in raw:
         return False
     try:
-        return _head(raw) == "Bundle"
+        return _decode_head(raw).resourceType == "Bundle"
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _outline(raw).get("resourceType") == b'"Bundle"'
 
@@ -88,10 +89,6 @@ class _Head(msgspec.Struct):
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
-
-
-def _head(raw: bytes) -> object:
-    return _decode_head(raw).resourceType
 
 
 def read_bundle(raw: bytes) -> Bundle:
@@ -136,14 +133,12 @@ def _entry(entry: _Entry) -> Entry:
         b"" if resource == b"null" else resource,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
         _text(entry.search, "mode"),
-        *(_told(entry) if entry.request or entry.response else ()),
+        # What an entry of a history says of its version.
+        _text(entry.request, "method"),
+        _text(entry.request, "url"),
+        _text(entry.response, "etag"),
+        _text(entry.response, "lastModified"),
     )
-
-
-def _told(entry: _Entry) -> tuple[str, str, str, str]:
-    """Return what an entry of a history says of its version."""
-    request, response = entry.request, entry.response
-    return _text(request, "method"), _text(request, "url"), _text(response, "etag"), _text(response, "lastModified")
 
 
 def _text(element: object, name: str) -> str:
@@ -157,22 +152,10 @@ def patients_by_full_url(bundle: Bundle) -> dict[str, str]:
     found = {}
     for entry in bundle.entries:
         # The second test spares parsing every entry of a large Bundle.
-        if entry.full_url.startswith("urn:") and b'"Patient"' in entry.resource:
-            identity = _patient_identity(entry.resource)
-            if identity:
-                found[entry.full_url] = identity
+        may_be_patient = entry.full_url.startswith("urn:") and b'"Patient"' in entry.resource
+        if may_be_patient and (identity := id_of_type(json_or_none(entry.resource), "Patient")):
+            found[entry.full_url] = identity
     return found
-
-
-def _patient_identity(raw: bytes) -> str | None:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(body, dict) or body.get("resourceType") != "Patient":
-        return None
-    identity = body.get("id")
-    return identity if isinstance(identity, str) and ID.fullmatch(identity) else None
 
 
 # Splitting by brackets: only strings and brackets are tokens, so any nonsense between them is carried along.

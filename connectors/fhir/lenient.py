@@ -6,9 +6,18 @@ from functools import cache
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
+import orjson
 
 Document = TypeVar("Document", bound=msgspec.Struct)
 _MISFIT = object()
+
+
+def json_or_none(raw: bytes) -> Any:
+    """Return the parsed JSON, None where it is none."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def convert_leniently(value: object, struct: type[Document]) -> Document:

@@ -158,6 +158,12 @@ def stated_type(body: object) -> str:
     return kind if isinstance(kind, str) and kind in KNOWN else ""
 
 
+def id_of_type(body: object, resource_type: str) -> str | None:
+    """Return the id of a resource of this type; None where the type is another, or the id is missing or invalid."""
+    id_ = body.get("id") if isinstance(body, dict) and body.get("resourceType") == resource_type else None
+    return id_ if isinstance(id_, str) and ID.fullmatch(id_) else None
+
+
 def is_severe_outcome(body: object) -> bool:
     """Return True for an OperationOutcome with an issue of severity error or fatal."""
     if not isinstance(body, dict) or body.get("resourceType") != "OperationOutcome":

@@ -11,10 +11,9 @@ import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
-from types import TracebackType
 from typing import IO, Self, TypeVar
 
 import httpx
@@ -53,6 +52,19 @@ CLOCK = Clock()
 Result = TypeVar("Result")
 
 
+def connect(
+    http_transport: httpx.BaseTransport | None, verify: ssl.SSLContext | bool, limits: TransferLimits
+) -> httpx.Client:
+    """Return an httpx client that follows no redirect and reads no setting of the environment."""
+    return httpx.Client(
+        transport=http_transport,
+        verify=verify,
+        trust_env=False,  # neither a proxy nor credentials of a .netrc may come in unseen
+        follow_redirects=False,  # a redirect would take the credentials, or a signed assertion, along
+        timeout=httpx.Timeout(limits.read, connect=limits.connect),
+    )
+
+
 @dataclass(frozen=True)
 class _Request:
     method: str
@@ -64,6 +76,7 @@ class _Request:
     allow_other_origins: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class FhirClient:
     """A client of one server for one sync. Use it as a context manager.
 
@@ -76,52 +89,35 @@ class FhirClient:
     credential too.
     """
 
-    def __init__(
-        self,
-        base: str,
-        authenticator: Authenticator,
-        limits: TransferLimits = LIMITS,
-        clock: Clock = CLOCK,
-        http_transport: httpx.BaseTransport | None = None,
-        verify: ssl.SSLContext | bool = True,
-        allowed_origins: Sequence[str] = (),
-        resolve: Resolve = resolve_by_system,
-        verify_other_origins: ssl.SSLContext | bool = True,
-    ) -> None:
-        self.base = check_base_url(base)
-        self.server_time: str | None = None
+    base: str
+    authenticator: Authenticator
+    limits: TransferLimits = LIMITS
+    clock: Clock = CLOCK
+    http_transport: httpx.BaseTransport | None = None
+    verify: ssl.SSLContext | bool = True
+    allowed_origins: Sequence[str] = ()
+    resolve: Resolve = resolve_by_system
+    verify_other_origins: ssl.SSLContext | bool = True
+    server_time: str | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.base = check_base_url(self.base)
         self._server = redact_url(self.base)
-        self._authenticator = authenticator
-        self._limits = limits
-        self._clock = clock
-        self._origin_policy = OriginPolicy(self.base, allowed_origins, resolve)
-        self._retrying = Retrying(self._server, limits, clock)
+        self._origin_policy = OriginPolicy(self.base, self.allowed_origins, self.resolve)
+        self._retrying = Retrying(self._server, self.limits, self.clock)
         self._lock = Lock()
         self._closed = Event()
-        self._http_transport = http_transport
-        self._verify_other_origins = verify_other_origins
-        if verify is True and self.base.startswith("http://"):
+        if self.verify is True and self.base.startswith("http://"):
             # Loading all certificate authorities takes longer than many requests, and this httpx client never uses
             # TLS. An empty context trusts nobody, should that ever change.
-            verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._own_http = self._connect(verify)
+            self.verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._own_http = connect(self.http_transport, self.verify, self.limits)
         self._other_http: httpx.Client | None = None
-
-    def _connect(self, verify: ssl.SSLContext | bool) -> httpx.Client:
-        return httpx.Client(
-            transport=self._http_transport,
-            verify=verify,
-            trust_env=False,  # neither a proxy nor credentials of a .netrc may come in unseen
-            follow_redirects=False,  # a redirect would take the credentials along
-            timeout=httpx.Timeout(self._limits.read, connect=self._limits.connect),
-        )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closed.set()  # first, so that other threads stop at their next piece instead of failing oddly
         self._own_http.close()
         if self._other_http is not None:
@@ -216,7 +212,7 @@ class FhirClient:
 
     def _save(self, response: httpx.Response, label: str, stream: IO[bytes]) -> Downloaded:
         # Some servers send gzip files as application/gzip without Content-Encoding, hence `sniff`.
-        body = Body(response, label, self._limits.file, self._limits.ratio, sniff=True)
+        body = Body(response, label, self.limits.file, self.limits.ratio, sniff=True)
         for number, piece in enumerate(body):
             if number == 0:  # before anything is written: an expired session gives a login page with status 200
                 refuse_web_page(response.headers, piece, label, self._server)
@@ -278,31 +274,31 @@ class FhirClient:
         if target.own_origin:
             return self._own_http
         with self._lock:
-            self._other_http = self._other_http or self._connect(self._verify_other_origins)
+            self._other_http = self._other_http or connect(self.http_transport, self.verify_other_origins, self.limits)
             return self._other_http
 
     def _credentials(self) -> Mapping[str, str]:
         with self._lock:
-            return dict(self._authenticator.headers())
+            return dict(self.authenticator.headers())
 
     def _renew(self, refused: Mapping[str, str]) -> bool:
         """Return whether there are credentials other than those refused. Of several threads, only one renews them."""
         with self._lock:
             # Other headers than those refused mean that another thread renewed them in the meantime.
-            return dict(self._authenticator.headers()) != refused or self._authenticator.renew()
+            return dict(self.authenticator.headers()) != refused or self.authenticator.renew()
 
     def _check_status(self, response: httpx.Response, statuses: Sequence[int], label: str) -> None:
         status = response.status_code
         if status in statuses:
             return
         if status in RETRIED_STATUSES:
-            raise RetryError(f"status {status}", retry_after(response.headers, self._clock.now()))
+            raise RetryError(f"status {status}", retry_after(response.headers, self.clock.now()))
         raise status_error(status, label, self._server)
 
     def _read(self, response: httpx.Response, label: str) -> bytes:
-        end = min(self._retrying.end, self._clock.monotonic() + self._limits.request)
+        end = min(self._retrying.end, self.clock.monotonic() + self.limits.request)
         pieces = []
-        for piece in Body(response, label, self._limits.response, self._limits.ratio):
+        for piece in Body(response, label, self.limits.response, self.limits.ratio):
             pieces.append(piece)
             self._check_deadline(end)  # httpx times out between two pieces only: a slow drip would last for ever
         return b"".join(pieces)
@@ -310,7 +306,7 @@ class FhirClient:
     def _check_deadline(self, end: float) -> None:
         if self._closed.is_set():  # another thread ended this run
             raise UnavailableError(f"{self._server}: the run was stopped")
-        if self._clock.monotonic() > end:
+        if self.clock.monotonic() > end:
             raise httpx.ReadTimeout("the response takes too long")
 
 

@@ -22,7 +22,7 @@ import orjson
 from connectors.errors import AuthenticationError, ProtocolError, RefusedError, SandboxError, ServerError
 from connectors.fhir.bundle import Entry
 from connectors.fhir.capability import read_capability_statement
-from connectors.fhir.lenient import convert_leniently
+from connectors.fhir.lenient import convert_leniently, json_or_none
 from connectors.http.client import FhirClient
 from connectors.http.origin import redact_url
 from connectors.http.response import Response
@@ -245,7 +245,7 @@ class Sandbox:
             response = self._post("batch", entries)
             if response.status != 200:
                 raise self._refusal(response.status, response.body)
-            found = convert_leniently(_parse(response.body), _ResponseBundle).entry
+            found = convert_leniently(json_or_none(response.body), _ResponseBundle).entry
             statuses = [str(each.response.status)[:3] for each in found]
             statuses += ["0"] * (len(entries) - len(statuses))
             failed = [(each, status) for each, status in zip(entries, statuses, strict=False) if status[:1] != "2"]
@@ -278,7 +278,7 @@ class Sandbox:
             message = f"{self._server} does not allow to write (403): ask for permission, or use another server"
             return RefusedError(message, status)
         # Only the codes of an OperationOutcome (FHIR R4, issue-type): its words may quote a resource.
-        issues = convert_leniently(_parse(body), _OperationOutcome).issue
+        issues = convert_leniently(json_or_none(body), _OperationOutcome).issue
         codes = sorted({each.code for each in issues if each.severity in ("error", "fatal")})
         reason = ", ".join([str(status), *(code for code in codes if code.replace("-", "").isalpha())])
         return SandboxError(
@@ -299,10 +299,3 @@ def _resource(entry: Entry) -> Resource:
 
 def _by_type(resources: Iterable[Resource]) -> Mapping[str, int]:
     return dict(sorted(Counter(each["resourceType"] for each in resources).items()))
-
-
-def _parse(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None

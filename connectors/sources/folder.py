@@ -112,7 +112,8 @@ class FolderSource:
         """Yield what is in one *.json: a resource, or a Bundle of them."""
         if file.stat().st_size > self.limits.document:
             # A document is parsed as a whole, in several times its size of memory.
-            yield Rejected(Reason.TOO_LARGE, name, _beginning(file))
+            with file.open("rb") as stream:
+                yield Rejected(Reason.TOO_LARGE, name, stream.read(CHUNK))
             return
         yield from self.expand(file.read_bytes().removeprefix(BOM), name)
 
@@ -128,11 +129,8 @@ class FolderSource:
                 if line.ended:
                     yield from self.read_line(line, name)
         except TruncatedError:
-            yield Rejected(
-                Reason.DAMAGED_GZIP,
-                f"{name}:{last.number + last.ended}",
-                last.content if not last.ended else b"",
-            )
+            content = b"" if last.ended else last.content
+            yield Rejected(Reason.DAMAGED_GZIP, f"{name}:{last.number + last.ended}", content)
             yield Problem("a gzip file is cut or corrupt, what stood before the damage was read: export it again")
             return
         # Many exports end without an end of line; one that was cut ends so too, and is rejected as truncated.
@@ -155,11 +153,9 @@ class FolderSource:
             return
         try:
             bundle = read_bundle(raw)
-        except CutBundleError:
-            yield Rejected(Reason.TRUNCATED, where, raw, "Bundle")
-            return
-        except NotABundleError:
-            yield Rejected(Reason.MALFORMED_BUNDLE, where, raw, "Bundle")
+        except (CutBundleError, NotABundleError) as error:
+            reason = Reason.TRUNCATED if isinstance(error, CutBundleError) else Reason.MALFORMED_BUNDLE
+            yield Rejected(reason, where, raw, "Bundle")
             return
         patients = patients_by_full_url(bundle)
         for number, entry in enumerate(bundle.entries):
@@ -172,11 +168,6 @@ class FolderSource:
         if len(resource) > self.limits.resource:
             return Rejected(Reason.TOO_LARGE, where, resource)
         return read_resource(resource, where, self.types, patients)
-
-
-def _beginning(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(CHUNK)
 
 
 def read_chunks(file: Path) -> Iterator[bytes]:
@@ -197,7 +188,9 @@ def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
         for piece in pieces:
             *whole, tail = piece.split(b"\n")
             for part in whole:
-                yield _line(number, rest + part, dropped, limit)
+                content = rest + part
+                too_long = dropped or len(content) > limit
+                yield Line(number, content[:CHUNK] if too_long else content, ended=True, cut=too_long)
                 number, rest, dropped = number + 1, b"", False
             rest += tail if not dropped else b""
             # Dropped up to the next end of line: one endless line must not fill the memory.
@@ -209,8 +202,3 @@ def split_lines(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
         raise
     if rest:
         yield Line(number, rest, ended=False, cut=dropped)
-
-
-def _line(number: int, content: bytes, dropped: bool, limit: int) -> Line:
-    too_long = dropped or len(content) > limit
-    return Line(number, content[:CHUNK] if too_long else content, ended=True, cut=too_long)

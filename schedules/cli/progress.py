@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TextIO
 
 from rich.progress import TaskID
@@ -16,14 +16,10 @@ from schedules.run.nightly import ProgressReporter
 LINE_SECONDS = 10.0  # a night in a log file is then hundreds of lines, not hundreds of thousands
 
 
-@contextmanager
-def progress_on(stream: TextIO, elapsed: Callable[[], float]) -> Iterator[ProgressReporter]:
+def progress_on(stream: TextIO, elapsed: Callable[[], float]) -> AbstractContextManager[ProgressReporter]:
     """Show progress on `stream`; `elapsed` is a clock in seconds that never runs backwards."""
-    if stream.isatty():
-        with _bars(stream) as reporter:
-            yield reporter
-    else:
-        yield _lines(stream, elapsed)
+    # Bars redraw themselves, which would fill a log file with control characters.
+    return _bars(stream) if stream.isatty() else nullcontext(_lines(stream, elapsed))
 
 
 def stoppable(reporter: ProgressReporter, stop: threading.Event) -> ProgressReporter:
@@ -74,12 +70,7 @@ def _bars(stream: TextIO) -> Iterator[ProgressReporter]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # transient: the bars disappear at the end, and what remains on the terminal is the result.
     bars = Bars(*columns, console=Console(file=stream, highlight=False, markup=False), transient=True)
     tasks: dict[tuple[str, str], TaskID] = {}

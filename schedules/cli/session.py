@@ -134,19 +134,17 @@ class Session:
             for line in user_message(error).splitlines():
                 self.print_err(f"periop: {line}")
         else:
-            self._report_bug(error)
+            from schedules.cli.logs import traceback_without_messages, write_crash_file
+
+            self.print_err(traceback_without_messages(error))
+            crash_file = write_crash_file(error, self.data_dir) if self.data_dir is not None else None
+            self.print_err("periop: this is a bug in periop, please report it with the lines above")
+            if crash_file:
+                message = f"the messages are in {crash_file}, which may hold patient data: do not send it"
+                self.print_err(f"periop: {message}")
+            elif self.data_dir is None:  # nothing of a patient has been read yet
+                self.print_err(f"periop: {error}")
         return int(exit_code(error))
-
-    def _report_bug(self, error: BaseException) -> None:
-        from schedules.cli.logs import traceback_without_messages, write_crash_file
-
-        self.print_err(traceback_without_messages(error))
-        crash_file = write_crash_file(error, self.data_dir) if self.data_dir is not None else None
-        self.print_err("periop: this is a bug in periop, please report it with the lines above")
-        if crash_file:
-            self.print_err(f"periop: the messages are in {crash_file}, which may hold patient data: do not send it")
-        elif self.data_dir is None:  # nothing of a patient has been read yet
-            self.print_err(f"periop: {error}")
 
     def flush(self) -> None:
         """Flush stdout."""

@@ -21,19 +21,6 @@ from connectors.lake.files import AtomicFile
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class CountedBatches:
-    """Record batches whose rows are counted in `rows` while they are read."""
-
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self.rows = 0
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches:
-            self.rows += batch.num_rows
-            yield batch
-
-
 def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> Iterator[str]:
     """Yield the rows as text in pieces; `form` is csv, json (one array) or ndjson."""
     match form:
@@ -51,18 +38,25 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
 
     A file at `path` is replaced once every row is written, and stays as it was if one fails.
     """
+    rows = 0
+
     # Batch by batch: the rows of a large file never are in memory at once.
-    counted = CountedBatches(reader)
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal rows
+        for batch in reader:
+            rows += batch.num_rows
+            yield batch
+
     with AtomicFile(path) as stream:
         if form == "parquet":
             import pyarrow.parquet as pq
 
             with pq.ParquetWriter(stream, reader.schema) as writer:
-                for batch in counted:
+                for batch in counted():
                     writer.write_batch(batch)
         else:
-            stream.writelines(text.encode() for text in text_of(reader.schema, counted, form))
-    return counted.rows
+            stream.writelines(text.encode() for text in text_of(reader.schema, counted(), form))
+    return rows
 
 
 def values_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:

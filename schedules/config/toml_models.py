@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -72,7 +72,7 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
     context = fault.get("ctx", {})
     match fault["type"]:
         case "extra_forbidden":
-            allowed = _keys(owner)
+            allowed = sorted(owner.model_fields) if owner else []
             return f"{where}: unknown key{_did_you_mean(str(keys[-1]), allowed)}; allowed: {', '.join(allowed)}"
         case "missing":
             return f"{where}: required, but not given"
@@ -106,55 +106,26 @@ def _locate(model: type[BaseModel], loc: Loc) -> tuple[list[int | str], type[Bas
     name is in the file, so it is left out of the path, and tells which model comes next.
     """
     keys: list[int | str] = []
-    here: Any = model
-    owner: type[BaseModel] | None = model
+    here, owner = [model], None
     for step in loc:
-        member = _member(here, step)
-        if member is not None:
-            here = member
+        chosen = [each for each in here if step in get_args(each.model_fields["kind"].annotation)] if here[1:] else []
+        if chosen:
+            here = chosen
             continue
         keys.append(step)
-        owner = here if _is_model(here) else None
-        here = _below(here, step)
+        # The items of a list are of the same models as the list, but a number is no key of any of them.
+        owner = here[0] if len(here) == 1 and isinstance(step, str) else None
+        if isinstance(step, str):
+            field = owner.model_fields.get(step) if owner else None
+            here = _models(field.annotation) if field else []
     return keys, owner
 
 
-def _member(annotation: Any, tag: int | str) -> type[BaseModel] | None:
-    """Return the member of a union of models whose `kind` is `tag`, or None."""
-    models = [part for part in _parts(annotation) if _is_model(part)]
-    if len(models) < 2:
-        return None
-    return next((part for part in models if tag in get_args(part.model_fields["kind"].annotation)), None)
-
-
-def _below(annotation: Any, step: int | str) -> Any:
-    """Return the annotation of a field of a model, or of the items of a list; None where there is none."""
-    if _is_model(annotation):
-        field = annotation.model_fields.get(step)
-        return field.annotation if field else None
-    if isinstance(step, int):
-        return next((get_args(part)[0] for part in _parts(annotation) if get_origin(part) in {list, tuple}), None)
-    return None
-
-
-def _parts(annotation: Any) -> Iterator[Any]:
-    """Yield the alternatives of a union, looking into `Annotated`; yield anything else as it is."""
-    if annotation is None or _is_model(annotation) or get_origin(annotation) in {list, tuple, Literal, dict}:
-        yield annotation
-        return
-    arguments = get_args(annotation)
-    if hasattr(annotation, "__metadata__"):  # Annotated: the type comes first, its metadata after it
-        arguments = arguments[:1]
-    for part in arguments:
-        yield from _parts(part)
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _keys(owner: type[BaseModel] | None) -> list[str]:
-    return sorted(owner.model_fields) if owner else []
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that an annotation names, also inside lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _did_you_mean(word: str, allowed: Sequence[str]) -> str:

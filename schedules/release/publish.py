@@ -138,18 +138,14 @@ def _artefacts(released: Released, study: Study, published: PublishedFigures, st
 
     def make(number: int) -> Files:
         return {
-            IDENTITY: lambda: _bytes(dumps(released, number)),
-            "results.csv": lambda: _bytes(to_csv(released)),
-            "report.html": lambda: _bytes(
-                render_html(released, study, number, published.proportions, published.other, statement=statement)
-            ),
+            IDENTITY: lambda: dumps(released, number),
+            "results.csv": lambda: to_csv(released).encode(),
+            "report.html": lambda: render_html(
+                released, study, number, published.proportions, published.other, statement=statement
+            ).encode(),
         }
 
     return make
-
-
-def _bytes(content: str | bytes) -> bytes:
-    return content if isinstance(content, bytes) else content.encode()
 
 
 def _is_same(folder: Path, files: Files) -> bool:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from connectors.http.client import FhirClient
     from connectors.http.retry import Clock, TransferLimits
     from connectors.sources.base import Source
-    from connectors.sources.bulk.source import BulkLimits, BulkSource
-    from connectors.sources.folder import FolderLimits, FolderSource
+    from connectors.sources.bulk.source import BulkSource
+    from connectors.sources.folder import FolderSource
     from connectors.sources.search.source import CohortQuery, SearchSource
     from schedules.config.settings import Limits, Settings
     from schedules.config.site_settings import BulkSite, FolderSite, SearchSite, ServerSite, Site
@@ -39,9 +39,10 @@ def source(settings: Settings, site: Site, environ: Mapping[str, str]) -> Source
 
 def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
     """Return the source of a folder of FHIR files."""
-    from connectors.sources.folder import FolderSource
+    from connectors.sources.folder import FolderLimits, FolderSource
 
-    return FolderSource(site.path, frozenset(TYPES), folder_limits(settings.limits), whole=site.complete)
+    limits = FolderLimits(settings.limits.max_resource_bytes, settings.limits.max_document_bytes)
+    return FolderSource(site.path, frozenset(TYPES), limits, whole=site.complete)
 
 
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
@@ -80,9 +81,10 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
 
     The state of an export in progress is kept in `data_dir/jobs`, so that the next run can go on with it.
     """
-    from connectors.sources.bulk.source import BulkSource
+    from connectors.sources.bulk.source import BulkLimits, BulkSource
     from schedules.config.credentials import client_ssl_context, trust_only_ssl_context
 
+    limits = settings.limits
     return BulkSource(
         site.url,
         TYPES,
@@ -94,8 +96,13 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
         kick_off=site.kick_off,
         allowed_origins=site.allowed_origins,
         auth=authenticator(settings, site, environ),
-        limits=bulk_limits(settings.limits),
-        transfer=transfer_limits(settings.limits),
+        limits=BulkLimits(
+            streams=limits.streams,
+            resource=limits.max_resource_bytes,
+            overlap=limits.overlap_seconds,
+            reconcile_days=limits.reconcile_days,
+        ),
+        transfer=transfer_limits(limits),
         clock=logging_clock(site.name),
         verify=client_ssl_context(site, environ),
         verify_other_origins=trust_only_ssl_context(site),  # a file server must not see the client certificate
@@ -108,7 +115,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
     from mappers.terminology import load_terminology
 
     # One parameter with all codes: a comma means "or" in FHIR search, so one search finds all patients.
-    codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
+    codes = load_terminology(*settings.mapping.terminology).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
 
@@ -133,25 +140,6 @@ def transfer_limits(limits: Limits) -> TransferLimits:
         run=limits.site_seconds,
         response=limits.max_response_bytes,
         ratio=limits.max_compression_ratio,
-    )
-
-
-def folder_limits(limits: Limits) -> FolderLimits:
-    """Return the bounds of what is read from a folder."""
-    from connectors.sources.folder import FolderLimits
-
-    return FolderLimits(limits.max_resource_bytes, limits.max_document_bytes)
-
-
-def bulk_limits(limits: Limits) -> BulkLimits:
-    """Return the bounds of an export."""
-    from connectors.sources.bulk.source import BulkLimits
-
-    return BulkLimits(
-        streams=limits.streams,
-        resource=limits.max_resource_bytes,
-        overlap=limits.overlap_seconds,
-        reconcile_days=limits.reconcile_days,
     )
 
 

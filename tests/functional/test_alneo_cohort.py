@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 
 def test_everything_received_is_stored(ran: Ran) -> None:
     lines = sum(len(file.read_text().splitlines()) for file in ALNEO.glob("*.ndjson"))
-    assert ran.sync.received == ran.sync.stored == lines
+    assert ran.sync.counts.received == ran.sync.counts.stored == lines
 
 
 def test_exactly_the_33_are_enrolled(ran: Ran) -> None:
@@ -150,7 +150,7 @@ def test_a_second_run_after_no_change_stores_nothing_and_gives_the_same(ran: Ran
     first = run_folder(tmp_path, ALNEO)
     tables = {name: first.table(name) for name in ("adsl", "adrs", "adtte", "adae", "quality")}
     second = run_folder(tmp_path, ALNEO)
-    assert (second.sync.stored, second.sync.identical) == (0, first.sync.stored)
+    assert (second.sync.counts.stored, second.sync.counts.identical) == (0, first.sync.counts.stored)
     for name, before in tables.items():
         pd.testing.assert_frame_equal(second.table(name), before)
     assert second.released.proportions == first.released.proportions

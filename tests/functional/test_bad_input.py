@@ -69,7 +69,7 @@ def bad(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def test_the_account_is_exact(bad: Ran, good: Ran) -> None:
     counts = bad.sync.counts
-    assert counts.received == counts.stored + counts.quarantined == good.sync.received + 9
+    assert counts.received == counts.stored + counts.quarantined == good.sync.counts.received + 9
     assert bad.sync.reasons == {"invalid-id": 1, "invalid-utf8": 1, "truncated": 1, "type-not-asked-for": 1}
 
 

@@ -852,7 +852,7 @@ base, folder = sys.argv[1], Path(sys.argv[2])
 source = BulkSource(base, ("Patient", "Condition"), "site", folder / "jobs")
 report = sync_site(source, Lake(folder / "lake"), "site", Quarantine(folder / "quarantine"),
                    lambda progress: print(progress.note or "-", flush=True))
-print(report.status, report.stored)
+print(report.status, report.counts.stored)
 """
 
 

@@ -81,7 +81,7 @@ def test_fault_17_without_a_version_the_content_tells_them_apart(tmp_path: Path)
     site.observe("o", valueInteger=1)
     site.sync()
     site.observe("o", valueInteger=2)
-    assert (site.sync().stored, site.sync().stored) == (1, 0)
+    assert (site.sync().counts.stored, site.sync().counts.stored) == (1, 0)
     assert all(version.startswith("sha256-") for _, version, _ in site.rows())
 
 
@@ -96,7 +96,7 @@ def test_fault_17_of_a_version_and_a_time_that_disagree_the_time_counts(site: Si
 
 def test_fault_20_an_unknown_element_is_kept(site: Site) -> None:
     site.observe("o", inventedByTheServer={"a": [1.10]})
-    assert site.sync().stored == 2
+    assert site.sync().counts.stored == 2
     (text,) = [row["resource"] for each in site.lake.rows("site", ["id", "resource"]) for row in each.to_pylist()][1:]
     assert '"inventedByTheServer": {"a": [1.1]}' in text
 
@@ -140,7 +140,7 @@ def test_fault_30_an_id_or_a_type_never_becomes_a_path(tmp_path: Path, name: str
     body["id"] = name
     report = site.sync()
     accepted = name in {"CON", ".."}  # FHIR ids, and a device or a folder only where they become a file
-    assert (report.stored, report.quarantined) == ((2, 0) if accepted else (1, 1))
+    assert (report.counts.stored, report.counts.quarantined) == ((2, 0) if accepted else (1, 1))
     assert report.reasons == ({} if accepted else {"invalid-id": 1})
     inside = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")}
     assert inside == {"data"}
@@ -171,7 +171,7 @@ def test_fault_16_endpoints_follow_deletions(tmp_path: Path) -> None:
         gone += sum(n % every == 0 for n in range(len(lines)))
     after, fresh = run(tmp_path / "data", site), run(tmp_path / "fresh", site)
     assert sum(after.sync.removed.values()) == gone
-    assert after.sync.stored == 0
+    assert after.sync.counts.stored == 0
     assert [not before[name].equals(after.table(name)) for name in ("adsl", "adae")] == [True, True]
     for name in TABLES:
         pd.testing.assert_frame_equal(after.table(name), fresh.table(name))

@@ -56,9 +56,9 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Ran, Path]:
 
 def test_only_the_new_version_is_stored(nights: tuple[Ran, Ran, Path]) -> None:
     first, second, _ = nights
-    assert (second.sync.stored, second.sync.identical) == (1, first.sync.stored - 1)
+    assert (second.sync.counts.stored, second.sync.counts.identical) == (1, first.sync.counts.stored - 1)
     rows = sum(file.rows for file in Lake(second.settings.lake_dir).files())
-    assert rows == first.sync.stored + 1
+    assert rows == first.sync.counts.stored + 1
 
 
 def test_the_new_version_counts(nights: tuple[Ran, Ran, Path]) -> None:

@@ -194,7 +194,7 @@ class Nights(RuleBasedStateMachine):
     @invariant()
     def every_report_adds_up(self) -> None:
         for report in getattr(self, "reports", []):
-            assert report.received == sum(getattr(report, outcome) for outcome in OUTCOMES)
+            assert report.counts.received == sum(getattr(report.counts, outcome) for outcome in OUTCOMES)
 
 
 def _patient(key: Key, body: dict[str, Any]) -> str:

@@ -48,13 +48,13 @@ def test_results_are_the_same(server: Ran, folder: Ran) -> None:
 def test_only_the_cohort_left_the_server(server: Ran) -> None:
     """DEC-03 has another cancer, so nothing of it was asked for."""
     kept = sum('"DEC-03' not in line for file in ALNEO.glob("*.ndjson") for line in file.read_text().splitlines())
-    assert server.sync.received == server.sync.stored == kept
+    assert server.sync.counts.received == server.sync.counts.stored == kept
 
 
 def test_a_second_run_stores_nothing_and_gives_the_same(server: Ran, data: Path, site: SearchSite) -> None:
     before = {name: server.table(name) for name in TABLES}
     again = run(data, site)
-    assert (again.sync.stored, again.sync.identical) == (0, server.sync.stored)
+    assert (again.sync.counts.stored, again.sync.counts.identical) == (0, server.sync.counts.stored)
     for name, table in before.items():
         pd.testing.assert_frame_equal(again.table(name), table)
     assert as_json(again.released, 1) == as_json(server.released, 1)

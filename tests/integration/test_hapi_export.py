@@ -119,15 +119,15 @@ def test_nights_of_a_group(hapi: str, tmp_path: Path, kick_off: KickOff) -> None
     assert any("prepares the export" in progress.note for progress in told)
 
     again, _ = sync(hapi, tmp_path, kick_off, group=group)
-    assert (again.status, again.stored) == ("ok", 0)
+    assert (again.status, again.counts.stored) == ("ok", 0)
 
     put(hapi, patient(1, gender="female", language=f"x-{kick_off}"))
     changed, _ = sync(hapi, tmp_path, kick_off, group=group)
-    assert (changed.status, changed.stored) == ("ok", 1)
+    assert (changed.status, changed.counts.stored) == ("ok", 1)
 
     put_group(hapi, group, ["export-p0", "export-p1", "export-p2", "export-p3"])
     joined, _ = sync(hapi, tmp_path, kick_off, group=group)
-    assert (joined.status, joined.stored) == ("ok", 2)
+    assert (joined.status, joined.counts.stored) == ("ok", 2)
 
 
 def test_levels_and_a_type_filter(loaded: str, tmp_path: Path) -> None:
@@ -150,4 +150,4 @@ def test_a_server_that_calls_itself_by_another_name(tmp_path: Path, tmp_path_fac
         put(base, patient(1))
         put(base, condition(1))
         report, _ = sync(base, tmp_path, level="system")
-    assert (report.status, report.messages, report.stored) == ("ok", (), 2)
+    assert (report.status, report.messages, report.counts.stored) == ("ok", (), 2)

@@ -103,7 +103,7 @@ def hospital(hapi: str, tmp_path: Path) -> Hospital:
 
 def test_a_quiet_night_is_one_request_a_type_and_the_cohort_query(hospital: Hospital) -> None:
     first = hospital.sync(batch=5)
-    assert (first.status, first.stored, first.announced["Patient"]) == ("ok", 3 * PATIENTS, PATIENTS)
+    assert (first.status, first.counts.stored, first.announced["Patient"]) == ("ok", 3 * PATIENTS, PATIENTS)
     for _ in range(50):  # until the second in which everything was loaded is over
         report = hospital.sync(batch=5)
         if len(hospital.wire.urls) <= 1 + len(TYPES):
@@ -112,7 +112,7 @@ def test_a_quiet_night_is_one_request_a_type_and_the_cohort_query(hospital: Hosp
     # there is no AdverseEvent, so nothing is known of its history: three batches of patients are asked for instead
     assert asked[:3] == ["/AdverseEvent"] * 3 or asked[0] == "/AdverseEvent/_history"
     assert {"/Patient/_history", "/Observation/_history", "/Condition/_history", "/Condition"} <= set(asked)
-    assert report.stored == 0
+    assert report.counts.stored == 0
     assert hospital.lake.sync_number() == 1
 
 
@@ -145,7 +145,7 @@ def test_fault_17_an_update_during_paging_is_there_after_the_next_sync(hospital:
         return request
 
     first = hospital.sync(Wire(update), page_size=4, streams=1)
-    assert first.counts.received == first.stored + first.identical + first.superseded
+    assert first.counts.received == first.counts.stored + first.counts.identical + first.counts.superseded
     hospital.sync()
     expected = {f"{n}-o": "1" if n in (5, 8) else "0" for n in range(PATIENTS)}
     assert hospital.values() == dict(sorted(expected.items(), key=lambda item: f"{hospital.name}-{item[0]}"))
@@ -163,7 +163,7 @@ def test_fault_13_a_search_that_the_server_forgot_begins_again(hospital: Hospita
         return httpx.Request("GET", url, headers=request.headers)
 
     report = hospital.sync(Wire(forget), page_size=5, streams=1)
-    assert (report.status, report.stored, len(forgotten)) == ("ok", 3 * PATIENTS, 1)
+    assert (report.status, report.counts.stored, len(forgotten)) == ("ok", 3 * PATIENTS, 1)
 
 
 def test_a_search_that_the_server_still_remembers_is_asked_anew(hospital: Hospital) -> None:

@@ -169,7 +169,7 @@ def test_fault_16_without_history_the_ids_are_compared_after_a_week(tmp_path: Pa
     assert (site.ids("Observation"), site.ids("Patient")) == (["o-a-1"], [])
     assert site.sync().removed == {}
     site.observe("a", 0, value=3)
-    assert site.sync().stored == 1  # it comes back
+    assert site.sync().counts.stored == 1  # it comes back
     assert site.ids("Observation") == ["o-a-0", "o-a-1"]
 
 
@@ -254,7 +254,7 @@ def test_a_server_that_has_learned_to_search_by_last_updated_is_believed_again(t
 def test_fault_15_a_server_without_last_updated_is_known_by_content(tmp_path: Path) -> None:
     site = Site(tmp_path, dates=False, history=False)
     site.patient("a")
-    assert site.sync().stored == 4
+    assert site.sync().counts.stored == 4
     site.observe("a", 0, value=5)
     assert site.sync().counts == Counts(received=4, stored=1, identical=3)
 
@@ -319,7 +319,7 @@ def test_fault_17_what_the_overlap_brings_again_converges(site: Site) -> None:
     first = site.sync(after=timedelta(seconds=5))
     second = site.sync(after=timedelta(seconds=5))
     assert (first.counts.stored, second.counts.stored) == (1, 0)
-    assert second.identical == second.received > 0
+    assert second.counts.identical == second.counts.received > 0
 
 
 def test_fault_12_a_server_with_totals_that_sends_less_is_partial(site: Site) -> None:
@@ -341,7 +341,7 @@ def test_fault_5_a_401_in_mid_sync_that_stays_stops_the_site_and_stores_nothing(
     with pytest.raises(AuthenticationError, match="401"):
         site.sync()
     assert site.cursor() == before
-    assert site.sync().stored == 1
+    assert site.sync().counts.stored == 1
 
 
 def test_a_poison_resource_is_not_taken_as_deleted_and_is_looked_at_again(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_poison_resource_is_not_taken_as_deleted_and_is_looked_at_again(tmp_pa
     assert body is not None
     site.server.put("Observation", "o-a-0", subject=body["subject"], valueDecimal=float("nan"))
     report = site.sync()
-    assert (report.status, report.quarantined, report.removed) == ("ok", 1, {})
+    assert (report.status, report.counts.quarantined, report.removed) == ("ok", 1, {})
     weekly = [site.sync() for _ in range(7)]
     assert [report.removed for report in weekly] == [{}] * 7
     assert any("in quarantine" in note for report in weekly for note in report.notes)
@@ -385,7 +385,7 @@ def test_the_limit_of_a_site_ends_the_sync_as_partial(site: Site) -> None:
     report = sync_site(source, site.lake, "site", site.quarantine, max_bytes=400)
     assert report.status == "partial"
     assert "max_site_bytes" in report.messages[0]
-    assert 0 < report.stored < 12
+    assert 0 < report.counts.stored < 12
     assert site.cursor().state == {}
     assert site.sync().status == "ok"
     assert len(site.current()) == 12
@@ -413,7 +413,7 @@ def test_fault_5_a_401_in_one_of_several_streams_ends_the_others(site: Site) -> 
     with pytest.raises(AuthenticationError, match="401"):
         site.sync()
     site.server.refused = ""
-    assert site.sync().stored == 1
+    assert site.sync().counts.stored == 1
 
 
 def test_a_server_that_goes_away_stores_what_came_and_goes_on_the_next_night(site: Site) -> None:
@@ -423,4 +423,4 @@ def test_a_server_that_goes_away_stores_what_came_and_goes_on_the_next_night(sit
     site.server.faults.extend([500] * 6)
     with pytest.raises(UnavailableError):  # not even the cohort query
         site.sync()
-    assert site.sync().stored == 2
+    assert site.sync().counts.stored == 2

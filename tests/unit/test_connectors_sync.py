@@ -62,7 +62,7 @@ class Site:
 
     def counts(self, *items: SourceEvent) -> tuple[int, int, int, int]:
         report = self.sync(*items)
-        return report.stored, report.identical, report.superseded, report.quarantined
+        return report.counts.stored, report.counts.identical, report.counts.superseded, report.counts.quarantined
 
     def rows(self) -> list[tuple[str, str, int]]:
         names = ["id", "version_id", "sync"]
@@ -175,13 +175,13 @@ def test_a_deletion_that_was_stored_has_one_tombstone(site: Site) -> None:
 
 
 def test_a_deletion_of_what_the_lake_never_had_is_not_received(site: Site) -> None:
-    assert site.sync(Deleted("Observation", "a", None, None, "here")).received == 0
+    assert site.sync(Deleted("Observation", "a", None, None, "here")).counts.received == 0
 
 
 def test_two_sites_do_not_know_each_other(site: Site) -> None:
     site.sync(observation("a", "1", T1))
     report = sync_site(Items(observation("a", "1", T1)), site.lake, "other", site.quarantine)
-    assert (report.stored, report.sync_number) == (1, 2)
+    assert (report.counts.stored, report.sync_number) == (1, 2)
 
 
 def test_the_report_and_the_cursor(site: Site) -> None:
@@ -206,7 +206,7 @@ def test_a_partial_pull_is_stored_but_does_not_move_the_time(site: Site) -> None
     later = Items(observation("b"), Problem("half of it is missing"), Problem("half of it is missing"))
     later.server_time = "2024-02-01T00:00:00+00:00"
     report = sync_site(later, site.lake, "site", site.quarantine)
-    assert (report.status, report.stored, report.messages) == ("partial", 1, ("half of it is missing",))
+    assert (report.status, report.counts.stored, report.messages) == ("partial", 1, ("half of it is missing",))
     assert site.lake.cursor("site") == Cursor("items", False, "2024-01-01T00:00:00+00:00", 2)
 
 
@@ -220,7 +220,7 @@ def test_an_error_stores_nothing_and_leaves_no_file(site: Site, tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "quarantine"]
     assert [path.name for path in (tmp_path / "quarantine").iterdir()] == ["site.ndjson"]
     failed = SyncReport.failed("site", ServerError("gone"))
-    assert (failed.status, failed.received, failed.messages) == ("failed", 0, ("gone",))
+    assert (failed.status, failed.counts.received, failed.messages) == ("failed", 0, ("gone",))
 
 
 def test_progress(site: Site) -> None:
@@ -249,7 +249,7 @@ def test_quarantine_holds_content_and_reason_and_is_the_same_every_night(site: S
         Rejected(Reason.UNREQUESTED_TYPE, "a.ndjson:5", b'{"resourceType":"Group"}', "Group"),
         Rejected(Reason.TOO_LARGE, "a.ndjson:6", b"x" * (2 << 20)),
     ]
-    assert site.sync(*bad).quarantined == 5
+    assert site.sync(*bad).counts.quarantined == 5
     first = site.quarantine.path("site").read_bytes()
     entries = list(site.quarantine.entries("site"))
     assert [(entry["reason"], entry["where"], entry["bytes"]) for entry in entries] == [

@@ -9,6 +9,15 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+PUBLIC = [  # what somebody calls who uses the packages as a library
+    ("mappers.view.runner", "run_view"),
+    ("connectors.lake.table", "Lake"),
+    ("mappers.study", "load_study"),
+    ("analytics.analysis", "analyse"),
+    ("analytics.disclosure.control", "release"),
+    ("schedules.config.settings", "Settings"),
+    ("schedules.config.site_settings", "ServerSite"),
+]
 PACKAGES = ("connectors", "mappers", "analytics", "schedules")
 
 
@@ -26,3 +35,8 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.attempted
     assert not result.failed, "see the output for what was expected and what was got"
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_public_entry_points_have_an_example(module: str, name: str) -> None:
+    assert ">>> " in (getattr(importlib.import_module(module), name).__doc__ or "")

@@ -48,7 +48,8 @@ def test_sites_run_at_the_same_time_and_are_reported_in_order(tmp_path: Path) ->
     together = Barrier(3, timeout=10)  # broken unless all three are there at once
     pipeline = StandIn(lambda *_: (together.wait(), None)[1])
     found = attempt_sites(settings(tmp_path), NAMES, pipeline, ignore, full=True)
-    assert [(report.site, report.received, error) for report, error in found] == [(name, 1, None) for name in NAMES]
+    received = [(report.site, report.counts.received, error) for report, error in found]
+    assert received == [(name, 1, None) for name in NAMES]
 
 
 def test_no_more_sites_at_a_time_than_configured(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_all_sites_commit_to_one_lake(tmp_path: Path) -> None:
         (tmp_path / name / "Patient.ndjson").write_text("\n".join(lines) + "\n")
     told: list[Progress] = []
     found = attempt_sites(settings(tmp_path), NAMES, Pipeline({}), told.append)
-    assert [report.stored for report, _ in found] == [700, 700, 700]
+    assert [report.counts.stored for report, _ in found] == [700, 700, 700]
     lake = Lake(tmp_path / "data" / "lake")
     assert sorted(report.sync_number for report, _ in found) == [1, 2, 3]
     assert [(file.site, file.rows) for file in lake.files()] == [(name, 700) for name in NAMES]

@@ -17,6 +17,7 @@ import orjson
 
 from connectors.errors import ConnectorError
 from connectors.fhir.events import Deleted, Problem, SourceEvent
+from connectors.fhir.lenient import json_or_none
 from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, is_severe_outcome, last_updated, read_resource
 from connectors.fhir.resource_types import KNOWN
 from connectors.http.response import Downloaded
@@ -178,10 +179,7 @@ def deletions(
 
 
 def _bundle(line: Line) -> dict[str, Any] | None:
-    try:
-        found = orjson.loads(line.content.removeprefix(BOM)) if not line.cut else None
-    except orjson.JSONDecodeError:
-        return None
+    found = None if line.cut else json_or_none(line.content.removeprefix(BOM))
     if not isinstance(found, dict) or found.get("resourceType") != "Bundle":
         return None
     return found if isinstance(found.get("entry", []), list) else None

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -151,48 +151,36 @@ class Polling:
         return own if asked is None else max(self.first, min(own, asked))
 
 
+@dataclass(eq=False)
 class Export:
     """The jobs of one export request on one server."""
 
-    def __init__(
-        self,
-        client: FhirClient,
-        request: ExportRequest,
-        kick_off: KickOff,
-        file: JobFile,
-        polling: Polling,
-        clock: Clock,
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._client = client
-        self._request = request
-        self._kick_off = kick_off
-        self._file = file
-        self._polling = polling
-        self._clock = clock
-        self._sleep = sleep
+    client: FhirClient
+    request: ExportRequest
+    kick_off: KickOff
+    file: JobFile
+    polling: Polling
+    clock: Clock
+    sleep: Callable[[float], None]
+    job: Job | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.label = self.request.label
         self._own_bases: list[str] = []  # by which the server knows itself
         self._base_asked = False
-        self.label = request.label
-        self.job: Job | None = None
 
     def begin(self) -> bool:
         """Take up the remembered job, else ask for a new one. True if it was remembered."""
-        remembered = self._file.load()
+        remembered = self.file.load()
         # After a kill or a deadline the server has gone on with the export: it may be ready.
-        if remembered and self._is_young(remembered):
-            self.job = remembered
-            return True
-        # Too old: its files have probably expired, and what it holds is of yesterday.
         if remembered:
             self.job = remembered
-            self.end()
+            age = self.clock.now() - datetime.fromisoformat(remembered.saved)
+            if timedelta(0) <= age <= timedelta(seconds=self.polling.resume):
+                return True
+            self.end()  # too old: its files have probably expired, and what it holds is of yesterday
         self._ask()
         return False
-
-    def _is_young(self, job: Job) -> bool:
-        age = self._clock.now() - datetime.fromisoformat(job.saved)
-        return timedelta(0) <= age <= timedelta(seconds=self._polling.resume)
 
     def _ask(self) -> None:
         answer = self._asked()
@@ -202,17 +190,17 @@ class Export:
                 f"{self.label}: the server took the export without saying where to poll (status {answer.status}): "
                 "it does not follow Bulk Data Access"
             )
-        poll = self._own(link, self._request.url(self._client.base))
-        self.job = Job(poll, server_time(answer.headers), self._clock.now().isoformat())
+        poll = self._own(link, self.request.url(self.client.base))
+        self.job = Job(poll, server_time(answer.headers), self.clock.now().isoformat())
         # Before the first poll, so that a kill from here on does not leave a job that nobody deletes.
-        self._file.save(self.job)
+        self.file.save(self.job)
 
     def _asked(self) -> Response:
         try:
             return self._send("respond-async")
         except RefusedError as error:
             # Perhaps the server does not know one of the types.
-            if error.status not in (400, 422) or self._request.type_filter or len(self._request.types) == 1:
+            if error.status not in (400, 422) or self.request.type_filter or len(self.request.types) == 1:
                 raise
         # a type that the server does not have is then left out, and its outcome says so
         return self._send("respond-async, handling=lenient")
@@ -220,11 +208,11 @@ class Export:
     def _send(self, prefer: str) -> Response:
         # A proxy or HAPI itself may answer with the job of an earlier kick-off.
         headers = {"Prefer": prefer, "Accept": FHIR_JSON, "Cache-Control": "no-cache"}  # no job of an hour ago
-        base, statuses = self._client.base, (200, 202)
-        if self._kick_off == "post":
-            url = f"{base}/{self._request.path()}"
-            return self._client.post(url, self.label, self._request.body(), headers, statuses)
-        return self._client.get(self._request.url(base), self.label, statuses, headers)
+        base, statuses = self.client.base, (200, 202)
+        if self.kick_off == "post":
+            url = f"{base}/{self.request.path()}"
+            return self.client.post(url, self.label, self.request.body(), headers, statuses)
+        return self.client.get(self.request.url(base), self.label, statuses, headers)
 
     def _own(self, link: str, current: str) -> str:
         """Return a link of the server on the configured base, also where the server calls itself by another name."""
@@ -232,30 +220,26 @@ class Export:
             return self._rebased(link, current)
         except ForeignOriginError:
             # Asked only when a link leads elsewhere: most servers name themselves by the configured address.
-            self._ask_base()
+            if not self._base_asked:
+                self._base_asked = True
+                metadata = f"{self.client.base}/metadata"
+                self._own_bases += self.client.get_parsed(metadata, "CapabilityStatement", _own_base)
             return self._rebased(link, current)
-
-    def _ask_base(self) -> None:
-        """Ask once by which base the server knows itself."""
-        if not self._base_asked:
-            self._base_asked = True
-            metadata = f"{self._client.base}/metadata"
-            self._own_bases += self._client.get_parsed(metadata, "CapabilityStatement", _own_base)
 
     def _rebased(self, link: str, current: str) -> str:
         for own_base in self._own_bases:
             with suppress(ForeignOriginError):
-                return rebase_link(link, current, self._client.base, own_base)
-        return rebase_link(link, current, self._client.base, None)
+                return rebase_link(link, current, self.client.base, own_base)
+        return rebase_link(link, current, self.client.base, None)
 
     def manifest(self) -> Generator[ProgressMessage, None, Manifest]:
         """Poll until the job is done. Raises ExpiredError where the server has forgotten it, DeferredError at the end
         of the run, ServerError where it failed."""
         url = self._poll_url()
-        began = self._clock.monotonic()
+        began = self.clock.monotonic()
         while (answer := self._poll(url)).status != 200:
-            asked = retry_after(answer.headers, self._clock.now())
-            pause = self._polling.wait(self._clock.monotonic() - began, asked)
+            asked = retry_after(answer.headers, self.clock.now())
+            pause = self.polling.wait(self.clock.monotonic() - began, asked)
             # Too many requests: unlike a Retry-After of a running job this one is to be obeyed.
             if answer.status == 429:
                 pause = max(pause, asked or 0.0)
@@ -264,7 +248,7 @@ class Export:
 
     def _poll(self, url: str) -> Response:
         try:
-            return self._client.get(url, self.label, (200, 202, 429), {"Accept": "application/json"})
+            return self.client.get(url, self.label, (200, 202, 429), {"Accept": "application/json"})
         except RefusedError as error:
             if error.status in EXPIRED:
                 raise ExpiredError(f"{self.label}: the server forgot the export ({error.status})", 410) from error
@@ -272,10 +256,10 @@ class Export:
 
     def _wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
         # Ends the sync now rather than in the middle of the wait; the job is taken up by the next run.
-        self._client.require_time(seconds, self.label)
+        self.client.require_time(seconds, self.label)
         while seconds > 0:
             yield ProgressMessage(message)
-            self._sleep(min(seconds, HEARTBEAT))
+            self.sleep(min(seconds, HEARTBEAT))
             seconds -= HEARTBEAT
 
     def _read(self, answer: Response) -> Manifest:
@@ -283,7 +267,7 @@ class Export:
             return read_manifest(answer.body)
         # The manifest came with the poll, which has no retries for a body that is cut.
         except TruncatedError:
-            return self._client.get_parsed(self._poll_url(), self.label, read_manifest, {"Accept": "application/json"})
+            return self.client.get_parsed(self._poll_url(), self.label, read_manifest, {"Accept": "application/json"})
 
     def page(self, link: str, seen: list[str], limit: int) -> Manifest:
         """Return the next page of the manifest, and add its URL to `seen`. Raise PagingError where they do not end."""
@@ -293,13 +277,13 @@ class Export:
         if len(seen) >= limit:
             raise PagingError(f"{self.label}: more than {limit} pages of the manifest: report it to its admin")
         seen.append(url)
-        return self._client.get_parsed(url, self.label, read_manifest, {"Accept": "application/json"})
+        return self.client.get_parsed(url, self.label, read_manifest, {"Accept": "application/json"})
 
     def learn(self, manifest: Manifest) -> None:
         """Find out by which base the server knows itself, where its files seem to lie elsewhere."""
         # `request` is the kick-off as the server saw it, so what stands before the path is its own base.
         stem = unquote((manifest.request or "").partition("?")[0])
-        suffix = f"/{self._request.path()}"
+        suffix = f"/{self.request.path()}"
         if stem.endswith(suffix):
             self._own_bases.append(stem.removesuffix(suffix))
         for file in (*manifest.output, *manifest.deleted, *manifest.outcomes):
@@ -323,7 +307,7 @@ class Export:
 
     def drop(self) -> None:
         """Delete a remembered job that is no longer needed."""
-        self.job = self._file.load()
+        self.job = self.file.load()
         self.end()
         self.forget()
 
@@ -331,12 +315,12 @@ class Export:
         """Delete the job on the server, as far as that still answers, and forget it."""
         if self.job is not None:
             with suppress(ConnectorError):  # it goes when it expires
-                self._client.delete(self.job.poll, self.label)
+                self.client.delete(self.job.poll, self.label)
             self.forget()
 
     def forget(self) -> None:
         """Forget the job."""
-        self._file.remove()
+        self.file.remove()
         self.job = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,6 @@ from connectors.fhir.events import Expected, NoData, Problem, ProgressMessage, S
 from connectors.fhir.instants import earliest
 from connectors.fhir.resource import Rejected, Resource
 from connectors.http.client import FhirClient
-from connectors.http.response import Downloaded
 from connectors.http.retry import Clock
 from connectors.sources.bulk.files import (
     DownloadedFile,
@@ -150,9 +149,6 @@ class ExportPull:
                     raise
                 yield Problem(f"{error}; nothing of it was read")
         self.whole = self.whole and self._everything
-        self._finish()
-
-    def _finish(self) -> None:
         if self._everything and self.server_time:
             self.state["full"] = self.server_time
         if self._members.digest:
@@ -162,9 +158,7 @@ class ExportPull:
         """Return the request without `_since`, where the Group has other patients than last time."""
         # Empty: no Patient came (or none was asked for), so nothing says that the Group changed.
         same = self._members.digest in ("", self.state.get("members"))
-        if request.since is None or same:
-            return request
-        return ExportRequest(request.level, request.group, request.types, None, request.type_filter)
+        return request if same else replace(request, since=None)
 
     def _file(self, request: ExportRequest) -> JobFile:
         return JobFile(self._source.jobs / f"{self._source.site}-{request.digest(self._source.url)}.json")
@@ -172,8 +166,7 @@ class ExportPull:
     def _leave_old_jobs(self, requests: list[ExportRequest]) -> None:
         """Delete the jobs that earlier runs left and that answer none of these requests."""
         kept = {self._file(request).path for request in requests}
-        site = self._source.site
-        for path in self._source.jobs.glob(f"{site}-{'[0-9a-f]' * 32}.json"):
+        for path in self._source.jobs.glob(f"{self._source.site}-{'[0-9a-f]' * 32}.json"):
             if path not in kept:
                 self._as_export(requests[0], JobFile(path)).drop()
 
@@ -300,12 +293,8 @@ class ExportPull:
 
     def _fetch(self, file: ExportFile, *, progress: _ExportProgress, credentials: bool) -> DownloadedFile:
         path = self._folder / f"{next(self._names)}.ndjson"
-        url = progress.export.file_url(file.url)
-        what = f"{file.resource_type or 'mixed'} file"
-
-        def download() -> Downloaded:
-            return self._client.download(url, what, path, credentials=credentials)
-
+        url, what = progress.export.file_url(file.url), f"{file.resource_type or 'mixed'} file"
+        download = partial(self._client.download, url, what, path, credentials=credentials)
         return download_whole(file, path, download, self._source.limits.resource)
 
     def _read_file(

@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -156,9 +155,7 @@ class _Folder:
             raise SpoolError(f"{self.path} cannot be made ({error.strerror}): make its folder writable") from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         with suppress(OSError):
             self.path.rename(self._gone)
         for _ in range(EMPTIED):

@@ -10,7 +10,7 @@ import orjson
 
 from connectors.fhir.bundle import Entry
 from connectors.fhir.events import Deleted, Exists, Expected, Problem, SourceEvent
-from connectors.fhir.resource import ID, Reason, Rejected, Resource, read_resource
+from connectors.fhir.resource import ID, Reason, Rejected, Resource, id_of_type, read_resource
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchRequest
 
@@ -84,10 +84,7 @@ def id_of(entry: Entry, kind: str) -> str | None:
         body = orjson.loads(entry.resource)
     except orjson.JSONDecodeError:
         return id_in_url(entry, kind)
-    if not isinstance(body, dict) or body.get("resourceType") != kind:
-        return None
-    id_ = body.get("id")
-    return id_ if isinstance(id_, str) and ID.fullmatch(id_) else None
+    return id_of_type(body, kind)
 
 
 def deletion(entry: Entry, kind: str, id_: str, where: str) -> Deleted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -236,12 +237,20 @@ class SearchExecutor:
         It may unless it was seen not to understand `_lastUpdated`; then it is asked again, since servers get mended.
         That it ignores the parameter shows when it is used (`_changed`).
         """
-        self.observed.changes[kind] = kind not in self.plan.ignored or self._understands_changes(kind)
+        works = kind not in self.plan.ignored
+        if not works:
+            with suppress(ServerError):
+                works = self._understands_changes(kind)
+        self.observed.changes[kind] = works
         yield from ()
 
     def _learn_history(self, kind: str) -> Iterator[SourceEvent]:
         """Note whether the server has a history of a type. One that has none is no problem."""
-        told = self._tells_history(kind)
+        told = False
+        with suppress(ServerError):
+            page = self.paging.first(requests.history_probe(kind))
+            # If it names at least one request, a history without entries means that nothing was done.
+            told = any(entry.method and id_in_url(entry, kind) for entry in page.entries)
         # Of a type that the server has nothing of, an empty history proves nothing.
         if told or kind in self.returned_types:
             self.observed.history[kind] = told
@@ -250,20 +259,9 @@ class SearchExecutor:
     def _understands_changes(self, kind: str) -> bool:
         """Return True if the server says that nothing was changed after the year 2999."""
         probe = requests.changes_probe(kind)
-        try:
-            count = self.paging.count(probe)
-            # Servers that cannot count may still search.
-            if count is None:
-                page = self.paging.first(requests.ids(probe, self.limits, count=1))
-                return not page.matches and not page.total
-        except ServerError:
-            return False
+        count = self.paging.count(probe)
+        # Servers that cannot count may still search.
+        if count is None:
+            page = self.paging.first(requests.ids(probe, self.limits, count=1))
+            return not page.matches and not page.total
         return count == 0
-
-    def _tells_history(self, kind: str) -> bool:
-        """Return True if it names at least one request: then a history without entries means that nothing was done."""
-        try:
-            page = self.paging.first(requests.history_probe(kind))
-        except ServerError:
-            return False
-        return any(entry.method and id_in_url(entry, kind) for entry in page.entries)

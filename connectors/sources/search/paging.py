@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 from connectors.errors import ExpiredError, IncompleteError, PagingError, ProtocolError, RefusedError
-from connectors.fhir.bundle import Bundle, CutBundleError, Entry, NotABundleError, read_bundle
+from connectors.fhir.bundle import Bundle, CutBundleError, NotABundleError, read_bundle
 from connectors.http.client import FhirClient
 from connectors.http.origin import base_of_self_link, rebase_link
 from connectors.http.retry import TruncatedError
@@ -136,11 +136,8 @@ class Paging:
 
 def distinct(page: Bundle) -> set[int]:
     """Return hashes of what the server counts in `total`: matches, not includes or outcomes, each resource once."""
-    return {hash(_name(entry)) for entry in page.entries if entry.mode in ("", "match")}
-
-
-def _name(entry: Entry) -> str | bytes:
-    return entry.full_url.partition("/_history/")[0] or entry.resource
+    matches = (entry for entry in page.entries if entry.mode in ("", "match"))
+    return {hash(entry.full_url.partition("/_history/")[0] or entry.resource) for entry in matches}
 
 
 def parse_page(body: bytes) -> Bundle:

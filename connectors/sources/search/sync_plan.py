@@ -90,7 +90,9 @@ def plan_sync(
     if now is None or previous is None:
         notes = (NO_CLOCK,) if now is None else ()
         return SyncPlan(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=notes)
-    due = _due(state, now, limits.reconcile_days)
+    # Both by the server's clock; ours may be wrong.
+    last = instant(state.get("reconciled"))
+    due = last is None or now - last >= limits.reconcile_days * DAY
     # What is in quarantine may have been mended without a new lastUpdated: no search for changes returns it.
     if due and state.get("rejected"):
         return SyncPlan(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=(REJECTED,))
@@ -116,12 +118,6 @@ def _since(state: Mapping[str, str], types: tuple[str, ...], overlap: float) -> 
         since = earlier(state.get(f"since.{kind}"), overlap)
         if since is not None and state.get(f"changes.{kind}") == "yes":
             yield kind, since
-
-
-def _due(state: Mapping[str, str], now: int, days: float) -> bool:
-    last = instant(state.get("reconciled"))
-    # Both by the server's clock; ours may be wrong.
-    return last is None or now - last >= days * DAY
 
 
 def _notes(
@@ -173,19 +169,13 @@ class ServerObservations:
         state["asked"] = "everything" if asked else ""
         # Stays until everything was asked for without anything being rejected.
         state["rejected"] = "yes" if self.rejected or (before.get("rejected") and not asked) else ""
-        state["left"] = ",".join(sorted(self._left(plan, before)))
-        state["stale"] = ",".join(sorted(self._stale(plan, before)))
-        return {key: value for key, value in state.items() if value}
-
-    def _left(self, plan: SyncPlan, before: Mapping[str, str]) -> set[str]:
         back = {fingerprint(patient) for patient in plan.patients}
-        return (_fingerprints(before, "left") - back) | (
-            {fingerprint(patient) for patient in plan.left} if self.left else set()
-        )
-
-    def _stale(self, plan: SyncPlan, before: Mapping[str, str]) -> set[str]:
-        asked = {fingerprint(patient) for patient in plan.fresh}
-        return (_fingerprints(before, "stale") - asked) | {fingerprint(patient) for patient in self.unread}
+        fresh = {fingerprint(patient) for patient in plan.fresh}
+        left = {fingerprint(patient) for patient in plan.left} if self.left else set()
+        unread = {fingerprint(patient) for patient in self.unread}
+        state["left"] = ",".join(sorted((_fingerprints(before, "left") - back) | left))
+        state["stale"] = ",".join(sorted((_fingerprints(before, "stale") - fresh) | unread))
+        return {key: value for key, value in state.items() if value}
 
 
 def _fingerprints(state: Mapping[str, str], name: str) -> set[str]:
