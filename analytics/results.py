@@ -14,15 +14,7 @@ from typing import Any
 import orjson
 
 from analytics.disclosure.control import Released
-from analytics.estimates.model import (
-    FlowStep,
-    Interval,
-    Landmark,
-    Proportion,
-    QualityItem,
-    Quantiles,
-    Survival,
-)
+from analytics.estimates.model import FlowStep, Interval, Landmark, Proportion, QualityItem, Quantiles, Survival
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.spreadsheet import escape_formula
 
@@ -40,7 +32,7 @@ def as_json(released: Released, release: int) -> Json:
     return {
         "schema": SCHEMA,
         "study": released.study,
-        "data_cut": released.data_cutoff,
+        "data_cut": released.data_cutoff,  # the key of the study file, which readers of the first version know
         "release": release,
         "sites": list(released.sites),
         "sites_missing": list(released.sites_missing),
@@ -148,6 +140,7 @@ def _rows(released: Released) -> Iterator[CsvRow]:
 
 
 def _survival_rows(s: Survival) -> Iterator[CsvRow]:
+    # From the JSON, so that both files round alike.
     written = _survival(s)
     yield from _lines("survival", s, s.population, _numbers(written, "months"))
     for mark, exact in zip(written["landmarks"], s.landmarks, strict=True):

@@ -23,15 +23,7 @@ from mappers.errors import TerminologyError
 SHIPPED = Path(__file__).parent / "valuesets"
 KEYS = ("site", "id")
 
-_SCHEMA = pa.schema(
-    [
-        ("name", pa.string()),
-        ("system", pa.string()),
-        ("code", pa.string()),
-        ("target", pa.string()),
-        ("rank", pa.int32()),
-    ]
-)
+_SCHEMA = pa.schema({**dict.fromkeys(("name", "system", "code", "target"), pa.string()), "rank": pa.int32()})
 
 
 def _members(resource: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:

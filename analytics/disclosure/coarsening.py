@@ -130,15 +130,12 @@ def _without_small_rest(steps: list[Counts], n: int, events: int, k: int) -> lis
     What remains after the last step is shown by no step, but the totals are published: the difference is a pair
     of counts, each of which must be 0 or at least k.
     """
-    kept = list(steps)
-    while True:
-        shown_events, shown_censored = _total(kept)
+    for end in range(len(steps), -1, -1):
+        shown_events, shown_censored = _total(steps[:end])
         rest = events - shown_events, n - events - shown_censored
         if not any(is_protected(count, k) for count in rest):
-            return kept
-        if not kept:
-            return None
-        kept.pop()
+            return steps[:end]
+    return None
 
 
 def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoint, ...]:
@@ -152,18 +149,14 @@ def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoin
         s *= 1 - step.events / exposed
         if exposed > step.events:
             variance += step.events / (exposed * (exposed - step.events))
-        band = _band(s, z * math.sqrt(variance))
-        points.append(CurvePoint(step.t, n, step.events, step.censored, s, *band))
+        low = high = None
+        # The log(-log) band, S to the power of exp(± width / log S), does not exist where S is 0.
+        if s > TOLERANCE:
+            theta = z * math.sqrt(variance) / abs(math.log(s))
+            low, high = s ** math.exp(theta), s ** math.exp(-theta)
+        points.append(CurvePoint(step.t, n, step.events, step.censored, s, low, high))
         n -= step.events + step.censored
     return tuple(points)
-
-
-def _band(s: float, width: float) -> tuple[float | None, float | None]:
-    """Return the log(-log) band: S to the power of exp(± width / log S); none where S is 0."""
-    if s <= TOLERANCE:
-        return None, None
-    theta = width / abs(math.log(s))
-    return s ** math.exp(theta), s ** math.exp(-theta)
 
 
 def _landmark(exact: Landmark, points: tuple[CurvePoint, ...], level: float) -> Landmark:

@@ -52,9 +52,13 @@ def of_proportion(spec: ProportionSpec) -> VariableGroups:
     """Return the groups of a proportion: by its columns (ADSL), parameter (ADRS, ADTTE) or phase (ADAE)."""
     if spec.dataset == "adsl":
         return of_names(where.column for where in spec.where)
-    if spec.dataset == "adae":
-        return _of_adverse_events(spec.where)
-    return of_names(_values(spec.where, "PARAMCD"))
+    if spec.dataset != "adae":
+        return of_names(_values(spec.where, "PARAMCD"))
+    # A fatal event (grade 5) is linked to the deaths too.
+    grades = [where for where in spec.where if where.column == "ATOXGRN"]
+    fatal = any(where.minimum == 5 or set(where.is_in) == {5} for where in grades)
+    found = frozenset(f"safety {phase}" for phase in _values(spec.where, "APERIODC"))
+    return found | EVENTS if found and fatal else found
 
 
 def of_quantile(spec: QuantileSpec) -> VariableGroups:
@@ -62,14 +66,6 @@ def of_quantile(spec: QuantileSpec) -> VariableGroups:
     found = of_names(name for name in (spec.variable, spec.start, spec.end, spec.paramcd) if name)
     # The number who have a time to an event says nothing of how many had the event.
     return COURSE if found == EVENTS else found
-
-
-def _of_adverse_events(wheres: tuple[Where, ...]) -> VariableGroups:
-    """Return one group for each phase named; a fatal event (grade 5) is linked to the deaths too."""
-    grades = [where for where in wheres if where.column == "ATOXGRN"]
-    fatal = any(where.minimum == 5 or set(where.is_in) == {5} for where in grades)
-    found = frozenset(f"safety {phase}" for phase in _values(wheres, "APERIODC"))
-    return found | EVENTS if found and fatal else found
 
 
 def _values(wheres: Iterable[Where], column: str) -> list[str]:

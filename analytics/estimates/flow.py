@@ -82,10 +82,6 @@ def _others(parent: str, name: str, label: str, patients: frozenset[str]) -> Ite
 
 
 def _box(
-    step_id: str,
-    label: str,
-    kind: Literal["main", "excluded"],
-    parent: str | None,
-    patients: frozenset[str],
+    step_id: str, label: str, kind: Literal["main", "excluded"], parent: str | None, patients: frozenset[str]
 ) -> Box:
     return Box(FlowStep(step_id, label, kind, parent, len(patients)), patients)

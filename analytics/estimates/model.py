@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# The words are part of results.json.
 Status = Literal["ok", "suppressed", "not_evaluable"]
 MedianStatus = Literal["ok", "not_reached", "suppressed", "not_evaluable"]
 
@@ -21,6 +22,7 @@ class Interval:
 
     level: float
     method: str
+    # An upper limit of a median that is not reached is None, and not infinity, which JSON cannot write.
     low: float | None
     high: float | None
 
@@ -32,6 +34,7 @@ class Proportion:
     id: str
     label: str
     population: str
+    # The table that this figure is a row of: rows of one table can be subtracted from its total.
     breakdown: str
     x: int | None
     n: int | None
@@ -61,6 +64,7 @@ class Quantiles:
     median_status: MedianStatus = "ok"
     status: Status = "ok"
     reason: str | None = None
+    # Published too: a median of few is not to be taken for one of all.
     missing: int | None = 0
 
     @property
@@ -109,6 +113,7 @@ class Survival:
     n: int | None
     events: int | None
     median: float | None
+    # Apart from `status`: a curve with a median that is not reached is a result like any other.
     median_status: MedianStatus
     ci: Interval | None
     landmarks: tuple[Landmark, ...]
@@ -164,6 +169,7 @@ class Cell:
     """
 
     breakdown: str
+    # Row numbers and no USUBJIDs: what a mistake might print must not name a patient.
     patients: frozenset[int]
     time: float | None = None
     variable_groups: frozenset[str] = frozenset()

@@ -94,6 +94,7 @@ def landmark(times: Times, points: tuple[CurvePoint, ...], at: float, spec: Surv
     if at_risk < spec.min_at_risk:
         reason = f"fewer than {spec.min_at_risk} at risk"
         return Landmark(at, at_risk, None, None, "not_evaluable", reason)
+    # The curve is constant between its steps: S at a landmark is that of the last step before.
     last = [point for point in points if point.t <= at + TOLERANCE][-1]
     return Landmark(at, at_risk, last.s, landmark_interval(last, spec.ci_level))
 

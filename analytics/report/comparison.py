@@ -126,6 +126,7 @@ def _difference(row: Row, ours: Proportion, printed: str | None) -> str:
 def _median(row: Row, ours: Quantiles | Survival | None) -> Comparison:
     published = _printed_median(row)
     label = f"{ours.label if ours else row['label']}, {row['statistic']}"
+    # As text, and so as printed: a published median has lost the digits that a comparison of numbers would need.
     found = Comparison(str(row["id"]), label, published)
     if ours is None:
         return found

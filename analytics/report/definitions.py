@@ -92,6 +92,7 @@ def endpoints(study: Study) -> tuple[tuple[str, str], ...]:
 
 def _response(study: Study) -> dict[str, str]:
     rules = study.response
+    # From the values and not as fixed texts: the report of a study that changes a threshold must say so.
     scope = "primary tumour" if rules.mpr_scope == "primary" else "primary tumour and all resected nodes"
     reader = "blinded independent central review" if rules.prefer_evaluator == "BICR" else "investigator"
     tis = "; ypTis accepted" if rules.pcr_accepts_tis else ""

@@ -13,7 +13,7 @@ import textwrap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
@@ -79,12 +79,8 @@ def kaplan_meier(released: Released, curve: Survival, prefix: str) -> Markup | N
         raise ValueError(f"curve {curve.id!r} is not part of the release: pass one of released.survival")
     if not drawable(curve):
         return None
-    return _svg(
-        (7.4, 4.75),
-        lambda figure: _draw_curve(figure, curve, coarsened(released)),
-        prefix,
-        f"{curve.label}, Kaplan–Meier curve",
-    )
+    title = f"{curve.label}, Kaplan–Meier curve"
+    return _svg((7.4, 4.75), lambda figure: _draw_curve(figure, curve, coarsened(released)), prefix, title)
 
 
 def adverse_events(released: Released, prefix: str) -> Markup | None:
@@ -98,13 +94,8 @@ def adverse_events(released: Released, prefix: str) -> Markup | None:
         return None
     # A controlled release leaves out terms listed only because they were seen: their absence says nothing.
     absent = "not shown" if coarsened(released) else "none recorded"
-    size = (7.4, 1.25 + 0.36 * len(table.bars))
-    return _svg(
-        size,
-        lambda figure: _draw_bars(figure, table, absent),
-        prefix,
-        "Adverse events by worst grade and phase",
-    )
+    size, title = (7.4, 1.25 + 0.36 * len(table.bars)), "Adverse events by worst grade and phase"
+    return _svg(size, lambda figure: _draw_bars(figure, table, absent), prefix, title)
 
 
 def require_released(released: object) -> None:
@@ -210,10 +201,10 @@ def _draw_risk_table(axes: Axes, columns: tuple[RiskColumn, ...]) -> None:
             axes.text(column.t, y, text, transform=place, ha="center", va="center", color=colour)
 
 
-def _bare(axes: Axes, grid: str) -> None:
+def _bare(axes: Axes, grid: Literal["x", "y"]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=3)
-    axes.grid(axis="y" if grid == "y" else "x", color=RULE, lw=0.5)
+    axes.grid(axis=grid, color=RULE, lw=0.5)
     axes.set_axisbelow(True)
 
 
@@ -223,7 +214,11 @@ def _draw_bars(figure: Figure, table: GradeTable, absent: str) -> None:
     left, right, between = 0.25, 0.015, 0.03
     width = (1 - left - right - between * (len(table.phases) - 1)) / len(table.phases)
     bottom, top = 0.5 / height, 1 - 0.72 / height
-    reach = _reach(table)
+    sizes = {phase.id: phase.n for phase in table.phases}
+    bars = [(bar, sizes[phase]) for phases in table.bars.values() for phase, bar in phases.items()]
+    longest = max((100 * bar.total / n for bar, n in bars if n and bar.missing is None), default=0)
+    # Room for the number after the longest bar. Not below 10 %: a single patient of many should not fill the panel.
+    reach = max(longest * 1.45, 10)
     for i, phase in enumerate(table.phases):
         axes = figure.add_axes((left + i * (width + between), bottom, width, top - bottom))
         _draw_phase(axes, table, phase, reach, absent)
@@ -259,15 +254,8 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, n: int | None, reach: float) -> No
         # No bar of width 0: its edge would show as a line.
         if width:
             axes.barh(row, width, 0.62, left=start, color=GRADE_COLOURS[grade], edgecolor="white", lw=0.7)
-            axes.text(
-                start + width / 2,
-                row,
-                str(cell.x),
-                ha="center",
-                va="center",
-                color=GRADE_INK[grade],
-                fontsize=8.5,
-            )
+            middle, ink = start + width / 2, GRADE_INK[grade]
+            axes.text(middle, row, str(cell.x), ha="center", va="center", color=ink, fontsize=8.5)
         start += width
     axes.text(start + reach * 0.015, row, f"{bar.total} ({wording.share(bar.total, n)})", va="center", fontsize=8.5)
 
@@ -285,15 +273,6 @@ def _draw_legend(figure: Figure, left: float, height: float, grades: tuple[str, 
         swatch = mpl.patches.Rectangle((x, y - 0.055 / height), 0.11 / 7.4, 0.11 / height, color=GRADE_COLOURS[grade])
         figure.add_artist(swatch)
         figure.text(x + 0.021, y, grade, va="center", ha="left", fontsize=9)
-
-
-def _reach(table: GradeTable) -> float:
-    """Return the end of the percent axes: the longest bar, with room for its number."""
-    sizes = {phase.id: phase.n for phase in table.phases}
-    bars = [(bar, sizes[phase]) for phases in table.bars.values() for phase, bar in phases.items()]
-    longest = max((100 * bar.total / n for bar, n in bars if n and bar.missing is None), default=0)
-    # Not below 10 %: a single patient of many should not fill the panel.
-    return max(longest * 1.45, 10)
 
 
 def _draw_terms(axes: Axes, terms: tuple[str, ...]) -> None:

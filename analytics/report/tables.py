@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 
 from analytics.estimates.model import Estimate, Landmark, Proportion, Quantiles, Survival
 from analytics.estimates.rounding import round_half_up
 from analytics.report import wording
-from analytics.report.grades import Bar, GradeTable, Phase, is_worst_grade
+from analytics.report.grades import GradeTable, is_worst_grade
 
 # Sections by the first part of an id; an id of another kind lands in "other", so that none is lost.
 SECTIONS = {
@@ -178,21 +179,18 @@ def step_rows(curve: Survival) -> tuple[tuple[str, ...], ...]:
 
 def grade_rows(table: GradeTable) -> tuple[GradeRow, ...]:
     """Return a row for every term and phase of the picture of adverse events."""
-    return tuple(
-        _grade_row(term, phase, bars[phase.id], table.grades)
-        for term, bars in table.bars.items()
-        for phase in table.phases
-        if phase.id in bars
-    )
-
-
-def _grade_row(term: str, phase: Phase, bar: Bar, grades: tuple[str, ...]) -> GradeRow:
-    # The denominator is named in every row: phases are counted in different populations.
-    size = "n not released" if phase.n is None else f"n = {phase.n}"
-    denominator = f"{phase.population}, {size}"
-    if bar.missing is not None:
-        return GradeRow(term, phase.name, denominator, missing=missing(bar.missing))
-    cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in grades)
-    # A share of nobody has no value; the count stands alone.
-    total = f"{bar.total}" if not phase.n else f"{bar.total} ({wording.share(bar.total, phase.n)})"
-    return GradeRow(term, phase.name, denominator, cells, total)
+    rows = []
+    for term, phase in product(table.bars, table.phases):
+        if (bar := table.bars[term].get(phase.id)) is None:
+            continue
+        # The denominator is named in every row: phases are counted in different populations.
+        size = "n not released" if phase.n is None else f"n = {phase.n}"
+        row = GradeRow(term, phase.name, f"{phase.population}, {size}")
+        if bar.missing is not None:
+            rows.append(replace(row, missing=missing(bar.missing)))
+            continue
+        cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in table.grades)
+        # A share of nobody has no value; the count stands alone.
+        total = f"{bar.total}" if not phase.n else f"{bar.total} ({wording.share(bar.total, phase.n)})"
+        rows.append(replace(row, cells=cells, total=total))
+    return tuple(rows)

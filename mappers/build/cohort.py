@@ -171,11 +171,8 @@ def _affected(views: Views) -> ir.Table:
 
     Any version, because a reference may have moved from one patient to another, and a deletion names nobody.
     """
-    found = []
-    for name in OWNER:
-        changed = views[name].changed_resources
-        found.append(owners(name, views[name].all_rows.semi_join(changed, list(RESOURCE))))
-    return ibis.union(*found, distinct=True)
+    changed = {name: views[name].all_rows.semi_join(views[name].changed_resources, list(RESOURCE)) for name in OWNER}
+    return ibis.union(*(owners(name, rows) for name, rows in changed.items()), distinct=True)
 
 
 def columns_of(views: Mapping[str, CompiledView]) -> str:

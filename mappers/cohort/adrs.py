@@ -47,10 +47,6 @@ _RESPONSES = ("CR", "PR", "SD", "PD", "NE")
 _MARGINS = ("R2", "R1", "RX", "R0")
 
 
-def _yes_no(condition: ir.BooleanValue) -> ir.StringValue:
-    return condition.fill_null(False).ifelse("Y", "N")
-
-
 def _rank(value: ir.Value, order: tuple[str, ...]) -> ir.IntegerValue:
     return ibis.cases(*[(value == item, position) for position, item in enumerate(order)], else_=len(order))
 
@@ -154,11 +150,6 @@ def assessments(sources: Sources, subjects: ir.Table) -> ir.Table:
     return rows.filter(_["progressed"].isnull() | (_["date"] <= _["progressed"]))
 
 
-def _best(assessed: ir.Table) -> ir.Table:
-    best = first_by(assessed, _rank(_["value"], _RESPONSES), _["date"], _["id"])
-    return best.select(*KEY, "value", "date", "dtf", "id")
-
-
 def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
     """Return the worst residual tumour status on or after surgery, in the order R2, R1, RX, R0: RX is not R0."""
     rows = facts.valued(
@@ -172,20 +163,13 @@ def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
 
 def _rows(table: ir.Table, paramcd: str, **columns: ir.Value) -> ir.Table:
     """Return `table` in the shape of ADRS; columns that `columns` does not give are null."""
-    text, number = ibis.null("string"), ibis.null("float64")
-    defaults = {
+    texts = ("AVALC", "ADTF", "AVISIT", "EVALTYP", "DTYPE", "CRIT1", "CRIT1FL")
+    defaults = dict.fromkeys(texts, ibis.null("string")) | {
         "PARAMCD": ibis.literal(paramcd),
         "PARAM": ibis.literal(PARAMS[paramcd]),
-        "AVALC": text,
-        "AVAL": number,
+        "AVAL": ibis.null("float64"),
         "ADT": ibis.null("date"),
-        "ADTF": text,
-        "AVISIT": text,
         "ANL01FL": ibis.literal("Y"),
-        "EVALTYP": text,
-        "DTYPE": text,
-        "CRIT1": text,
-        "CRIT1FL": text,
         "SRCREF": ibis.literal([], type="array<string>"),
     }
     given = defaults | columns
@@ -194,7 +178,7 @@ def _rows(table: ir.Table, paramcd: str, **columns: ir.Value) -> ir.Table:
 
 def _yes_no_rows(table: ir.Table, paramcd: str, met: ir.Value, **columns: ir.Value) -> ir.Table:
     """Return one Y/N row per patient of `table`; unknown counts as N and DTYPE says NONRESP."""
-    answer = _yes_no(met)
+    answer = facts.yes_no(met)
     unknown = met.isnull().ifelse("NONRESP", ibis.null("string"))
     given = {"AVALC": answer, "AVAL": (answer == "Y").cast("float64"), "DTYPE": unknown}
     return _rows(table, paramcd, **(given | columns))
@@ -221,7 +205,7 @@ def _pathology_rows(sources: Sources, table: ir.Table) -> list[ir.Table]:
             _["mpr"],
             SRCREF=_observed("read", "node", "ypn"),
             CRIT1=ibis.literal(threshold),
-            CRIT1FL=_yes_no(within),
+            CRIT1FL=facts.yes_no(within),
             **read,
         ),
         _yes_no_rows(table, "PCR", _["pcr"], SRCREF=_observed("read", "node", "ypt", "ypn"), **read),
@@ -252,7 +236,8 @@ def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
     """Return ADRS of the enrolled patients; `table` is that of `pathology`."""
     enrolled = subjects.filter(_["ITTFL"] == "Y").select(*KEY, "STUDYID", "USUBJID", "SITEID", "SURGFL", "DCUTDT")
     assessed = sources.once("assessments", lambda: assessments(sources, subjects))
-    best = attach(enrolled, _best(assessed))
+    best = first_by(assessed, _rank(_["value"], _RESPONSES), _["date"], _["id"])
+    best = attach(enrolled, best.select(*KEY, "value", "date", "dtf", "id"))
     margin = attach(enrolled.filter(_["SURGFL"] == "Y"), _margin(sources, subjects))
     source: dict[str, ir.Value] = {
         "ADT": _["date"],

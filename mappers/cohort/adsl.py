@@ -55,10 +55,6 @@ PUBLISHED = [
 ]
 
 
-def _flag(condition: ir.BooleanValue) -> ir.StringValue:
-    return condition.fill_null(False).ifelse("Y", "N")
-
-
 def _demographics(sources: Sources) -> ir.Table:
     """Return sex, birth and death as the Patient resource gives them; CDISC codelist SEX has F, M and U."""
     rows = sources.resources("patient")
@@ -100,14 +96,6 @@ def _alk(sources: Sources) -> ir.Table:
     return both.group_by(*KEY).agg(
         ALKSTAT=(_["value"].nunique() > 1).ifelse("CONFLICT", _["value"].min()), alk_source=_["source"].min()
     )
-
-
-def _treatment(sources: Sources) -> ir.Table:
-    return facts.doses(sources).group_by(*KEY).agg(TRTSDT=_["date"].min(), TRTEDT=_["until"].max())
-
-
-def _first_dose(sources: Sources) -> ir.Table:
-    return first_by(facts.doses(sources), _["date"], _["id"]).select(*KEY, dose_id=_["id"])
 
 
 def _first_adjuvant_dose(sources: Sources, surgery: ir.Table) -> ir.Table:
@@ -169,8 +157,8 @@ def _periods(sources: Sources, treatment: ir.Table, surgery: ir.Table) -> ir.Tab
     adjuvant = _exposure(rows.filter(after), rule.merge_gap_days, "AP02")
     table = attach(attach(treatment, neo), adjuvant)
     return table.mutate(
-        NEOCMPFL=_flag(_["AP01_days"] >= rule.neoadjuvant_cycles * rule.cycle_days),
-        ADJCMPFL=_flag(_["AP02_days"] >= rule.adjuvant_cycles * rule.cycle_days),
+        NEOCMPFL=facts.yes_no(_["AP01_days"] >= rule.neoadjuvant_cycles * rule.cycle_days),
+        ADJCMPFL=facts.yes_no(_["AP02_days"] >= rule.adjuvant_cycles * rule.cycle_days),
     ).drop("AP01_days", "AP02_days")
 
 
@@ -258,14 +246,15 @@ def _screen_failure(sources: Sources) -> ir.Value:
 def subjects(sources: Sources) -> ir.Table:
     """Return ADSL with the internal keys (site, patient) and source ids that the other cohort tables join on."""
     once = sources.once
-    treatment = once("treatment", lambda: _treatment(sources))
+    doses = facts.doses(sources)
+    treatment = once("treatment", lambda: doses.group_by(*KEY).agg(TRTSDT=_["date"].min(), TRTEDT=_["until"].max()))
     surgery = once("surgery", lambda: _surgery(sources, treatment))
     parts = {
         "demographics": lambda: _demographics(sources),
         "diagnosis": lambda: _diagnosis(sources),
         "alk": lambda: _alk(sources),
         "periods": lambda: _periods(sources, treatment, surgery),
-        "first_dose": lambda: _first_dose(sources),
+        "first_dose": lambda: first_by(doses, _["date"], _["id"]).select(*KEY, dose_id=_["id"]),
         "first_adjuvant_dose": lambda: _first_adjuvant_dose(sources, surgery),
         "no_surgery_reason": lambda: _no_surgery_reason(sources),
         "last_seen": lambda: _last_seen(sources),
@@ -285,18 +274,17 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
     day_before = (_["SURGDT"].cast("timestamp") - ibis.interval(days=1)).cast("date")
     # Neoadjuvant exposure ends on the day before surgery at the latest, whatever a record of a long course says.
     neo_end = ibis.coalesce(ibis.least(_["AP01EDT"], day_before), _["AP01EDT"])
-    subject = facts.pseudonym(_["patient"])
     return table.mutate(
         STUDYID=ibis.literal(study.id),
-        SUBJID=subject,
+        SUBJID=facts.pseudonym(_["patient"]),
         SITEID=_["site"],
         USUBJID=facts.subject_identifier(study, _["site"], _["patient"]),
         AGE=dates.years_between(_["birth"], ibis.coalesce(_["TRTSDT"], sources.cutoff)),
         AGEU=ibis.literal("YEARS"),
-        ITTFL=_flag(enrolled),
-        SAFFL=_flag(enrolled),
-        SURGFL=_flag(resected),
-        ADJSAFFL=_flag(resected & _["AP02SDT"].notnull()),
+        ITTFL=facts.yes_no(enrolled),
+        SAFFL=facts.yes_no(enrolled),
+        SURGFL=facts.yes_no(resected),
+        ADJSAFFL=facts.yes_no(resected & _["AP02SDT"].notnull()),
         ARM=enrolled.ifelse(study.arm, ibis.null("string")),
         AP01EDT=neo_end,
         NEOCMPFL=_["NEOCMPFL"].fill_null("N"),

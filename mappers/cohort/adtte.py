@@ -46,7 +46,7 @@ ASSESSED = ("CR", "PR", "SD", "PD", "NO PROGRESSION", "WORSENED", "PROGRESSION",
 FAILED = ("PD", "PROGRESSION", "RECURRENCE")
 RESIDUAL = ("R1", "R2")
 
-_FACT = (*KEY, "id", "date", "dtf", "value", "domain", "variable", "source")
+_FINDING = (*KEY, "id", "date", "dtf", "value")
 
 
 def tumour_assessments(sources: Sources) -> ir.Table:
@@ -62,33 +62,17 @@ def tumour_assessments(sources: Sources) -> ir.Table:
     if sources.study.events.r1_r2_is_event:
         margin = facts.asked(sources, facts.observations(sources), "residual-tumour-code")
         observed.append(facts.valued(sources, margin, "residual-tumour"))
+    found = [*((rows, "observation", "value") for rows in observed), (facts.recurrences(sources), "condition", "code")]
     parts = [
         rows.select(
-            *KEY,
-            "id",
-            "date",
-            "dtf",
-            "value",
-            domain=ibis.literal("Observation"),
-            variable=ibis.literal("value"),
-            source=facts.reference("observation", _["id"]),
+            *_FINDING,
+            domain=ibis.literal(facts.RESOURCE_TYPES[view]),
+            variable=ibis.literal(variable),
+            source=facts.reference(view, _["id"]),
         )
-        for rows in observed
+        for rows, view, variable in found
     ]
-    recurred = facts.recurrences(sources)
-    parts.append(
-        recurred.select(
-            *KEY,
-            "id",
-            "date",
-            "dtf",
-            "value",
-            domain=ibis.literal("Condition"),
-            variable=ibis.literal("code"),
-            source=facts.reference("condition", _["id"]),
-        )
-    )
-    return ibis.union(*parts).filter(_["value"].isin(ASSESSED + RESIDUAL)).select(*_FACT)
+    return ibis.union(*parts).filter(_["value"].isin(ASSESSED + RESIDUAL))
 
 
 def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
@@ -174,17 +158,17 @@ def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, para
 
 def _overall_survival(base: ir.Table) -> ir.Table:
     """Return death from any cause, else censored when last known alive. A death without a date has no AVAL."""
-    dead = _["DTHFL"] == "Y"
+    dead = (_["DTHFL"] == "Y").fill_null(False)
     null = ibis.null("string")
     alive_until = ibis.coalesce(_["LSTALVDT"], _["TRTSDT"])
     return _shape(
         base.mutate(
             STARTDT=_["TRTSDT"],
-            ADT=dead.fill_null(False).ifelse(_["DTHDT"], alive_until),
+            ADT=dead.ifelse(_["DTHDT"], alive_until),
             ADTF=_["DTHDTF"],
-            CNSR=dead.fill_null(False).ifelse(0, 1).cast("int32"),
-            EVNTDESC=dead.fill_null(False).ifelse("DEATH", "NO EVENT"),
-            CNSDTDSC=dead.fill_null(False).ifelse(null, "LAST KNOWN ALIVE"),
+            CNSR=dead.ifelse(0, 1).cast("int32"),
+            EVNTDESC=dead.ifelse("DEATH", "NO EVENT"),
+            CNSDTDSC=dead.ifelse(null, "LAST KNOWN ALIVE"),
             SRCDOM=ibis.literal("Patient"),
             SRCVAR=ibis.literal("deceased[x]"),
             source=_["patient_source"],

@@ -62,6 +62,11 @@ def subject_identifier(study: Study, site: ir.Value, patient: ir.Value) -> ir.St
     return f"{study.id}-" + site + "-" + pseudonym(patient)
 
 
+def yes_no(condition: ir.BooleanValue) -> ir.StringValue:
+    """Return a flag of CDISC: Y, or N where the condition is false or null."""
+    return condition.fill_null(False).ifelse("Y", "N")
+
+
 def reference(view: str, identifier: ir.Value) -> ir.StringValue:
     """Return the source reference of a row, resource type and pseudonym of the id; null where there is no resource."""
     return identifier.isnull().ifelse(ibis.null("string"), f"{RESOURCE_TYPES[view]}/" + pseudonym(identifier))

@@ -194,12 +194,7 @@ def _ungraded(sources: Sources) -> ir.Table:
 def _subject_issues(sources: Sources, subjects: ir.Table, pathology: ir.Table) -> list[ir.Table]:
     """Return what is missing or conflicting for whole patients."""
     enrolled = subjects["ITTFL"] == "Y"
-    baseline = {
-        "ECOGBL": "ECOG",
-        "SMKSTAT": "smoking status",
-        "TSTGBL": "clinical T",
-        "NSTGBL": "clinical N",
-    }
+    baseline = {"ECOGBL": "ECOG", "SMKSTAT": "smoking status", "TSTGBL": "clinical T", "NSTGBL": "clinical N"}
     screened = {
         ("Patient", "record missing or labelled as test data"): subjects["patient_id"].isnull(),
         ("Patient", "death without a date"): (subjects["DTHFL"] == "Y") & subjects["DTHDT"].isnull(),

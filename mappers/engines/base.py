@@ -44,13 +44,15 @@ class Engine(Protocol):
     name: str
     con: Any
 
+    _names: int = 0
+
     def __enter__(self) -> Self:
-        """Return the engine itself."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Free the engine."""
+        self.close()
 
     def register_parquet(self, name: str, parts: Sequence[Files], schema: pa.Schema) -> None:
         """Name the rows of Parquet files, which are read by each query; no files are an empty table of `schema`.
@@ -76,6 +78,8 @@ class Engine(Protocol):
 
     def table(self, name: str) -> ir.Table:
         """Return what has this name as an expression."""
+        found: ir.Table = self.con.table(name)
+        return found
 
     def compile(self, table: ir.Table) -> str:
         """Return the SQL of an expression."""
@@ -101,6 +105,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the engine."""
+
+    def _name(self, prefix: str) -> str:
+        """Return a name that nothing has yet."""
+        self._names += 1
+        return f"{prefix}_{self._names}"
 
 
 def nullable_frame(rows: pa.Table) -> pd.DataFrame:

@@ -8,14 +8,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import duckdb
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engines.base import CUTOFF, RESOURCE, Files, error_of, hmac_pads, nullable_frame
+from mappers.engines.base import CUTOFF, RESOURCE, Engine, Files, error_of, hmac_pads, nullable_frame
 from mappers.engines.duckdb_sql import DuckDBBackend
 from mappers.errors import unreadable
 
@@ -29,7 +28,7 @@ KEYS_THAT_FILTER = 10_000
 STREAM_ERRORS = {"Invalid Input Error": duckdb.InvalidInputException, "IO Error": duckdb.IOException}
 
 
-class DuckDBEngine:
+class DuckDBEngine(Engine):
     """An in-memory DuckDB with the settings and functions that the mapping needs. Close it, or use it in `with`.
 
     Args:
@@ -59,17 +58,8 @@ class DuckDBEngine:
         self.con.raw_sql("SET GLOBAL TimeZone = 'UTC'")
         self.con.raw_sql("SET GLOBAL parquet_metadata_cache = true")  # else read whenever a query is planned
         self.con.raw_sql(f"SET GLOBAL dynamic_or_filter_threshold = {KEYS_THAT_FILTER}")
-        self._tables = 0
         if hmac_key is not None:
             self.con.raw_sql(hmac_macro(hmac_key))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free the database."""
@@ -116,10 +106,6 @@ class DuckDBEngine:
         """Run a query once and name its rows."""
         self.con.raw_sql(f'CREATE OR REPLACE TABLE "{name}" AS {sql}')
 
-    def table(self, name: str) -> ir.Table:
-        """Return what has this name as an expression."""
-        return self.con.table(name)
-
     def compile(self, table: ir.Table) -> str:
         """Return the SQL of an expression."""
         return str(self.con.compile(table))
@@ -160,10 +146,6 @@ class DuckDBEngine:
             if own is None:
                 raise
             raise own from error
-
-    def _name(self, prefix: str) -> str:
-        self._tables += 1
-        return f"{prefix}_{self._tables}"
 
 
 def hmac_macro(key: bytes) -> str:

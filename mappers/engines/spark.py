@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from datetime import date
 from functools import reduce
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from mappers.engines.base import CUTOFF, RESOURCE, Files, error_of, hmac_pads, nullable_frame
+from mappers.engines.base import CUTOFF, RESOURCE, Engine, Files, error_of, hmac_pads, nullable_frame
 from mappers.engines.spark_json import whole_json
 from mappers.engines.spark_sql import SparkCompiler
 from mappers.errors import MappingError
@@ -52,7 +51,7 @@ SESSION = {
 }
 
 
-class SparkEngine:
+class SparkEngine(Engine):
     """A Spark in this process with the settings and functions that the mapping needs. Close it, or use it in `with`.
 
     Args:
@@ -91,18 +90,9 @@ class SparkEngine:
         for key, value in SESSION.items():
             self._session.conf.set(key, value)
         self.con: Any = _backend(self._session)
-        self._tables = 0
         self._filled: dict[str, Path] = {}
         if hmac_key is not None:
             self._session.sql(hmac_function(hmac_key))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End Spark and its Java, unless the session was given; delete what was spilled."""
@@ -130,7 +120,10 @@ class SparkEngine:
         checked = (
             f"CASE WHEN {whole_json('value')} THEN value ELSE raise_error({_quoted_text(f'{NOT_JSON}{path}')}) END"
         )
-        return self._named("ndjson", lines.where(r"btrim(value, ' \t\r') <> ''").selectExpr(f"{checked} AS {RESOURCE}"))
+        name = self._name("ndjson")
+        rows = lines.where(r"btrim(value, ' \t\r') <> ''").selectExpr(f"{checked} AS {RESOURCE}")
+        rows.createOrReplaceTempView(name)
+        return self.con.table(name)
 
     def resources(self, texts: Sequence[str]) -> ir.Table:
         """Return JSON texts as a table with the string column `resource`."""
@@ -150,16 +143,11 @@ class SparkEngine:
         """Return the SQL of an expression, with its columns cast to the types that Ibis expects of them."""
         return _with_types(str(self.con.compile(table)), table)
 
-    def table(self, name: str) -> ir.Table:
-        """Return what has this name as an expression."""
-        return self.con.table(name)
-
     def create_table_as(self, name: str, sql: str) -> None:
         """Run a query once into Parquet files and name its rows."""
         replaced = self._filled.get(name)
         self._filled[name] = self._written(sql)
-        table = self._session.read.parquet(str(self._filled[name]))
-        table.createOrReplaceTempView(name)
+        self._session.read.parquet(str(self._filled[name])).createOrReplaceTempView(name)
         if replaced is not None:
             shutil.rmtree(replaced)
 
@@ -182,7 +170,8 @@ class SparkEngine:
 
         folder = self._written(sql)
         files = sorted(folder.glob("part-*.parquet"))
-        schema = _schema(pq.read_schema(files[0]))
+        # The types that DuckDB would give: nulls are possible everywhere, and items are called `l`.
+        schema = pa.schema([pa.field(field.name, _type(field.type)) for field in pq.read_schema(files[0])])
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
@@ -210,15 +199,6 @@ class SparkEngine:
     def set_data_cutoff(self, day: date) -> None:
         """Let the SQL function `periop_cutoff()` return `day` from now on."""
         self._session.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {CUTOFF}() RETURNS DATE RETURN DATE '{day}'")
-
-    def _named(self, prefix: str, rows: DataFrame) -> ir.Table:
-        name = self._name(prefix)
-        rows.createOrReplaceTempView(name)
-        return self.con.table(name)
-
-    def _name(self, prefix: str) -> str:
-        self._tables += 1
-        return f"{prefix}_{self._tables}"
 
     def _written(self, sql: str) -> Path:
         """Run SQL into a new folder of Parquet files."""
@@ -310,11 +290,6 @@ def _with_types(sql: str, table: ir.Table) -> str:
     types = {name: SparkCompiler.type_mapper.to_string(dtype) for name, dtype in table.schema().items()}
     columns = ", ".join(f"CAST(`{name}` AS {dtype}) AS `{name}`" for name, dtype in types.items())
     return f"SELECT {columns} FROM (\n{sql}\n)"  # noqa: S608  names and types of the expression
-
-
-def _schema(schema: pa.Schema) -> pa.Schema:
-    """The types that DuckDB would give: nulls are possible everywhere, and items are called `l`."""
-    return pa.schema([pa.field(field.name, _type(field.type)) for field in schema])
 
 
 def _type(dtype: pa.DataType) -> pa.DataType:

@@ -64,11 +64,10 @@ def _object(text: sge.Expression, structure: dict[str, Any], depth: int) -> sge.
     record = sge.to_identifier(f"record{depth}", quoted=True)
     braced = sge.Case(ifs=[sge.If(this=_starts(text, "{"), true=text)], default=_text(BROKEN))
     parsed = _call("from_json", braced, _text(_fields(structure)), _options())
-    made = [
-        part
-        for name, child in structure.items()
-        for part in (_text(name), _value(_field(record, name), child, depth + 1))
-    ]
+    made = []
+    for name, child in structure.items():
+        element = sge.Dot(this=record, expression=sge.to_identifier(name, quoted=True))
+        made += [_text(name), _value(element, child, depth + 1)]
     return _let(record, parsed, _call("named_struct", *made))
 
 
@@ -106,10 +105,6 @@ def _let(name: sge.Identifier, value: sge.Expression, body: sge.Expression) -> s
 
 def _starts(text: sge.Expression, with_: str) -> sge.Expression:
     return _call("startswith", text, _text(with_))
-
-
-def _field(record: sge.Expression, name: str) -> sge.Expression:
-    return sge.Dot(this=record, expression=sge.to_identifier(name, quoted=True))
 
 
 def _replaced(text: sge.Expression, old: str, new: str) -> sge.Expression:

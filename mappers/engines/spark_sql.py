@@ -134,18 +134,6 @@ def _quoted(text: Any) -> Any:
     return sge.func("concat", sge.convert(r"\Q"), text, sge.convert(r"\E"))
 
 
-def _error(compiler: SparkCompiler, message: Any) -> Any:
-    return compiler.f.anon.raise_error(message)
-
-
-def _from_json(_compiler: SparkCompiler, text: Any, structure: Any) -> Any:
-    return read_json(text, json.loads(structure.this))
-
-
-def _list_concat(compiler: SparkCompiler, one: Any, other: Any) -> Any:
-    return compiler.f.anon.concat(one, other)
-
-
 def _json_valid(compiler: Any, text: sge.Expression) -> sge.Expression:
     """`spark_json` reads no object as a text; here are texts that look like one, which DuckDB cannot tell."""
     whole: sge.Expression = compiler.f.anon.get_json_object(text, sge.convert("$")).is_(sg.not_(NULL))
@@ -153,8 +141,8 @@ def _json_valid(compiler: Any, text: sge.Expression) -> sge.Expression:
 
 
 BUILTINS: Mapping[str, Callable[..., Any]] = {
-    "error": _error,
-    "from_json": _from_json,
-    "list_concat": _list_concat,
+    "error": lambda compiler, message: compiler.f.anon.raise_error(message),
+    "from_json": lambda _compiler, text, structure: read_json(text, json.loads(structure.this)),
+    "list_concat": lambda compiler, one, other: compiler.f.anon.concat(one, other),
     "json_valid": _json_valid,
 }

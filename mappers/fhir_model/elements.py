@@ -17,19 +17,10 @@ TEXTS = frozenset(
     {"string", "code", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "base64Binary", "xhtml"}
 )
 SUPERTYPES = {
-    "code": "string",
-    "id": "string",
-    "markdown": "string",
-    "url": "uri",
-    "canonical": "uri",
-    "oid": "uri",
-    "uuid": "uri",
-    "positiveInt": "integer",
-    "unsignedInt": "integer",
-    "Age": "Quantity",
-    "Count": "Quantity",
-    "Distance": "Quantity",
-    "Duration": "Quantity",
+    **dict.fromkeys(("code", "id", "markdown"), "string"),
+    **dict.fromkeys(("url", "canonical", "oid", "uuid"), "uri"),
+    **dict.fromkeys(("positiveInt", "unsignedInt"), "integer"),
+    **dict.fromkeys(("Age", "Count", "Distance", "Duration"), "Quantity"),
 }
 NO_DOMAIN_RESOURCES = frozenset({"Binary", "Bundle", "Parameters"})
 PRIMITIVES = INTEGERS | DATES | TEXTS | {"boolean", "decimal", "time"}

@@ -19,10 +19,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 PACKAGE = "fhir.resources.R4B"
-RENAMED = {
-    "encodedBytes": "base64Binary",
-    "uuidVersion": "uuid",
-}  # where the class is not named as its FHIR type
+RENAMED = {"encodedBytes": "base64Binary", "uuidVersion": "uuid"}  # where the class is not named as its FHIR type
 
 
 def models() -> Iterator[type[BaseModel]]:

@@ -106,8 +106,16 @@ class PathCompiler:
         Raises:
             ViewError: not FHIRPath, an unknown element, function or constant, or types that do not fit.
         """
+        return replace(self, context=focus).compile(self.parse(text), focus, depth)
+
+    def parse(self, text: str) -> Tree:
+        """Return the syntax tree of a path.
+
+        Raises:
+            ViewError: not FHIRPath.
+        """
         try:
-            return replace(self, context=focus).compile(parse(text), focus, depth)
+            return parse(text)
         except PathSyntaxError as error:
             raise self.error(str(error)) from error
 

@@ -25,16 +25,7 @@ from mappers.fhirpath.arrays import Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.collection import Collection
 from mappers.fhirpath.compiler import PathCompiler
 from mappers.fhirpath.operations import fold
-from mappers.fhirpath.syntax import (
-    Binary,
-    Call,
-    Indexer,
-    Member,
-    PathSyntaxError,
-    Tree,
-    Variable,
-    parse,
-)
+from mappers.fhirpath.syntax import Binary, Call, Indexer, Member, Tree, Variable
 
 STRING = r'"(\\.|[^"\\])*"'  # in JSON
 
@@ -57,7 +48,7 @@ def repeated(compiler: PathCompiler, paths: Sequence[str], focus: Collection, de
         ViewError: a path that does not descend, or leads to what has no elements.
     """
 
-    steps = [_Path.parsed(_inside(compiler, number), path) for number, path in enumerate(paths)]
+    steps = [_Path.of(compiler, number, path) for number, path in enumerate(paths)]
     types = _types(steps, focus)
     # No path leads anywhere from this type: no items, of no type.
     if not types:
@@ -70,16 +61,6 @@ def repeated(compiler: PathCompiler, paths: Sequence[str], focus: Collection, de
     return replace(inner, many=True, shape=node, make=_traversal(roots, children, node, below, scope))
 
 
-def _inside(compiler: PathCompiler, number: int) -> PathCompiler:
-    """Return the compiler of one path, in which items have no position: the traversal is not done yet."""
-    element = f"{compiler.element}[{number}]"
-
-    def refuse() -> Make:
-        raise UnsupportedError(element, "%rowIndex in a path of repeat is not supported")
-
-    return replace(compiler, element=element, row_index=refuse, resource_ref=None)
-
-
 @dataclass(frozen=True)
 class _Path:
     """One path of a `repeat`."""
@@ -88,30 +69,31 @@ class _Path:
     tree: Tree
 
     @classmethod
-    def parsed(cls, compiler: PathCompiler, text: str) -> _Path:
-        try:
-            return cls(compiler, parse(text))
-        except PathSyntaxError as error:
-            raise compiler.error(str(error)) from error
+    def of(cls, whole: PathCompiler, number: int, text: str) -> _Path:
+        """Return the path, in which items have no position: the traversal is not done yet."""
+        element = f"{whole.element}[{number}]"
 
-    def texts(self, focus: Collection, depth: int) -> Texts | None:
-        """Return what the path leads to from `focus`; None where R4 has no such element."""
-        return self._texts(self.tree, focus, depth)
+        def refuse() -> Make:
+            raise UnsupportedError(element, "%rowIndex in a path of repeat is not supported")
 
-    def _texts(self, tree: Tree, focus: Collection, depth: int) -> Texts | None:
+        compiler = replace(whole, element=element, row_index=refuse, resource_ref=None)
+        return cls(compiler, compiler.parse(text))
+
+    def texts(self, tree: Tree, focus: Collection, depth: int) -> Texts | None:
+        """Return what a tree leads to from `focus`; None where R4 has no such element."""
         match tree:
             case Member(base, name) if base is not None or name != focus.type:
                 parent = self._parent(base, focus, depth)
                 return None if parent is None else self._descend(parent, name, depth)
             case Call(base, "where", (criterion,)) if base is not None:
-                return self._where(self._texts(base, focus, depth), criterion, depth)
+                return self._where(self.texts(base, focus, depth), criterion, depth)
             case Call(base, "extension", (url,)):
-                extensions = self._texts(Member(base, "extension"), focus, depth)
+                extensions = self.texts(Member(base, "extension"), focus, depth)
                 return self._where(extensions, Binary("=", Member(None, "url"), url), depth)
             case Call(base, "first", ()) if base is not None:
-                return _at(self._texts(base, focus, depth), 0)
+                return _at(self.texts(base, focus, depth), 0)
             case Indexer(base, index):
-                return self._at(self._texts(base, focus, depth), index, focus, depth)
+                return self._at(self.texts(base, focus, depth), index, focus, depth)
             case _:
                 raise self.compiler.unsupported(
                     "a path of repeat other than elements with where(), extension(), first() or an index"
@@ -226,7 +208,7 @@ def _types(paths: Sequence[_Path], focus: Collection) -> list[str]:
 def _all(paths: Sequence[_Path], focus: Collection, depth: int) -> list[Texts]:
     if not focus.type:
         return []
-    return [texts for path in paths if (texts := path.texts(focus, depth)) is not None]
+    return [texts for path in paths if (texts := path.texts(path.tree, focus, depth)) is not None]
 
 
 def _objects(texts: Any, depth: int) -> ir.Value:

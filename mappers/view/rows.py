@@ -19,7 +19,7 @@ from mappers.errors import ViewError
 from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource
 from mappers.fhir_model.shape import is_structured
 from mappers.fhirpath.arrays import ItemIndex, Make, Scope, Values, filter_items, map_items
-from mappers.fhirpath.collection import Collection, drop_nulls, sql_type
+from mappers.fhirpath.collection import Collection, drop_nulls, listed, sql_type
 from mappers.fhirpath.compiler import PathCompiler, ResourceRef
 from mappers.fhirpath.repeat import repeated
 from mappers.fhirpath.syntax import Literal
@@ -128,14 +128,7 @@ def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> 
     # A forEach over nothing is a mistake in the view, unless it stands on nothing itself.
     if not found.type and focus.type:
         raise compiler.error("the path never gives an item")
-    if found.many:
-        return drop_nulls(found, depth)
-
-    def make(values: Values) -> ir.Value:
-        one: Any = found.make(values)
-        return ibis.ifelse(one.isnull(), ibis.literal([], dt.Array(one.type())), ibis.array([one]))
-
-    return replace(found, many=True, make=make)
+    return drop_nulls(found, depth) if found.many else replace(listed(found, depth), literal=found.literal)
 
 
 def _padded(found: Collection, focus: Collection, *, or_null: bool, padded: bool) -> Make:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from schedules.errors import ConfigError, ExitCode, PeriopError
 
 if TYPE_CHECKING:
     from schedules.config.settings import Settings
-    from schedules.release.published import Agreement
 
 INVENTED = "The patients of this demo are invented, so nothing is suppressed (min_cell = 0)."
 CONFIG = "periop.toml"
@@ -65,17 +63,14 @@ def demo(session: Session, out: Path) -> ExitCode:
     with session.progress() as progress:
         outcome = run_nightly(settings, study, pipeline, progress, session.now)
     agreed = agreements(outcome.released, study, settings.study)
-    session.print_out(comparison(agreed, study.title), _summary(agreed), INVENTED, release_text(outcome.published))
-    return outcome.exit_code if all(row.equal for row in agreed) else ExitCode.ERROR
-
-
-def _summary(agreed: Sequence[Agreement]) -> str:
     proportions = [row.equal for row in agreed if row.is_proportion]
     medians = [row.equal for row in agreed if not row.is_proportion]
-    return (
+    summary = (
         f"{sum(proportions)} of {len(proportions)} published proportions are equal in x and n, "
         f"{sum(medians)} of {len(medians)} medians as printed."
     )
+    session.print_out(comparison(agreed, study.title), summary, INVENTED, release_text(outcome.published))
+    return outcome.exit_code if all(row.equal for row in agreed) else ExitCode.ERROR
 
 
 def demo_cohort(*folders: Path) -> Path:

@@ -55,6 +55,7 @@ def new(session: Session, algorithm: Algorithm, file: Path, force: bool) -> Exit
         raise _already_exists(file) from None
     except FileNotFoundError:
         raise ConfigError(f"{file.parent}: no such folder; make it first") from None
+    # Only the JWKS goes to stdout, so that it can be redirected to a file and sent as it is.
     session.print_json(public_jwks(key))
     session.print_err(
         f"Wrote the private key to {file}, readable by you alone; keep it on this machine. Next:\n"

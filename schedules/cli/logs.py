@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -56,8 +55,14 @@ def configure(stream: TextIO, level: int) -> None:
 
 def traceback_without_messages(error: BaseException) -> str:
     """Return the traceback of `error` and of its causes, with the class of each error in place of its message."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    # As Python prints them. An exception can be its own cause, by way of another.
+    while link is not None and not any(link is each for each in chain):
+        chain.append(link)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     parts = []
-    for link in reversed(list(_chain(error))):
+    for link in reversed(chain):
         frames = "".join(traceback.format_tb(link.__traceback__))
         parts.append(f"Traceback (most recent call last):\n{frames}{type(link).__module__}.{type(link).__qualname__}")
     return "\n\nand then\n\n".join(parts)
@@ -72,13 +77,3 @@ def write_crash_file(error: BaseException, folder: Path) -> Path | None:
     except OSError:
         return None
     return file
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and what caused it, as Python prints them; a cycle of causes ends."""
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:  # an exception can be its own cause, by way of another
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

@@ -149,12 +149,13 @@ def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
 
 def status_tables(found: dict[str, Any]) -> RenderableType:
     """Return the status that `schedules.run.status` read, as text and tables."""
-    return Group(
-        *_summary(found),
-        _sites(found["sites"], ("kind", "last_sync")),
-        _runs(found["runs"]),
-        *_quality(found["quality"]),
-    )
+    parts = [*_summary(found), _sites(found["sites"], ("kind", "last_sync")), _runs(found["runs"])]
+    if found["quality"]:
+        table = _table("Site", "Domain", "Missing, unmapped or quarantined", "n", right=("n",))
+        for row in found["quality"]:
+            table.add_row(*_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
+        parts.append(table)
+    return Group(*parts)
 
 
 def _summary(found: dict[str, Any]) -> Iterable[RenderableType]:
@@ -200,14 +201,6 @@ def _runs(runs: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _quality(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
-    if rows:
-        table = _table("Site", "Domain", "Missing, unmapped or quarantined", "n", right=("n",))
-        for row in rows:
-            table.add_row(*_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
-        yield table
-
-
 def _table(*names: str, right: Sequence[str] = (), title: str | None = None) -> Table:
     """Return an empty table with these columns; those in `right` are aligned to the right."""
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
@@ -239,7 +232,12 @@ def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
         yield _grid([each for each in found.findings if _in_grid(each)])
         # The grid shows only marks, so what is not in order follows as a line.
         yield _findings(each for each in found.findings if _in_grid(each) and each.level is not FindingLevel.OK)
-    yield from _path(found)
+    if found.path is None:
+        yield Text("\nNo sync is possible yet.", style="bold red")
+    else:
+        path = found.path
+        yield Text(f"\nThe sync: {path.transfer} · {path.nightly} each night · deletions {path.deletions}")
+        yield from (Padding(Text(wording.clean(sentence)), (0, 0, 0, 2)) for sentence in path.why)
     if found.requests:
         yield Text("\nTo send to the administrator of the server:")
     for number, sentence in enumerate(found.requests, 1):
@@ -260,6 +258,7 @@ def _findings(findings: Iterable[Finding]) -> Table:
 
 
 def _grid(findings: Sequence[Finding]) -> Table:
+    # A column only for a check that was made: an empty one would look like a failure.
     checks = [check for check in GRID_COLUMNS if any(finding.check == check for finding in findings)]
     marks = {(finding.resource_type, finding.check): _level_mark(finding) for finding in findings}
     table = _table("Type")
@@ -274,16 +273,6 @@ def _grid(findings: Sequence[Finding]) -> Table:
 def _level_mark(finding: Finding) -> Text:
     mark, style = LEVEL_MARKS[finding.level]
     return Text(mark, style=style)
-
-
-def _path(found: Diagnosis) -> Iterator[RenderableType]:
-    if found.path is None:
-        yield Text("\nNo sync is possible yet.", style="bold red")
-        return
-    path = found.path
-    yield Text(f"\nThe sync: {path.transfer} · {path.nightly} each night · deletions {path.deletions}")
-    for sentence in path.why:
-        yield Padding(Text(wording.clean(sentence)), (0, 0, 0, 2))
 
 
 def planned_requests(site: str, requests: Sequence[PlannedRequest], error: str | None) -> str:

@@ -57,6 +57,7 @@ class SitePlan:
 
 def _print_plans(session: Session, settings: Settings, sites: Sequence[str], full: bool, json_wanted: bool) -> ExitCode:
     """Print the plan of each site. The exit code is that of a sync in which the same sites cannot be read."""
+    # All plans before the first is printed, because progress and results would mix on a terminal.
     plans = []
     with session.progress() as progress:
         for name in sites:

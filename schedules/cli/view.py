@@ -107,7 +107,7 @@ def conformance(session: Session, folder: Path, report: Path, engine: EngineName
     from mappers.view.conformance import read_suites, run_suites, summary, write_report
 
     session.log()
-    _check_folder(report)
+    _check_folder(report)  # first: a wrong folder is to be reported before the cases run
     suites, others = read_suites(folder, report)
     for file in others:
         session.print_err(f"{file}: ignored, because it holds no list `tests`")

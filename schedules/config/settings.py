@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
@@ -185,16 +180,6 @@ class Settings(Section):
     def ledger_file(self) -> Path:
         """Return the file of the run ledger."""
         return self.data_dir / "runs.sqlite"
-
-    @property
-    def view_dirs(self) -> tuple[Path, ...]:
-        """Return the folders of the hospital's own ViewDefinitions."""
-        return self.mapping.views
-
-    @property
-    def terminology_dirs(self) -> tuple[Path, ...]:
-        """Return the folders of the hospital's own value sets and concept maps."""
-        return self.mapping.terminology
 
     @property
     def target_dirs(self) -> tuple[Path, ...]:

@@ -63,7 +63,9 @@ def agreements(released: Released, study: Study, name_or_path: str) -> tuple[Agr
     """
     figures = load_published(study, study_path(name_or_path))
     compared = compare(released, study, figures.proportions, figures.other)
-    counts = {} if figures.proportions is None else _counts(figures.proportions)
+    # A figure that is published as a percentage only has no x and n to compare.
+    counted = pd.DataFrame() if figures.proportions is None else figures.proportions.dropna(subset=["x", "n"])
+    counts = {str(row["id"]): (int(row["x"]), int(row["n"])) for row in counted.to_dict("records")}
     ours = {estimate.id: (estimate.x, estimate.n) for estimate in released.proportions}
     return tuple(
         Agreement(
@@ -77,12 +79,6 @@ def agreements(released: Released, study: Study, name_or_path: str) -> tuple[Agr
         )
         for row in compared
     )
-
-
-def _counts(frame: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    # A figure that is published as a percentage only has no x and n to compare.
-    counted = frame.dropna(subset=["x", "n"])
-    return {str(i): (int(x), int(n)) for i, x, n in zip(counted["id"], counted["x"], counted["n"], strict=True)}
 
 
 def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:

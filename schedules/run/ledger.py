@@ -97,15 +97,12 @@ class Ledger:
             run.detail["error"] = user_message(error) if is_user_facing(error) else type(error).__name__
             raise
         finally:
-            self._finish(run, now())
-
-    def _finish(self, run: OpenRun, finished: datetime) -> None:
-        status, detail = STATUS.get(run.exit_code, "failed"), json.dumps(run.detail)
-        with self._db:
-            self._db.execute(
-                "update runs set finished = ?, status = ?, exit_code = ?, release = ?, detail = ? where id = ?",
-                (_text(finished), status, int(run.exit_code), run.release, detail, run.id),
-            )
+            status, detail = STATUS.get(run.exit_code, "failed"), json.dumps(run.detail)
+            with self._db:
+                self._db.execute(
+                    "update runs set finished = ?, status = ?, exit_code = ?, release = ?, detail = ? where id = ?",
+                    (_text(now()), status, int(run.exit_code), run.release, detail, run.id),
+                )
 
     def add_site_report(self, run_id: int, site: str, counts: Mapping[str, Any]) -> None:
         """Record the counts of the sync of `site` in run `run_id`."""

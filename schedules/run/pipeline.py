@@ -83,8 +83,8 @@ class Pipeline:
             cohort_dir=settings.cohort_dir,
             study=study,
             sites=settings.site_names,
-            terminology_dirs=settings.terminology_dirs,
-            view_dirs=settings.view_dirs,
+            terminology_dirs=settings.mapping.terminology,
+            view_dirs=settings.mapping.views,
             key_fingerprint=fingerprint(key),
             set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
         )

@@ -115,7 +115,7 @@ def cohort_query(settings: Settings) -> CohortQuery:
     from mappers.terminology import load_terminology
 
     # One parameter with all codes: a comma means "or" in FHIR search, so one search finds all patients.
-    codes = load_terminology(*settings.terminology_dirs).codes(COHORT_VALUE_SET)
+    codes = load_terminology(*settings.mapping.terminology).codes(COHORT_VALUE_SET)
     return CohortQuery("Condition", (("code", ",".join(f"{system}|{code}" for system, code in codes)),))
 
 

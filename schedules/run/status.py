@@ -22,7 +22,7 @@ from schedules.run.ledger import Ledger, Run, read_ledger
 from schedules.run.lock import holder_pid, is_held
 
 STALE_AFTER = timedelta(hours=26)  # a day, and two hours for a run that takes longer than the last one
-RUNS_SHOWN = 10
+RUNS_SHOWN = 10  # a week of nightly runs, and some by hand between them
 
 
 def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], ExitCode]:
@@ -71,6 +71,7 @@ def _lake(settings: Settings) -> dict[str, int]:
 
 
 def _site(site: Site, ledger: Ledger | None) -> dict[str, Any]:
+    # The last sync, also a failed one: its messages say why the site is missing from the release.
     found = ledger.last_sync(site.name) if ledger else None
     run, report = found or (None, {})
     return {

@@ -48,8 +48,8 @@ def test_every_commented_key_of_the_starter_file_is_valid_and_a_default(tmp_path
     limits = "\n".join(line.removeprefix("# ") for line in text[text.index("# [limits]") :].splitlines())
     settings = load_settings(write(tmp_path, FOLDER + limits))
     assert settings.limits == load_settings(write(tmp_path, FOLDER)).limits
-    assert settings.view_dirs == (tmp_path / "views",)
-    assert settings.terminology_dirs == (tmp_path / "valuesets",)
+    assert settings.mapping.views == (tmp_path / "views",)
+    assert settings.mapping.terminology == (tmp_path / "valuesets",)
 
 
 def test_paths_are_relative_to_the_file_unless_absolute(tmp_path: Path) -> None:

@@ -35,35 +35,21 @@ def all_hold(compiler: Compiler, base: Collection, args: Args, _focus: Collectio
     return boolean(lambda values: failing(values) == 0)
 
 
-def every(wanted: bool) -> Implementation:
-    """Return `allTrue` or `allFalse`: whether every item is the boolean that is wanted; true of no items."""
+def counted(wanted: bool, holds: Callable[[Any], Any]) -> Implementation:
+    """Return `allTrue` or one like it: whether `holds` is true of the number of items that are `wanted`."""
 
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-        # True of no items: nothing contradicts.
-        others = _booleans(compiler, base, depth, not wanted)
-        return boolean(lambda values: others(values) == 0)
+        if base.type not in ("boolean", ""):
+            raise compiler.error(f"allTrue() and its like take booleans, not {base.type}")
+        items, scope = listed(base, depth), Scope(depth, "boolean")
+
+        def make(values: Values) -> ir.Value:
+            same = filter_items(items.make(values), scope, lambda item: item.cast(dt.boolean) == ibis.literal(wanted))
+            return holds(same.length())
+
+        return boolean(make)
 
     return function
-
-
-def any_of(wanted: bool) -> Implementation:
-    """Return `anyTrue` or `anyFalse`: whether some item is the boolean that is wanted."""
-
-    def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-        found = _booleans(compiler, base, depth, wanted)
-        return boolean(lambda values: found(values) > 0)
-
-    return function
-
-
-def _booleans(compiler: Compiler, base: Collection, depth: int, wanted: bool) -> Callable[[Values], Any]:
-    if base.type not in ("boolean", ""):
-        raise compiler.error(f"allTrue() and its like take booleans, not {base.type}")
-    items = listed(base, depth)
-    scope = Scope(depth, "boolean")
-    return lambda values: filter_items(
-        items.make(values), scope, lambda item: item.cast(dt.boolean) == ibis.literal(wanted)
-    ).length()
 
 
 def last(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
@@ -331,10 +317,11 @@ def get_value(compiler: Compiler, base: Collection, _args: Args, _focus: Collect
 COLLECTIONS: dict[str, Function] = {
     "select": Function(select, 1, 1),
     "all": Function(all_hold, 1, 1),
-    "allTrue": Function(every(True)),
-    "allFalse": Function(every(False)),
-    "anyTrue": Function(any_of(True)),
-    "anyFalse": Function(any_of(False)),
+    # True of no items: nothing contradicts.
+    "allTrue": Function(counted(False, lambda others: others == 0)),
+    "allFalse": Function(counted(True, lambda others: others == 0)),
+    "anyTrue": Function(counted(True, lambda found: found > 0)),
+    "anyFalse": Function(counted(False, lambda found: found > 0)),
     "count": Function(count),
     "hasValue": Function(has_value),
     "getValue": Function(get_value),

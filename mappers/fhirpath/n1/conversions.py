@@ -16,7 +16,7 @@ from connectors.fhir import dates
 from connectors.fhir.dates import DAY_LENGTH
 from mappers.fhir_model.elements import DATES, INTEGERS
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath.arrays import Scope, Values, bind, present
+from mappers.fhirpath.arrays import Scope, bind, present
 from mappers.fhirpath.boundaries import digits_of
 from mappers.fhirpath.collection import Collection, boolean, empty, empty_of, kind
 from mappers.fhirpath.language import Args, Compiler, Function, Implementation
@@ -40,9 +40,8 @@ def _integer(_compiler: Compiler, one: Collection, depth: int) -> Collection | N
     if one.type == "boolean":
         return _made("integer", one, lambda value: value.cast(dt.int64))
     if kind(one.type) == "text":
-        scope = Scope(depth, "to_integer")
         return _bound(
-            "integer", one, scope, lambda text: ibis.cases((text.re_search(INTEGER), text.try_cast(dt.int64)))
+            "integer", one, depth, lambda text: ibis.cases((text.re_search(INTEGER), text.try_cast(dt.int64)))
         )
     return None
 
@@ -53,8 +52,7 @@ def _decimal(_compiler: Compiler, one: Collection, depth: int) -> Collection | N
     if one.type == "boolean":
         return _made("decimal", one, lambda value: forced(value.cast(dt.int64), DECIMAL))
     if kind(one.type) == "text":
-        scope = Scope(depth, "to_decimal")
-        return _bound("decimal", one, scope, lambda text: ibis.cases((text.re_search(NUMBER), text.try_cast(DECIMAL))))
+        return _bound("decimal", one, depth, lambda text: ibis.cases((text.re_search(NUMBER), text.try_cast(DECIMAL))))
     return None
 
 
@@ -64,8 +62,7 @@ def _boolean(_compiler: Compiler, one: Collection, depth: int) -> Collection | N
     if kind(one.type) == "number":
         return _made("boolean", one, lambda value: ibis.cases((value == 1, True), (value == 0, False)))
     if kind(one.type) == "text":
-        scope = Scope(depth, "to_boolean")
-        return _bound("boolean", one, scope, _truth)
+        return _bound("boolean", one, depth, _truth)
     return None
 
 
@@ -80,18 +77,14 @@ def _string(compiler: Compiler, one: Collection, depth: int) -> Collection | Non
         digits = digits_of(compiler, one, depth)
         if digits is not None:
             return digits
-        scope = Scope(depth, "to_string")
-        return _bound("string", one, scope, lambda value: decimals.text_of(value), cast=DECIMAL)
+        return _bound("string", one, depth, decimals.text_of, cast=DECIMAL)
     if one.type == "boolean":
         return _made("string", one, lambda value: ibis.cases((value, "true"), (value == ibis.literal(False), "false")))
     if quantities.is_quantity(one):
         normal = quantities.normal(compiler, one, depth)
         return _made("string", normal, lambda item: decimals.text_of(item["value"]).concat(" '", item["unit"], "'"))
-    return _made("string", one, lambda value: value.cast(dt.string)) if _is_primitive(one) else None
-
-
-def _is_primitive(one: Collection) -> bool:
-    return kind(one.type) in {"text", "number", "time"} | DATES
+    primitive = kind(one.type) in {"text", "number", "time"} | DATES
+    return _made("string", one, lambda value: value.cast(dt.string)) if primitive else None
 
 
 def _date(_compiler: Compiler, one: Collection, depth: int) -> Collection | None:
@@ -101,7 +94,7 @@ def _date(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
         # The date of a dateTime is its first part, in the zone written.
         return _made("date", one, lambda text: text.substr(0, DAY_LENGTH))
     if kind(one.type) == "text":
-        return _bound("date", one, Scope(depth, "to_date"), lambda text: ibis.cases((_is_date(text), text)))
+        return _bound("date", one, depth, lambda text: ibis.cases((_is_date(text), text)))
     return None
 
 
@@ -113,7 +106,7 @@ def _datetime(_compiler: Compiler, one: Collection, depth: int) -> Collection | 
         def valid(text: Any) -> Any:
             return _is_date(text) | (text.re_search(DATE_AND_TIME) & _is_date(text.substr(0, DAY_LENGTH)))
 
-        return _bound("dateTime", one, Scope(depth, "to_datetime"), lambda text: ibis.cases((valid(text), text)))
+        return _bound("dateTime", one, depth, lambda text: ibis.cases((valid(text), text)))
     return None
 
 
@@ -121,7 +114,7 @@ def _time(_compiler: Compiler, one: Collection, depth: int) -> Collection | None
     if one.type == "time":
         return one
     if kind(one.type) == "text":
-        return _bound("time", one, Scope(depth, "to_time"), lambda text: ibis.cases((text.re_search(TIME), text)))
+        return _bound("time", one, depth, lambda text: ibis.cases((text.re_search(TIME), text)))
     return None
 
 
@@ -139,9 +132,8 @@ def _quantity(compiler: Compiler, one: Collection, depth: int) -> Collection | N
     if kind(one.type) != "text":
         unit = _made("string", one, lambda value: ibis.cases((value.notnull(), ibis.literal("1"))))
         return None if number is None else quantities.of_parts(number, unit)
-    scope = Scope(depth, "to_quantity")
-    value = _bound("decimal", one, scope, lambda text: text.re_extract(QUANTITY, 1).try_cast(DECIMAL))
-    return quantities.of_parts(value, _bound("string", one, scope, _unit))
+    value = _bound("decimal", one, depth, lambda text: text.re_extract(QUANTITY, 1).try_cast(DECIMAL))
+    return quantities.of_parts(value, _bound("string", one, depth, _unit))
 
 
 def _unit(text: Any) -> ir.Value:
@@ -157,8 +149,9 @@ def _made(type_name: str, one: Collection, work: Callable[[Any], ir.Value]) -> C
 
 
 def _bound(
-    type_name: str, one: Collection, scope: Scope, work: Callable[[Any], ir.Value], cast: dt.DataType = dt.string
+    type_name: str, one: Collection, depth: int, work: Callable[[Any], ir.Value], cast: dt.DataType = dt.string
 ) -> Collection:
+    scope = Scope(depth, f"to_{type_name.lower()}")
     return Collection(type_name, False, lambda values: bind(one.make(values).cast(cast), scope, work))
 
 
@@ -177,31 +170,23 @@ TO: dict[str, tuple[str, Convert]] = {
 def _to(type_name: str, convert: Convert) -> Implementation:
     def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
         one = compiler.single(base, depth)
-        return _converted(compiler, one, type_name, convert, depth)
+        found = convert(compiler, one, depth) if one.type else None
+        if found is not None:
+            return found
+        return empty() if type_name == "Quantity" else empty_of(type_name)
 
     return function
 
 
-def _converted(compiler: Compiler, one: Collection, type_name: str, convert: Convert, depth: int) -> Collection:
-    found = convert(compiler, one, depth) if one.type else None
-    if found is not None:
-        return found
-    return empty() if type_name == "Quantity" else empty_of(type_name)
-
-
-def _converts(type_name: str, convert: Convert) -> Implementation:
-    def function(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+def _converts(to: Implementation) -> Implementation:
+    def function(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
         one = compiler.single(base, depth)
-        found = _converted(compiler, one, type_name, convert, depth)
-
-        def make(values: Values) -> ir.Value:
-            # Of no item there is no answer.
-            return ibis.cases((one.make(values).notnull(), present(found.make(values))))
-
-        return boolean(make)
+        found = to(compiler, one, args, focus, depth)
+        # Of no item there is no answer.
+        return boolean(lambda values: ibis.cases((one.make(values).notnull(), present(found.make(values)))))
 
     return function
 
 
 CONVERSIONS = {f"to{name}": Function(_to(*how)) for name, how in TO.items()}
-CONVERSIONS |= {f"convertsTo{name}": Function(_converts(*how)) for name, how in TO.items()}
+CONVERSIONS |= {f"convertsTo{name}": Function(_converts(_to(*how))) for name, how in TO.items()}

@@ -71,7 +71,8 @@ def divide(one: Any, other: Any, scope: Scope) -> ir.Value:
         divisor = pair["other"]
         fits = (divisor != 0) & (divisor.abs() < decimal(DIVISOR)) & _below(pair["one"], divisor)
         negative = (pair["one"] < 0) != (divisor < 0)
-        return ibis.cases((fits, _signed(_long_division(pair["one"].abs(), divisor.abs(), scope), negative)))
+        size = _long_division(pair["one"].abs(), divisor.abs(), scope)
+        return ibis.cases((fits, ibis.ifelse(negative, forced(-size, DECIMAL), size)))
 
     return _within(one, other, RANGE * 4, scope, quotient)
 
@@ -94,13 +95,11 @@ def whole(one: Any, other: Any, scope: Scope) -> ir.Value:
 
 def remainder(one: Any, other: Any, scope: Scope) -> ir.Value:
     """Return `one mod other`, of the sign of `one`; null where the divisor is 0."""
-    return _within(
-        one,
-        other,
-        RANGE * 4,
-        scope,
-        lambda pair: ibis.cases((pair["other"] != 0, forced(pair["one"] % pair["other"], DECIMAL))),
-    )
+
+    def rest(pair: Any) -> ir.Value:
+        return ibis.cases((pair["other"] != 0, forced(pair["one"] % pair["other"], DECIMAL)))
+
+    return _within(one, other, RANGE * 4, scope, rest)
 
 
 def text_of(value: Any) -> ir.Value:
@@ -162,7 +161,3 @@ def _shifted(value: Any, places: int) -> Any:
     """Return a small whole number as the digits that end at a decimal place."""
     unit = decimal(Decimal(1).scaleb(-places), dt.Decimal(18, 18))
     return product(forced(value, STEP), unit)
-
-
-def _signed(value: Any, negative: Any) -> ir.Value:
-    return ibis.ifelse(negative, forced(-value, DECIMAL), value)

@@ -7,6 +7,7 @@ and rounded to the eight places that FHIRPath asks for. What does not exist or d
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ibis
@@ -61,17 +62,12 @@ def _joined(operator: str, one: Collection, other: Collection) -> Collection:
 
 
 def _number(operator: str, one: Collection, other: Collection, depth: int) -> Collection:
-    integers = one.type in INTEGERS and other.type in INTEGERS
-    scope = Scope(depth, "pair_of_numbers")
-    if integers and operator in INTEGER_OPERATORS:
-        return _collection("integer", INTEGER_OPERATORS[operator], one, other)
-    work = DECIMAL_OPERATORS[operator]
-    result = "integer" if operator == "div" else "decimal"
-    return _collection(result, lambda a, b: work(a, b, scope), one, other)
-
-
-def _collection(type_name: str, work: Callable[[Any, Any], ir.Value], one: Collection, other: Collection) -> Collection:
-    return Collection(type_name, False, lambda values: work(one.make(values), other.make(values)))
+    if one.type in INTEGERS and other.type in INTEGERS and operator in INTEGER_OPERATORS:
+        result, work = "integer", INTEGER_OPERATORS[operator]
+    else:
+        result = "integer" if operator == "div" else "decimal"
+        work = partial(DECIMAL_OPERATORS[operator], scope=Scope(depth, "pair_of_numbers"))
+    return Collection(result, False, lambda values: work(one.make(values), other.make(values)))
 
 
 def _long(work: Callable[[Any, Any], Any]) -> Callable[[Any, Any], ir.Value]:
@@ -99,7 +95,7 @@ INTEGER_OPERATORS: dict[str, Callable[[Any, Any], ir.Value]] = {
     "div": _whole,
     "mod": lambda one, other: (one % other.nullif(0)).cast(dt.int64),
 }
-DECIMAL_OPERATORS: dict[str, Callable[[Any, Any, Scope], ir.Value]] = {
+DECIMAL_OPERATORS: dict[str, Callable[..., ir.Value]] = {
     "+": decimals.add,
     "-": decimals.subtract,
     "*": decimals.multiply,

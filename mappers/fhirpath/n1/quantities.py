@@ -154,12 +154,7 @@ def boundary(*, high: bool) -> Implementation:
         value = replace(value, literal=one.literal) if one.literal is not None else value
         edge = number_boundary(compiler, value, precision, depth, high=high)
         whole = normal(compiler, one, depth)
-
-        def unit(values: Values) -> ir.Value:
-            made: Any = whole.make(values)
-            return made["unit"]
-
-        return of_parts(edge, Collection("string", False, unit))
+        return of_parts(edge, Collection("string", False, lambda values: whole.make(values)["unit"]))
 
     return function
 
