@@ -134,7 +134,7 @@ class Lake:
 
     Args:
         path: the folder of the table. It need not exist.
-        writing: held while a sync is committed. Threads that write to the same table share it (or this object); other
+        commit_lock: held while a sync is committed. Threads that write to the same table share it (or this object); other
             processes are kept out by the run lock, and noticed.
 
     Examples:
@@ -151,9 +151,9 @@ class Lake:
         1
     """
 
-    def __init__(self, path: Path, writing: AbstractContextManager[object] | None = None) -> None:
+    def __init__(self, path: Path, commit_lock: AbstractContextManager[object] | None = None) -> None:
         self.path = path
-        self._writing = Lock() if writing is None else writing
+        self._commit_lock = Lock() if commit_lock is None else commit_lock
 
     def exists(self) -> bool:
         """Return True if there is a table.
@@ -209,19 +209,19 @@ class Lake:
         Raises:
             LakeError: nothing was stored.
         """
-        with self._writing:  # sites that are synchronised at the same time wait here: their rows are on disk by then
+        with self._commit_lock:  # sites that are synchronised at the same time wait here, their rows on disk already
             stream = iter(batches)
             # A commit without rows would be a new sync number, which every view would then look for.
             first = next((batch for batch in stream if batch.num_rows), None)
             if first is None:
-                return self._move(site, cursor)
+                return self._commit_cursor_only(site, cursor)
             table = self._table() if self.exists() else self._create()
             sync_number = (table.transaction_version("periop.sync") or 0) + 1
             rows = (complete_rows(batch, site, sync_number) for batch in chain([first], stream))
             self._commit(table, rows, site, replace(cursor, sync_number=sync_number), sync_number)
             return sync_number
 
-    def _move(self, site: str, cursor: Cursor) -> int:
+    def _commit_cursor_only(self, site: str, cursor: Cursor) -> int:
         """Commit a cursor without rows, unless it is the one that is there."""
         newest, before = self.sync_number(), self.cursor(site)
         moved = replace(cursor, sync_number=before.sync_number if before else newest)
