@@ -134,8 +134,8 @@ class Lake:
 
     Args:
         path: the folder of the table. It need not exist.
-        commit_lock: held while a sync is committed. Threads that write to the same table share it (or this object); other
-            processes are kept out by the run lock, and noticed.
+        commit_lock: held while a sync is committed. Threads that write to the same table share it (or this object);
+            other processes are kept out by the run lock, and noticed.
 
     Examples:
         >>> import tempfile
