@@ -26,6 +26,7 @@ __all__ = ["Cohort", "analyse", "load_cohort"]
 
 # From all to fewest: the resected and the adjuvant are enrolled patients.
 POPULATIONS = ("enrolled", "resected", "adjuvant")
+NO_TABLES = "no tables at data cutoff {}"
 Patients = frozenset[str]
 
 
@@ -91,7 +92,7 @@ def _proportions(cohort: Cohort, study: Study) -> Iterator[Counted]:
     for spec in study.proportions:
         # A cohort folder that was mapped for one data cutoff alone has no tables of the others.
         if (tables := _at_cutoff(cohort, spec.cut)) is None:
-            yield Counted(proportions.not_evaluable(spec, _no_tables(spec.cut)))
+            yield Counted(proportions.not_evaluable(spec, NO_TABLES.format(spec.cut)))
         else:
             yield _proportion(tables, spec, proportions.patients_meeting(tables, spec))
     # The grid of adverse events is not declared by the study: its terms are those that were seen.
@@ -101,10 +102,6 @@ def _proportions(cohort: Cohort, study: Study) -> Iterator[Counted]:
 
 def _at_cutoff(cohort: Cohort, cutoff: str | None) -> Cohort | None:
     return cohort if cutoff is None else cohort.other_cutoffs.get(cutoff)
-
-
-def _no_tables(cutoff: str | None) -> str:
-    return f"no tables at data cutoff {cutoff}"
 
 
 def _proportion(cohort: Cohort, spec: ProportionSpec, patients: Patients) -> Counted:
@@ -121,7 +118,7 @@ def _denominator(name: str, patients: Patients) -> PatientGroup:
 
 def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Counted:
     if (tables := _at_cutoff(cohort, spec.cut)) is None:
-        return Counted(baseline.not_evaluable(spec, _no_tables(spec.cut)))
+        return Counted(baseline.not_evaluable(spec, NO_TABLES.format(spec.cut)))
     population = tables.population(spec.population)
     if spec.method == "reverse_km":
         members, times = _times(tables, spec.paramcd or "", population)

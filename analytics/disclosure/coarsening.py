@@ -130,15 +130,12 @@ def _without_small_rest(steps: list[Counts], n: int, events: int, k: int) -> lis
     What remains after the last step is shown by no step, but the totals are published: the difference is a pair
     of counts, each of which must be 0 or at least k.
     """
-    kept = list(steps)
-    while True:
-        shown_events, shown_censored = _total(kept)
+    for end in range(len(steps), -1, -1):
+        shown_events, shown_censored = _total(steps[:end])
         rest = events - shown_events, n - events - shown_censored
         if not any(is_protected(count, k) for count in rest):
-            return kept
-        if not kept:
-            return None
-        kept.pop()
+            return steps[:end]
+    return None
 
 
 def life_table(n: int, steps: Iterable[Counts], level: float) -> tuple[CurvePoint, ...]:

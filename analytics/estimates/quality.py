@@ -12,7 +12,8 @@ from analytics.estimates.model import QualityItem
 def quality(cohort: Cohort) -> tuple[QualityItem, ...]:
     """Return the quality list in order of site, domain and issue; rows that agree in all three are added up."""
     frame = pd.DataFrame({c: cohort.column("quality", c) for c in ("SITEID", "DOMAIN", "ISSUE", "COUNT")})
-    if not frame["COUNT"].map(_is_count).all():
+    numbers = pd.to_numeric(frame["COUNT"], errors="coerce")
+    if not ((numbers >= 0) & (numbers % 1 == 0)).all():
         raise AnalysisError(
             "quality", "COUNT", "a count is not a whole number of 0 or more", "correct it or remove the row"
         )
@@ -24,8 +25,3 @@ def quality(cohort: Cohort) -> tuple[QualityItem, ...]:
         QualityItem(str(site), str(domain), str(issue), int(count))
         for site, domain, issue, count in counts[[*keys, "COUNT"]].itertuples(index=False)
     )
-
-
-def _is_count(value: object) -> bool:
-    number = pd.to_numeric(value, errors="coerce")  # type: ignore[call-overload]
-    return bool(number >= 0 and number == int(number))

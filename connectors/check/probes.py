@@ -98,7 +98,8 @@ class ServerProbes:
         if result.page is None:
             yield self._unreadable("cohort", kind, result, name)
             return
-        self._patient = self._first_patient(result.page, kind)
+        items = (read_resource(entry.resource, "", frozenset({kind})) for entry in result.page.entries)
+        self._patient = next((item.patient for item in items if isinstance(item, Resource) and item.patient), "")
         self._pages.append((kind, result))
         # Without the codes, the cohort would be everybody in the hospital.
         if self._search(kind, ((name, CANARY_CODE), ONE)).matches:
@@ -110,13 +111,6 @@ class ServerProbes:
             total = result.page.total
             count = f"{total} found" if total is not None else "the server does not say how many"
             yield Finding("cohort", FindingLevel.OK, f"{kind}?{name}=… with the codes of the study: {count}", kind)
-
-    def _first_patient(self, page: Bundle, kind: str) -> str:
-        for entry in page.entries:
-            item = read_resource(entry.resource, "", frozenset({kind})) if entry.resource else None
-            if isinstance(item, Resource) and item.patient:
-                return item.patient
-        return ""
 
     # --- one type ---
 

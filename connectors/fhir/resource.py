@@ -122,6 +122,17 @@ def read_resource(
     return Rejected(reason, where, raw, stated_type(body), is_severe_outcome(body))
 
 
+def read_entry(
+    raw: bytes, where: str, wanted: frozenset[str] | None, limit: int, patients: Mapping[str, str] = NOTHING
+) -> Resource | Rejected:
+    """Read the resource of one entry of a Bundle, as `read_resource` does. limit: its size in bytes."""
+    if not raw:
+        return Rejected(Reason.EMPTY_ENTRY, where, b"")
+    if len(raw) > limit:
+        return Rejected(Reason.TOO_LARGE, where, raw)
+    return read_resource(raw, where, wanted, patients)
+
+
 def _resource(body: dict[str, Any], text: str, patients: Mapping[str, str]) -> Resource:
     # Of the canonical JSON: servers send the same resource with keys in another order, or with other white space.
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -228,21 +239,17 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-class _NotANumberError(ValueError):
-    pass
-
-
-class _OutOfRangeError(ValueError):
-    pass
+class _NumberError(ValueError):
+    """A number that no strict parser reads. Its argument is the reason."""
 
 
 def _constant(_: str) -> float:
-    raise _NotANumberError
+    raise _NumberError(Reason.NOT_A_NUMBER)
 
 
 def _number(text: str) -> float:
     if math.isinf(float(text)):
-        raise _OutOfRangeError
+        raise _NumberError(Reason.NUMBER_OUT_OF_RANGE)
     return 0.0
 
 
@@ -250,10 +257,8 @@ def why_not_json(text: str) -> Reason:
     """Return why a strict parser refused this text; the lenient one of Python tells the cases apart."""
     try:
         json.loads(text, parse_constant=_constant, parse_int=_number, parse_float=_number)
-    except _NotANumberError:
-        return Reason.NOT_A_NUMBER
-    except _OutOfRangeError:
-        return Reason.NUMBER_OUT_OF_RANGE
+    except _NumberError as error:
+        return Reason(error.args[0])
     except RecursionError:
         return Reason.TOO_DEEP
     except ValueError:

@@ -186,18 +186,15 @@ class Lake:
         if version is None:
             return None
         try:
-            return Cursor.from_metadata(self._commit_info(version)["periop.cursor"])
+            # Read from the log itself: deltalake's history() stops at the last checkpoint.
+            with (self.path / "_delta_log" / f"{version:020d}.json").open(encoding="utf-8") as log:
+                actions = map(json.loads, log)
+                info = next(action["commitInfo"] for action in actions if "commitInfo" in action)
+            return Cursor.from_metadata(info["periop.cursor"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise LakeError(
                 f"the lake at {self.path} has lost commit {version} with the cursor of site {site}: {REPAIR}"
             ) from error
-
-    def _commit_info(self, version: int) -> dict[str, Any]:
-        # Read from the log itself: deltalake's history() stops at the last checkpoint.
-        with (self.path / "_delta_log" / f"{version:020d}.json").open(encoding="utf-8") as log:
-            actions = (json.loads(line) for line in log)
-            info: dict[str, Any] = next(action["commitInfo"] for action in actions if "commitInfo" in action)
-        return info
 
     def append(self, site: str, batches: Iterable[pa.RecordBatch], cursor: Cursor) -> int:
         """Store the rows and the cursor of one sync in ONE commit; return the number of the newest sync.

@@ -123,18 +123,15 @@ class _File:
             self.finish()
             with self._target.open("rb") as file:
                 os.fsync(file.fileno())
-            self._added = self._action()
+            found = self._target.stat()
+            # `max.sync` tells readers which files are newer than what they have seen, without opening them.
+            syncs = {"minValues": {"sync": min(self._syncs)}, "maxValues": {"sync": max(self._syncs)}}
+            stats = json.dumps({"numRecords": self.rows, **syncs, "nullCount": {"sync": 0}})
+            partition: dict[str, str | None] = dict(zip(PARTITION, self.key, strict=True))
+            self._added = AddAction(self._path, found.st_size, partition, int(found.st_mtime * 1000), True, stats)
         return self._added
 
     def discard(self) -> None:
         with suppress(OSError, pa.ArrowException):  # on a full disk closing may fail too
             self._writer.close()
         self._target.unlink(missing_ok=True)
-
-    def _action(self) -> AddAction:
-        found = self._target.stat()
-        # `max.sync` tells readers which files are newer than what they have seen, without opening them.
-        syncs = {"minValues": {"sync": min(self._syncs)}, "maxValues": {"sync": max(self._syncs)}}
-        stats = {"numRecords": self.rows, **syncs, "nullCount": {"sync": 0}}
-        partition: dict[str, str | None] = dict(zip(PARTITION, self.key, strict=True))
-        return AddAction(self._path, found.st_size, partition, int(found.st_mtime * 1000), True, json.dumps(stats))

@@ -229,12 +229,9 @@ class Sandbox:
         base = self.client.base
         if self._own_ids:
             response = self._post("transaction", [put_entry(base, each, ids) for each in resources])
-            if response.status == 200:
-                return
-            if response.status not in OWN_IDS_REFUSED:
-                raise self._refusal(response.status, response.body)
-            self._own_ids = False
-        response = self._post("transaction", create_entries(base, resources, ids))
+            self._own_ids = response.status not in OWN_IDS_REFUSED
+        if not self._own_ids:
+            response = self._post("transaction", create_entries(base, resources, ids))
         if response.status != 200:
             raise self._refusal(response.status, response.body)
 

@@ -18,7 +18,7 @@ from connectors.fhir.bundle import (
     read_bundle,
 )
 from connectors.fhir.events import Problem, SourceEvent
-from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_resource
+from connectors.fhir.resource import BOM, Reason, Rejected, as_truncated, read_entry, read_resource
 from connectors.http.gunzip import gunzip
 from connectors.http.retry import TruncatedError
 from connectors.lake.table import Cursor
@@ -159,15 +159,8 @@ class FolderSource:
             return
         patients = patients_by_full_url(bundle)
         for number, entry in enumerate(bundle.entries):
-            yield self.read_entry(entry.resource, f"{where} entry {number}", patients)
-
-    def read_entry(self, resource: bytes, where: str, patients: dict[str, str]) -> SourceEvent:
-        """Read one entry of a Bundle on disk."""
-        if not resource:
-            return Rejected(Reason.EMPTY_ENTRY, where, b"")
-        if len(resource) > self.limits.resource:
-            return Rejected(Reason.TOO_LARGE, where, resource)
-        return read_resource(resource, where, self.types, patients)
+            place = f"{where} entry {number}"
+            yield read_entry(entry.resource, place, self.types, self.limits.resource, patients)
 
 
 def read_chunks(file: Path) -> Iterator[bytes]:

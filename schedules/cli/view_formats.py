@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,12 @@ def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> 
         case "ndjson":
             yield from ("".join(f"{row}\n" for row in _json_rows(batch)) for batch in batches)
         case _:
-            yield from _array(row for batch in batches for row in _json_rows(batch))
+            # One row a line, so that two outputs can be compared with diff.
+            before = "[\n"
+            for row in chain.from_iterable(map(_json_rows, batches)):
+                yield f"{before}{row}"
+                before = ",\n"
+            yield "[]\n" if before == "[\n" else "\n]\n"
 
 
 def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
@@ -67,15 +73,6 @@ def values_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
 def _json_rows(batch: pa.RecordBatch) -> Iterator[str]:
     for row in values_of(batch):
         yield _json({name: _plain(value) for name, value in zip(batch.schema.names, row, strict=True)})
-
-
-def _array(rows: Iterable[str]) -> Iterator[str]:
-    # One row a line, so that two outputs can be compared with diff.
-    before = "[\n"
-    for row in rows:
-        yield f"{before}{row}"
-        before = ",\n"
-    yield "[]\n" if before == "[\n" else "\n]\n"
 
 
 def _json(value: object) -> str:

@@ -8,7 +8,7 @@ import hmac
 import os
 import secrets
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +90,11 @@ def client_ssl_context(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLC
         import httpx
 
         context = httpx.create_ssl_context(trust_env=False)  # with the public authorities
+    env, file = site.client_key_password_env, site.client_key_password_file
+    password = secret(env, file, environ) if env or file else ""
     try:
-        context.load_cert_chain(site.client_cert_file, key_file, _key_password(site, environ))
+        # Always a callback, even for no password: without one OpenSSL prompts on the terminal.
+        context.load_cert_chain(site.client_cert_file, key_file, lambda: password)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "the password is too long"
         raise ConfigError(
@@ -99,13 +102,6 @@ def client_ssl_context(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLC
             f"({str(reason).replace('_', ' ').lower()}); check that certificate, key and password belong together"
         ) from None
     return context
-
-
-def _key_password(site: ServerSite, environ: Mapping[str, str]) -> Callable[[], str]:
-    env, file = site.client_key_password_env, site.client_key_password_file
-    password = secret(env, file, environ) if env or file else ""
-    # Always a callback, even for no password: without one OpenSSL prompts on the terminal.
-    return lambda: password
 
 
 def trust_only_ssl_context(site: ServerSite) -> ssl.SSLContext | bool:

@@ -59,11 +59,22 @@ def write_release(
     With `dry_run` write nothing, and return which release it would be.
     """
     from analytics.disclosure.control import Released
+    from analytics.report.html import render_html
+    from analytics.results import dumps, to_csv
 
     # The type checker proves this too; but a mistake here would send patient-level counts out of the hospital.
     if not isinstance(released, Released):
         raise PublishError("only what disclosure control released is published; call analytics.disclosure.control")
-    artefacts = _artefacts(released, study, published, statement)
+
+    def artefacts(number: int) -> Files:
+        return {
+            IDENTITY: lambda: dumps(released, number),
+            "results.csv": lambda: to_csv(released).encode(),
+            "report.html": lambda: render_html(
+                released, study, number, published.proportions, published.other, statement=statement
+            ).encode(),
+        }
+
     return (plan_release if dry_run else store_release)(artefacts, releases_dir)
 
 
@@ -130,22 +141,6 @@ def current_release(releases_dir: Path) -> int | None:
     if not name.isdecimal() or not (releases_dir / name).is_dir():
         raise PublishError(f"{current}: points to no release; remove it and run `periop publish` again")
     return int(name)
-
-
-def _artefacts(released: Released, study: Study, published: PublishedFigures, statement: str | None) -> Artefacts:
-    from analytics.report.html import render_html
-    from analytics.results import dumps, to_csv
-
-    def make(number: int) -> Files:
-        return {
-            IDENTITY: lambda: dumps(released, number),
-            "results.csv": lambda: to_csv(released).encode(),
-            "report.html": lambda: render_html(
-                released, study, number, published.proportions, published.other, statement=statement
-            ).encode(),
-        }
-
-    return make
 
 
 def _is_same(folder: Path, files: Files) -> bool:

@@ -36,13 +36,9 @@ def _expected(paging: Paging, request: ExportRequest) -> int | None:
     if request.level != "system" or request.type_filter:
         return None
     since = (("_lastUpdated", f"ge{request.since}"),) if request.since else ()
-    total = 0
-    for kind in request.types:
-        try:
-            count = paging.count(SearchRequest(kind, since, None, kind))
-        except ServerError:
-            return None
-        if count is None:
-            return None
-        total += count
-    return total
+    try:
+        counts = [paging.count(SearchRequest(kind, since, None, kind)) for kind in request.types]
+    except ServerError:
+        return None
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

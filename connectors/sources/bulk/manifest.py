@@ -7,7 +7,6 @@ ballot of 4.0.0 (`outcome` in place of `error`, no `request`, files without a `t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -66,17 +65,14 @@ def _files(listed: object) -> tuple[ExportFile, ...]:
     items = listed if isinstance(listed, list) else []
     if any(not isinstance(item, dict) or not isinstance(item.get("url"), str) for item in items):
         raise ProtocolError("the manifest of the export lists a file without a url: report it to the server's admin")
-    return tuple(ExportFile(item["url"], _type(item.get("type")), _count(item)) for item in items)
-
-
-def _type(stated: object) -> str:
-    return stated if isinstance(stated, str) and stated in KNOWN else ""
-
-
-def _count(item: dict[str, Any]) -> int | None:
-    count = item.get("count")
-    # True and False are integers in Python.
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+    files = []
+    for item in items:
+        kind, count = item.get("type"), item.get("count")
+        # True and False are integers in Python.
+        counted = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+        known = isinstance(kind, str) and kind in KNOWN
+        files.append(ExportFile(item["url"], kind if known else "", count if counted else None))
+    return tuple(files)
 
 
 def _next(links: object) -> str | None:

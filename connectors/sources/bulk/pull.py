@@ -249,11 +249,10 @@ class ExportPull:
         limit, time = self._source.limits.resource, manifest.transaction_time
         read_output = partial(resources, wanted=wanted, limit=limit)
         read_deleted = partial(deletions, wanted=wanted, time=time, limit=limit)
+        read_outcomes = partial(outcomes, limit=limit)
         yield from self._read_files(asked_for, manifest, progress, "file", read_output)
         yield from self._read_files(manifest.deleted, manifest, progress, "file of deletions", read_deleted)
-        yield from self._read_files(
-            manifest.outcomes, manifest, progress, "file of errors", partial(outcomes, limit=limit)
-        )
+        yield from self._read_files(manifest.outcomes, manifest, progress, "file of errors", read_outcomes)
 
     def _read_files(
         self, files: Sequence[ExportFile], manifest: Manifest, progress: _ExportProgress, noun: str, read: Read

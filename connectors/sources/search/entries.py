@@ -10,7 +10,7 @@ import orjson
 
 from connectors.fhir.bundle import Entry
 from connectors.fhir.events import Deleted, Exists, Expected, Problem, SourceEvent
-from connectors.fhir.resource import ID, Reason, Rejected, Resource, id_of_type, read_resource
+from connectors.fhir.resource import ID, Reason, Rejected, id_of_type, read_entry
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchRequest
 
@@ -34,7 +34,8 @@ class Entries:
         What is set aside and has a fullUrl is known to exist on the server.
         """
         included = entry.mode == "include"
-        item = self._read(entry, self.types if included else frozenset({request.resource_type}), where)
+        wanted = self.types if included else frozenset({request.resource_type})
+        item = read_entry(entry.resource, where, wanted, self.size)
         if isinstance(item, Rejected):
             yield item
             if item.severe:
@@ -48,13 +49,6 @@ class Entries:
         else:
             yield Rejected(Reason.NOT_IN_COHORT, where, item.raw.encode(), item.resource_type)
             yield Problem(f"{request.resource_type}: {COHORT_PROBLEM.format(request.params[0][0])}")
-
-    def _read(self, entry: Entry, wanted: frozenset[str], where: str) -> Resource | Rejected:
-        if not entry.resource:
-            return Rejected(Reason.EMPTY_ENTRY, where, b"")
-        if len(entry.resource) > self.size:
-            return Rejected(Reason.TOO_LARGE, where, entry.resource)
-        return read_resource(entry.resource, where, wanted)
 
 
 def events_of(paging: Paging, request: SearchRequest, entries: Entries) -> Iterator[SourceEvent]:

@@ -132,12 +132,5 @@ class SearchSource:
     def _sync_plan(
         self, previous: Cursor | None, patients: Collection[str], *, complete_cohort: bool = True
     ) -> SyncPlan:
-        return plan_sync(
-            previous,
-            self.types,
-            patients,
-            self.stored(),
-            self.server_time,
-            self.limits,
-            complete_cohort=complete_cohort,
-        )
+        stored, now = self.stored(), self.server_time
+        return plan_sync(previous, self.types, patients, stored, now, self.limits, complete_cohort=complete_cohort)

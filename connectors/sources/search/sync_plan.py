@@ -96,7 +96,9 @@ def plan_sync(
     # What is in quarantine may have been mended without a new lastUpdated: no search for changes returns it.
     if due and state.get("rejected"):
         return SyncPlan(types, (), tuple(sorted(cohort)), left, ignored=ignored, notes=(REJECTED,))
-    since = dict(_since(state, types, limits.overlap))
+    # The overlap covers what was being written when the last sync read, and a search index that lags behind.
+    times = {kind: earlier(state.get(f"since.{kind}"), limits.overlap) for kind in types}
+    since = {kind: time for kind, time in times.items() if time and state.get(f"changes.{kind}") == "yes"}
     # A patient who is new in the cohort has resources older than the last sync.
     known = kept & set(cohort) if since else set()
     return SyncPlan(
@@ -110,14 +112,6 @@ def plan_sync(
         due,
         tuple(_notes(state, types, since, ignored)),
     )
-
-
-def _since(state: Mapping[str, str], types: tuple[str, ...], overlap: float) -> Iterator[tuple[str, str]]:
-    for kind in types:
-        # The overlap covers what was being written when the last sync read, and a search index that lags behind.
-        since = earlier(state.get(f"since.{kind}"), overlap)
-        if since is not None and state.get(f"changes.{kind}") == "yes":
-            yield kind, since
 
 
 def _notes(
