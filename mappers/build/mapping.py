@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -134,7 +134,7 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
 
 def _compiled_views(definitions: Mapping[str, ViewDefinition], engine: Engine, cache: SqlCache) -> Views:
     def compiled(name: str, view: ViewDefinition) -> CompiledView:
-        return CompiledView(**cache.get(f"{name} {view!r}", lambda: CompiledView.of(engine, name, view).as_json()))
+        return CompiledView(**cache.get(f"{name} {view!r}", lambda: asdict(CompiledView.of(engine, name, view))))
 
     return {name: compiled(name, view) for name, view in definitions.items()}
 

@@ -8,9 +8,8 @@ version. Current rows are those whose version is not in the list of superseded o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -55,10 +54,6 @@ class CompiledView:
         table = view_table(view, ibis.table({**VERSION_TYPES, RESOURCE: "string"}, name=RESOURCES), VERSION)
         columns = {column: str(dtype) for column, dtype in table.schema().items()}
         return cls(name, view.resource, engine.compile(table), columns)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the view as a JSON value, for the cache of compiled SQL."""
-        return asdict(self)
 
     # How SQL reads what `ViewTables` registers. These are expressions, so that they compile before there are rows.
 

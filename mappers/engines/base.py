@@ -78,8 +78,7 @@ class Engine(Protocol):
 
     def table(self, name: str) -> ir.Table:
         """Return what has this name as an expression."""
-        found: ir.Table = self.con.table(name)
-        return found
+        return self.con.table(name)
 
     def compile(self, table: ir.Table) -> str:
         """Return the SQL of an expression."""

@@ -31,40 +31,35 @@ Values = Mapping[Scope, ir.Value]
 Make = Callable[[Values], ir.Value]
 
 
-def lambda_over(scope: Scope, body: Callable[[ir.Value], ir.Value]) -> Callable[..., ir.Value]:
-    """Return a function of one argument for Ibis, which takes the parameter's name from the signature."""
+def lambda_over(body: Callable[..., ir.Value], *names: str) -> Callable[..., ir.Value]:
+    """Return `body` as a function for Ibis, which takes the names of the parameters from the signature."""
 
     def function(**arguments: ir.Value) -> ir.Value:
-        return body(arguments[scope.name])
+        return body(*(arguments[name] for name in names))
 
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(scope.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    )
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
 
 
 def map_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
     """Apply `body` to each item of an array."""
-    return array.map(lambda_over(scope, body))
+    return array.map(lambda_over(body, scope.name))
 
 
 def filter_items(array: ir.Value, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> ir.ArrayValue:
     """Return the items of an array for which `body` is true."""
-    return array.filter(lambda_over(scope, body))
+    return array.filter(lambda_over(body, scope.name))
 
 
 def number_items(array: ir.Value, scope: Scope) -> ir.ArrayValue:
     """Return the items of an array with their positions from 0: structs of `item` and `index`."""
-    item, index = f"{scope.name}_item", f"{scope.name}_index"
 
-    def function(**arguments: ir.Value) -> ir.Value:
-        return ibis.struct({"item": arguments[item], "index": arguments[index]})
+    def numbered(item: ir.Value, index: ir.Value) -> ir.Value:
+        return ibis.struct({"item": item, "index": index})
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(name, kind) for name in (item, index)]
     # Two parameters: Ibis gives a lambda of two the position, too.
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return array.map(function)
+    return array.map(lambda_over(numbered, f"{scope.name}_item", f"{scope.name}_index"))
 
 
 @dataclass
@@ -88,16 +83,13 @@ class ItemIndex:
 
 def item_at(array: ir.Value, position: ir.Value) -> ir.Value:
     """Return the item at a computed position from 0; null where there is none."""
-    made: Any = array
-    place: Any = position
-    return ibis.cases(((place >= 0) & (place < length(made)), made[place]))
+    return ibis.cases(((position >= 0) & (position < length(array)), array[position]))
 
 
 def bind(value: ir.Value, scope: Scope, body: Callable[[Any], ir.Value]) -> ir.Value:
     """Apply `body` to a value that it uses several times, so that the value is written and computed once."""
     # SQL has no local names inside an expression: an array of one item and a lambda over it give one.
-    bound: ir.Value = map_items(ibis.array([value]), scope, body)[0]
-    return bound
+    return map_items(ibis.array([value]), scope, body)[0]
 
 
 def length(array: ir.Value) -> ir.Value:

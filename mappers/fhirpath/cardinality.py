@@ -24,7 +24,6 @@ _end = ibis.udf.scalar.builtin(name="error", signature=((dt.string,), dt.string)
 
 def only(array: ir.Value, element: str) -> ir.Value:
     """Return the single item of an array without nulls; several items stop the query, null where there is none."""
-    items: Any = array
     # The error has the type of an item, so that both branches of the case agree.
-    first = items[0]
-    return ibis.cases((items.length() > 1, stop(SEVERAL + element).cast(first.type())), else_=first)
+    first = array[0]
+    return ibis.cases((array.length() > 1, stop(SEVERAL + element).cast(first.type())), else_=first)

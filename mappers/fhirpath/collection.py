@@ -61,6 +61,10 @@ class Collection:
     index: Callable[[], Make] | None = None
     members: Mapping[str, Callable[[Collection, int], Collection]] | None = None
 
+    def each(self, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> Make:
+        """Return what applies `body` to each item; `scope` is that of the lambda where there are several."""
+        return lambda values: map_items(self.make(values), scope, body) if self.many else body(self.make(values))
+
     @property
     def computed(self) -> bool:
         """Return whether a complex value is computed, and does not stand in the resource."""

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
 
 import ibis
-import ibis.expr.types as ir
 
 from mappers.errors import UnsupportedError, ViewError
 from mappers.fhir_model.elements import (
@@ -26,7 +24,7 @@ from mappers.fhir_model.elements import (
     element,
     is_resource,
 )
-from mappers.fhirpath.arrays import Make, Values, item_at
+from mappers.fhirpath.arrays import Make, item_at
 from mappers.fhirpath.cardinality import only
 from mappers.fhirpath.collection import Collection, boolean, constant, drop_nulls, empty, kind, listed, navigate
 from mappers.fhirpath.language import Args, Language
@@ -237,12 +235,7 @@ class PathCompiler:
             # One item at most: [0] is the item, and there is no other.
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
         non_null = drop_nulls(found, depth)
-
-        def nth(values: Values) -> ir.Value:
-            made: Any = non_null.make(values)
-            return made[position]
-
-        return replace(found, many=False, parent_element=None, make=nth)
+        return replace(found, many=False, parent_element=None, make=lambda values: non_null.make(values)[position])
 
     def single(self, found: Collection, depth: int) -> Collection:
         """Return the one item of a collection; several end the run with a `CardinalityError`."""

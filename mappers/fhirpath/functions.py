@@ -6,13 +6,11 @@ Source: FHIRPath N1, section 5; SQL on FHIR v2, https://sql-on-fhir.org
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import ibis.expr.datatypes as dt
-import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import Element, element, is_resource
-from mappers.fhirpath.arrays import Scope, Values, filter_items, map_items, negated
+from mappers.fhirpath.arrays import Scope, filter_items, negated
 from mappers.fhirpath.boundaries import high_boundary, low_boundary
 from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind
 from mappers.fhirpath.iteration import Iteration
@@ -54,13 +52,8 @@ def _join(compiler: Compiler, base: Collection, args: Args, focus: Collection, d
         raise compiler.error("join() takes a string literal or constant as separator")
     between = separator.literal if separator is not None and separator.literal is not None else ""
     non_null = drop_nulls(base, depth)
-
-    def make(values: Values) -> ir.Value:
-        made: Any = non_null.make(values)
-        joined = made.join(between) if base.many else made
-        return joined.fill_null("")
-
-    return Collection("string", False, make)
+    made = (lambda values: non_null.make(values).join(between)) if base.many else base.make
+    return Collection("string", False, lambda values: made(values).fill_null(""))
 
 
 def _of_type(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
@@ -109,15 +102,8 @@ def _reference_key(compiler: Compiler, base: Collection, args: Args, _focus: Col
     assert isinstance(found, Element)  # noqa: S101
     # A Reference without `reference` (by identifier, or display only) has no key.
     references = drop_nulls(compiler.step(base, found, depth), depth)
-    scope = Scope(depth)
-
-    def make(values: Values) -> ir.Value:
-        made = references.make(values)
-        return (
-            map_items(made, scope, lambda item: reference_key(item, name)) if base.many else reference_key(made, name)
-        )
-
-    return Collection("id", base.many, make, non_null=False, null_propagating=base.null_propagating)
+    keys = references.each(Scope(depth), lambda item: reference_key(item, name))
+    return Collection("id", base.many, keys, non_null=False, null_propagating=base.null_propagating)
 
 
 FUNCTIONS: dict[str, Function] = {

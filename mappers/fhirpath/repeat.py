@@ -183,12 +183,7 @@ class _Path:
 def _at(texts: Texts | None, position: int) -> Texts | None:
     if texts is None:
         return None
-
-    def make(values: Values) -> ir.Value:
-        made: Any = texts.make(values)
-        return made[position : position + 1]
-
-    return replace(texts, make=make)
+    return replace(texts, make=lambda values: texts.make(values)[position : position + 1])
 
 
 def _types(paths: Sequence[_Path], focus: Collection) -> list[str]:

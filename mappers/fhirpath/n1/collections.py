@@ -263,13 +263,8 @@ def _as(found: Collection, name: str, depth: int) -> Collection:
     dtype = sql_type(name)
     if sql_type(found.type) == dtype:
         return replace(found, type=name)
-    scope = Scope(depth, "cast")
-
-    def make(values: Values) -> ir.Value:
-        made = found.make(values)
-        return map_items(made, scope, lambda item: item.cast(dtype)) if found.many else made.cast(dtype)
-
-    return replace(found, type=name, parent_element=None, literal=None, make=make)
+    made = found.each(Scope(depth, "cast"), lambda item: item.cast(dtype))
+    return replace(found, type=name, parent_element=None, literal=None, make=made)
 
 
 def trace(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, _depth: int) -> Collection:

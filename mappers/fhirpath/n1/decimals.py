@@ -104,8 +104,7 @@ def remainder(one: Any, other: Any, scope: Scope) -> ir.Value:
 
 def text_of(value: Any) -> ir.Value:
     """Return the digits of a decimal, without the zeros that its type adds: `1.500000000000000000` as `1.5`."""
-    text: ir.Value = forced(forced(value, DECIMAL), dt.string).re_replace(r"\.?0+$", "")
-    return text
+    return forced(forced(value, DECIMAL), dt.string).re_replace(r"\.?0+$", "")
 
 
 def _within(one: Any, other: Any, limit: Decimal, scope: Scope, body: Callable[[Any], ir.Value]) -> ir.Value:

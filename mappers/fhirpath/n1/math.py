@@ -172,18 +172,14 @@ def _round(compiler: Compiler, base: Collection, args: Args, focus: Collection, 
     # Decimals have 18 places, so rounding to more changes nothing.
     if not base.type or places >= DECIMAL.scale:
         return one
-
-    def make(values: Values) -> ir.Value:
-        return bind(forced(one.make(values), DECIMAL), Scope(depth, "rounded"), lambda value: _nearest(value, places))
-
-    return Collection("decimal", False, make)
-
-
-def _nearest(value: Any, places: int) -> ir.Value:
     unit = decimal(f"{10**-places:.{places}f}" if places else "1")
     half = decimal("0." + "0" * places + "5")
-    away = forced(ibis.ifelse(value < 0, value - half, value + half), DECIMAL)
-    return truncated_multiple(away, unit)
+
+    def nearest(value: Any) -> ir.Value:
+        return truncated_multiple(forced(ibis.ifelse(value < 0, value - half, value + half), DECIMAL), unit)
+
+    scope = Scope(depth, "rounded")
+    return Collection("decimal", False, lambda values: bind(forced(one.make(values), DECIMAL), scope, nearest))
 
 
 def _power(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:

@@ -15,7 +15,7 @@ import ibis
 import ibis.expr.types as ir
 
 from mappers.fhir_model.shape import DECIMAL
-from mappers.fhirpath.arrays import Make, Scope, Values, map_items
+from mappers.fhirpath.arrays import Make, Scope, Values
 from mappers.fhirpath.boundaries import high_boundary, low_boundary, number_boundary, precision_argument
 from mappers.fhirpath.collection import Collection, kind
 from mappers.fhirpath.comparison import COMPARE
@@ -61,11 +61,7 @@ def _member(name: str) -> Callable[[Collection, int], Collection]:
         return ibis.cases((item.notnull(), ibis.literal(UCUM))) if name == "system" else item[PARTS[name]]
 
     def read(base: Collection, depth: int) -> Collection:
-        def make(values: Values) -> ir.Value:
-            made = base.make(values)
-            return map_items(made, Scope(depth, "part"), part) if base.many else part(made)
-
-        return Collection(ELEMENTS[name], base.many, make, non_null=False)
+        return Collection(ELEMENTS[name], base.many, base.each(Scope(depth, "part"), part), non_null=False)
 
     return read
 
@@ -75,13 +71,8 @@ MEMBERS = {name: _member(name) for name in ELEMENTS}
 
 def normal(compiler: Compiler, found: Collection, depth: int) -> Collection:
     """Return value and unit of each item, null where it has none that can be compared; a number has the unit `1`."""
-    read = reader(compiler, found)
-
-    def make(values: Values) -> ir.Value:
-        made = found.make(values)
-        return map_items(made, Scope(depth, "measured"), read) if found.many else read(made)
-
-    return Collection(NORMAL, found.many, make, non_null=False)
+    made = found.each(Scope(depth, "measured"), reader(compiler, found))
+    return Collection(NORMAL, found.many, made, non_null=False)
 
 
 def reader(compiler: Compiler, found: Collection) -> Callable[[Any], Any]:
@@ -124,17 +115,16 @@ def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Colle
     scope = Scope(depth, "quantity")
     if operator in ("+", "-"):
         work = decimals.add if operator == "+" else decimals.subtract
-        # Units are not converted, so quantities of other units do not add up.
-        same = _both(one, other, lambda a, b: a["unit"] == b["unit"])
     elif operator in ("*", "/") and kind(right.type) == "number":
         work = decimals.multiply if operator == "*" else decimals.divide
-        same = _both(one, other, lambda a, _b: a["unit"].notnull())
     else:
         raise compiler.unsupported(f"'{operator}' on {left.type} and {right.type}")
 
     def value(values: Values) -> ir.Value:
         a, b = one.make(values), other.make(values)
-        return ibis.cases((same(values), work(a["value"], b["value"], scope)))
+        # Units are not converted, so quantities of other units do not add up.
+        fits = a["unit"] == b["unit"] if operator in ("+", "-") else a["unit"].notnull()
+        return ibis.cases((fits, work(a["value"], b["value"], scope)))
 
     unit = Collection("string", False, lambda values: one.make(values)["unit"])
     return of_parts(Collection("decimal", False, value), unit)
@@ -157,10 +147,6 @@ def boundary(*, high: bool) -> Implementation:
         return of_parts(edge, Collection("string", False, lambda values: whole.make(values)["unit"]))
 
     return function
-
-
-def _both(one: Collection, other: Collection, test: Callable[[Any, Any], Any]) -> Make:
-    return lambda values: test(one.make(values), other.make(values))
 
 
 def _normal(value: Any, unit: Any) -> ir.Value:
