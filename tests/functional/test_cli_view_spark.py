@@ -71,7 +71,7 @@ def test_the_sql_runs_on_spark_alone(periop: Terminal, engines: Engines) -> None
     periop.put("view.json", definition(COLUMNS[0], COLUMNS[2]))
     assert periop("show", "view.json", "--engine", "spark") == 0
     with engines.started("spark") as spark:
-        spark.view("resources", spark.compile(spark.resources([ANNA, BEN, DOSE])))
+        spark.create_view("resources", spark.compile(spark.resources([ANNA, BEN, DOSE])))
         found = spark.arrow(periop.out.rstrip().removesuffix(";"))
     assert sorted(map(tuple, (row.values() for row in found.to_pylist()))) == [("anna", None), ("ben", 2)]
 
