@@ -203,7 +203,7 @@ def _patient(key: Key, body: dict[str, Any]) -> str:
 
 TestNights = Nights.TestCase
 TestNights.settings = settings(
-    max_examples=20,  # `make fuzz` searches further
+    max_examples=40,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -91,7 +91,7 @@ def updated(body: dict[str, Any], how: int) -> dict[str, Any]:
 
 
 @given(told=nights)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))  # `make fuzz` searches further
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_night_by_night_gives_what_one_full_map_gives(told: list[tuple[str, str, list[tuple[str, int, int]]]]) -> None:
     with TemporaryDirectory() as folder:
         check(Path(folder), told)
