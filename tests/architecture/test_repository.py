@@ -1,4 +1,4 @@
-"""What holds for the files of the repository as a whole."""
+"""Rules for the files of the repository as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `release` suppresses, and that nothing else makes a `Released`."""
+"""The suppressions of `release`, and that nothing else makes a `Released`."""
 
 from __future__ import annotations
 
