@@ -42,8 +42,8 @@ def usable(lake: ir.Table, since: int) -> ir.Table:
     A modifier extension may negate what the rest of a resource says, and what it means is not known here, so such a
     resource must not be processed (FHIR R4 2.4.0.1). It stays in the lake.
     """
-    # DuckDB looks for the first character of a text, and JSON is full of quotation marks: with the `E` first, the search
-    # takes less than a tenth of the processor time (0.05, not 0.7 s: Observations of a million resources).
+    # DuckDB looks for the first character of a text, and JSON is full of quotation marks. With the `E` first the search
+    # takes less than a tenth of the processor time: 0.05 instead of 0.7 s for the Observations of a million resources.
     modified = _["resource"].contains(MODIFIER_END) & _["resource"].contains(MODIFIER)
     return lake.filter(_["sync"] > since, ~_["deleted"], ~modified)
 
