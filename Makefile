@@ -50,7 +50,7 @@ lock: | $(VENV)/.venv ## resolve the dependencies anew into the two lock files (
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock --upgrade --quiet
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements-dev.lock --quiet
 
-expected: setup-dev ## write the committed artefacts anew (SQL of views, help, demo results)
+expected: setup-dev ## write the committed artefacts anew (SQL of views, help, demo results, docs/derivation.md)
 	$(BIN)/python -m tests.expectations
 
 bench: setup-dev ## the benchmarks; they print ratios of one run

@@ -11,16 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from analytics.disclosure.differencing import without_cutoff
 from analytics.disclosure.variable_groups import COURSE, UNKNOWN, VariableGroups, of_names, of_proportion, of_quantile
+from analytics.errors import AnalysisError
 from analytics.estimates import baseline, proportions, safety
-from analytics.estimates.cohort_tables import Cohort, check, load_cohort
+from analytics.estimates.cohort_tables import DAYS, Cohort, check, load_cohort, time_in_months
 from analytics.estimates.flow import Box, patient_flow
 from analytics.estimates.model import Cell, Estimate, Proportion, Quantiles, Results, Survival
 from analytics.estimates.quality import quality
-from analytics.estimates.survival import Bools, Times, estimate_survival
-from mappers.study import ProportionSpec, QuantileSpec, Study, SurvivalSpec
+from analytics.estimates.survival import Bools, Times, estimate_survival, merge_near_ties
+from analytics.provenance import NOT_GIVEN, Provenance
+from mappers.study import TIMES_TO_EVENT, ProportionSpec, QuantileSpec, Study, SurvivalSpec
 
 __all__ = ["Cohort", "analyse", "load_cohort"]
 
@@ -47,8 +50,8 @@ class Counted:
     groups: tuple[PatientGroup, ...] = ()
 
 
-def analyse(cohort: Cohort, study: Study, sites_missing: tuple[str, ...] = ()) -> Results:
-    """Compute everything that `study` declares. `sites_missing` are sites whose data could not be had.
+def analyse(cohort: Cohort, study: Study, provenance: Provenance = NOT_GIVEN) -> Results:
+    """Compute everything that `study` declares. `provenance` is passed on to the release.
 
     Raises `AnalysisError` naming table and column where the tables cannot be analysed.
 
@@ -67,9 +70,10 @@ def analyse(cohort: Cohort, study: Study, sites_missing: tuple[str, ...] = ()) -
     """
     # Before anything is counted: a table that contradicts itself would give a plausible wrong number.
     check(cohort, study)
+    _check_parameters(cohort, study)
     props = tuple(_proportions(cohort, study))
-    quants = tuple(_quantiles(cohort, spec) for spec in study.quantiles)
-    curves = tuple(_survival(cohort, spec) for spec in study.survival)
+    quants = tuple(_quantiles(cohort, spec, study) for spec in study.quantiles)
+    curves = tuple(_survival(cohort, spec, study) for spec in study.survival)
     boxes = patient_flow(cohort)
     return Results(
         study=study.id,
@@ -83,9 +87,20 @@ def analyse(cohort: Cohort, study: Study, sites_missing: tuple[str, ...] = ()) -
         survival=tuple(c.estimate for c in curves if isinstance(c.estimate, Survival)),
         flow=tuple(box.step for box in boxes),
         quality=quality(cohort),
-        sites_missing=tuple(sorted(sites_missing)),
+        provenance=provenance,
         cells=_cells(cohort, (*props, *quants, *curves), boxes),
     )
+
+
+def _check_parameters(cohort: Cohort, study: Study) -> None:
+    """Raise `AnalysisError` where an estimate asks for a parameter that neither periop nor the given table has."""
+    known = TIMES_TO_EVENT.keys() | set(cohort.column("adtte", "PARAMCD").dropna())
+    asked = {spec.id: spec.paramcd for spec in study.survival}
+    asked |= {spec.id: spec.paramcd for spec in study.quantiles if spec.paramcd is not None}
+    for estimate, paramcd in asked.items():
+        if paramcd not in known:
+            problem = f"estimate {estimate} asks for {paramcd}, which is not there"
+            raise AnalysisError("adtte", "PARAMCD", problem, f"there are {', '.join(sorted(known))}")
 
 
 def _proportions(cohort: Cohort, study: Study) -> Iterator[Counted]:
@@ -116,12 +131,12 @@ def _denominator(name: str, patients: Patients) -> PatientGroup:
     return PatientGroup(patients, UNKNOWN if name == "enrolled" else COURSE)
 
 
-def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Counted:
+def _quantiles(cohort: Cohort, spec: QuantileSpec, study: Study) -> Counted:
     if (tables := _at_cutoff(cohort, spec.cut)) is None:
         return Counted(baseline.not_evaluable(spec, NO_TABLES.format(spec.cut)))
     population = tables.population(spec.population)
     if spec.method == "reverse_km":
-        members, times = _times(tables, spec.paramcd or "", population)
+        members, times = _times(tables, spec.paramcd or "", population, study)
         estimate = baseline.estimate_follow_up(spec, times, len(population))
     else:
         values = baseline.values(tables, spec)
@@ -132,9 +147,9 @@ def _quantiles(cohort: Cohort, spec: QuantileSpec) -> Counted:
     return Counted(estimate, (with_value, _denominator(spec.population, population)))
 
 
-def _survival(cohort: Cohort, spec: SurvivalSpec) -> Counted:
+def _survival(cohort: Cohort, spec: SurvivalSpec, study: Study) -> Counted:
     """Return the estimate, with the patients who had the event, and by each month or landmark who had it or left."""
-    members, times = _times(cohort, spec.paramcd, cohort.population(spec.population))
+    members, times = _times(cohort, spec.paramcd, cohort.population(spec.population), study)
     # Published of a curve: its n and its events, and then how many had the event or left by each time.
     masks: list[tuple[Bools, float | None]] = [(np.ones(times.n, bool), None), (times.event, None)]
     # A coarsened curve has its steps at whole months and landmarks: these are all the counts that it can show.
@@ -147,14 +162,28 @@ def _survival(cohort: Cohort, spec: SurvivalSpec) -> Counted:
     return Counted(estimate_survival(spec, times), tuple(groups))
 
 
-def _times(cohort: Cohort, paramcd: str, population: Patients) -> tuple[tuple[str, ...], Times]:
+def _times(cohort: Cohort, paramcd: str, population: Patients, study: Study) -> tuple[tuple[str, ...], Times]:
     """Return the patients of `population` with a time for `paramcd`, and their times, in the order of the table."""
     table = cohort.adtte
-    wanted = (cohort.column("adtte", "PARAMCD") == paramcd) & cohort.column("adtte", "AVAL").notna()
-    rows = table[wanted & table["USUBJID"].isin(population)]
-    months = rows["AVAL"].to_numpy(dtype=float)
+    rows = table[(cohort.column("adtte", "PARAMCD") == paramcd) & table["USUBJID"].isin(population)]
+    months = time_in_months(cohort).loc[rows.index]
+    # An event without a time is a death of which nobody gave the date.
+    if study.events.undated_death == "last_contact":
+        months = months.fillna(_until_last_contact(cohort, rows).where(rows["CNSR"] == 0))
+    kept = months.notna()
     # ADaM: CNSR 0 is an event, and 1 or more the reasons of a censoring.
-    return tuple(rows["USUBJID"]), Times(months, rows["CNSR"].to_numpy(dtype=float) == 0)
+    event = rows["CNSR"].to_numpy(dtype=float)[kept] == 0
+    return tuple(rows["USUBJID"][kept]), Times(merge_near_ties(np.asarray(months[kept], dtype=np.float64)), event)
+
+
+def _until_last_contact(cohort: Cohort, rows: pd.DataFrame) -> pd.Series:
+    """Return the months from STARTDT to the day on which each patient was last known alive; NaN where it is unknown."""
+    if "STARTDT" not in rows.columns or "LSTALVDT" not in cohort.adsl.columns:
+        return pd.Series(np.nan, index=rows.index)
+    contact = rows["USUBJID"].map(cohort.adsl.set_index("USUBJID")["LSTALVDT"])
+    # The first day counts, as in ADTTE.
+    days = (pd.to_datetime(contact) - pd.to_datetime(rows["STARTDT"])).dt.days + 1
+    return (days / DAYS["months"]).where(days > 0)
 
 
 def _cells(cohort: Cohort, counted: tuple[Counted, ...], boxes: tuple[Box, ...]) -> tuple[Cell, ...]:

@@ -16,10 +16,14 @@ import orjson
 from analytics.disclosure.control import Released
 from analytics.estimates.model import FlowStep, Interval, Landmark, Proportion, QualityItem, Quantiles, Survival
 from analytics.estimates.rounding import exact_percent, round_half_up
+from analytics.provenance import Provenance
 from analytics.spreadsheet import escape_formula
 
 SCHEMA = "periop.results/1"
 COLUMNS = ("section", "id", "label", "population", "months", "statistic", "value", "unit", "status", "reason")
+
+# A night on which no figure changed is no new release, although it is another night.
+NOT_FIGURES = ("provenance", "sites_missing_note")
 
 Json = dict[str, Any]
 Number = int | float | None
@@ -36,7 +40,9 @@ def as_json(released: Released, release: int) -> Json:
         "release": release,
         "sites": list(released.sites),
         "sites_missing": list(released.sites_missing),
+        "sites_missing_note": released.provenance.note,
         "study_hash": released.study_hash,
+        "provenance": _provenance(released.provenance),
         "disclosure": {"min_cell": released.min_cell, "statement": released.statement},
         "proportions": [_proportion(p) for p in released.proportions],
         "quantiles": [_quantile(q) for q in released.quantiles],
@@ -44,6 +50,34 @@ def as_json(released: Released, release: int) -> Json:
         "flow": [_fields(step, "id", "label", "kind", "parent", "n") for step in released.flow],
         "quality": [_fields(item, "site", "domain", "issue", "count") for item in released.quality],
     }
+
+
+def _provenance(found: Provenance) -> Json:
+    return {
+        "periop": found.version or None,
+        "released": found.released or None,
+        "lake_sync": found.lake_sync or None,
+        "sites": [
+            {"site": each.site, "complete": each.complete, "latest": each.latest, "up_to_date": each.up_to_date}
+            for each in found.sites
+        ],
+    }
+
+
+def same_figures(earlier: bytes, later: bytes) -> bool:
+    """Return True if two results.json differ at most in what the figures were made from, and when.
+
+    >>> same_figures(b'{"release": 1, "provenance": {"released": "2026-05-01"}}', b'{"release": 1}')
+    True
+    """
+    try:
+        contents = [{**orjson.loads(each)} for each in (earlier, later)]
+    except (orjson.JSONDecodeError, TypeError):
+        return earlier == later
+    before, after = ((each.get("provenance") or {}).get("released") for each in contents)
+    if before and after and before > after:
+        return False  # made while the clock was wrong: its days are not to stand
+    return len({orjson.dumps({k: v for k, v in each.items() if k not in NOT_FIGURES}) for each in contents}) == 1
 
 
 def dumps(released: Released, release: int) -> bytes:
@@ -137,6 +171,18 @@ def _rows(released: Released) -> Iterator[CsvRow]:
         names = (item.site, f"{item.domain}: {item.issue}", "", "", "count")
         count = "" if item.count is None else item.count
         yield ("quality", *map(escape_formula, names), count, "records", item.status, escape_formula(item.reason))
+    yield from _provenance_rows(released)
+
+
+def _provenance_rows(released: Released) -> Iterator[CsvRow]:
+    found = released.provenance
+    facts = [("study_hash", "", released.study_hash), ("periop", "", found.version), ("released", "", found.released)]
+    facts += [("lake_sync", "", str(found.lake_sync or ""))]
+    facts += [(name, each.site, getattr(each, name) or "") for each in found.sites for name in ("complete", "latest")]
+    facts += [("sites_missing_note", "", found.note or "")]
+    for name, site, value in facts:
+        if value:
+            yield ("provenance", name, escape_formula(site), "", "", "text", escape_formula(value), "", "ok", "")
 
 
 def _survival_rows(s: Survival) -> Iterator[CsvRow]:

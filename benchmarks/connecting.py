@@ -163,7 +163,7 @@ def own_search(base: str, streams: int, folder: Path) -> int:
 
 
 def own_export(base: str, streams: int, folder: Path) -> int:
-    limits, polling = BulkLimits(streams=streams), Polling(first=POLL, share=0)
+    limits, polling = BulkLimits(streams=streams), Polling(first=POLL, share=0, at_most=POLL)
     return stored(BulkSource(base, TYPES, "bench", folder / "jobs", limits=limits, polling=polling), folder)
 
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 PER_PATIENT = {"Patient": 1, "Condition": 9, "MedicationAdministration": 110, "Observation": 130}
 RESOURCES = sum(PER_PATIENT.values())  # of a patient
 COHORT = "Condition"  # the first one of every patient is found by `code`
+COHORT_CODE = "J44.9"  # which it has
 ID, PATIENT, WORDS = "@id@", "@patient@", "@words@"
 OWN_WORDS = 20  # of every resource, so that the lake does not compress to nothing
 

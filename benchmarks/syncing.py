@@ -89,12 +89,12 @@ def sync_folder(folder: Path, count: int) -> Figures:
 
 def sync_server(folder: Path, count: int, url: str) -> Figures:
     """A sync of the cohort of the streaming server."""
-    from benchmarks.streaming_server import COHORT, PER_PATIENT
+    from benchmarks.streaming_server import COHORT, COHORT_CODE, PER_PATIENT
     from connectors.lake.table import Lake
     from connectors.sources.search.source import CohortQuery, SearchSource
 
     lake = Lake(folder / "lake")
-    cohort = CohortQuery(COHORT, (("code", "http://hl7.org/fhir/sid/icd-10-cm|C34.1"),))
+    cohort = CohortQuery(COHORT, (("code", f"http://hl7.org/fhir/sid/icd-10-cm|{COHORT_CODE}"),))
     types = tuple(PER_PATIENT)
     return sync(folder, SearchSource(url, cohort, types, stored=lambda: lake.patients("hospital")), count)
 

@@ -8,7 +8,8 @@ ConnectorError
 │   ├── UnavailableError     no usable response after the last attempt
 │   │   └── DeferredError    it asks to wait beyond the deadline of this run
 │   ├── RefusedError         4xx, with its status
-│   │   └── ExpiredError     404 or 410 on a next link: the search starts again
+│   │   ├── ExpiredError     404 or 410 on a next link: the search starts again
+│   │   └── ExportRefusedError   400 or 422 at the kick-off of an export, which does not say what is wrong
 │   ├── ForeignOriginError   a link or a redirect leads to another origin
 │   ├── PagingError          next links in a loop, or too many pages
 │   │   └── IncompleteError  fewer resources than the server announced
@@ -53,15 +54,28 @@ class DeferredError(UnavailableError):
 
 
 class RefusedError(ServerError):
-    """The server answered 4xx. `status` is that number."""
+    """The server answered 4xx. `status` is that number.
 
-    def __init__(self, message: str, status: int) -> None:
+    outcome: the words of its OperationOutcome, None without one. They are for searching: what may be shown
+    of them is in the message.
+    """
+
+    def __init__(self, message: str, status: int, outcome: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.outcome = outcome
 
 
 class ExpiredError(RefusedError):
     """404 or 410 on a next link: the server has forgotten this search."""
+
+
+class FileStorageError(RefusedError):
+    """The place outside the server where the files of an export lie does not give them without its own credentials."""
+
+
+class ExportRefusedError(RefusedError):
+    """The server refused an export of these types, without saying which of them it does not have."""
 
 
 class ForeignOriginError(ServerError):
@@ -74,6 +88,10 @@ class PagingError(ServerError):
 
 class IncompleteError(PagingError):
     """The pages held fewer resources than the server had announced."""
+
+
+class EmptyPagesError(IncompleteError):
+    """Page after page without an entry, each with a next link."""
 
 
 class ProtocolError(ServerError):

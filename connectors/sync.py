@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Set
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -25,11 +25,14 @@ from connectors.fhir.events import (
     Expected,
     NoData,
     Note,
+    NotOffered,
     Problem,
     ProgressMessage,
     SourceEvent,
 )
-from connectors.fhir.resource import Rejected, Resource
+from connectors.fhir.resource import ID_LENGTH, Reason, Rejected, Resource
+from connectors.lake.forgotten import ForgottenAtSite
+from connectors.lake.loss import MAX_LOSS, disbelief
 from connectors.lake.quarantine import OpenQuarantine, Quarantine
 from connectors.lake.reconcile import Reconciler
 from connectors.lake.table import Cursor, Lake
@@ -44,7 +47,17 @@ SITE_BYTES = 64 << 30
 FULL_BYTES = "{} bytes were received, the limit of a site (max_site_bytes): the rest was not asked for"
 CONTENT_MISSING = "the server has {} {} that the searches for changes did not return: the next sync asks for everything"
 NO_DATA = "nothing of type {} came, although everything was asked for: what the lake has of it stays"
+NOT_OFFERED = "not at this site, so not asked for: {} ({})"
+GONE = (
+    "{}: the site no longer has this type ({}), and what the lake has of it is not kept up to date: ask the server's "
+    "administrator, or leave the type out of the `types` of the site"
+)
+NO_FILE = "of {} the site gave nothing, although everything was asked for: it has none, or may not give it"
 SPARED = "no {} was taken as deleted, because something of this type is in quarantine"
+LONG_IDS = (
+    "{}: {} resources have an id of more than 64 characters, against FHIR (R4, datatypes.html#id), and were set aside: "
+    "set lenient_ids = true for the site, or ask the server's administrator for shorter ids"
+)
 MODIFIED = "{} {} with a modifierExtension, which may negate what is said: kept in the lake, and not used"
 
 Point = Literal["received", "pulled", "quarantined", "written", "committed"]
@@ -69,6 +82,9 @@ def sync_site(
     *,
     full: bool = False,
     max_bytes: int = SITE_BYTES,
+    max_loss: float = MAX_LOSS,
+    lenient_ids: bool = False,
+    forgotten: ForgottenAtSite | None = None,
     reached: Callable[[Point], None] = no_checkpoint,
 ) -> SyncReport:
     """Read `source` and store what is new in `lake`, in one commit. Return the account of it.
@@ -81,6 +97,10 @@ def sync_site(
         progress: called now and then. It may raise to stop the sync; nothing is stored then.
         full: ask for everything, whatever the cursor says.
         max_bytes: of all resources of this sync. Beyond it the sync is partial.
+        max_loss: share of the lake's resources that may be missing; beyond it nothing is taken as deleted, and the sync
+            is partial (`connectors.lake.loss`).
+        lenient_ids: store resources whose id is longer than FHIR allows.
+        forgotten: patients who were erased on request; nothing of them is stored.
         reached: called at each `Point`. It may raise as `progress` may; after "committed" everything is stored.
 
     Raises:
@@ -93,11 +113,11 @@ def sync_site(
     with ExitStack() as stack:
         reconciler, aside = stack.enter_context(Reconciler(lake, site)), quarantine.open(site)
         stack.callback(aside.discard)  # harmless once committed, so that an error leaves no half file
-        pull = _Pull(reconciler, aside, _Meter(site, progress), max_bytes, reached)
+        pull = _Pull(reconciler, aside, _Meter(site, progress), max_bytes, lenient_ids, forgotten, reached)
         with closing(_generator(source.pull(previous))) as events:  # stops downloads if the sync stops early
             pull.take_all(events)
         pull.meter.finish()
-        return _store(source, lake, site, pull, previous, cursor)
+        return _store(source, lake, site, pull, previous, cursor, max_loss)
 
 
 def _generator(events: Iterator[SourceEvent]) -> Generator[SourceEvent]:
@@ -106,29 +126,39 @@ def _generator(events: Iterator[SourceEvent]) -> Generator[SourceEvent]:
 
 
 def _store(
-    source: Source, lake: Lake, site: str, pull: _Pull, previous: Cursor | None, cursor: Cursor | None
+    source: Source,
+    lake: Lake,
+    site: str,
+    pull: _Pull,
+    previous: Cursor | None,
+    cursor: Cursor | None,
+    max_loss: float,
 ) -> SyncReport:
-    account = pull.reconciler.decide()
+    account = pull.reconciler.decide(full=source.whole or source.state.get("asked") == "everything")
     by_type = counts_by_type(account.received, account.outcomes)
+    needed = source.whole or pull.not_offered
+    in_lake = {file.resource_type for file in lake.files() if file.site == site} if needed else set()
+    never = sorted(pull.without_data - in_lake) if source.whole else []
+    pull.without_data &= in_lake  # of the others there is nothing that could be taken as deleted
+    gone = [GONE.format(kind, how) for kind, how in pull.not_offered.items() if kind in in_lake]
+    pull.disbelieved = _disbelieved(source, pull, in_lake, max_loss)
     complete = not pull.problems
-    if pull.without_data:  # of interest only where the lake has something of the type
-        pull.without_data &= {file.resource_type for file in lake.files() if file.site == site}
-    notes = [*pull.notes, *_notes(source, pull)]
+    notes = [*pull.notes, *_notes(source, pull, in_lake), *([NO_FILE.format(", ".join(never))] if never else [])]
     pull.reached("pulled")
     # A complete pull of everything states from scratch what is wrong; any other one adds to what is known.
     everything = previous is None or not source.state or source.state.get("asked") == "everything"
     pull.aside.commit(replace=complete and everything)
     pull.reached("quarantined")
-    sync_number = lake.append(site, _rows(source, pull), _next_cursor(source, pull, cursor))
+    sync_number = lake.append(site, _rows(pull), _next_cursor(source, pull, previous, cursor))
     pull.reached("committed")
     return SyncReport(
         site,
-        "ok" if complete else "partial",
+        "ok" if complete and not gone else "partial",
         total(by_type),
         by_type,
         _sorted(account.reasons),
         _sorted(account.without_patient),
-        tuple(dict.fromkeys(pull.problems)),
+        tuple(dict.fromkeys([*pull.problems, *gone])),
         sync_number,
         _sorted(account.deleted),
         _sorted(account.removed),
@@ -138,9 +168,12 @@ def _store(
     )
 
 
-def _notes(source: Source, pull: _Pull) -> Iterator[str]:
+def _notes(source: Source, pull: _Pull, in_lake: Set[str]) -> Iterator[str]:
     """Yield what follows from the whole pull, as sentences for the report."""
     account = pull.reconciler.account
+    never = {kind: how for kind, how in pull.not_offered.items() if kind not in in_lake}
+    for how in dict.fromkeys(never.values()):  # one sentence for all types of which the same is said
+        yield NOT_OFFERED.format(", ".join(kind for kind, each in never.items() if each == how), how)
     yield from (CONTENT_MISSING.format(count, kind) for kind, count in _sorted(account.content_missing).items())
     yield from (MODIFIED.format(count, kind) for kind, count in _sorted(account.modified).items())
     if source.whole:
@@ -148,25 +181,40 @@ def _notes(source: Source, pull: _Pull) -> Iterator[str]:
         yield from (NO_DATA.format(kind) for kind in sorted(pull.without_data))
 
 
-def _rows(source: Source, pull: _Pull) -> Iterator[pa.RecordBatch]:
-    """Yield what is to be stored."""
+def _disbelieved(source: Source, pull: _Pull, in_lake: Set[str], max_loss: float) -> bool:
+    """Find what is missing. Return True where that is too much to be believed, which is a problem of the pull.
+
+    in_lake: the types that the lake has of this site.
+    """
     # What cannot be read may be any resource of its type ('': of any type), so none of them is taken as deleted.
     whole = source.whole and not pull.problems and "" not in pull.rejected
-    yield from pull.reconciler.batches(whole, sorted(pull.rejected | pull.without_data))
+    unasked = in_lake - source.asked if source.asked is not None else set()
+    missing = pull.reconciler.find_missing(whole, sorted(pull.rejected | pull.without_data | unasked))
+    why = disbelief(missing, pull.reconciler.held(), max_loss) if missing else None
+    pull.problems.extend([why] if why else [])
+    return why is not None
+
+
+def _rows(pull: _Pull) -> Iterator[pa.RecordBatch]:
+    """Yield what is to be stored."""
+    yield from pull.reconciler.batches(remove_missing=not pull.disbelieved)
     pull.reached("written")
 
 
-def _next_cursor(source: Source, pull: _Pull, before: Cursor | None) -> Cursor:
+def _next_cursor(source: Source, pull: _Pull, previous: Cursor | None, before: Cursor | None) -> Cursor:
     """Return where the next sync begins.
 
-    A pull that was stopped leaves the source's state as it was. Where content is missing, no search for changes would
-    ever return it: without a fingerprint the next sync asks for everything.
+    A pull that was stopped, or whose losses are not believed, leaves the cursor as it was, so that the next sync asks
+    for the same; where everything was asked for, without a fingerprint: then it asks for everything again. So it does
+    where content is missing, which no search for changes would ever return.
     """
+    if pull.stopped or pull.disbelieved:
+        fingerprint = before.fingerprint if before and previous else ""
+        return Cursor(fingerprint, False, before.server_time if before else None, state=before.state if before else {})
     complete = not pull.problems
     server_time = source.server_time if complete else (before.server_time if before else None)
-    state = (before.state if before else {}) if pull.stopped else source.state
     fingerprint = "" if pull.reconciler.account.content_missing.total() else source.fingerprint
-    return Cursor(fingerprint, complete, server_time, state=dict(state))
+    return Cursor(fingerprint, complete, server_time, state=dict(source.state))
 
 
 def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
@@ -177,33 +225,62 @@ def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
 class _Pull:
     """Hands each event of the source to the part of the sync that it concerns.
 
-    rejected: types of which something cannot be read. without_data: types of which nothing came.
+    rejected: types of which something cannot be read. without_data: types of which nothing came. not_offered: types
+    that the site does not have, and what says so. stopped: at the limit of bytes. disbelieved: too much is missing to
+    be taken as deleted.
     """
 
     reconciler: Reconciler
     aside: OpenQuarantine
     meter: _Meter
     max_bytes: int
+    lenient_ids: bool
+    forgotten: ForgottenAtSite | None
     reached: Callable[[Point], None]
     bytes: int = 0
     stopped: bool = False
+    disbelieved: bool = False
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rejected: set[str] = field(default_factory=set)
     without_data: set[str] = field(default_factory=set)
+    not_offered: dict[str, str] = field(default_factory=dict)
+    long_ids: Counter[str] = field(default_factory=Counter)
 
     def take_all(self, events: Iterator[SourceEvent]) -> None:
         """Take in all events, up to the limit of bytes."""
         for event in events:
-            self._take(event)
+            self._take(self._checked(event))
             self.reached("received")
             if self.bytes > self.max_bytes:
                 self.stopped = True
                 self.problems.append(FULL_BYTES.format(self.bytes))
-                return
+                break
+        self.problems += [LONG_IDS.format(kind, count) for kind, count in _sorted(self.long_ids).items()]
+
+    def _checked(self, event: SourceEvent) -> SourceEvent:
+        """Return the event, or its rejection where its patient was erased, or its id is longer than accepted."""
+        if self.forgotten and isinstance(event, Rejected):
+            mentioned = self.forgotten.text_concerns(event.content.decode("utf-8", "replace"))
+            return replace(event, content=b"") if mentioned else event
+        if not isinstance(event, Resource):
+            return event
+        if self.forgotten and self.forgotten.refuses(event):
+            # Without content: not even a digest of it is kept.
+            return Rejected(Reason.FORGOTTEN, "", b"", event.resource_type)
+        if self.lenient_ids or len(event.id) <= ID_LENGTH:
+            return event
+        self.long_ids[event.resource_type] += 1
+        return Rejected(Reason.INVALID_ID, "its id is too long", event.raw.encode(), event.resource_type)
 
     def _take(self, event: SourceEvent) -> None:
         match event:
+            # What is known to exist and is not in the lake would be asked for again every night.
+            case Deleted() | Exists() if self.forgotten and self.forgotten.is_resource(event.resource_type, event.id):
+                pass
+            case Rejected(reason=Reason.FORGOTTEN):
+                self.reconciler.reject(event)
+                self._count(event.resource_type, 0)
             case Resource():
                 self.reconciler.upsert(event)
                 self._count(event.resource_type, len(event.raw))
@@ -220,6 +297,8 @@ class _Pull:
                 self.reconciler.mark_complete(event)
             case NoData():
                 self.without_data.add(event.resource_type)
+            case NotOffered():
+                self.not_offered[event.resource_type] = event.how
             case Expected():
                 self.meter.expect(event)
             case ProgressMessage():

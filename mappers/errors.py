@@ -1,7 +1,9 @@
 """The errors of the mapping, one tree.
 
 MappingError              anything a mapping cannot do; one sentence for a person, never patient data
+├── DamagedFileError      a Parquet file is damaged or gone
 ├── TerminologyError      a value set or concept map cannot be read, or no file defines its name
+│   └── UnexpandedError   a part of a value set that only a terminology server can evaluate
 └── ViewError             a ViewDefinition is wrong; `element` names the place: `select[0].column[2].path`
     ├── UnsupportedError  it is right by the specification, but not supported here
     └── CardinalityError  it is right, but a resource has several values where a column takes one
@@ -14,9 +16,13 @@ class MappingError(Exception):
     """Root of the errors of this package."""
 
 
-def unreadable(file: object, error: Exception) -> MappingError:
+class DamagedFileError(MappingError):
+    """A Parquet file of the lake or of a view that cannot be read."""
+
+
+def unreadable(file: object, error: Exception) -> DamagedFileError:
     """Return the error of a Parquet file, of the lake or of a view, that `error` kept from being read."""
-    return MappingError(
+    return DamagedFileError(
         f"{file}: cannot be read ({type(error).__name__}); put it back from a copy, "
         "or if it lies in views/, run `periop map --full`"
     )
@@ -24,6 +30,10 @@ def unreadable(file: object, error: Exception) -> MappingError:
 
 class TerminologyError(MappingError):
     """A value set or concept map that cannot be read, or a name that no file defines."""
+
+
+class UnexpandedError(TerminologyError):
+    """A part of a value set that cannot be evaluated on the code alone: a terminology server can expand it."""
 
 
 class ViewError(MappingError):

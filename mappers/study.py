@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections import Counter
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SHIPPED = Path(__file__).parent / "studies"
+
+# The parameters of ADTTE that `map` makes; a table of one's own may have others.
+TIMES_TO_EVENT = {
+    "EFS": "Event-free survival",
+    "OS": "Overall survival",
+    "DFS": "Disease-free survival after R0 resection",
+    "TTSURG": "Time to surgery",
+    "TTADJ": "Time from surgery to adjuvant treatment",
+}
 
 Population = Literal["enrolled", "resected", "adjuvant"]
 Dataset = Literal["adsl", "adrs", "adtte", "adae"]
 Scalar = str | int | float
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+Flag = Annotated[bool, Field(strict=True)]
+Fraction = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 
 class Part(BaseModel):
@@ -29,42 +40,57 @@ class Part(BaseModel):
 
 
 class Eligibility(Part):
-    """Criteria of enrolment: a confirmed condition of value set `nsclc`, a baseline stage and ALK status, >= 1 dose."""
+    """Criteria of enrolment: a confirmed condition of value set `nsclc`, a baseline stage and ALK status, >= 1 dose.
+
+    `ecog_max` and `prior_systemic_treatment` are criteria only where they are given. Treatment counts as prior up to
+    `prior_systemic_days` before the first dose; without it, at any time before.
+    """
 
     stages: tuple[str, ...]
     alk: tuple[str, ...] = ("POSITIVE",)
+    ecog_max: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
+    ecog_unknown: Literal["enrol", "exclude"] = "enrol"
+    prior_systemic_treatment: Literal["excluded"] | None = None
+    prior_systemic_days: Annotated[int, Field(strict=True, gt=0)] | None = None
 
 
 class Treatment(Part):
     """Phases of systemic treatment, in days. A course is complete after `cycles` x `cycle_days` of exposure."""
 
     drug: str
-    cycle_days: Annotated[int, Field(gt=0)] = 28
-    neoadjuvant_cycles: Annotated[int, Field(gt=0)] = 2
-    adjuvant_cycles: Annotated[int, Field(gt=0)] = 24
-    merge_gap_days: Annotated[int, Field(ge=0)] = 7
+    cycle_days: Annotated[int, Field(strict=True, gt=0)] = 28
+    neoadjuvant_cycles: Annotated[int, Field(strict=True, gt=0)] = 2
+    adjuvant_cycles: Annotated[int, Field(strict=True, gt=0)] = 24
+    merge_gap_days: Annotated[int, Field(strict=True, ge=0)] = 7
+    # Capsules or tablets a day, for a dispense that says how many but not for how long
+    daily_units: Annotated[float, Field(strict=True, gt=0)] | None = None
 
 
 class Response(Part):
     """Rules of the response endpoints (docs/endpoint-rules.md 2-7)."""
 
-    mpr_threshold_percent: Annotated[float, Field(ge=0, le=100)] = 10
+    mpr_threshold_percent: Annotated[float, Field(strict=True, ge=0, le=100)] = 10
     mpr_scope: Literal["primary", "primary_and_nodes"] = "primary_and_nodes"
-    pcr_accepts_tis: bool = False
+    pcr_accepts_tis: Flag = False
     prefer_evaluator: Literal["BICR", "INVESTIGATOR"] = "BICR"
 
 
 class Events(Part):
-    """Events of EFS beyond progression, recurrence and death (docs/endpoint-rules.md 8)."""
+    """Events of EFS beyond progression, recurrence and death (docs/endpoint-rules.md 8).
 
-    r1_r2_is_event: bool = False
-    worsened_is_progression: bool = False
+    `undated_death` says when a death of unknown date counts in the analysis: on the day on which the patient was last
+    known alive, or not at all.
+    """
+
+    r1_r2_is_event: Flag = False
+    worsened_is_progression: Flag = False
+    undated_death: Literal["last_contact", "exclude"] = "last_contact"
 
 
 class Safety(Part):
     """Treatment-emergent window: first dose of a phase to its last + `window_days` (docs/endpoint-rules.md 15)."""
 
-    window_days: Annotated[int, Field(ge=0)] = 30
+    window_days: Annotated[int, Field(strict=True, ge=0)] = 30
 
 
 class Where(Part):
@@ -118,8 +144,8 @@ class SurvivalSpec(Part):
     paramcd: str
     population: Population = "enrolled"
     ci_level: Fraction = 0.95
-    landmarks: tuple[float, ...] = (12, 24)
-    min_at_risk: Annotated[int, Field(ge=1)] = 5
+    landmarks: tuple[Annotated[float, Field(gt=0)], ...] = (12, 24)
+    min_at_risk: Annotated[int, Field(strict=True, ge=1)] = 5
 
 
 class Cut(Part):
@@ -155,6 +181,19 @@ class Study(Part):
     survival: tuple[SurvivalSpec, ...] = ()
     published: str | None = None
     notes: tuple[Note, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_id_once(self) -> Self:
+        # Results, published figures and notes are looked up by the id alone.
+        declared: tuple[ProportionSpec | QuantileSpec | SurvivalSpec, ...] = (
+            *self.proportions,
+            *self.quantiles,
+            *self.survival,
+        )
+        ids = Counter(spec.id for spec in declared)
+        if doubled := sorted(id_ for id_, number in ids.items() if number > 1):
+            raise ValueError(f"several estimates have the id {', '.join(doubled)}: give each its own")
+        return self
 
     @property
     def hash(self) -> str:

@@ -82,9 +82,10 @@ class StopRequested(KeyboardInterrupt):
 def exit_code(error: BaseException) -> ExitCode:
     """Return the exit code that `error` ends the program with."""
     from connectors.errors import AuthenticationError, SourceConfigError
+    from mappers.errors import TerminologyError
 
     match error:
-        case ConfigError() | SourceConfigError():
+        case ConfigError() | SourceConfigError() | TerminologyError():
             return ExitCode.CONFIG
         case AuthenticationFailed() | AuthenticationError():
             return ExitCode.AUTHENTICATION

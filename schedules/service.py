@@ -1,9 +1,10 @@
 """The service: APScheduler says "now", the ledger says whether a run is due, the lock says whether it may begin.
 
 A run is due when a slot of the schedule has passed since something was first recorded in the ledger (the service
-records its own start) and no nightly run has begun since that slot. Two jobs check: the cron job at the slot, and a
-watchdog every minute. The watchdog makes up for a service that was down, a clock that jumped, a busy lock, and a run
-that was still in progress at the next slot. So no slot is lost, and none runs twice.
+records its own start) and no nightly run has begun since that slot, or those that have begun call for another one
+(`next_try`). Two jobs check: the cron job at the slot, and a watchdog every minute. The watchdog makes up for a service
+that was down, a clock that jumped, a busy lock, a night that failed, and a run that was still in progress at the next
+slot. So no slot is lost, and none runs twice.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,12 +28,40 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from schedules.config.cron import CronSchedule
 from schedules.errors import ExitCode, LockBusyError, StopRequested, exit_code, is_user_facing, user_message
-from schedules.run.ledger import Clock, read_ledger
+from schedules.run.ledger import Clock, Run, read_ledger
 
 WATCHDOG_SECONDS = 60
 GRACE_SECONDS = 8.0  # for a run to reach a safe point; systemd and docker send SIGKILL after 10 s or more
 
+RETRY_UNTIL = timedelta(hours=4)  # of `[schedule]`, so that a report is there in the morning
+FIRST_PAUSE = timedelta(minutes=5)  # doubled for each further try
+# What another try may mend. Wrong settings and refused credentials stay so, and accounts are locked after some tries.
+RETRIED = (ExitCode.ERROR,)
+
 log = logging.getLogger(__name__)
+
+
+def next_try(tries: Sequence[Run], slot: datetime, retry_until: timedelta) -> datetime | None:
+    """Return when a night is run, or run again, given the tries since its slot; None if it is not.
+
+    A night that failed is tried again after pauses of 5, 10, 20 … minutes, for as long as `retry_until` after its first
+    try. A run that was stopped is made up for at once, one that was killed too; after the second kill in a row there
+    are the same pauses, because what kills it (memory) may do so each time.
+    """
+    if not tries:
+        return slot
+    last = tries[-1]
+    if last.status == "interrupted" and last.finished is not None:
+        return slot  # told to stop, and the machine is back
+    killed = last.status == "interrupted"
+    if not killed and last.exit_code not in RETRIED:
+        return None
+    same = sum(1 for _ in takewhile(lambda each: (each.status == "interrupted") == killed, reversed(tries)))
+    pauses = same - 1 if killed else same
+    if pauses == 0:
+        return slot
+    at = (last.finished or last.started) + FIRST_PAUSE * 2 ** (pauses - 1)
+    return at if at <= tries[0].started + retry_until else None
 
 
 class CronTrigger(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped
@@ -55,8 +85,16 @@ class NightlyJob:
     Two runs never overlap, and one that fails does not end the service.
     """
 
-    def __init__(self, schedule: CronSchedule, ledger_file: Path, now: Clock, run: Callable[[], ExitCode]) -> None:
+    def __init__(
+        self,
+        schedule: CronSchedule,
+        ledger_file: Path,
+        now: Clock,
+        run: Callable[[], ExitCode],
+        retry_until: timedelta = RETRY_UNTIL,
+    ) -> None:
         self.schedule = schedule
+        self.retry_until = retry_until
         self._ledger_file = ledger_file
         self._now = now
         self._run = run
@@ -65,11 +103,13 @@ class NightlyJob:
     def due_slot(self) -> datetime | None:
         """Return the slot that a run is due for, or None."""
         # Only the last slot counts: after a week of downtime one run is due, and not seven.
-        slot = self.schedule.last_until(self._now())
+        now = self._now()
+        slot = self.schedule.last_until(now)
         with read_ledger(self._ledger_file) as ledger:
-            if slot is None or ledger is None or not ledger.has_started_before(slot):
+            if slot is None or ledger is None or not ledger.has_started_before(slot, now):
                 return None
-            return None if ledger.has_run_since(slot) else slot
+            at = next_try(ledger.nights_since(slot, now), slot, self.retry_until)
+        return slot if at is not None and at <= now else None
 
     def next_slot(self) -> datetime | None:
         """Return the next slot."""
@@ -96,8 +136,25 @@ class NightlyJob:
                 log.error("the nightly run failed (exit code %d): %s", exit_code(error), user_message(error))
             else:
                 log.exception("the nightly run failed because of a bug in periop; please report this traceback")
+            self._log_next_try()
         finally:
             self._running.release()
+
+    def _log_next_try(self) -> None:
+        now = self._now()
+        slot = self.schedule.last_until(now)
+        with read_ledger(self._ledger_file) as ledger:
+            tries = ledger.nights_since(slot, now) if ledger and slot else ()
+        at = next_try(tries, slot, self.retry_until) if slot else None
+        if at is not None:
+            log.warning("the nightly run is tried again at %s", at.isoformat(timespec="minutes"))
+        else:
+            due = self.next_slot()
+            log.error(
+                "the nightly run of %s has failed, and is not tried again before the next slot (%s)",
+                slot.isoformat(timespec="minutes") if slot else "this night",
+                due.isoformat(timespec="minutes") if due else "there is none",
+            )
 
     def wait_until_idle(self, seconds: float) -> bool:
         """Wait for a run in progress to end; return False if it has not within `seconds`."""

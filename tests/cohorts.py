@@ -55,15 +55,26 @@ def alneo_at(cut: date) -> Study:
     return load_study("alneo").model_copy(update={"data_cut": cut})
 
 
+def mapped(settings: Settings, study: Study) -> SyncReport:
+    """Sync all sites and map them; return the report of the last sync."""
+    pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
+    for site in settings.sites:
+        report = pipeline.sync_site(settings, site.name, full=False, progress=lambda _: None)
+    with compiled_once(settings.data_dir):
+        pipeline.map_lake(settings, study, progress=lambda _: None)
+    return report
+
+
+def analyzed(settings: Settings, study: Study, min_cell: int = 0) -> Released:
+    """Return the figures of the cohort tables in place."""
+    return Pipeline({"PERIOP_PSEUDONYM_KEY": KEY}).analyze(settings.cohort_dir, study, min_cell)
+
+
 def run(data_dir: Path, site: Site, study: Study | None = None, min_cell: int = 0) -> Ran:
     """sync, map and analyze one site."""
-    settings = Settings(data_dir=data_dir, sites=(site,))
-    pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
-    study = study or load_study("alneo")
-    report = pipeline.sync_site(settings, site.name, full=False, progress=lambda _: None)
-    with compiled_once(data_dir):
-        pipeline.map_lake(settings, study, progress=lambda _: None)
-    return Ran(settings, report, pipeline.analyze(settings.cohort_dir, study, min_cell))
+    settings, study = Settings(data_dir=data_dir, sites=(site,)), study or load_study("alneo")
+    report = mapped(settings, study)
+    return Ran(settings, report, analyzed(settings, study, min_cell))
 
 
 def run_folder(data_dir: Path, folder: Path, study: Study | None = None, name: str = "milan") -> Ran:

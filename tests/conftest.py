@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # shares one Spark, the second one HAPI server. The name of a file may be cut where several share its beginning.
 FIRST = (
     ("spec/", "integration/test_spark", "functional/test_cli_view_spark", "generative/test_mappers_engines",
-     "unit/test_mappers_fhirpath_functions", "unit/test_mappers_spark", "unit/test_mappers_wrong_types"),
+     "unit/test_mappers_fhirpath_functions", "unit/test_mappers_spark", "unit/test_mappers_wrong_types",
+     "functional/test_faults_views"),
     ("integration/test_hapi_sandbox", "integration/test_hapi"),
     ("generative/test_mappers_build_mapping",),
     ("functional/test_kill",),

@@ -19,6 +19,7 @@ from mappers.view.runner import sql
 from mappers.view.shipped import load_views
 from schedules.cli.main import cli
 from schedules.cli.session import Session
+from tests import derivation, vendor_matrix
 from tests.cohorts import ALNEO, run_folder
 
 FOLDER = Path(__file__).parent / "expected"
@@ -71,6 +72,8 @@ def write() -> int:
         file = FOLDER / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content, encoding="utf-8")
+    derivation.write()
+    vendor_matrix.write()
     return len(made)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.fhir.events import Deleted, Problem, SourceEvent
+from connectors.fhir.events import Deleted, Note, Problem, SourceEvent
 from connectors.fhir.resource import Rejected, Resource
 from connectors.http.retry import Clock
 from connectors.lake.table import Cursor
@@ -29,6 +29,8 @@ class ExportServer:
 
     files: by name, `<type>` or `<type>.<anything>`. faults: asked first, by a piece of the path; None lets the server
     answer itself. pending: how many polls are answered with 202. manifest: members that replace those of its own.
+    searched: how many resources of a type a search counts; without it nothing is searched. groups: the members of each
+    Group that may be read. listed: the types of its CapabilityStatement; without it there is none.
     """
 
     files: dict[str, bytes] = field(
@@ -38,8 +40,13 @@ class ExportServer:
     pending: int = 0
     pending_headers: Mapping[str, str] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
+    searched: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    listed: tuple[str, ...] = ()
     jobs: int = 0
     deleted_jobs: list[str] = field(default_factory=list)
+    counted: list[Request] = field(default_factory=list)
+    ignores_last_updated: bool = False
 
     def __post_init__(self) -> None:
         self.http = RawServer(self.answer)
@@ -65,7 +72,25 @@ class ExportServer:
             return http(json.dumps(self.whole_manifest()).encode())
         if "/file/" in request.path:
             return self.file(request.path.rpartition("/")[2])
-        return http(b"{}", 404)
+        return self.known(request.path.removeprefix("/fhir/"), request)
+
+    def known(self, path: str, request: Request) -> bytes:
+        """Answer what is no part of an export: a count, a Group, the CapabilityStatement."""
+        found: dict[str, Any] | None = None
+        group = path.removeprefix("Group/")
+        if path in self.searched:
+            self.counted.append(request)
+            ignored = "_lastUpdated" not in request.query or self.ignores_last_updated
+            after_all = request.query.get("_lastUpdated", [""])[0].startswith("gt2999")
+            total = self.searched[path] if ignored or not after_all else 0
+            found = {"resourceType": "Bundle", "type": "searchset", "total": total}
+        elif path == "metadata" and self.listed:
+            resources = [{"type": kind} for kind in self.listed]
+            found = {"resourceType": "CapabilityStatement", "rest": [{"mode": "server", "resource": resources}]}
+        elif group in self.groups:
+            members = [{"entity": {"reference": f"Patient/{each}"}} for each in self.groups[group]]
+            found = {"resourceType": "Group", "id": group, "type": "person", "actual": True, "member": members}
+        return http(json.dumps(found or {}).encode(), 200 if found else 404)
 
     def file(self, name: str) -> bytes:
         return http(self.files[name], headers={"Content-Type": "application/fhir+ndjson"})
@@ -128,6 +153,10 @@ class Pulled:
     @property
     def problems(self) -> list[str]:
         return [item.message for item in self.items if isinstance(item, Problem)]
+
+    @property
+    def notes(self) -> list[str]:
+        return [item.message for item in self.items if isinstance(item, Note)]
 
     @property
     def deleted(self) -> list[Deleted]:

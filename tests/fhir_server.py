@@ -24,14 +24,21 @@ Key = tuple[str, str]
 
 @dataclass
 class Features:
-    """What the server can do. changes: what it does with `_lastUpdated`."""
+    """The abilities of the server.
+
+    changes: what it does with `_lastUpdated`. longest: patients in one search, 0 for any. first_only: of several
+    patients it looks for the first, without a word. warnings: each page ends with an OperationOutcome.
+    """
 
     changes: Literal["yes", "ignored", "refused", "echoed"] = "yes"  # echoed: in the self link, and ignored
     history: bool = True
     totals: bool = True
     dates: bool = True  # meta.lastUpdated and meta.versionId
     elements: bool = True
+    warnings: bool = False
+    first_only: bool = False
     page: int = 3
+    longest: int = 0
     short: str = ""  # a type of which it gives one resource and no next link, whatever it announces
 
 
@@ -48,8 +55,10 @@ class Version:
 class ModelServer(httpx.BaseTransport):
     """`put` and `delete` change it, each a second after what was before; `faults` are statuses of the next answers.
 
-    expired: how many next links will be forgotten. refused: a type for which it wants other credentials. during: what
-    happens to it before its n-th answer from now on. requests: the paths and queries that came.
+    expired: how many next links will be forgotten. refused: a type for which it wants other credentials. lacking: types
+    that it does not have. refusals: statuses without an explanation, by type. listed: types of its CapabilityStatement,
+    None where it has none. ignored: search parameters. during: what happens to it before its n-th answer from now on.
+    requests: the paths and queries that came. members: the ids of the patients of Group/g, None where it is not there.
     """
 
     features: Features = field(default_factory=Features)
@@ -57,10 +66,15 @@ class ModelServer(httpx.BaseTransport):
     faults: deque[int] = field(default_factory=deque)
     expired: int = 0
     refused: str = ""
+    lacking: set[str] = field(default_factory=set)
+    refusals: dict[str, int] = field(default_factory=dict)
+    listed: tuple[str, ...] | None = None
+    ignored: set[str] = field(default_factory=set)
     during: dict[int, Callable[[], None]] = field(default_factory=dict)
     versions: dict[Key, list[Version]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     searches: dict[str, tuple[str, list[Key], dict[str, str], int]] = field(default_factory=dict)
+    members: Callable[[], list[str]] | None = None
     lock: Lock = field(default_factory=Lock)
 
     def put(self, resource_type: str, id_: str, **elements: Any) -> None:
@@ -93,14 +107,26 @@ class ModelServer(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         with self.lock:
-            query = {name: values[0] for name, values in parse_qs(request.url.query.decode()).items()}
-            path = request.url.path.removeprefix("/fhir").strip("/")
+            asked = request.url.query + (b"&" + request.read() if request.method == "POST" else b"")
+            query = {name: values[0] for name, values in parse_qs(asked.decode()).items()}
+            path = request.url.path.removeprefix("/fhir").strip("/").removesuffix("/_search")
             self.requests.append((path, query))
             self._happen()
             if self.faults:
                 return self._answer(self.faults.popleft())
             if self.refused and path.startswith(self.refused):
                 return self._answer(401)
+            kind = path.partition("/")[0]
+            if kind in self.lacking:
+                words = {"severity": "error", "code": "processing", "diagnostics": f"Unknown resource type '{kind}'"}
+                return self._answer(404, {"resourceType": "OperationOutcome", "issue": [words]})
+            if kind in self.refusals:
+                return self._answer(self.refusals[kind], {"error": "no"})
+            if path == "metadata":
+                return self._answer(404) if self.listed is None else self._answer(200, self._statement(self.listed))
+            if path == "Group/g" and self.members is not None:
+                listed = [{"entity": {"reference": f"Patient/{each}"}} for each in self.members()]
+                return self._answer(200, {"resourceType": "Group", "id": "g", "member": listed})
             if "page" in query:
                 return self._page(query["page"])
             return self._history(path, query) if path.endswith("/_history") else self._search(path, query)
@@ -116,13 +142,24 @@ class ModelServer(httpx.BaseTransport):
         headers = {"Content-Type": "application/fhir+json", "Date": format_datetime(self.now, usegmt=True)}
         return httpx.Response(status, headers=headers, stream=httpx.ByteStream(json.dumps(body or outcome).encode()))
 
+    def _statement(self, listed: tuple[str, ...]) -> dict[str, Any]:
+        resources = [{"type": kind, "interaction": [{"code": "search-type"}]} for kind in listed]
+        rest = [{"mode": "server", "resource": resources}]
+        return {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": rest}
+
     def _search(self, kind: str, query: dict[str, str]) -> httpx.Response:
+        listed = query.get("subject", query.get("patient", query.get("_id", "")))
+        if self.features.longest and listed.count(",") >= self.features.longest:
+            return self._answer(414)
         if "_lastUpdated" in query and self.features.changes == "refused":
             return self._answer(400)
         if "_elements" in query and not self.features.elements:
             return self._answer(400)
         if not self.features.totals and "_total" in query:
             return self._answer(400)
+        if self.features.first_only:
+            lists = ("_id", "subject", "patient")
+            query = {name: value.partition(",")[0] if name in lists else value for name, value in query.items()}
         found = sorted(key for key in self.current() if key[0] == kind and self._matches(key, query))
         if query.get("_summary") == "count":
             if not self.features.totals:
@@ -134,11 +171,13 @@ class ModelServer(httpx.BaseTransport):
 
     def _matches(self, key: Key, query: dict[str, str]) -> bool:
         body = self.get(key) or {}
-        if "code" in query and body.get("code") != {"text": query["code"]}:
+        if any(name in query and not _is_coded(body.get(name), query[name]) for name in ("code", "category")):
             return False
-        if "_id" in query and key[1] not in query["_id"].split(","):
+        if "_id" in query and "_id" not in self.ignored and key[1] not in query["_id"].split(","):
             return False
         subject = body.get("subject", {}).get("reference")
+        if "patient" in query and subject not in [f"Patient/{each}" for each in query["patient"].split(",")]:
+            return False
         if "subject" in query and subject not in query["subject"].split(","):
             return False
         if "_lastUpdated" in query and self.features.changes == "yes":
@@ -167,6 +206,10 @@ class ModelServer(httpx.BaseTransport):
             links.append({"relation": "next", "url": f"{BASE}?page={following}"})
         entries = [self._entry(key, query) for key in here if self.get(key) is not None]
         bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries}
+        if self.features.warnings:
+            issue = {"severity": "warning", "code": "processing", "diagnostics": "A parameter is not known"}
+            outcome = {"resourceType": "OperationOutcome", "issue": [issue]}
+            entries.append({"resource": outcome, "search": {"mode": "outcome"}})
         if first and self.features.totals:
             bundle["total"] = len(found)
         return self._answer(200, bundle)
@@ -204,3 +247,11 @@ class ModelServer(httpx.BaseTransport):
         if version.body is not None:
             told["resource"] = {"resourceType": key[0], "id": key[1]}
         return told
+
+
+def _is_coded(concept: Any, wanted: str) -> bool:
+    """Return True if a CodeableConcept, or one of a list, has one of these codes, or this text."""
+    concepts = concept if isinstance(concept, list) else [concept or {}]
+    codes = {token.rpartition("|")[2] for token in wanted.split(",")}
+    held = {coding.get("code") for each in concepts for coding in each.get("coding", [])}
+    return bool(codes & held) or any(each.get("text") == wanted for each in concepts)

@@ -1,7 +1,8 @@
 """A small FHIR R4 server on the loopback, in memory, that can be made to lie: each test says in what.
 
-It searches by `_id`, `subject`, `code`, `_tag` and `_lastUpdated`, pages by `_offset`, has a type history, takes
-transactions and batches of PUT, conditional POST and DELETE, and refuses every other parameter with 400.
+It searches by `_id`, `subject`, `code`, `_tag` and `_lastUpdated` (by `patient`, `category` and `identifier` where a
+test adds them), also by POST to `_search`, pages by `_offset`, has a type history, takes transactions and batches of
+PUT, conditional POST and DELETE, and refuses every other parameter with 400.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from schedules.config.resource_types import TYPES
+
 Resource = dict[str, Any]
-TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
 FHIR_JSON = "application/fhir+json"
 CHANGED = "2026-01-01T00:00:00.000Z"
 
@@ -60,11 +62,15 @@ class FhirStub:
         self.dated = True
         self.gzip = True
         self.version = "4.0.1"
+        self.types = set(TYPES)
         self.transactions = True
         self.own_ids = True
         self.history = True
+        self.zoned = True
+        self.software: dict[str, Any] = {}
         self.parameters = {"_id", "subject", "code", "_tag", "_lastUpdated"}
         self.ignored: set[str] = set()
+        self.listed: dict[str, tuple[str, ...]] = {}  # search parameters of a type in the CapabilityStatement
         self.export: tuple[str, ...] = ("system", "group", "patient")
         self.link_base: str | None = None
         self._lock = Lock()
@@ -100,13 +106,17 @@ class FhirStub:
         match request.method, request.path.split("/"):
             case "POST", [""]:
                 return self._bundle(request.body)
-            case "GET", [kind, "_history"] if kind in TYPES:
+            case "GET", [kind, "_history"] if kind in self.types:
                 return Reply(body=self._history(kind, request.params))
-            case "GET", [kind] if kind in TYPES:
+            case "GET", [kind] if kind in self.types:
                 return self._search(kind, request.params)
+            case "POST", [kind, "_search"] if kind in self.types:
+                return self._search(kind, request.body)
             case "GET", [kind, identity]:
                 found = self.store.get(f"{kind}/{identity}")
                 return Reply(body=found) if found else outcome(404, "not-found")
+            case "PUT", [kind, identity]:
+                return self._put(request.body)
             case "DELETE", [kind, identity]:
                 return self._delete(f"{kind}/{identity}")
         return outcome(404, "not-found")
@@ -127,7 +137,15 @@ class FhirStub:
     def statement(self) -> Resource:
         searches = [{"code": "search-type"}, {"code": "read"}]
         export = [{"name": "export", "definition": "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"}]
-        resources: list[Resource] = [{"type": kind, "interaction": searches} for kind in TYPES]
+        resources: list[Resource] = [
+            {
+                "type": kind,
+                "interaction": searches,
+                "searchParam": [{"name": name} for name in self.listed.get(kind, ())],
+            }
+            for kind in TYPES
+            if kind in self.types
+        ]
         resources.append({"type": "Group", "operation": export if "group" in self.export else []})
         resources[0]["operation"] = export if "patient" in self.export else []
         rest = {
@@ -136,12 +154,14 @@ class FhirStub:
             "operation": export if "system" in self.export else [],
             "resource": resources,
         }
-        return {"resourceType": "CapabilityStatement", "fhirVersion": self.version, "rest": [rest]}
+        return {"resourceType": "CapabilityStatement", "fhirVersion": self.version, **self.software, "rest": [rest]}
 
     def _search(self, kind: str, params: dict[str, str]) -> Reply:
         asked = {name for name in params if name not in ("_count", "_total", "_summary", "_elements", "_offset")}
         if asked - self.parameters - self.ignored:
             return outcome(400, "not-supported")
+        if not self.zoned and "_lastUpdated" in params:  # the same day and hour, whatever the zone
+            params = {**params, "_lastUpdated": f"{params['_lastUpdated'][:21]}Z"}
         found = [
             each
             for each in self.of_type(kind)
@@ -199,6 +219,12 @@ class FhirStub:
         self._chosen += 1
         return f"{kind}/{self._chosen}"
 
+    def _put(self, resource: Resource) -> Reply:
+        with self._lock:
+            place = f"{resource['resourceType']}/{resource['id']}"
+            answer = self._single({"resource": resource, "request": {"url": place}})["response"]["status"]
+        return Reply(201, resource) if answer.startswith("201") else outcome(int(answer[:3]), "conflict")
+
     def _single(self, entry: Resource) -> Resource:
         """One PUT of a batch; it must not refer to what is not there (yet)."""
         patients = {each for each in referenced(entry["resource"]) if each.startswith("Patient/")}
@@ -230,7 +256,9 @@ class FhirStub:
             def _any(self) -> None:
                 parts = urlsplit(self.path)
                 length = int(self.headers.get("Content-Length", "0"))
-                body = json.loads(self.rfile.read(length)) if length else None
+                content = self.rfile.read(length)
+                form = "form-urlencoded" in self.headers.get("Content-Type", "")
+                body = dict(parse_qsl(content.decode())) if form else json.loads(content) if length else None
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 path = parts.path.removeprefix("/fhir").removeprefix("/")
                 request = Request(self.command, path, dict(parse_qsl(parts.query)), headers, body)
@@ -254,7 +282,7 @@ class FhirStub:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_DELETE = _any  # noqa: N815
+            do_GET = do_POST = do_PUT = do_DELETE = _any  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -291,15 +319,24 @@ def matches(resource: Resource, name: str, value: str) -> bool:
             return resource["id"] in wanted
         case "subject":
             return resource.get("subject", {}).get("reference") in wanted
+        case "patient":
+            return resource.get("subject", {}).get("reference") in {f"Patient/{each}" for each in wanted}
+        case "category":
+            held = [coding for each in resource.get("category", []) for coding in each.get("coding", [])]
+            return any(each.get("code") in wanted for each in held)
+        case "identifier":
+            held = resource.get("identifier", [])
+            return any(f"{each.get('system')}|{each.get('value')}" in wanted for each in held)
         case "_lastUpdated":
-            return value.removeprefix("ge") <= CHANGED
+            updated = resource.get("meta", {}).get("lastUpdated", CHANGED)
+            return datetime.fromisoformat(value.removeprefix("ge")) <= datetime.fromisoformat(updated)
         case "code" | "_tag":
             held = (
                 resource.get("code", {}).get("coding", [])
                 if name == "code"
                 else resource.get("meta", {}).get("tag", [])
             )
-            return any(f"{each.get('system')}|{each.get('code')}" in wanted for each in held)
+            return any({f"{each.get('system')}|{each.get('code')}", each.get("code")} & set(wanted) for each in held)
     raise AssertionError(name)
 
 

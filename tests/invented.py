@@ -58,7 +58,7 @@ class Invented:
         when = day(at) if isinstance(at, int) else at
         return self.add("Observation", code=code, effectiveDateTime=when, **({"status": "final"} | value))
 
-    def coded(self, code: tuple[str, str], value: tuple[str, str], at: int, **more: Any) -> Invented:
+    def coded(self, code: tuple[str, str], value: tuple[str, str], at: int | str, **more: Any) -> Invented:
         return self.observation(concept(*code), at, valueCodeableConcept=concept(*value), **more)
 
     def staged(self, group: str = "IIIA", t: str = "1228931008", n: str = "1229978004", edition: str = "") -> Invented:

@@ -28,6 +28,9 @@ from tests.invented import Invented, eligible, operated
 FIRST = datetime(2024, 6, 1, tzinfo=UTC)
 SITES = ("milan", "rome")
 ABSENT: Any = None  # in place of a resource: it is deleted
+BOTH_CUTOFFS = load_study("alneo")
+# A map takes nearly twice as long with a second data cutoff, which few tests are about.
+ALNEO = BOTH_CUTOFFS.model_copy(update={"cuts": ()})
 
 
 def charts() -> list[Invented]:
@@ -93,7 +96,7 @@ def mapped(settings: Settings, study: Study | None = None, *, full: bool = False
     """One run of the stage `map`."""
     pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": KEY})
     with compiled_once(settings.data_dir):
-        return pipeline.map_lake(settings, study or load_study("alneo"), progress=lambda _: None, full=full)
+        return pipeline.map_lake(settings, study or ALNEO, progress=lambda _: None, full=full)
 
 
 def fresh(settings: Settings, folder: Path) -> Settings:

@@ -14,9 +14,9 @@ from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from connectors.auth.clients import RegisteredClient
 from connectors.auth.keys import SigningKey, generate_key
 from connectors.auth.smart import SmartAuth
-from connectors.auth.token_endpoint import RegisteredClient
 from connectors.http.retry import Clock, TransferLimits
 
 TYPES = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import InitVar, dataclass, replace
+from fractions import Fraction
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any
@@ -26,9 +27,13 @@ from analytics.estimates.model import (
     Results,
     Survival,
 )
+from analytics.estimates.rounding import round_half_up
+from analytics.provenance import Provenance
 
 # One sentence for every cause: a reason that told the rules apart would itself say something about the count.
 REASON = "a protected count could be read or derived from it"
+# The domains of the quality list that count patients and not resources
+PATIENT_DOMAINS = frozenset({"ADSL", "ADRS", "ADTTE", "ADAE", "Patient"})
 _KEY = object()
 
 
@@ -51,7 +56,7 @@ class Released:
     survival: tuple[Survival, ...]
     flow: tuple[FlowStep, ...]
     quality: tuple[QualityItem, ...]
-    sites_missing: tuple[str, ...]
+    provenance: Provenance
     min_cell: int
     key: InitVar[object]
 
@@ -66,6 +71,11 @@ class Released:
     def estimates(self) -> tuple[Estimate, ...]:
         """Return all proportions, quantiles and survival estimates."""
         return (*self.proportions, *self.quantiles, *self.survival)
+
+    @property
+    def sites_missing(self) -> tuple[str, ...]:
+        """Return the names of the sites whose data are not up to date."""
+        return self.provenance.sites_missing
 
     @property
     def suppressed_entirely(self) -> bool:
@@ -126,9 +136,12 @@ def _controlled(results: Results, k: int) -> dict[str, Any]:
     if everything or "flow" in suppression.breakdowns:
         # The trunk is always there; a reason for leaving is listed only because someone left for it.
         flow = tuple(replace(step, n=None, **SUPPRESSED) for step in flow if step.kind == "main")
-    # Rule 6: a count of records is suppressed where it is as small as a protected count of patients.
+    # Rule 6: a count of records is suppressed where it is as small as a protected count of patients. One of patients
+    # is suppressed whatever its size, because nothing says which of the other counts it can be subtracted from.
     quality = (
-        replace(item, count=None, **SUPPRESSED) if everything or is_protected(item.count, k) else item
+        replace(item, count=None, **SUPPRESSED)
+        if everything or item.domain in PATIENT_DOMAINS or is_protected(item.count, k)
+        else item
         for item in results.quality
     )
     return {
@@ -282,9 +295,16 @@ def _proportions(proportions: tuple[Proportion, ...], suppression: Suppression) 
 
 def _quantile(q: Quantiles, suppression: Suppression) -> Quantiles:
     if q.n is None or not suppression.covers(q.id, q.population):
-        return q
+        # Rule 3: to four decimals a quartile of follow-up is the day of the first dose of a patient.
+        return replace(q, median=_on_grid(q.median), q1=_on_grid(q.q1), q3=_on_grid(q.q3))
     blank: dict[str, Any] = dict.fromkeys(("n", "median", "q1", "q3", "missing"))
     return replace(q, **blank, **SUPPRESSED_MEDIAN)
+
+
+def _on_grid(value: float | None) -> float | None:
+    """Return a value as the report prints it, to one decimal of its unit."""
+    # From the shortest decimal that names the float, as in the report: 0.25 may lie below a quarter in binary.
+    return None if value is None else float(round_half_up(Fraction(repr(value)), 1))
 
 
 def _survival(exact: Survival, coarse: Survival | None, suppression: Suppression) -> Survival:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations, product
+from operator import or_
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +51,8 @@ def disclosed_by_differencing(cells: Iterable[Cell], k: int) -> frozenset[str]:
     The breakdown "enrolled" is always known and never suppressed. Among counts of linked variables
     (`analytics.disclosure.variable_groups`) everything that holds in the data is taken as known to the reader, so
     that more is suppressed than need be. Sums of four and more counts are looked at only where the cells of one
-    breakdown exclude each other: `analytics.analysis` adds their union as a cell.
+    breakdown exclude each other: `analytics.analysis` adds their union as a cell, and from each group the cells of
+    one breakdown that lie in it, or that it lies in, are subtracted together.
     """
     published = tuple(cells)
     everyone = _bits(frozenset[int]().union(*(cell.patients for cell in published)))
@@ -64,8 +67,10 @@ def disclosed_by_differencing(cells: Iterable[Cell], k: int) -> frozenset[str]:
         # the known number of enrolled, is the few.
         alone |= {cell.breakdown for cell in published if len(cell.patients) == n}
         alone.remove("enrolled")
-    sides = _sides((cell for cell in published if cell.breakdown not in alone), everyone)
-    return frozenset((alone | _pairs(sides, everyone, k) | _triples(sides, everyone, n, k)) - {"enrolled"})
+    shown = [cell for cell in published if cell.breakdown not in alone]
+    sides = _sides(shown, everyone)
+    found = _pairs(sides, everyone, k) | _triples(sides, everyone, n, k) | _nested(sides, _exclusive(shown), k)
+    return frozenset((alone | found) - {"enrolled"})
 
 
 def _bits(patients: frozenset[int]) -> int:
@@ -110,6 +115,36 @@ def _triples(sides: list[tuple[Side, Side]], everyone: int, n: int, k: int) -> s
             for c in _candidates(sides, sizes, j, a.bits.bit_count() + b.bits.bit_count(), n, k):
                 if c.linked(a, b) and _discloses(a.bits, b.bits, c.bits, everyone, n, k):
                     found |= a.breakdowns | b.breakdowns | c.breakdowns
+    return found
+
+
+def _exclusive(cells: Iterable[Cell]) -> Iterator[list[Side]]:
+    """Yield the cells of each breakdown of at least three that exclude each other; fewer are pairs and triples."""
+    by_breakdown: dict[str, dict[int, Side]] = {}
+    for cell in cells:
+        if bits := _bits(cell.patients):
+            side = Side(bits, frozenset({cell.breakdown}), cell.variable_groups)
+            by_breakdown.setdefault(cell.breakdown, {})[bits] = side
+    for sides in by_breakdown.values():
+        # Without the unions of others, which are cells of the same breakdown.
+        least = [side for bits, side in sides.items() if not any(o != bits and not o & ~bits for o in sides)]
+        union = reduce(or_, (side.bits for side in least), 0)
+        if len(least) >= 3 and union.bit_count() == sum(side.bits.bit_count() for side in least):
+            yield least
+
+
+def _nested(sides: list[tuple[Side, Side]], breakdowns: Iterable[list[Side]], k: int) -> set[str]:
+    """Return the breakdowns of a group and of the cells in it, or around it, that differ from it by few patients."""
+    found: set[str] = set()
+    for cells in breakdowns:
+        for side in (side for pair in sides for side in pair):
+            inside = [cell for cell in cells if not cell.bits & ~side.bits]
+            around = [cell for cell in cells if cell.bits & side.bits]
+            for chosen in (inside, around):
+                union = reduce(or_, (cell.bits for cell in chosen), 0)
+                holds = union & side.bits in (union, side.bits)
+                if chosen and holds and is_protected((union ^ side.bits).bit_count(), k) and side.linked(*chosen):
+                    found |= side.breakdowns | cells[0].breakdowns
     return found
 
 

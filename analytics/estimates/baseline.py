@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analytics.errors import AnalysisError
-from analytics.estimates.cohort_tables import Cohort
+from analytics.estimates.cohort_tables import DAYS, Cohort
 from analytics.estimates.model import MedianStatus, Quantiles
 from analytics.estimates.survival import Times, crossing, curve
 from mappers.study import QuantileSpec
 
-# A month is a twelfth, and a year a whole, of 365.25 days.
-DAYS: dict[str, float] = {"days": 1, "weeks": 7, "months": 30.4375, "years": 365.25}
 # Names of methods are part of results.json; `analytics.report.definitions` explains them.
 TYPE7 = "type 7 (Hyndman and Fan 1996)"
 REVERSE_KM = "reverse Kaplan-Meier (Schemper and Smith 1996), quartiles of the same curve"
@@ -59,7 +57,9 @@ def estimate_follow_up(spec: QuantileSpec, times: Times, population: int) -> Qua
     # The level is that of a band which is not used here.
     points = curve(times.reversed(), level=0.95)
     # The curve falls: a quarter of the patients has left where it is at 0.75.
-    q1, median, q3 = (crossing(points, s) for s in (0.75, 0.5, 0.25))
+    found = (crossing(points, s) for s in (0.75, 0.5, 0.25))
+    # The times are in months, whatever the unit of the estimate.
+    q1, median, q3 = (None if t is None else t * DAYS["months"] / DAYS[spec.unit] for t in found)
     status: MedianStatus = "not_reached" if median is None else "ok"
     return _quantiles(spec, times.n, median, q1, q3, missing=population - times.n, median_status=status)
 

@@ -1,7 +1,6 @@
 """Read and check the cohort tables ADSL, ADRS, ADTTE, ADAE and the quality list, for each data cutoff.
 
-Parquet or CSV with the names of CDISC ADaM. Other columns are ignored, rows keep their order, dates become
-``datetime64[ns]``, numbers float or int, everything else text with None where blank.
+Parquet or CSV with the names of CDISC ADaM. Other columns are ignored, rows keep their order.
 """
 
 from __future__ import annotations
@@ -13,13 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pandas as pd
-import pyarrow as pa
 
 from analytics.errors import AnalysisError
+from analytics.estimates.reading import AS_DATES, MAP_AGAIN, read_table
 from mappers.study import Study
 
-# Columns that a CSV has as text and an estimate needs as numbers.
-NUMBERS = frozenset({"AGE", "ECOGBL", "AVAL", "CNSR", "AETOXGR", "ATOXGRN", "APERIOD", "SRCSEQ", "COUNT"})
 # What every table must have for any study; further columns are asked for by the study's estimates.
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "adsl": ("USUBJID", "ITTFL"),
@@ -33,13 +30,18 @@ EVIDENCE = ("TRTSDT", "TRTEDT", "AP01SDT", "AP02SDT", "SURGDT", "DTHDT", "LSTALV
 FLAGS: Mapping[str, str] = {"enrolled": "ITTFL", "resected": "SURGFL", "adjuvant": "ADJSAFFL"}
 # A hundred years of follow-up: a longer time is days or a date where months should be.
 MAX_MONTHS = 1200
-MAP_AGAIN = "make the cohort tables again with `periop map`, or correct the given file"
+# A month is a twelfth, and a year a whole, of 365.25 days.
+DAYS: Mapping[str, float] = {"days": 1, "weeks": 7, "months": 30.4375, "years": 365.25}
+OLDEST = 120  # years, as where ADSL is made
 QUALITY_COLUMNS = pd.Index(REQUIRED["quality"])
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The tables of one data cutoff; `other_cutoffs` holds those of the study's further data cutoffs by their id."""
+    """The tables of one data cutoff; `other_cutoffs` holds those of the study's further data cutoffs by their id.
+
+    `unreadable`: why a column of dates, by table and name, was left out. It matters only if something asks for it.
+    """
 
     adsl: pd.DataFrame
     adrs: pd.DataFrame
@@ -47,6 +49,7 @@ class Cohort:
     adae: pd.DataFrame
     quality: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=QUALITY_COLUMNS))
     other_cutoffs: Mapping[str, Cohort] = field(default_factory=lambda: MappingProxyType({}))
+    unreadable: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
 
     def table(self, name: str) -> pd.DataFrame:
         """Return the table `name` (adsl, adrs, adtte, adae or quality)."""
@@ -56,6 +59,8 @@ class Cohort:
     def column(self, table: str, name: str) -> pd.Series:
         """Return one column; raise `AnalysisError` that names it where it is not there."""
         frame = self.table(table)
+        if (table, name) in self.unreadable:
+            raise AnalysisError(table, name, self.unreadable[table, name], AS_DATES)
         if name not in frame.columns:
             raise AnalysisError(table, name, "this column is missing", f"add it to the {table} table")
         series: pd.Series = frame[name]
@@ -76,42 +81,26 @@ def load_cohort(directory: Path) -> Cohort:
 
     Parquet wins where both are there; the quality list may be absent. Raises `AnalysisError`.
     """
-    tables = {name: _read(directory, name) for name in REQUIRED}
+    read = {name: _read(directory, name) for name in REQUIRED}
+    tables = {name: frame for name, (frame, _) in read.items()}
+    unreadable = {(name, column): why for name, (_, columns) in read.items() for column, why in columns.items()}
     further = sorted(path for path in (directory / "cuts").glob("*") if path.is_dir())
-    return Cohort(**tables, other_cutoffs=MappingProxyType({path.name: load_cohort(path) for path in further}))
+    cutoffs = {path.name: load_cohort(path) for path in further}
+    return Cohort(**tables, other_cutoffs=MappingProxyType(cutoffs), unreadable=MappingProxyType(unreadable))
 
 
-def _read(directory: Path, name: str) -> pd.DataFrame:
+def _read(directory: Path, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
     parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
-    try:
-        if parquet.is_file():
-            frame = pd.read_parquet(parquet)
-        elif csv.is_file():
-            # All text at first, and only a blank is missing: "NA" may be a site. Excel writes a byte order mark.
-            frame = pd.read_csv(csv, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-        # Tables that a statistician made by hand have no list of what was set aside.
-        elif name == "quality":
-            return pd.DataFrame(columns=QUALITY_COLUMNS)
-        else:
-            raise AnalysisError(name, None, f"{parquet.name} or {csv.name} is not in the cohort folder", "put it there")
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise AnalysisError(name, None, f"the file cannot be read ({type(error).__name__})", MAP_AGAIN) from error
-    return frame.assign(**{str(column): _typed(name, frame[column]) for column in frame.columns})
-
-
-def _typed(table: str, column: pd.Series) -> pd.Series:
-    name = str(column.name)
-    try:
-        if name.endswith("DT"):
-            # A single unit everywhere: Parquet dates, timestamps and ISO text compare with each other.
-            return pd.to_datetime(column, errors="raise", format="ISO8601").astype("datetime64[ns]")
-        # Not pd.to_numeric: it reads some decimal texts one ulp off.
-        return column.astype("float64") if name in NUMBERS and column.dtype == object else column
-    except (ValueError, TypeError) as error:
-        kind = "date (YYYY-MM-DD)" if name.endswith("DT") else "number"
-        # `from None`: the message of pandas quotes the value.
-        problem = f"a value is not a {kind} ({type(error).__name__})"
-        raise AnalysisError(table, name, problem, "correct it or leave it blank") from None
+    for file in (parquet, csv):
+        if file.is_file():
+            frame, unreadable = read_table(file, name)
+            if needed := sorted(unreadable.keys() & {*EVIDENCE, "DCUTDT"}):
+                raise AnalysisError(name, needed[0], unreadable[needed[0]], AS_DATES)
+            return frame, unreadable
+    # Tables that a statistician made by hand have no list of what was set aside.
+    if name == "quality":
+        return pd.DataFrame(columns=QUALITY_COLUMNS), {}
+    raise AnalysisError(name, None, f"{parquet.name} or {csv.name} is not in the cohort folder", "put it there")
 
 
 def check(cohort: Cohort, study: Study) -> None:
@@ -128,6 +117,8 @@ def _check_tables(cohort: Cohort, data_cutoff: date) -> None:
             cohort.column(table, column)
         _check_dates(cohort, table, pd.Timestamp(data_cutoff))
     _check_patients(cohort)
+    _check_flags(cohort)
+    _check_ages(cohort)
     _check_times(cohort)
 
 
@@ -144,12 +135,46 @@ def _check_patients(cohort: Cohort) -> None:
             raise AnalysisError(table, "USUBJID", problem, "add the patients to adsl or take the rows out")
 
 
+def _check_flags(cohort: Cohort) -> None:
+    for name in FLAGS.values():
+        if name in cohort.adsl.columns and not cohort.column("adsl", name).dropna().isin(["Y", "N"]).all():
+            # 1, true and "Yes" would be taken for N.
+            raise AnalysisError(
+                "adsl", name, "a value is neither Y nor N", "give Y, N or leave it blank (ADaMIG 3.2.3)"
+            )
+
+
+def _check_ages(cohort: Cohort) -> None:
+    if "AGE" in cohort.adsl.columns and not cohort.column("adsl", "AGE").dropna().between(0, OLDEST).all():
+        problem = f"an age is negative or above {OLDEST} years"
+        raise AnalysisError("adsl", "AGE", problem, "correct it or leave it blank")
+
+
+def time_in_months(cohort: Cohort) -> pd.Series:
+    """Return AVAL of ADTTE in months, by the unit in AVALU (CDISC codelist UNIT); without AVALU it is in months.
+
+    Raises:
+        AnalysisError: a unit is neither days, weeks, months nor years.
+    """
+    times = cohort.column("adtte", "AVAL").astype("float64")
+    if "AVALU" not in cohort.adtte.columns:
+        return times
+    units = cohort.adtte["AVALU"].where(times.notna()).fillna("MONTHS").astype(str)
+    # The singular is written too.
+    days = (units.str.strip().str.lower().str.removesuffix("s") + "s").map(DAYS)
+    if unknown := int(days.isna().sum()):
+        problem = f"{unknown} rows have a unit that is not known"
+        raise AnalysisError("adtte", "AVALU", problem, "give DAYS, WEEKS, MONTHS or YEARS")
+    # Months stay as they are, to the last digit.
+    return times.where(days == DAYS["months"], times * days / DAYS["months"])
+
+
 def _check_times(cohort: Cohort) -> None:
     keys = cohort.adtte[["USUBJID", "PARAMCD"]]
     if doubled := int(keys.duplicated().sum()):
         problem = f"{doubled} rows repeat a patient and parameter"
         raise AnalysisError("adtte", "PARAMCD", problem, "keep one row for each")
-    if not cohort.column("adtte", "AVAL").dropna().between(0, MAX_MONTHS).all():
+    if not time_in_months(cohort).dropna().between(0, MAX_MONTHS).all():
         problem = f"a time is negative or longer than {MAX_MONTHS} months"
         raise AnalysisError("adtte", "AVAL", problem, "give the months from STARTDT to ADT")
     times = cohort.adtte[cohort.column("adtte", "AVAL").notna()]
@@ -157,6 +182,10 @@ def _check_times(cohort: Cohort) -> None:
         raise AnalysisError(
             "adtte", "CNSR", "it is blank where AVAL is given", "give 0 for an event, 1 or more otherwise"
         )
+    censored = times["CNSR"].astype("float64")
+    if ((censored < 0) | (censored != censored.round())).any():
+        problem = "a value is negative or no whole number"
+        raise AnalysisError("adtte", "CNSR", problem, "give 0 for an event, 1 or more otherwise (ADaM BDS-TTE 4.2)")
 
 
 def _check_dates(cohort: Cohort, table: str, data_cutoff: pd.Timestamp) -> None:

@@ -17,7 +17,7 @@ from analytics.estimates.safety import distinct, slug
 
 NO_REASON = "No reason recorded"
 # Codelist terms are capitals; these words stay so in a sentence.
-ACRONYMS = frozenset({"ALK", "NSCLC"})
+ACRONYMS = frozenset({"ALK", "ECOG", "NSCLC"})
 
 
 @dataclass(frozen=True)

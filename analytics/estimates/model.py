@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from analytics.provenance import NOT_GIVEN, Provenance
+
 # The words are part of results.json.
 Status = Literal["ok", "suppressed", "not_evaluable"]
 MedianStatus = Literal["ok", "not_reached", "suppressed", "not_evaluable"]
@@ -190,7 +192,7 @@ class Results:
     survival: tuple[Survival, ...]
     flow: tuple[FlowStep, ...]
     quality: tuple[QualityItem, ...]
-    sites_missing: tuple[str, ...] = ()
+    provenance: Provenance = NOT_GIVEN
     cells: tuple[Cell, ...] = ()
 
     @property

@@ -101,7 +101,23 @@ def _worst_rows(cohort: Cohort) -> pd.DataFrame:
     # A blank grade is allowed and counted as unknown; a 0 or a 2.5 is a fault of the mapping.
     if not grades.dropna().isin(range(1, 6)).all():
         raise AnalysisError("adae", "ATOXGRN", "a grade is not 1 to 5", "give the CTCAE grade or leave it blank")
-    return rows.assign(AEDECOD=rows["AEDECOD"].fillna(UNCODED), GRADE=grades.fillna(0).astype(int))
+    return rows.assign(AEDECOD=_terms(cohort, rows).fillna(UNCODED), GRADE=grades.fillna(0).astype(int))
+
+
+def _terms(cohort: Cohort, rows: pd.DataFrame) -> pd.Series:
+    """Return AEDECOD of `rows` with one name a code: hospitals spell the own term of a code in several ways.
+
+    The most frequent name of all events counts, of equally frequent ones the first in the alphabet.
+    """
+    terms: pd.Series = rows["AEDECOD"]
+    if "AEPTCD" not in cohort.adae.columns:  # tables that were made by hand
+        return terms
+    named = cohort.adae[["AEPTCD", "AEDECOD"]].dropna()
+    counted = named.groupby(["AEPTCD", "AEDECOD"]).size().rename("events").reset_index()
+    counted = counted.sort_values(["events", "AEDECOD"], ascending=[False, True]).drop_duplicates("AEPTCD")
+    names = counted.set_index("AEPTCD")["AEDECOD"]
+    of_code: pd.Series = cohort.adae.loc[rows.index, "AEPTCD"].map(names)
+    return of_code.fillna(terms)
 
 
 def _spec(phase: Phase, term: str, part: str, grade: str) -> ProportionSpec:

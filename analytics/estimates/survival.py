@@ -1,13 +1,14 @@
 """Estimate survival with the Kaplan-Meier method of lifelines (docs/endpoint-rules.md 8-12).
 
 Product limit (Kaplan and Meier 1958), variance by Greenwood (1926), pointwise band on the log(-log) scale
-(Kalbfleisch and Prentice 1980), median = smallest t with S(t) <= 0.5, its interval by inverting that band
-(Brookmeyer and Crowley 1982). All times are in months. Of an event and a censoring at the same time the event
-is first.
+(Kalbfleisch and Prentice 1980), median = smallest t with S(t) <= 0.5, or the middle of the plateau where S is 0.5, its
+interval by inverting that band (Brookmeyer and Crowley 1982). All times are in months. Of an event and a censoring at
+the same time the event is first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,25 @@ BAND = "log-log"
 MEDIAN_CI = "brookmeyer-crowley, log-log"
 # S is a product of floats: 0.5 may come out a few ulp above. As in R's survfit, equality has a tolerance.
 TOLERANCE = 1e-9
+NEAR = float(np.sqrt(np.finfo(float).eps))  # the tolerance of `survfit` for times
+
+
+def merge_near_ties(times: Floats) -> Floats:
+    """Return times of which those that differ by rounding alone are equal: the least of each group.
+
+    As `aeqSurv` of the R package survival (Therneau, vignette "Round off error and tied times"): neighbours that differ
+    by at most 1.5e-8, in their unit or relative to the mean.
+
+    >>> merge_near_ties(np.array([2.0, 4.9938398357289535, 4.993839835728953])).tolist()
+    [2.0, 4.993839835728953, 4.993839835728953]
+    """
+    if len(times) == 0:
+        return times
+    values, place = np.unique(times, return_inverse=True)
+    steps = np.diff(values, prepend=-np.inf)
+    apart = (steps > NEAR) & (steps > NEAR * np.abs(values).mean())
+    merged: Floats = values[np.flatnonzero(apart)[np.cumsum(apart) - 1]][place]
+    return merged
 
 
 @dataclass(frozen=True)
@@ -38,8 +58,12 @@ class Times:
         return len(self.months)
 
     def reversed(self) -> Times:
-        """Return events and censorings exchanged: the time to the end of follow-up (Schemper and Smith 1996)."""
-        return Times(self.months, ~self.event)
+        """Return events and censorings exchanged: the time to the end of follow-up (Schemper and Smith 1996).
+
+        Who dies is no longer at risk of a censoring on the same day, because the event is first (as in `prodlim` of R).
+        """
+        before = np.nextafter(self.months, 0.0)
+        return Times(np.where(self.event, before, self.months), ~self.event)
 
 
 def curve(times: Times, level: float) -> tuple[CurvePoint, ...]:
@@ -74,12 +98,26 @@ def crossing(points: tuple[CurvePoint, ...], level: float) -> float | None:
     return next((point.t for point in points if point.s <= level + TOLERANCE), None)
 
 
+def median_time(values: Iterable[tuple[float, float | None]]) -> float | None:
+    """Return the time at which falling values (time, value) reach one half; None where they stay above.
+
+    Where the value is exactly one half up to a later fall, it is the middle of that plateau, as `survfit` of R and
+    LIFETEST of SAS have it. Values that are None have no limit and say nothing.
+
+    >>> median_time([(0.0, 1.0), (2.0, 0.5), (5.0, 0.25)])
+    3.5
+    """
+    at_most = [(t, value) for t, value in values if value is not None and value <= 0.5 + TOLERANCE]
+    if not at_most:
+        return None
+    first, value = at_most[0]
+    later = next((t for t, lower in at_most if lower < value - TOLERANCE), None)
+    return first if later is None or value < 0.5 - TOLERANCE else (first + later) / 2
+
+
 def median_interval(points: tuple[CurvePoint, ...], level: float, method: str = MEDIAN_CI) -> Interval:
-    """Return the times at which the lower and the upper band first fall to one half; None where a band does not."""
-    # A limit of the band that is None has no finite value there: it says nothing of one half.
-    half = 0.5 + TOLERANCE
-    low = next((p.t for p in points if p.low is not None and p.low <= half), None)
-    high = next((p.t for p in points if p.high is not None and p.high <= half), None)
+    """Return the times at which the lower and the upper band reach one half (`median_time`)."""
+    low, high = median_time((p.t, p.low) for p in points), median_time((p.t, p.high) for p in points)
     return Interval(level, method, low, high)
 
 
@@ -109,7 +147,7 @@ def estimate_survival(spec: SurvivalSpec, times: Times) -> Survival:
     if times.n == 0:
         return not_evaluable(spec)
     points = curve(times, spec.ci_level)
-    median = crossing(points, 0.5)
+    median = median_time((point.t, point.s) for point in points)
     status: MedianStatus = "not_reached" if median is None else "ok"
     return Survival(
         id=spec.id,

@@ -15,8 +15,8 @@ METHODS = {
         "(Kalbfleisch and Prentice 1980)."
     ),
     "brookmeyer-crowley, log-log": (
-        "Median survival is the smallest time with S(t) ≤ 0.5; its interval inverts the log(−log) Greenwood "
-        "band (Brookmeyer and Crowley 1982)."
+        "Median survival is the smallest time with S(t) ≤ 0.5, or the middle of the plateau where S is exactly 0.5; "
+        "its interval inverts the log(−log) Greenwood band in the same way (Brookmeyer and Crowley 1982)."
     ),
     "log-log on a life table of coarsened steps": (
         "Actuarial life table of steps of several events each (Cutler and Ederer 1958), so that no small count can be "
@@ -119,10 +119,14 @@ def _survival(study: Study) -> dict[str, str]:
         "a disease status reported as worsened": study.events.worsened_is_progression,
     }
     more = "".join(f", {event}" for event, counts in further.items() if counts)
+    undated = {
+        "last_contact": "A death without a date counts on the day on which the patient was last known alive",
+        "exclude": "A patient whose death has no date is not in the estimate",
+    }[study.events.undated_death] + "; the data-quality list counts them."
     return {
         "Event-free survival": (
             "First dose to the first of progression that precludes surgery, recurrence, or death from any "
-            f"cause{more}; else censored at the last tumour assessment."
+            f"cause{more}; else censored at the last tumour assessment. {undated}"
         ),
-        "Overall survival": "First dose to death from any cause; else censored when last known alive.",
+        "Overall survival": f"First dose to death from any cause; else censored when last known alive. {undated}",
     }

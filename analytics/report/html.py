@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from markupsafe import Markup
 
 from analytics.disclosure.control import Released
 from analytics.estimates.model import Proportion, Survival
+from analytics.provenance import day
 from analytics.report import definitions, tables, wording
 from analytics.report.comparison import compare
 from analytics.report.figures import adverse_events, coarsened, drawable, kaplan_meier, require_released
@@ -105,8 +105,8 @@ def _page(released: Released, study: Study, release: int, statement: str | None)
         "released": released,
         "study": study,
         "release": release,
-        "data_cutoff": long_date(released.data_cutoff),
-        "other_cutoffs": tuple((c.id.replace("_", " "), long_date(c.date.isoformat())) for c in study.cuts),
+        "data_cutoff": day(released.data_cutoff),
+        "other_cutoffs": tuple((c.id.replace("_", " "), day(c.date.isoformat())) for c in study.cuts),
         "statements": statements(released, statement),
         "suppressed": suppressed(released),
         "populations": definitions.populations(released, study),
@@ -135,13 +135,6 @@ def _results(released: Released) -> dict[str, Any]:
         "grade_rows": tables.grade_rows(grades),
         "quality": tuple((q, wording.WORDS[q.status] if q.count is None else str(q.count)) for q in released.quality),
     }
-
-
-def long_date(iso: str) -> str:
-    """Return ``2024-12-01`` as ``1 December 2024``."""
-    day = date.fromisoformat(iso)
-    # Not %-d, which Windows does not know.
-    return f"{day.day} {day:%B %Y}"
 
 
 def statements(released: Released, statement: str | None) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """SMART Backend Services (SMART App Launch 2.2): access tokens for a system, obtained and renewed with its own key.
 
+Also with a secret, for servers whose tokens come from an OAuth server without SMART.
+
 The token endpoint comes from the configuration, else from the FHIR server itself. It may be on another origin: then
-only the signed assertion goes there, and only to an address that a server may send us to.
+only the signed assertion goes there, and only to an address that a server may send us to; a secret never does.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from uuid import uuid4
 
 import httpx
 
+from connectors.auth.clients import SecretClient, TokenClient
 from connectors.auth.discovery import SmartConfiguration, discover
-from connectors.auth.scopes import missing_scopes, read_scopes, unreadable_types
-from connectors.auth.token_endpoint import RegisteredClient, Token, TokenEndpoint
+from connectors.auth.scopes import missing_scopes, parse_scope, read_scopes, unreadable_types
+from connectors.auth.token_endpoint import Token, TokenEndpoint
 from connectors.errors import AuthenticationError, ConnectorError, ForeignOriginError
-from connectors.http.authenticators import NoAuth
+from connectors.http.authenticators import NoAuth, WithHeaders
 from connectors.http.client import FhirClient
 from connectors.http.origin import origin, redact_url
 from connectors.http.origin_policy import (
@@ -46,14 +49,16 @@ def new_id() -> str:
 class SmartAuth:
     """The access tokens of one client for the FHIR server at `base`. May be used by several threads: one renews.
 
-    types: the resource types to read. scopes: the scopes to ask for; if empty, `system/<Type>.rs` for each type.
+    types: the resource types to read. scopes: the scopes to ask for; if empty, `system/<Type>.rs` for each type, or
+    none of a client with a secret, whose OAuth server may not know these. site_headers: go with each request to the
+    origin of `base`.
     verify: TLS settings of the site, with its client certificate. verify_other_origins: those of other origins,
     without it. The first failure to get a token is final and raised again: a server that refused, or is away, is not
     asked anew for every page.
     """
 
     base: str
-    client: RegisteredClient = field(repr=False)
+    client: TokenClient = field(repr=False)
     types: tuple[str, ...]
     scopes: tuple[str, ...] = ()
     token_url: str | None = None
@@ -64,14 +69,22 @@ class SmartAuth:
     verify_other_origins: ssl.SSLContext | bool = field(default=True, repr=False)
     resolve: Resolve = field(default=resolve_by_system, repr=False)
     new_id: Callable[[], str] = field(default=new_id, repr=False)
+    site_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.scopes = self.scopes or read_scopes(self.types)
+        if not self.scopes and not isinstance(self.client, SecretClient):
+            self.scopes = read_scopes(self.types)
         self._lock = Lock()
         self._seen = local()  # .token: the one that this thread used last. A 401 may be about an older one
         self._token: Token | None = None
         self._endpoint: TokenEndpoint | None = None
         self._failure: ConnectorError | None = None
+
+    def narrow(self, types: tuple[str, ...]) -> None:
+        """Ask for these resource types only. Before the first token."""
+        if self.scopes == read_scopes(self.types):  # and not those of the configuration
+            self.scopes = read_scopes(types)
+        self.types = types
 
     def headers(self) -> Mapping[str, str]:
         """Return the header with the current token, or with a new one shortly before its end.
@@ -84,7 +97,7 @@ class SmartAuth:
             if token is None or self.clock.monotonic() >= token.fresh_until:
                 token = self._obtain()
         self._seen.token = token
-        return {"Authorization": f"Bearer {token.value}"}
+        return {**self.site_headers, "Authorization": f"Bearer {token.value}"}
 
     def renew(self) -> bool:
         """Obtain a new token after a 401, unless another thread did so since this thread used the refused one."""
@@ -101,7 +114,11 @@ class SmartAuth:
     @property
     def missing_scopes(self) -> tuple[str, ...]:
         """Return the scopes that were requested and not granted with the current token."""
-        return () if self.granted is None else missing_scopes(self.scopes, self.granted, self.types)
+        if self.granted is None:
+            return ()
+        # `https://…/.default` and the like are granted under other names: nothing is known from that.
+        smart = tuple(scope for scope in self.scopes if parse_scope(scope) or not isinstance(self.client, SecretClient))
+        return missing_scopes(smart, self.granted, self.types)
 
     @property
     def unreadable_types(self) -> tuple[str, ...]:
@@ -134,12 +151,19 @@ class SmartAuth:
         if self.token_url is not None:
             # Configured by the hospital, so it may lie at a private address, and gets the client certificate.
             found = SmartConfiguration(self.token_url)
-            target, verify = Target(self.token_url, own_origin=False), self.verify
+            target, verify = Target(self.token_url, origin(self.token_url) == origin(self.base)), self.verify
         else:
-            with FhirClient(self.base, NoAuth(), self.limits, self.clock, self.http_transport, self.verify) as client:
+            auth = WithHeaders(self.site_headers, NoAuth())
+            with FhirClient(self.base, auth, self.limits, self.clock, self.http_transport, self.verify) as client:
                 found = discover(client)
             target = check_discovered(found.token_endpoint, self.base, self.resolve)
             verify = self.verify if target.own_origin else self.verify_other_origins
+            # An assertion is of use to the endpoint alone that it was made for; a secret is to whoever gets it.
+            if isinstance(self.client, SecretClient) and not target.own_origin:
+                raise ForeignOriginError(
+                    f"token: {redact_url(self.base)} names an endpoint on another origin, "
+                    f"{redact_url(found.token_endpoint)}, to which the client secret is not sent: refused; {REMEDY}"
+                )
         return TokenEndpoint(
             found.token_endpoint,
             target,
@@ -150,6 +174,7 @@ class SmartAuth:
             self.new_id,
             verify,
             found.algorithms,
+            self.site_headers if target.own_origin else {},
         )
 
 

@@ -1,7 +1,7 @@
-"""Access tokens from an OAuth token endpoint, by client_credentials with a signed client assertion.
+"""Access tokens from an OAuth token endpoint, by client_credentials (RFC 6749, 4.4).
 
-(RFC 6749, 4.4; RFC 7523, 2.2; SMART App Launch 2.2, "Backend Services".) Each attempt signs a new assertion: a server
-refuses one that it has seen, and may have seen one whose response was lost.
+How the client proves who it is, is in `clients`. Each attempt does so anew: a server refuses a signed assertion that it
+has seen, and may have seen one whose response was lost.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import json
 import math
 import re
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from urllib.parse import urlencode
 
 import httpx
-import jwt
 import msgspec
 
-from connectors.auth.keys import SigningKey
+from connectors.auth.clients import TokenClient
 from connectors.auth.token_refusal import RefusedTokenRequest, TokenError, refusal
 from connectors.errors import AuthenticationError
 from connectors.fhir.lenient import convert_leniently
 from connectors.http.client import connect
+from connectors.http.connection_errors import ATTEMPTS_AT_FIRST, described, is_refused, permanent_connection_error
 from connectors.http.origin import redact_url
 from connectors.http.origin_policy import Target
+from connectors.http.request_log import log_headers, log_request
 from connectors.http.response import Body, permanent_tls_error, refuse_web_page
 from connectors.http.retry import (
     DAY,
@@ -37,9 +37,8 @@ from connectors.http.retry import (
     TruncatedError,
     retry_after,
 )
+from connectors.http.server_words import quoted
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ASSERTION_LIFETIME = 240  # seconds: SMART allows 300, less a minute for a clock that is ahead
 HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip",
@@ -50,24 +49,6 @@ MAX_RESPONSE = 1 << 20  # bytes
 DEFAULT_LIFETIME = 300.0  # seconds of a token without expires_in: the longest that SMART recommends
 MARGIN = 30.0  # seconds before its end from which on a token is not used
 ACCESS_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")  # RFC 6749, appendix A.12; a line break would end the header
-
-
-@dataclass(frozen=True)
-class RegisteredClient:
-    """The client as it is registered at the server. `jku`: the URL of its JWK Set, if it is to be sent."""
-
-    client_id: str = field(repr=False)
-    key: SigningKey
-    jku: str | None = None
-
-    def assertion(self, audience: str, now: datetime, jti: str) -> str:
-        """Return the signed assertion for `audience`, the token endpoint. `jti` must never have been used before."""
-        issued = int(now.timestamp())
-        # `iss` and `sub` are both the client: it speaks for itself, not for a user.
-        claims = {"iss": self.client_id, "sub": self.client_id, "aud": audience, "jti": jti}
-        headers = {"kid": self.key.kid, "typ": "JWT"} | ({"jku": self.jku} if self.jku else {})
-        times = {"iat": issued, "exp": issued + ASSERTION_LIFETIME}
-        return jwt.encode(claims | times, self.key.key, algorithm=self.key.algorithm, headers=headers)
 
 
 @dataclass(frozen=True)
@@ -93,17 +74,19 @@ class TokenEndpoint:
     """The token endpoint `url`, reached as `target`.
 
     new_id: returns another `jti` each time. algorithms: those that the server says it accepts, () if it does not say.
+    headers: those that the site needs with each request, if the endpoint is on its origin.
     """
 
     url: str
     target: Target
-    client: RegisteredClient
+    client: TokenClient
     limits: TransferLimits
     clock: Clock
     http_transport: httpx.BaseTransport | None
     new_id: Callable[[], str]
     verify: ssl.SSLContext | bool = True
     algorithms: Sequence[str] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._server = redact_url(self.url)
@@ -123,30 +106,35 @@ class TokenEndpoint:
         try:
             status, headers, body = self._send(http, scopes)
         except TruncatedError as error:
-            raise RetryError("a response that is cut off") from error
+            raise RetryError("gave a response that is cut off") from error
         except httpx.TransportError as error:
-            raise permanent_tls_error(error, "token", self._server) or RetryError(type(error).__name__) from error
+            permanent = permanent_tls_error(error, "token", self._server) or permanent_connection_error(
+                error, "token", self._server
+            )
+            few = ATTEMPTS_AT_FIRST if is_refused(error) else None
+            raise permanent or RetryError(described(error), attempts=few) from error
         now = self.clock.now()
         if status in RETRIED_STATUSES:
-            raise RetryError(f"status {status}", retry_after(headers, now))
+            words = quoted(convert_leniently(_parse(body), TokenError).error_description)
+            raise RetryError(f"gave status {status}", retry_after(headers, now), words)
         if status == 200:
             return self._read_token(headers, body, started)
         request = RefusedTokenRequest(self._server, self.client.key, tuple(scopes), tuple(self.algorithms))
         raise refusal(request, status, headers, convert_leniently(_parse(body), TokenError), now)
 
     def _send(self, http: httpx.Client, scopes: Sequence[str]) -> tuple[int, httpx.Headers, bytes]:
-        form = {
-            "grant_type": "client_credentials",
-            "scope": " ".join(scopes),
-            "client_id": self.client.client_id,  # RFC 7521, 4.2: optional, and some servers want it
-            "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": self.client.assertion(self.url, self.clock.now(), self.new_id()),
-        }
-        headers, extensions = {**HEADERS, **self.target.headers}, dict(self.target.extensions)
+        proof = self.client.prove(self.url, self.clock.now(), self.new_id())
+        form = {"grant_type": "client_credentials"} | ({"scope": " ".join(scopes)} if scopes else {}) | proof.form
+        headers = {**self.headers, **HEADERS, **self.target.headers, **proof.headers}
+        extensions = dict(self.target.extensions)
+        began = self.clock.monotonic()
+        log_headers("POST token sends", headers)
         with http.stream(
             "POST", self.target.url, content=urlencode(form), headers=headers, extensions=extensions
         ) as response:
             body = b"".join(Body(response, "token", MAX_RESPONSE, self.limits.ratio))
+            log_headers("POST token receives", response.headers)
+            log_request("POST", "token", str(response.status_code), self.clock.monotonic() - began, len(body))
             return response.status_code, response.headers, body
 
     def _read_token(self, headers: httpx.Headers, body: bytes, started: float) -> Token:

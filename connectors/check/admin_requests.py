@@ -91,6 +91,14 @@ def enable_last_updated(server: str, how: str) -> str:
     )
 
 
+def compare_instants(server: str) -> str:
+    """Return the request for a server that compares `_lastUpdated` without the zone."""
+    return (
+        f"Please have {server} compare `_lastUpdated` as a point in time (FHIR R4, search.html#date): the same instant "
+        "in another time zone finds other resources, so changes are missed."
+    )
+
+
 def enable_history(server: str) -> str:
     """Return the request for a type without `_history`."""
     return (
@@ -131,6 +139,14 @@ def enable_gzip(server: str) -> str:
     return f"Please switch on gzip for application/fhir+json at {server}: its responses are not compressed."
 
 
+def shorten_ids(server: str) -> str:
+    """Return the request for a server whose ids are longer than FHIR allows."""
+    return (
+        f"Some ids of {{types}} at {server} have more than 64 characters, which FHIR R4 does not allow "
+        "(datatypes.html#id): do you plan to change that?"
+    )
+
+
 def enable_export(server: str, level: str) -> str:
     """Return the request for a server that does not list $export at the configured level."""
     return f"Please switch on the Bulk Data $export at the {level} level of {server}, or tell us where it is offered."
@@ -139,6 +155,6 @@ def enable_export(server: str, level: str) -> str:
 def allow_group(server: str, status: int) -> str:
     """Return the request for a server that does not let us read the configured Group."""
     return (
-        f"Please allow the client of periop to read the Group that it exports at {server}, and check its id: "
+        f"Please allow the client of periop to read the Group of its patients at {server}, and check its id: "
         f"it is answered with {status}."
     )

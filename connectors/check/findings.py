@@ -21,6 +21,10 @@ class FindingLevel(StrEnum):
     REFUSED = "refused"
 
 
+# Checks of one resource type: where one of them fails, the others can be read.
+PER_TYPE = frozenset({"read", "ids", "scopes"})
+
+
 @dataclass(frozen=True)
 class Finding:
     """The result of one check.
@@ -75,6 +79,12 @@ class Diagnosis:
         return not any(finding.level in (FindingLevel.MISSING, FindingLevel.REFUSED) for finding in self.findings)
 
     @property
+    def partial(self) -> bool:
+        """Return whether a sync is possible, and all that is missing is resources that it will not have."""
+        missing = {finding.check for finding in self.findings if finding.level is FindingLevel.MISSING}
+        return self.path is not None and not self.refused and bool(missing) and missing <= PER_TYPE
+
+    @property
     def requests(self) -> tuple[str, ...]:
         """Return the requests to the administrator of the server, each once, with all the types it is about."""
         # Five types that lack the same permission are one sentence to the administrator, not five.
@@ -99,10 +109,7 @@ def join_words(words: Sequence[str]) -> str:
 
 def search_path(findings: Sequence[Finding], reconcile_days: float) -> SyncPath:
     """Return the path of a site that is read by search (`sources.search.sync_plan` decides it again in each sync)."""
-    # The two notes about the clock differ: a wrong clock does no harm, since all times are those of the server.
-    undated = any(each.check == "clock" and "Date" in each.message for each in findings)
-    # Types that are read in full: all of them without a Date, since there is no time to ask for changes from.
-    full = tuple(_types(findings, "changes") if undated else _types_not_ok(findings, "changes"))
+    undated, full = without_date(findings), read_in_full(findings)
     # Reading a type in full shows its deletions too, so a missing history matters only for the others.
     without_history = tuple(kind for kind in _types_not_ok(findings, "history") if kind not in full)
     if undated:
@@ -111,7 +118,10 @@ def search_path(findings: Sequence[Finding], reconcile_days: float) -> SyncPath:
         why_nightly = f"every nightly run reads all of {join_words(full)}: _lastUpdated cannot be relied on there"
     else:
         why_nightly = "every type honours _lastUpdated, so a nightly run asks for changes only"
-    if without_history:
+    whole = bool(full) and set(full) == set(_types(findings, "changes"))
+    if whole:
+        why_deletions = "deletions are found because everything is read"
+    elif without_history:
         why_deletions = (
             f"deletions of {join_words(without_history)} are found by comparing all ids, every {reconcile_days:g} days"
         )
@@ -119,24 +129,35 @@ def search_path(findings: Sequence[Finding], reconcile_days: float) -> SyncPath:
         why_deletions = "deletions are found in the _history of a type, or because everything is read"
     return SyncPath(
         "paged search",
-        "changes only"
-        if not full
-        else "everything"
-        if set(full) == set(_types(findings, "read"))
-        else "changes of some",
-        "by a comparison" if without_history else "by history",
+        "everything" if whole else "changes of some" if full else "changes only",
+        "by a comparison" if whole or without_history else "by history",
         ("read by search: only the cohort leaves the server", why_nightly, why_deletions),
     )
 
 
-def export_path(full_days: float) -> SyncPath:
-    """Return the path of a site that is read by Bulk Data export."""
+def without_date(findings: Iterable[Finding]) -> bool:
+    """Return whether the server does not send its time."""
+    # The two notes about the clock differ: a wrong clock does no harm, since all times are those of the server.
+    return any(each.check == "clock" and "Date" in each.message for each in findings)
+
+
+def read_in_full(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Return the types that are read in full each night: all without a Date, which changes would be asked for from."""
+    return tuple(_types(findings, "changes") if without_date(findings) else _types_not_ok(findings, "changes"))
+
+
+def export_path(full_days: float, *, everything: bool = False) -> SyncPath:
+    """Return the path of a site that is read by Bulk Data export. everything: each export is a full one."""
+    configured = 'kind = "bulk" is configured: the server prepares files of everything that its level covers'
+    if everything:
+        nightly = "single_export is configured for a Group: every nightly run exports everything of its patients"
+        return SyncPath("bulk export", "everything", "by the export", (configured, nightly, "so deletions show too"))
     return SyncPath(
         "bulk export",
         "changes only",
         "by the export",
         (
-            'kind = "bulk" is configured: the server prepares files of everything that its level covers',
+            configured,
             "a nightly run asks for changes only (_since); what comes again unchanged is not stored again",
             f"deletions are found in the export's list of deletions, or by a full export every {full_days:g} days",
         ),

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connectors.check import admin_requests
-from connectors.check.findings import Diagnosis, Finding, FindingLevel, export_path, join_words, search_path
-from connectors.check.probes import ANY_STATUS, ServerProbes
+from connectors.check.exports import ExportSettings, running_exports
+from connectors.check.findings import Diagnosis, Finding, FindingLevel, SyncPath, export_path, join_words, search_path
+from connectors.check.probe import ANY_STATUS
+from connectors.check.probes import ServerProbes
+from connectors.check.vendors import KnownServer, recognized, vendor_findings, without_vain_requests
 from connectors.errors import AuthenticationError, ConnectorError, ServerError, TlsError, UnavailableError
 from connectors.fhir.capability import CapabilityStatement, read_capability_statement
 from connectors.http.authenticators import Authenticator, NoAuth, ScopedAuthenticator
@@ -17,6 +20,9 @@ from connectors.http.client import FhirClient
 from connectors.http.origin import redact_url
 from connectors.http.response import Response, json_body
 from connectors.http.retry import http_date
+from connectors.sources.patient_list import PatientList
+from connectors.sources.search.dialect import Dialect
+from connectors.sources.search.listed import PatientGroup, types_of
 from connectors.sources.search.source import CohortQuery
 
 CLOCK_TOLERANCE = 5  # seconds; HTTP dates are of whole seconds, and the request takes some time
@@ -24,20 +30,15 @@ CLOCK_TOLERANCE = 5  # seconds; HTTP dates are of whole seconds, and the request
 Connect = Callable[[Authenticator], FhirClient]
 
 
-@dataclass(frozen=True)
-class ExportSettings:
-    """The Bulk Data export that is configured. level: system, group or patient. group: the id of the Group."""
-
-    level: str
-    group: str = ""
-
-
 @dataclass
 class ServerCheck:
     """The check of the server of `site`. `connect` returns a client with these credentials, `now` is our clock.
 
+    types: the resource types that are wanted. required: those of them that the site must have.
     export: the settings of a site with `kind = "bulk"`, None for a site that is read by search. reconcile_days: the
-    time between two comparisons of all ids.
+    time between two comparisons of all ids. lenient_ids: the site accepts ids that are longer than FHIR allows.
+    dialect, learns, named: as in `connectors.sources.search.source.SearchSource`. known: servers of which something is
+    known. vendor: the name of that which is configured, '' for none.
     """
 
     site: str
@@ -45,9 +46,16 @@ class ServerCheck:
     auth: Authenticator
     cohort: CohortQuery
     types: Sequence[str]
+    required: frozenset[str]
     now: Callable[[], datetime]
     reconcile_days: float
     export: ExportSettings | None = None
+    lenient_ids: bool = False
+    dialect: Dialect = field(default_factory=Dialect)
+    learns: bool = False
+    named: PatientGroup | PatientList | None = None
+    known: Sequence[KnownServer] = ()
+    vendor: str = ""
     _capability: CapabilityStatement | None = field(default=None, init=False)
     _server: str = field(default="", init=False)
 
@@ -55,12 +63,28 @@ class ServerCheck:
         """Check the server. Whatever it answers becomes a finding, and nothing is raised for it."""
         with self.connect(NoAuth()) as client:  # sends nothing yet
             self._server = redact_url(client.base)
-        findings = tuple(self._findings())
+        findings = without_vain_requests(tuple(self._findings()), self._known_server, self._kind)
         path = None
         if self._usable(findings):
             days = self.reconcile_days
-            path = export_path(days) if self.export else search_path(findings, days)
-        return Diagnosis(self.site, "bulk" if self.export else "search", self._server, findings, path)
+            path = self._export_path(self.export) if self.export else search_path(findings, days)
+        return Diagnosis(self.site, self._kind, self._server, findings, path)
+
+    @property
+    def _kind(self) -> str:
+        return "bulk" if self.export else "search"
+
+    @property
+    def _configured(self) -> KnownServer | None:
+        return next((each for each in self.known if each.name == self.vendor), None)
+
+    @property
+    def _known_server(self) -> KnownServer | None:
+        return self._configured or recognized(self._capability, self.known)
+
+    def _export_path(self, export: ExportSettings) -> SyncPath:
+        # Of a Group `_since` leaves out what is old of a patient who joined, so a single export has none.
+        return export_path(self.reconcile_days, everything=export.single and export.level == "group")
 
     def _usable(self, findings: Sequence[Finding]) -> bool:
         """Return whether anything at all can be read: some type by search, or the export."""
@@ -76,18 +100,40 @@ class ServerCheck:
         yield from metadata
         if any(finding.level is FindingLevel.MISSING for finding in metadata):
             return
+        if isinstance(self.auth, ScopedAuthenticator) and (self._capability or types_of(self.named)):
+            listed = self._capability.offers if self._capability else lambda *_: True
+            wanted = self.required | {kind for kind in self.types if listed(kind, "search-type")}
+            self.auth.narrow((*(kind for kind in self.types if kind in wanted), *types_of(self.named)))
         credentials, *scopes = self._credentials()
         yield from (credentials, *scopes)
         if credentials.level is not FindingLevel.OK:
             return
         yield self._export_levels()
         with self.connect(self.auth) as client:
+            anonymous = isinstance(self.auth, NoAuth)
+            probes = ServerProbes(
+                client,
+                self.cohort,
+                self.types,
+                self.required,
+                self._capability,
+                anonymous=anonymous,
+                lenient_ids=self.lenient_ids,
+                dialect=self._learned_dialect(),
+                named=self.named,
+            )
             if self.export:
-                yield self._export_access(client, self.export)
+                yield (access := self._export_access(client, self.export))
+                if access.level is FindingLevel.OK:
+                    yield from running_exports(client, self.export, self.site, self.now())
+                    yield from probes.exported()
             else:
-                anonymous = isinstance(self.auth, NoAuth)
-                probes = ServerProbes(client, self.cohort, self.types, self._capability, anonymous=anonymous)
                 yield from probes.findings()
+
+    def _learned_dialect(self) -> Dialect:
+        if self._capability is None or not self.learns:
+            return self.dialect
+        return self.dialect.learned(self._capability, tuple(self.types))
 
     # --- the CapabilityStatement, and what every response shows ---
 
@@ -143,6 +189,7 @@ class ServerCheck:
             yield Finding("fhir", FindingLevel.MISSING, str(error), request=request)
             return
         yield self._version(self._capability)
+        yield from vendor_findings(recognized(self._capability, self.known), self._configured, self._kind)
 
     def _version(self, capability: CapabilityStatement) -> Finding:
         version = capability.fhir_version
@@ -150,9 +197,12 @@ class ServerCheck:
             message = f"it speaks FHIR {version or 'of an unknown version'}: periop reads R4 (4.0, 4.3)"
             request = admin_requests.offer_r4(self._server, version)
             return Finding("fhir", FindingLevel.MISSING, message, request=request)
-        message = f"FHIR {version}" + (f", {capability.software_label}" if capability.software_label else "")
+        message = f"FHIR {version}"
+        if version.startswith("4.3"):
+            message += " (R4B), read as R4: the types that a sync asks for have the same elements"
+        message += f", {capability.software_label}" if capability.software_label else ""
         # A note only: some statements list less than the server does, which the probes will show.
-        missing = [kind for kind in self.types if not capability.offers(kind, "search-type")]
+        missing = [kind for kind in self.types if kind in self.required and not capability.offers(kind, "search-type")]
         if missing and not self.export:
             message += f"; its CapabilityStatement lists no search of {join_words(missing)}"
             return Finding("fhir", FindingLevel.NOTE, message)

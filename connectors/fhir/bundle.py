@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import msgspec
 import orjson
 
-from connectors.fhir.lenient import json_or_none
-from connectors.fhir.resource import id_of_type
-
 
 class Entry(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
     """One entry: its resource as received (b'' if it has none), its fullUrl and its search mode ('' if not given).
 
     In a history (FHIR R4, RESTful API, 3.1.0.11): method and url of the request that made this version, and the
-    ETag and lastModified of its answer ('' if not given).
+    ETag and lastModified of its answer ('' if not given). In a transaction: method, url and ifNoneExist of the request.
     """
 
     resource: bytes
@@ -27,6 +24,7 @@ class Entry(msgspec.Struct, frozen=True):  # made faster than a frozen dataclass
     url: str = ""
     etag: str = ""
     modified: str = ""
+    if_none_exist: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +136,7 @@ def _entry(entry: _Entry) -> Entry:
         _text(entry.request, "url"),
         _text(entry.response, "etag"),
         _text(entry.response, "lastModified"),
+        _text(entry.request, "ifNoneExist"),
     )
 
 
@@ -147,20 +146,43 @@ def _text(element: object, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def patients_by_full_url(bundle: Bundle) -> dict[str, str]:
-    """Return {fullUrl: id} of the Patients that a transaction or collection names by `urn:uuid:…`."""
-    found = {}
-    for entry in bundle.entries:
-        # The second test spares parsing every entry of a large Bundle.
-        may_be_patient = entry.full_url.startswith("urn:") and b'"Patient"' in entry.resource
-        if may_be_patient and (identity := id_of_type(json_or_none(entry.resource), "Patient")):
-            found[entry.full_url] = identity
-    return found
-
-
 # Splitting by brackets: only strings and brackets are tokens, so any nonsense between them is carried along.
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+
+
+def json_values(raw: bytes) -> list[bytes]:
+    """Return the items of an array, or the values that follow each other in a text; [raw] where it is neither.
+
+    >>> json_values(b'[{"id": "a"}, {"id": "b"}]')
+    [b'{"id": "a"}', b'{"id": "b"}']
+    >>> json_values(b'{"id": "a"}')
+    [b'{"id": "a"}']
+    """
+    if raw.lstrip()[:1] == b"[":
+        return [*_items(raw)] or ([] if raw.strip()[1:].strip() == b"]" else [raw])
+    try:
+        msgspec.json.decode(raw, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _one_after_another(raw) or [raw]
+    return [raw]
+
+
+def _one_after_another(raw: bytes) -> list[bytes]:
+    """Return the objects of a text that holds more than one; [] if it does not, or one does not close."""
+    depth, start, values = 0, 0, []
+    for token in _TOKEN.finditer(raw):
+        mark = token.group()
+        if mark in (b"{", b"["):
+            start = start if depth else token.start()
+            depth += 1
+        elif mark in (b"}", b"]"):
+            depth -= 1
+            if depth == 0:
+                values.append(raw[start : token.end()])
+        if depth < 0:
+            return []
+    return values if depth == 0 and len(values) > 1 else []
 
 
 def _by_brackets(raw: bytes, error: Exception) -> _Bundle:

@@ -87,6 +87,7 @@ class Implementation(Element, frozen=True):
     """The server itself. url: the base URL that it calls itself by."""
 
     url: str = ""
+    description: str = ""
 
 
 class CapabilityStatement(Element, frozen=True):
@@ -94,6 +95,7 @@ class CapabilityStatement(Element, frozen=True):
 
     resource_type: str = ""
     fhir_version: str = ""
+    publisher: str = ""
     software: Software = Software()
     implementation: Implementation = Implementation()
     rest: tuple[Rest, ...] = ()

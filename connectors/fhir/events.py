@@ -43,7 +43,8 @@ class Expected:
 class Deleted:
     """The server says that this resource was deleted.
 
-    version_id, last_updated: of the deletion, as the server states them. where: its place in the source.
+    version_id, last_updated: of the deletion, as the server states them. where: its place in the source. in_order: what
+    the source yields after it was made after it, so a resource that comes again was not deleted in the end.
     """
 
     resource_type: str
@@ -51,15 +52,21 @@ class Deleted:
     version_id: str | None
     last_updated: str | None
     where: str
+    in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The server has this resource, but its content was not asked for, or (`readable` false) is in quarantine."""
+    """The server has this resource, but its content was not asked for, or (`readable` false) is in quarantine.
+
+    version_id, last_updated: as the server states them, None where it does not.
+    """
 
     resource_type: str
     id: str
     readable: bool = True
+    version_id: str | None = None
+    last_updated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,5 +90,13 @@ class NoData:
     resource_type: str
 
 
-InfoEvent = Note | ProgressMessage | Expected | Deleted | Exists | CompleteFor | NoData
+@dataclass(frozen=True, slots=True)
+class NotOffered:
+    """The site does not have this type, so it was not asked for. how: what says so, after "because"."""
+
+    resource_type: str
+    how: str
+
+
+InfoEvent = Note | ProgressMessage | Expected | Deleted | Exists | CompleteFor | NoData | NotOffered
 SourceEvent = Resource | Rejected | Problem | InfoEvent

@@ -19,11 +19,15 @@ import msgspec
 import orjson
 
 from connectors.fhir.instants import instant
+from connectors.fhir.modifiers import is_modified
+from connectors.fhir.references import is_token, patient_of
 from connectors.fhir.resource_types import KNOWN
 
-# FHIR R4 datatypes, `id` (https://hl7.org/fhir/R4/datatypes.html#primitive)
-ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-PATIENT_REFERENCE = re.compile(r"(?:Patient/|.*/Patient/)([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+# FHIR R4 datatypes, `id` (https://hl7.org/fhir/R4/datatypes.html#primitive), but for its length: large vendors issue
+# longer ones. `connectors.sync` sets them aside unless the site accepts them.
+ID = re.compile(r"[A-Za-z0-9\-.]{1,256}")
+ID_LENGTH = 64
+VERSION_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 BOM = b"\xef\xbb\xbf"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -45,6 +49,7 @@ class Reason(StrEnum):
     UNKNOWN_RESOURCE_TYPE = "unknown-resource-type"
     UNREQUESTED_TYPE = "type-not-asked-for"
     NOT_IN_COHORT = "patient-not-asked-for"
+    FORGOTTEN = "erased-on-request"
     NO_ID = "no-id"
     INVALID_ID = "invalid-id"
     OPERATION_OUTCOME = "operation-outcome"
@@ -54,16 +59,14 @@ class Reason(StrEnum):
 
 
 # What nobody asked for is counted but not kept: data minimisation, and an export holds millions of it.
-WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT})
-
-
-MODIFIER = '"modifierExtension"'  # in the text of a resource
+WITHOUT_CONTENT = frozenset({Reason.UNREQUESTED_TYPE, Reason.NOT_IN_COHORT, Reason.FORGOTTEN})
 
 
 class Resource(msgspec.Struct, frozen=True, gc=False):  # made faster than a frozen dataclass, and in no cycle
     """A readable resource.
 
-    last_updated: a FHIR instant as received. digest: the SHA-256 (hex) of its canonical JSON.
+    last_updated: a FHIR instant as received. patient: an id, or a token of an identifier that is looked up when the
+    lake is mapped (`connectors.fhir.references`). digest: the SHA-256 (hex) of its canonical JSON, and of the token.
     """
 
     resource_type: str
@@ -76,8 +79,8 @@ class Resource(msgspec.Struct, frozen=True, gc=False):  # made faster than a fro
 
     @property
     def modified(self) -> bool:
-        """Return True if a modifierExtension is anywhere in it: what it says may be negated (FHIR R4, 2.4.0.1)."""
-        return "modifierE" in self.raw and MODIFIER in self.raw  # the first search is three times as fast, and fails
+        """Return True if it has a modifierExtension that is not understood: what it says may be negated."""
+        return is_modified(self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,13 @@ class Rejected:
     severe: bool = False
 
 
-def read_resource(
-    raw: bytes, where: str, wanted: frozenset[str] | None = None, patients: Mapping[str, str] = NOTHING
-) -> Resource | Rejected:
+def read_resource(raw: bytes, where: str, wanted: frozenset[str] | None = None) -> Resource | Rejected:
     """Read the head of one resource.
 
     Args:
         raw: its text.
         where: its place, for messages.
         wanted: the resource types asked for, None for every type of FHIR R4.
-        patients: the id of the Patient that each `urn:` reference of the same Bundle stands for.
     """
     # Windows programs begin a file with a byte order mark.
     raw = raw.removeprefix(BOM).strip(b" \t\r\n")
@@ -115,32 +115,33 @@ def read_resource(
     if reason is None:
         try:
             if not has_duplicate_keys(body, raw):
-                return _resource(body, text, patients)
+                return _resource(body, text)
             reason = Reason.DUPLICATE_KEY
         except (TypeError, RecursionError):  # orjson and json stop at their depth limits
             reason = Reason.TOO_DEEP
     return Rejected(reason, where, raw, stated_type(body), is_severe_outcome(body))
 
 
-def read_entry(
-    raw: bytes, where: str, wanted: frozenset[str] | None, limit: int, patients: Mapping[str, str] = NOTHING
-) -> Resource | Rejected:
+def read_entry(raw: bytes, where: str, wanted: frozenset[str] | None, limit: int) -> Resource | Rejected:
     """Read the resource of one entry of a Bundle, as `read_resource` does. limit: its size in bytes."""
     if not raw:
         return Rejected(Reason.EMPTY_ENTRY, where, b"")
     if len(raw) > limit:
         return Rejected(Reason.TOO_LARGE, where, raw)
-    return read_resource(raw, where, wanted, patients)
+    return read_resource(raw, where, wanted)
 
 
-def _resource(body: dict[str, Any], text: str, patients: Mapping[str, str]) -> Resource:
-    # Of the canonical JSON: servers send the same resource with keys in another order, or with other white space.
-    digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _resource(body: dict[str, Any], text: str) -> Resource:
     meta = body.get("meta")
     meta = meta if isinstance(meta, dict) else NOTHING
     kind, id_ = body["resourceType"], body["id"]
     # So that a Patient is found with its own resources.
-    patient = id_ if kind == "Patient" else patient_of(body, patients)
+    patient = id_ if kind == "Patient" else patient_of(body)
+    # Of the canonical JSON: servers send the same resource with keys in another order, or with other white space.
+    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    # Versions that did not know these references stored the same text without a patient: it counts as another one.
+    token = patient.encode() if patient and is_token(patient) else b""
+    digest = hashlib.sha256(canonical + token).hexdigest()
     return Resource(kind, id_, version_id(meta, digest), last_updated(meta), patient, digest, text)
 
 
@@ -186,34 +187,26 @@ def is_severe_outcome(body: object) -> bool:
     )
 
 
+def is_remark(body: object) -> bool:
+    """Return True for an OperationOutcome all of whose issues are information or warnings, and that has one."""
+    if not isinstance(body, dict) or body.get("resourceType") != "OperationOutcome":
+        return False
+    issues = body.get("issue")
+    issues = issues if isinstance(issues, list) else []
+    harmless = ("information", "warning", "success")  # success: R5, which some servers send already
+    return bool(issues) and all(isinstance(issue, dict) and issue.get("severity") in harmless for issue in issues)
+
+
 def version_id(meta: Mapping[str, Any], digest: str) -> str:
     """Return meta.versionId, or 'sha256-' and the first 32 hex digits of the digest where the server gives none."""
     stated = meta.get("versionId")
-    return stated if isinstance(stated, str) and ID.fullmatch(stated) else f"sha256-{digest[:32]}"
+    return stated if isinstance(stated, str) and VERSION_ID.fullmatch(stated) else f"sha256-{digest[:32]}"
 
 
 def last_updated(meta: Mapping[str, Any]) -> str | None:
     """Return meta.lastUpdated as received, None where it is not a FHIR instant."""
     stated = meta.get("lastUpdated")
     return stated if isinstance(stated, str) and instant(stated) is not None else None
-
-
-def patient_of(body: Mapping[str, Any], patients: Mapping[str, str]) -> str | None:
-    """Return the id of the Patient that the resource is about (`subject`, else `patient`), None if it does not say."""
-    # R4 has `subject` in most resources, and `patient` in a few (AllergyIntolerance, Immunization, Claim).
-    for element in ("subject", "patient"):
-        reference = body.get(element)
-        if isinstance(reference, dict) and isinstance(target := reference.get("reference"), str):
-            return patient_id(target, patients)
-    return None
-
-
-def patient_id(reference: str, patients: Mapping[str, str]) -> str | None:
-    """Return x for `Patient/x`, `https://…/Patient/x`, `Patient/x/_history/2` or a urn of the Bundle, else None."""
-    if reference in patients:
-        return patients[reference]
-    match = PATIENT_REFERENCE.fullmatch(reference)
-    return match.group(1) if match else None
 
 
 def has_duplicate_keys(body: object, raw: bytes) -> bool:

@@ -16,5 +16,8 @@ def _names(file: str) -> frozenset[str]:
 R4 = _names("resource_types_r4.txt")
 R4B_ADDED = _names("resource_types_r4b.txt")
 
+# Types that are about no patient: no element of theirs says whom they concern (R4 compartment definition of Patient).
+WITHOUT_PATIENT = frozenset({"Medication"})
+
 # Servers of R4 often send types of R4B too: they are stored, though no view reads them.
 KNOWN = R4 | R4B_ADDED

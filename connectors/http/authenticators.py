@@ -6,7 +6,7 @@ Each kind is an `Authenticator`. No secret shows in a repr, so none reaches a lo
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +26,10 @@ class Authenticator(Protocol):
 @runtime_checkable
 class ScopedAuthenticator(Protocol):
     """An authenticator whose tokens may not cover everything that was asked for; known after `headers()`."""
+
+    def narrow(self, types: tuple[str, ...]) -> None:
+        """Ask for these resource types only. Before the first token."""
+        ...
 
     @property
     def missing_scopes(self) -> tuple[str, ...]:
@@ -50,6 +54,20 @@ class NoAuth:
 
 
 @dataclass(frozen=True)
+class WithHeaders:
+    """Other credentials, with headers that the site needs in each request, such as the API key of a gateway."""
+
+    fixed: Mapping[str, str] = field(repr=False)
+    inner: Authenticator
+
+    def headers(self) -> Mapping[str, str]:
+        return {**self.fixed, **self.inner.headers()}
+
+    def renew(self) -> bool:
+        return self.inner.renew()
+
+
+@dataclass(frozen=True)
 class BasicAuth:
     """HTTP Basic authentication (RFC 7617), in UTF-8."""
 
@@ -65,14 +83,21 @@ class BasicAuth:
         return False
 
 
-@dataclass(frozen=True)
+@dataclass
 class BearerAuth:
-    """A bearer token (RFC 6750) that is issued and renewed outside of periop."""
+    """A bearer token (RFC 6750) that is issued and renewed outside of periop.
+
+    read: returns the token as it is now, where another program may have renewed it. None for one that never changes.
+    """
 
     token: str = field(repr=False)
+    read: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
     def renew(self) -> bool:
-        return False  # its file is read once a run: a new token serves the next run
+        refused = self.token
+        if self.read is not None:
+            self.token = self.read()
+        return self.token != refused

@@ -1,4 +1,6 @@
-"""HTTP requests to one FHIR server: retries, deadlines, size limits, no redirects, credentials to one origin only.
+"""HTTP requests to one FHIR server: retries, deadlines, size limits, credentials to one origin only.
+
+No redirect is followed but that of a file to another allowed origin (Oracle Health answers 307 for its files).
 
 Clocks and random numbers (`Clock`), the httpx transport and the resolver of host names are arguments, so that tests
 need no patching and never sleep. One `FhirClient` may be used by several threads at once.
@@ -15,13 +17,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
 from typing import IO, Self, TypeVar
+from urllib.parse import urljoin
 
 import httpx
 
-from connectors.errors import ForeignOriginError, ProtocolError, SpoolError, UnavailableError
+from connectors.errors import ForeignOriginError, ProtocolError, SpoolError, TooLargeError, UnavailableError
+from connectors.fhir.outcome import outcome_text
 from connectors.http.authenticators import Authenticator
-from connectors.http.origin import check_base_url, redact_url
+from connectors.http.connection_errors import (
+    ATTEMPTS_AT_FIRST,
+    closed_by_server,
+    described,
+    is_refused,
+    permanent_connection_error,
+    speaks_tls,
+    tls_needed,
+)
+from connectors.http.origin import check_base_url, origin, redact_url
 from connectors.http.origin_policy import OriginPolicy, Resolve, Target, resolve_by_system
+from connectors.http.request import HttpRequest, search_request
+from connectors.http.request_log import describe, log_headers, log_request
 from connectors.http.response import (
     Body,
     Downloaded,
@@ -30,6 +45,7 @@ from connectors.http.response import (
     permanent_tls_error,
     refuse_web_page,
     status_error,
+    storage_error,
 )
 from connectors.http.retry import (
     RETRIED_STATUSES,
@@ -41,11 +57,15 @@ from connectors.http.retry import (
     retry_after,
     server_time,
 )
+from connectors.http.server_words import quoted
 
 for _name in ("httpx", "httpcore"):  # their log lines hold URLs (ids of patients) and headers (credentials)
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 FHIR_JSON = "application/fhir+json"
+MAX_OUTCOME = 1 << 16  # bytes
+OUTCOME_SECONDS = 10.0  # for reading one: a busy server may send its excuse in drops
+REDIRECTS = (302, 303, 307, 308)
 NDJSON = "application/fhir+ndjson"
 LIMITS = TransferLimits()
 CLOCK = Clock()
@@ -55,25 +75,15 @@ Result = TypeVar("Result")
 def connect(
     http_transport: httpx.BaseTransport | None, verify: ssl.SSLContext | bool, limits: TransferLimits
 ) -> httpx.Client:
-    """Return an httpx client that follows no redirect and reads no setting of the environment."""
+    """Return an httpx client that follows no redirect, takes the proxy of `limits`, and reads no environment."""
     return httpx.Client(
         transport=http_transport,
+        proxy=limits.proxy if http_transport is None else None,
         verify=verify,
         trust_env=False,  # neither a proxy nor credentials of a .netrc may come in unseen
         follow_redirects=False,  # a redirect would take the credentials, or a signed assertion, along
         timeout=httpx.Timeout(limits.read, connect=limits.connect),
     )
-
-
-@dataclass(frozen=True)
-class _Request:
-    method: str
-    url: str
-    label: str
-    headers: Mapping[str, str]
-    content: bytes | None = None
-    credentials: bool = True
-    allow_other_origins: bool = False
 
 
 @dataclass(eq=False, repr=False)
@@ -99,6 +109,8 @@ class FhirClient:
     resolve: Resolve = resolve_by_system
     verify_other_origins: ssl.SSLContext | bool = True
     server_time: str | None = field(default=None, init=False)
+    _speaks_tls: bool | None = field(default=None, init=False)
+    _closed_unheard: bool = field(default=False, init=False)  # a connection was, before any answer
 
     def __post_init__(self) -> None:
         self.base = check_base_url(self.base)
@@ -124,18 +136,39 @@ class FhirClient:
             self._other_http.close()
 
     def get_parsed(
-        self, url: str, label: str, parse: Callable[[bytes], Result], headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        label: str,
+        parse: Callable[[bytes], Result],
+        headers: Mapping[str, str] | None = None,
+        partial: Callable[[], None] | None = None,
+        form: str = "",
     ) -> Result:
         """Fetch a JSON document and return what `parse` makes of its bytes.
 
-        Where `parse` raises TruncatedError, the document is fetched again.
+        Where `parse` raises TruncatedError, the document is fetched again. partial: called where the server says that
+        it gives only a part (206); without it that is an error. form: parameters of a search by POST (FHIR R4, 3.1.1),
+        percent-encoded.
         """
-        request = _Request("GET", url, label, headers or {})
-        return self._send(request, (200,), lambda response: parse(json_body(response, label, self._server)))
 
-    def get(self, url: str, label: str, statuses: Sequence[int], headers: Mapping[str, str] | None = None) -> Response:
-        """Return the response if it has one of these statuses, else raise RefusedError."""
-        return self._send(_Request("GET", url, label, headers or {}), statuses, _unchanged)
+        def use(response: Response) -> Result:
+            if response.status == 206 and partial is not None:
+                partial()
+            return parse(json_body(response, label, self._server))
+
+        statuses = (200,) if partial is None else (200, 206)
+        return self._send(search_request(url, label, headers, form), statuses, use)
+
+    def get(
+        self,
+        url: str,
+        label: str,
+        statuses: Sequence[int],
+        headers: Mapping[str, str] | None = None,
+        form: str = "",
+    ) -> Response:
+        """Return the response if it has one of these statuses, else raise RefusedError. form: as in `get_parsed`."""
+        return self._send(search_request(url, label, headers, form), statuses, _unchanged)
 
     def post(
         self,
@@ -147,7 +180,19 @@ class FhirClient:
     ) -> Response:
         """Send a JSON body. It is sent again after a failure, so it must be safe to repeat."""
         sent = {"Content-Type": FHIR_JSON, **(headers or {})}
-        return self._send(_Request("POST", url, label, sent, body), statuses, _unchanged)
+        return self._send(HttpRequest("POST", url, label, sent, body), statuses, _unchanged)
+
+    def put(
+        self,
+        url: str,
+        label: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        statuses: Sequence[int] = (200, 201),
+    ) -> Response:
+        """Put a resource (FHIR R4, 3.1.0.4) as JSON under its URL."""
+        sent = {"Content-Type": FHIR_JSON, **(headers or {})}
+        return self._send(HttpRequest("PUT", url, label, sent, body), statuses, _unchanged)
 
     def delete(
         self,
@@ -157,7 +202,7 @@ class FhirClient:
         statuses: Sequence[int] = (200, 202, 204, 404, 410),
     ) -> Response:
         """Delete a resource. One that is already gone (404, 410) counts as deleted."""
-        return self._send(_Request("DELETE", url, label, headers or {}), statuses, _unchanged)
+        return self._send(HttpRequest("DELETE", url, label, headers or {}), statuses, _unchanged)
 
     def download(
         self,
@@ -174,29 +219,39 @@ class FhirClient:
         the configured origin only, and not even there unless `credentials`.
         Raises RefusedError (404 or 410) for a file that has expired, SpoolError where the disk is full.
         """
-        request = _Request("GET", url, label, {"Accept": NDJSON, **(headers or {})}, None, credentials, True)
+        request = HttpRequest("GET", url, label, {"Accept": NDJSON, **(headers or {})}, None, credentials, True)
         return self._retrying.run(label, lambda: self._download(request, target))
+
+    def try_file(self, url: str, label: str, *, credentials: bool = True) -> None:
+        """Ask for a file as `download` does, and leave its content unread. Raises what `download` raises."""
+        request = HttpRequest("GET", url, label, {"Accept": NDJSON}, None, credentials, True)
+
+        def attempt() -> None:
+            with self._sort_failures(request), self._redirected(request) as response:
+                self._check_status(response, (200,), request)
+
+        self._retrying.run(label, attempt)
 
     def require_time(self, seconds: float, label: str) -> None:
         """Raise DeferredError where a wait of that length would end after the deadline of the run."""
         self._retrying.require_time(seconds, label)
 
-    def _send(self, request: _Request, statuses: Sequence[int], use: Callable[[Response], Result]) -> Result:
+    def _send(self, request: HttpRequest, statuses: Sequence[int], use: Callable[[Response], Result]) -> Result:
         def attempt() -> Result:
             with self._sort_failures(request), self._authenticated(request) as response:
                 # The status before the body: an error page is not worth reading, and may be large.
-                self._check_status(response, statuses, request.label)
+                self._check_status(response, statuses, request)
                 # Within the attempt, because a body that does not parse may be one that was cut off.
                 return use(Response(response.status_code, response.headers, self._read(response, request.label)))
 
-        return self._retrying.run(request.label, attempt)
+        return self._run(request.label, attempt)
 
-    def _download(self, request: _Request, target: Path) -> Downloaded:
+    def _download(self, request: HttpRequest, target: Path) -> Downloaded:
         # Not `lake.files`: this package knows nothing of the lake, and these files are thrown away after they are
         # read, so waiting for the disk (fsync) would slow down every one of thousands for nothing.
         part = target.with_name(f".{target.name}.part")
-        with self._sort_failures(request), self._authenticated(request) as response:
-            self._check_status(response, (200,), request.label)
+        with self._sort_failures(request), self._redirected(request) as response:
+            self._check_status(response, (200,), request)
             try:
                 with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
                     downloaded = self._save(response, request.label, stream)
@@ -222,20 +277,25 @@ class FhirClient:
         return Downloaded(body.size, body.length_delimited)
 
     @contextmanager
-    def _sort_failures(self, request: _Request) -> Iterator[None]:
+    def _sort_failures(self, request: HttpRequest) -> Iterator[None]:
         """Turn a failure that may pass into RetryError, and one that will not into an error that says why."""
         try:
             yield
         except TruncatedError as error:
-            raise RetryError("a response that is cut off") from error
+            raise RetryError("gave a response that is cut off") from error
         except httpx.TransportError as error:
-            permanent = permanent_tls_error(error, request.label, self._server)
-            raise permanent or RetryError(type(error).__name__) from error
+            permanent = permanent_tls_error(error, request.label, self._server) or permanent_connection_error(
+                error, request.label, self._server
+            )
+            self._closed_unheard |= self.server_time is None and closed_by_server(error)
+            # Nothing of this server was heard yet.
+            few = ATTEMPTS_AT_FIRST if is_refused(error) and self.server_time is None else None
+            raise permanent or RetryError(described(error), attempts=few) from error
         except httpx.InvalidURL as error:
             raise ProtocolError(f"{request.label}: {self._server} gave a link that is not a URL") from error
 
     @contextmanager
-    def _authenticated(self, request: _Request) -> Iterator[httpx.Response]:
+    def _authenticated(self, request: HttpRequest) -> Iterator[httpx.Response]:
         """Give the response, its body not yet read. After a 401, renew the credentials and try once more."""
         target = self._origin_policy.check(request.url, request.label)
         # Other origins are for files alone. A search that leaves the server would be a link set by an attacker.
@@ -253,22 +313,53 @@ class FhirClient:
             yield response
 
     @contextmanager
-    def _stream(self, request: _Request, target: Target, credentials: Mapping[str, str]) -> Iterator[httpx.Response]:
-        headers = {
-            "Accept": FHIR_JSON,
-            "Accept-Encoding": "gzip",  # what `Body` can check to its end; httpx would also offer br and zstd
-            "User-Agent": "periop",
-            **request.headers,
-            **target.headers,
-            **credentials,  # last: nothing may replace them
-        }
-        with self._http_for(target).stream(
-            request.method, target.url, headers=headers, content=request.content, extensions=dict(target.extensions)
-        ) as response:
-            if target.own_origin:
-                # The first Date of the sync: what changes on the server from then on belongs to the next one.
-                self.server_time = self.server_time or server_time(response.headers)
+    def _redirected(self, request: HttpRequest) -> Iterator[httpx.Response]:
+        """Give the response of a file; of another allowed origin where the server redirects there, once."""
+        with self._authenticated(request) as response:
+            if response.status_code not in REDIRECTS or "location" not in response.headers:
+                yield response
+                return
+            label = f"{request.label}: {self._server} redirects ({response.status_code})"
+            try:
+                location = urljoin(request.url, response.headers["location"])
+            except ValueError as error:
+                raise ForeignOriginError(f"{label} to what is not a URL: report it to its administrator") from error
+        target = self._origin_policy.check(location, label)
+        # To its own origin a server redirects for a login, or because `url` is not its final address.
+        if target.own_origin:
+            raise status_error(response.status_code, request.label, self._server)
+        with self._stream(request, target, {}) as response:
             yield response
+
+    @contextmanager
+    def _stream(self, request: HttpRequest, target: Target, credentials: Mapping[str, str]) -> Iterator[httpx.Response]:
+        headers = httpx.Headers({"Accept": FHIR_JSON, "User-Agent": "periop"})
+        # One after the other, because names of headers are equal in any case.
+        for each in (
+            request.headers,
+            target.headers,
+            credentials,  # nothing may replace them
+            {"Accept-Encoding": "gzip"},  # what `Body` can check to its end; httpx would also offer br and zstd
+        ):
+            headers.update(each)
+        what, began, result, size = describe(request.asked, self.base), self.clock.monotonic(), "no answer", 0
+        log_headers(f"{request.method} {what} sends", headers)
+        try:
+            with self._http_for(target).stream(
+                request.method, target.url, headers=headers, content=request.content, extensions=dict(target.extensions)
+            ) as response:
+                result = str(response.status_code)
+                log_headers(f"{request.method} {what} receives", response.headers)
+                if target.own_origin:
+                    # The first Date of the sync: what changes on the server from then on belongs to the next one.
+                    self.server_time = self.server_time or server_time(response.headers)
+                yield response
+                size = response.num_bytes_downloaded
+        except httpx.TransportError as error:
+            result += f" ({type(error).__name__})"
+            raise
+        finally:
+            log_request(request.method, what, result, self.clock.monotonic() - began, size)
 
     def _http_for(self, target: Target) -> httpx.Client:
         if target.own_origin:
@@ -287,13 +378,51 @@ class FhirClient:
             # Other headers than those refused mean that another thread renewed them in the meantime.
             return dict(self.authenticator.headers()) != refused or self.authenticator.renew()
 
-    def _check_status(self, response: httpx.Response, statuses: Sequence[int], label: str) -> None:
+    def _check_status(self, response: httpx.Response, statuses: Sequence[int], request: HttpRequest) -> None:
         status = response.status_code
         if status in statuses:
             return
         if status in RETRIED_STATUSES:
-            raise RetryError(f"status {status}", retry_after(response.headers, self.clock.now()))
-        raise status_error(status, label, self._server)
+            # Its own words too: "one export a day" is no overload, and no number of attempts helps.
+            said = quoted(self._outcome(response, request.label), request.asked)
+            raise RetryError(f"gave status {status}", retry_after(response.headers, self.clock.now()), said)
+        asked = response.request.url
+        if origin(str(asked)) != origin(self.base):  # a file; its host is pinned to an address, and the header names it
+            storage = redact_url(f"{asked.scheme}://{response.request.headers['Host']}")
+            raise storage_error(status, request.label, storage)
+        if status == 400 and self._needs_tls():
+            raise tls_needed(request.label, self._server)
+        words = self._outcome(response, request.label)
+        raise status_error(status, request.label, self._server, words, request.asked)
+
+    def _run(self, label: str, attempt: Callable[[], Result]) -> Result:
+        try:
+            return self._retrying.run(label, attempt)
+        except UnavailableError:
+            # Looked at last, and not at each connection that breaks off: it is a connection more.
+            if self._closed_unheard and self._needs_tls():
+                raise tls_needed(label, self._server) from None
+            raise
+
+    def _needs_tls(self) -> bool:
+        """Return True if the site is given with http and its port speaks TLS. It is looked at once in a sync."""
+        if self._speaks_tls is None:
+            direct = self.limits.proxy is None and self.http_transport is None
+            self._speaks_tls = direct and self._server.startswith("http:") and speaks_tls(self._server)
+        return self._speaks_tls
+
+    def _outcome(self, response: httpx.Response, label: str) -> str | None:
+        """Return the words of an OperationOutcome that comes with a refusal; None if it cannot be read."""
+        if not response.is_error or "json" not in response.headers.get("content-type", ""):
+            return None
+        pieces, end = [], min(self._retrying.end, self.clock.monotonic() + OUTCOME_SECONDS)
+        # What goes wrong with the explanation changes nothing: the refusal itself is what is raised.
+        with suppress(httpx.TransportError, TruncatedError, TooLargeError, ProtocolError):
+            for piece in Body(response, label, MAX_OUTCOME, self.limits.ratio):
+                pieces.append(piece)
+                self._check_deadline(end)
+            return outcome_text(b"".join(pieces))
+        return None
 
     def _read(self, response: httpx.Response, label: str) -> bytes:
         end = min(self._retrying.end, self.clock.monotonic() + self.limits.request)

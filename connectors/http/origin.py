@@ -35,7 +35,9 @@ def origin(url: str) -> tuple[str, str, int]:
         parts = urlsplit(url)
         return parts.scheme, (parts.hostname or "").lower(), parts.port or PORTS[parts.scheme]
     except (ValueError, KeyError) as error:
-        raise ForeignOriginError("a link of the server is not an http(s) URL: refused") from error
+        raise ForeignOriginError(
+            "a link of the server is not an http(s) URL: refused; correct the base URL of the server"
+        ) from error
 
 
 def redact_url(url: str) -> str:

@@ -15,6 +15,7 @@ import httpx
 
 from connectors.errors import (
     AuthenticationError,
+    FileStorageError,
     ForeignOriginError,
     ProtocolError,
     RefusedError,
@@ -22,9 +23,11 @@ from connectors.errors import (
     TooLargeError,
 )
 from connectors.http.gunzip import gunzip
+from connectors.http.server_words import quoted
 
 SMALL = 16 << 20  # bytes; a body of at most this size is no gzip bomb, whatever its ratio
 GZIP_MAGIC = b"\x1f\x8b"
+CLOSED = (401, 403, 404, 409, 410)  # what a storage answers for files that it does not give; Azure has 404 and 409
 HTML_STARTS = (b"<!doctype", b"<html>")
 
 
@@ -133,10 +136,16 @@ def refuse_web_page(headers: httpx.Headers, start: bytes, label: str, server: st
         )
 
 
-def status_error(status: int, label: str, server: str) -> Exception:
-    """Return the error that an unexpected status stands for."""
+def status_error(status: int, label: str, server: str, outcome: str | None = None, url: str = "") -> Exception:
+    """Return the error that an unexpected status stands for.
+
+    outcome: the words of its OperationOutcome. url: what was asked; nothing of it is shown.
+    """
+    words = quoted(outcome, url)
     if status == 401:
-        return AuthenticationError(f"{label}: {server} does not accept the credentials (401): check `auth` of the site")
+        return AuthenticationError(
+            f"{label}: {server} does not accept the credentials (401): check `auth` of the site{words}"
+        )
     # Not followed, not even to the same origin: behind a redirect there is mostly a login or a moved server.
     if 300 <= status < 400:
         return ForeignOriginError(
@@ -145,7 +154,21 @@ def status_error(status: int, label: str, server: str) -> Exception:
     if 200 <= status < 300:
         return ProtocolError(f"{label}: {server} answered {status} instead of 200: not a FHIR search")
     advice = "ask for permission to read it" if status == 403 else "check what the server supports"
-    return RefusedError(f"{label}: {server} refused the query ({status}): {advice}", status)
+    if status == 404:
+        advice = "nothing is there: check the path of `url`, and what the server supports"
+    return RefusedError(f"{label}: {server} refused the query ({status}): {advice}{words}", status, outcome)
+
+
+def storage_error(status: int, label: str, storage: str) -> RefusedError:
+    """Return the error for a file that another server than that of the site does not give."""
+    if status not in CLOSED:
+        return RefusedError(f"{label}: {storage}, where it lies, answered {status}: report it to its admin", status)
+    return FileStorageError(
+        f"{storage} does not give the files of the export ({status}): either their links have expired, or it wants "
+        "credentials of its own, which periop never sends there: ask the administrator for links that need none "
+        '(presigned) or for files on the FHIR server itself, or read the site by search (kind = "search")',
+        status,
+    )
 
 
 def permanent_tls_error(error: BaseException, label: str, server: str) -> TlsError | None:

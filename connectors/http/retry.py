@@ -6,10 +6,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
+
+import httpx
 
 from connectors.errors import DeferredError, UnavailableError
 
@@ -18,6 +20,7 @@ from connectors.errors import DeferredError, UnavailableError
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 DAY = 86_400.0  # seconds
 EPOCH_SECONDS = 1_000_000_000  # a Retry-After above this is a point in time, not a duration of 31 years
+EPOCH_MILLISECONDS = 1_000_000_000_000  # above this one in milliseconds, not one in 31,000 years
 T = TypeVar("T")
 
 
@@ -26,11 +29,17 @@ class TruncatedError(ValueError):
 
 
 class RetryError(Exception):
-    """An attempt that failed in a way that may pass. `wait`: seconds that the server asks for."""
+    """An attempt that failed in a way that may pass; the reason goes on from the name of the server.
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    wait: seconds that the server asks for. words: the end of a message with what it says (`server_words.quoted`).
+    attempts: after how many it is left, if earlier than others.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, words: str = "", *, attempts: int | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
+        self.words = words
+        self.attempts = attempts
 
 
 def utc_now() -> datetime:
@@ -50,11 +59,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """Limits of one sync. Times in seconds, sizes in bytes (decompressed).
+    """Limits of one sync, and the way to its server. Times in seconds, sizes in bytes (decompressed).
 
     attempts: requests for one page or file. connect, read: of the socket. request: one complete page. run: all
     requests of one sync. response: one page. file: one downloaded file. ratio: how many times larger than what was
     sent a decompressed body may be. backoff, backoff_cap: first and longest wait of the exponential backoff.
+    proxy: the proxy that all connections go through, None for none.
     """
 
     attempts: int = 6
@@ -67,6 +77,7 @@ class TransferLimits:
     ratio: int = 200  # FHIR in NDJSON compresses 15 to 50 times, a gzip bomb about 1,000 times
     backoff: float = 1.0
     backoff_cap: float = 60.0
+    proxy: httpx.Proxy | None = field(default=None, repr=False)  # may hold a password
 
 
 class Retrying:
@@ -84,28 +95,31 @@ class Retrying:
 
         Raises UnavailableError after the last attempt, DeferredError where the next would come after the deadline.
         """
-        failure = RetryError("no answer")
-        for number in range(self._limits.attempts):
-            if number:
+        failure, number = RetryError("gave no answer"), 0
+        for number in range(1, self._limits.attempts + 1):
+            if number > 1:
                 # Half of the wait is random, so that the threads of one run do not all come back at once.
-                ceiling = min(self._limits.backoff_cap, self._limits.backoff * 2.0 ** (number - 1))
+                ceiling = min(self._limits.backoff_cap, self._limits.backoff * 2.0 ** (number - 2))
                 wait = max(failure.wait or 0.0, ceiling * (0.5 + self._clock.random() / 2))
-                self.require_time(wait, label)  # rather than sleep into a deadline that makes the wait useless
+                # Rather than sleep into a deadline that makes the wait useless.
+                self.require_time(wait, label, failure.words)
                 self._clock.sleep(wait)
             try:
                 return attempt()
             except RetryError as retry:
                 failure = retry
+                if number >= (retry.attempts or self._limits.attempts):
+                    break
         raise UnavailableError(
-            f"{label}: {self._server} gave {failure} in {self._limits.attempts} attempts: the next run tries again"
+            f"{label}: {self._server} {failure} in {number} attempts: the next run tries again{failure.words}"
         )
 
-    def require_time(self, seconds: float, label: str) -> None:
+    def require_time(self, seconds: float, label: str, words: str = "") -> None:
         """Raise DeferredError where a wait of that length would end after the deadline of the run."""
         if self._clock.monotonic() + seconds > self.end:
             raise DeferredError(
                 f"{label}: {self._server} asks to wait {seconds:.0f} s, beyond the deadline of this run: "
-                "the next run tries again"
+                f"the next run tries again{words}"
             )
 
 
@@ -124,7 +138,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
         wait = float(value)
         if wait > EPOCH_SECONDS:  # some servers send an absolute epoch where seconds are meant
-            wait -= server_now
+            wait = wait / (1000 if wait > EPOCH_MILLISECONDS else 1) - server_now
     else:
         moment = http_date(value)
         if moment is None:

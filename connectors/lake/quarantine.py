@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import orjson
 
 from connectors.errors import SpoolError
 from connectors.fhir.resource import WITHOUT_CONTENT, Rejected
-from connectors.lake.files import AtomicFile, remove_unfinished
+from connectors.lake.files import AtomicFile, remove_unfinished, write_atomically
 
 KEPT = 1 << 20  # bytes of the content of one line
 
@@ -42,6 +42,29 @@ class Quarantine:
         if self.path(site).exists():
             with self.path(site).open("rb") as lines:
                 yield from (orjson.loads(line) for line in lines)
+
+    def erase(self, site: str, concerns: Callable[[str], bool]) -> int:
+        """Remove the lines whose content `concerns` is True for; return how many. The file is replaced as a whole."""
+        path = self.path(site)
+        if not path.exists():
+            return 0
+        try:
+            remove_unfinished(path)
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if not concerns(_content(orjson.loads(line)))]
+            if len(kept) < len(lines):
+                write_atomically(path, b"".join(kept)) if kept else path.unlink()
+        except OSError as error:
+            raise SpoolError(
+                f"the quarantine {path} cannot be written ({error.strerror}): check permissions"
+            ) from error
+        return len(lines) - len(kept)
+
+
+def _content(line: Mapping[str, Any]) -> str:
+    if "content_base64" in line:
+        return base64.b64decode(line["content_base64"]).decode("utf-8", "replace")
+    return str(line.get("content", ""))
 
 
 class OpenQuarantine:

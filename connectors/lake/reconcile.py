@@ -34,6 +34,7 @@ from connectors.errors import SpoolError
 from connectors.fhir.events import CompleteFor, Deleted, Exists
 from connectors.fhir.instants import instant
 from connectors.fhir.resource import Rejected, Resource
+from connectors.fhir.resource_types import WITHOUT_PATIENT
 from connectors.lake.current import newest
 from connectors.lake.replay import Outcome, ResourceReplay, Version
 from connectors.lake.spool import SPOOL_SCHEMA, Spool
@@ -51,7 +52,7 @@ EVENTS = pa.schema(
     [
         ("resource_type", pa.string()),
         ("id", pa.string()),
-        ("event", pa.string()),  # resource, deleted, exists or unreadable
+        ("event", pa.string()),  # resource, deleted, deleted in order, exists or unreadable
         ("version_id", pa.string()),
         ("last_updated", pa.string()),
         ("digest", pa.string()),
@@ -71,14 +72,16 @@ REPLAY = """
 """
 # The current versions of which everything was asked for and nothing came.
 MISSING = """
+    CREATE TABLE missing AS
     WITH current AS ({current})
     SELECT resource_type, id, version_id, last_updated, current.patient
     FROM current
-        ANTI JOIN (SELECT resource_type, id FROM events WHERE event <> 'deleted') USING (resource_type, id)
+        ANTI JOIN (SELECT resource_type, id FROM events WHERE event NOT LIKE 'deleted%') USING (resource_type, id)
         LEFT JOIN complete USING (resource_type, patient)
     WHERE NOT deleted
         AND (complete.patient IS NOT NULL OR ($whole AND NOT list_contains($spared::VARCHAR[], resource_type)))
 """
+HELD = "WITH current AS ({current}) SELECT resource_type, count(*) FROM current WHERE NOT deleted GROUP BY ALL"
 
 
 @cache
@@ -115,7 +118,7 @@ class Reconciler:
     """Reconciles the events of one sync with the lake. Use it in `with`, and from one thread at a time.
 
     Call `upsert`, `delete`, `mark_seen`, `mark_complete` and `reject` while the source is read, then `decide`, then
-    `batches`, each once. All raise SpoolError where a temporary file cannot be written.
+    `find_missing`, then `batches`, each once. All raise SpoolError where a temporary file cannot be written.
     """
 
     def __init__(self, lake: Lake, site: str) -> None:
@@ -126,9 +129,11 @@ class Reconciler:
         self._tables = _Tables(lake.path.parent / f".sync-{site}")
         self._events: list[tuple[Any, ...]] = []
         self._arrivals = 0
+        self._searched = False  # True once `find_missing` has looked
         self._known = False  # True once the versions in the lake were read
         self._complete: dict[str, set[str]] = {}
         self._keep = np.zeros(0, bool)  # by row number of the spool
+        self._times: dict[int, str | None] = {}  # by row number: of versions that are stored with another time
         self._tombstones: dict[tuple[str, str], dict[str, Any]] = {}  # of deletions that the server reported
 
     def __enter__(self) -> Self:
@@ -147,7 +152,7 @@ class Reconciler:
     def upsert(self, resource: Resource) -> None:
         """Take in a resource with its content."""
         # No cohort table can use what is about no patient, so the report counts it.
-        if resource.patient is None:
+        if resource.patient is None and resource.resource_type not in WITHOUT_PATIENT:
             self.account.without_patient[resource.resource_type] += 1
         version = (resource.version_id, resource.last_updated, resource.digest, self._spool.rows, resource.modified)
         self._spool.append(resource)
@@ -156,12 +161,14 @@ class Reconciler:
     def delete(self, deleted: Deleted) -> None:
         """Take in a deletion that the server reports."""
         version = (deleted.version_id, deleted.last_updated, "", -1, False)
-        self._add(deleted.resource_type, deleted.id, "deleted", version)
+        event = "deleted in order" if deleted.in_order else "deleted"
+        self._add(deleted.resource_type, deleted.id, event, version)
 
     def mark_seen(self, exists: Exists) -> None:
         """Note that the server has this resource, so that it is not taken as deleted."""
         event = "exists" if exists.readable else "unreadable"
-        self._add(exists.resource_type, exists.id, event, (None, None, "", -1, False))
+        version = (exists.version_id, exists.last_updated, "", -1, False)
+        self._add(exists.resource_type, exists.id, event, version)
 
     def mark_complete(self, complete: CompleteFor) -> None:
         """Note that all of a type about these patients has come."""
@@ -179,8 +186,11 @@ class Reconciler:
             self._tables.insert("events", pa.record_batch(arrays, schema=EVENTS))
         self._events = []
 
-    def decide(self) -> Account:
-        """Decide about every version that was received. Where none was, nothing is read of the lake."""
+    def decide(self, *, full: bool = False) -> Account:
+        """Decide about every version that was received. Where none was, nothing is read of the lake.
+
+        full: everything was asked for, so that what came is current, whatever its time.
+        """
         self._flush()
         self._keep = np.zeros(self._spool.rows, bool)
         if self._arrivals:
@@ -188,7 +198,7 @@ class Reconciler:
             rows = self._tables.rows(REPLAY.format(current=current_sql(received_only=True)))
             # Sorted by resource, so that one is in memory at a time.
             for (kind, id_), events in groupby(rows, key=itemgetter(0, 1)):
-                self._replay(kind, id_, list(events))
+                self._replay(kind, id_, list(events), full)
         return self.account
 
     def _read_known(self) -> None:
@@ -198,19 +208,22 @@ class Reconciler:
             for batch in self._lake.rows(self._site, KNOWN.names):
                 self._tables.insert("known", batch.select(KNOWN.names))
 
-    def _replay(self, kind: str, id_: str, events: Sequence[tuple[Any, ...]]) -> None:
+    def _replay(self, kind: str, id_: str, events: Sequence[tuple[Any, ...]], full: bool) -> None:
         """Replay the events of one resource. The last five columns are its current version in the lake."""
         *version, deleted, patient = events[0][len(EVENTS) :]
         current = None if deleted is None else Version(*version)
-        replay = ResourceReplay(current)
-        for _, _, event, *received, _ in (row[: len(EVENTS)] for row in events):
+        replay = ResourceReplay(current, full=full)
+        last = max((place for place, row in enumerate(events) if row[2] == "resource"), default=-1)
+        for place, (_, _, event, *received, _) in enumerate(row[: len(EVENTS)] for row in events):
             match event:
                 case "resource":
                     replay.upsert(Version(*received))
-                case "deleted":
+                case "deleted in order" if place < last:
+                    replay.outcomes["superseded"] += 1
+                case "deleted" | "deleted in order":
                     replay.delete(Version(*received))
                 case _:
-                    replay.mark_seen(readable=event == "exists")
+                    replay.mark_seen(Version(*received), readable=event == "exists")
         account, pending = self.account, replay.pending
         account.received[kind] += replay.outcomes.total()
         for outcome, count in replay.outcomes.items():
@@ -226,33 +239,64 @@ class Reconciler:
         else:
             account.modified[kind] += pending.modified
             self._keep[pending.row_number] = True
+            # The lake orders versions by time, and of two with one time the later sync counts.
+            if current is not None and pending.updated < current.updated:
+                self._times[pending.row_number] = current.last_updated
 
-    def batches(self, whole: bool, spared: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows to store, tombstones last, as batches of SPOOL_SCHEMA.
+    def find_missing(self, whole: bool, spared: Sequence[str]) -> Counter[str]:
+        """Return how many resources of the lake did not come although everything was asked for, by type.
 
         Args:
             whole: everything of the source was asked for and read, so whatever did not come is gone.
             spared: but not of these types.
         """
-        yield from self._spool.batches(self._keep)
-        rows = chain(self._tombstones.values(), self._missing(whole, spared))
-        while chunk := [*islice(rows, CHUNK)]:
-            yield pa.RecordBatch.from_pylist(chunk, SPOOL_SCHEMA)
-
-    def _missing(self, whole: bool, spared: Sequence[str]) -> Iterator[dict[str, Any]]:
         if not (whole or self._complete):
-            return
+            return Counter()
         self._read_known()
         for kind, patients in self._complete.items():
             ids = pa.array(sorted(patients), pa.string())
             kinds = pa.repeat(pa.scalar(kind, pa.string()), len(ids))
             self._tables.insert("complete", pa.record_batch([kinds, ids], schema=COMPLETE))
         query = MISSING.format(current=current_sql(received_only=False))
-        for row in self._tables.rows(query, {"whole": whole, "spared": list(spared)}):
-            # A deletion that the server reported has its tombstone already.
-            if row[:2] not in self._tombstones:
-                self.account.removed[row[0]] += 1
-                yield tombstone(*row)
+        self._tables.execute(query, {"whole": whole, "spared": list(spared)})
+        self._searched = True
+        return Counter(row[0] for row in self._missing())
+
+    def held(self) -> Counter[str]:
+        """Return how many resources of the site were current in the lake before this sync, by type."""
+        self._read_known()
+        return Counter(dict(self._tables.rows(HELD.format(current=current_sql(received_only=False)))))
+
+    def batches(self, *, remove_missing: bool) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to store, tombstones last, as batches of SPOOL_SCHEMA.
+
+        remove_missing: also the tombstones of what `find_missing` found.
+        """
+        yield from self._stored()
+        rows = chain(self._tombstones.values(), self._removed() if remove_missing else ())
+        while chunk := [*islice(rows, CHUNK)]:
+            yield pa.RecordBatch.from_pylist(chunk, SPOOL_SCHEMA)
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        numbers, start, column = np.flatnonzero(self._keep), 0, SPOOL_SCHEMA.get_field_index("last_updated")
+        for batch in self._spool.batches(self._keep):
+            kept = numbers[start : start + batch.num_rows].tolist()
+            start += batch.num_rows
+            if not self._times.keys().isdisjoint(kept):
+                own = batch.column(column).to_pylist()
+                times = [self._times.get(number, time) for number, time in zip(kept, own, strict=True)]
+                batch = batch.set_column(column, SPOOL_SCHEMA.field(column), pa.array(times, pa.string()))
+            yield batch
+
+    def _removed(self) -> Iterator[dict[str, Any]]:
+        for row in self._missing():
+            self.account.removed[row[0]] += 1
+            yield tombstone(*row)
+
+    def _missing(self) -> Iterator[tuple[Any, ...]]:
+        # A deletion that the server reported has its tombstone already.
+        rows = self._tables.rows("SELECT * FROM missing") if self._searched else iter(())
+        return (row for row in rows if row[:2] not in self._tombstones)
 
 
 def tombstone(
@@ -286,6 +330,11 @@ class _Tables:
             connection = self._open()
             connection.register("rows", pa.Table.from_batches([rows]))
             connection.execute(f"INSERT INTO {table} SELECT * FROM rows")  # noqa: S608 (one of the three names)
+
+    def execute(self, query: str, parameters: object = None) -> None:
+        """Run a query that returns nothing."""
+        with self._explained():
+            self._open().execute(query, parameters)
 
     def rows(self, query: str, parameters: object = None) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query, with a chunk of them in memory at a time."""

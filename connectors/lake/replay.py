@@ -22,6 +22,7 @@ from typing import Literal
 
 from connectors.fhir.instants import comparable
 
+OWN_VERSION = "sha256-"  # what stands for the version id of a server that states none (`connectors.fhir.resource`)
 Outcome = Literal["stored", "identical", "superseded", "quarantined"]
 
 
@@ -47,6 +48,13 @@ class Version:
         """Return microseconds since 1970; -inf, before every instant, where there is none."""
         return comparable(self.last_updated)
 
+    def contradicts(self, other: Version) -> bool:
+        """Return True if what is stated here, a version id or else a time, is another one there."""
+        if self.version_id and other.version_id and not other.version_id.startswith(OWN_VERSION):
+            return self.version_id != other.version_id
+        # A server without versions has times perhaps; those of the lake are as it stated them.
+        return None not in (self.last_updated, other.last_updated) and self.updated != other.updated
+
     def same_as(self, other: Version | None) -> bool:
         """Return True if the other version has the same version id and digest."""
         return other is not None and (self.version_id, self.digest) == (other.version_id, other.digest)
@@ -56,13 +64,18 @@ class ResourceReplay:
     """The events of one resource in the order of their arrival, compared with its current version in the lake.
 
     current: the version that is current in the lake, None if there is none.
+    full: everything was asked for, so what came is current, also where the lake has something later: a server may have
+        been restored from a backup, or its clock set back.
+    seen: the newest version with content that came in this sync.
     pending: the version of this sync that is to be stored, as far as the events were replayed.
     content_missing: the server has the resource, the lake has not, and its content did not come.
     outcomes: how many versions were stored, identical and superseded.
     """
 
-    def __init__(self, current: Version | None) -> None:
+    def __init__(self, current: Version | None, *, full: bool = False) -> None:
         self.current = current
+        self.full = full
+        self.seen: Version | None = None
         self.pending: Version | None = None
         self.content_missing = False
         self.outcomes: Counter[Outcome] = Counter()
@@ -76,13 +89,13 @@ class ResourceReplay:
             self._supersede_pending()
         if outcome == "stored":
             self.pending = received
+        if outcome != "superseded":
+            self.seen = received
 
     def _outcome(self, received: Version) -> Outcome:
-        newest = self.pending or self.current
-        if newest is None:
-            return "stored"
+        newest = self.pending or (self.seen if self.full else self.current)
         # Not `<=`: servers whose clock counts seconds give two versions the same time, and the later one counts.
-        if received.updated < newest.updated:
+        if newest is not None and received.updated < newest.updated:
             return "superseded"
         if self.pending and self.pending.is_deletion and received.same_as(self.current):
             return "superseded"  # the very version that was deleted, from a page that is older than its deletion
@@ -111,9 +124,9 @@ class ResourceReplay:
                 self.outcomes["stored"] += 1
                 self.pending = replace(deletion, last_updated=deletion.last_updated or newest.last_updated)
 
-    def mark_seen(self, *, readable: bool) -> None:
-        """Take in that the server has the resource. That is no version, and not counted."""
-        in_lake = self.current is not None and not self.current.is_deletion
+    def mark_seen(self, stated: Version, *, readable: bool) -> None:
+        """Take in that the server has the resource, in a version without content. It is not counted."""
+        in_lake = self.current is not None and not self.current.is_deletion and not stated.contradicts(self.current)
         if readable and not in_lake and self.pending is None:
             self.content_missing = True
 

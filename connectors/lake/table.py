@@ -30,6 +30,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from connectors.errors import LakeError
+from connectors.fhir.references import is_token
 from connectors.lake.writer import PARTITION, write_partitions
 
 SCHEMA = pa.schema(
@@ -170,11 +171,11 @@ class Lake:
 
     def version(self) -> int:
         """Return the Delta version, -1 where there is no table."""
-        return self._table().version() if self.exists() else -1
+        return self.table().version() if self.exists() else -1
 
     def sync_number(self) -> int:
         """Return the number of the newest sync, 0 for an empty lake."""
-        return (self._table().transaction_version("periop.sync") or 0) if self.exists() else 0
+        return (self.table().transaction_version("periop.sync") or 0) if self.exists() else 0
 
     def cursor(self, site: str) -> Cursor | None:
         """Return the cursor of the newest commit of this site, None if it has none yet.
@@ -182,7 +183,7 @@ class Lake:
         Raises:
             LakeError: the commit that holds it is damaged or gone.
         """
-        version = self._table().transaction_version(f"periop.site.{site}") if self.exists() else None
+        version = self.table().transaction_version(f"periop.site.{site}") if self.exists() else None
         if version is None:
             return None
         try:
@@ -215,7 +216,7 @@ class Lake:
             first = next((batch for batch in stream if batch.num_rows), None)
             if first is None:
                 return self._commit_cursor_only(site, cursor)
-            table = self._table() if self.exists() else self._create()
+            table = self.table() if self.exists() else self._create()
             sync_number = (table.transaction_version("periop.sync") or 0) + 1
             rows = (complete_rows(batch, site, sync_number) for batch in chain([first], stream))
             self._commit(table, rows, site, replace(cursor, sync_number=sync_number), sync_number)
@@ -226,15 +227,23 @@ class Lake:
         newest, before = self.sync_number(), self.cursor(site)
         moved = replace(cursor, sync_number=before.sync_number if before else newest)
         if self.exists() and moved != before:
-            self._commit(self._table(), iter(()), site, moved, newest)
+            self._commit(self.table(), iter(()), site, moved, newest)
         return newest
 
     def patients(self, site: str) -> frozenset[str]:
         """Return the ids of all patients whom any version of this site was ever about."""
-        found: set[str] = set()
+        found: set[str | None] = set()
         for batch in self.rows(site, ["patient"]):
             found.update(batch.column("patient").unique().to_pylist())
-        return frozenset(found - {None})
+        # A token says by which identifier a patient would be found, not who it is.
+        return frozenset(each for each in found if each is not None and not is_token(each))
+
+    def texts(self, site: str, resource_type: str) -> Iterator[tuple[str, str | None]]:
+        """Yield id and text of every version of one type; the text of a deletion is None. Raises LakeError."""
+        for file in self.files(resource_type):
+            if file.site == site:
+                for batch in self.read(file, ["id", "resource"]):
+                    yield from zip(batch["id"].to_pylist(), batch["resource"].to_pylist(), strict=True)
 
     def _create(self) -> DeltaTable:
         try:
@@ -277,7 +286,7 @@ class Lake:
         """Return the newest snapshot; of an empty lake one without files."""
         if not self.exists():
             return Snapshot(0, "", ())
-        table = self._table()
+        table = self.table()
         return Snapshot(table.transaction_version("periop.sync") or 0, str(table.metadata().id), self._files(table))
 
     def files(self, resource_type: str | None = None) -> tuple[LakeFile, ...]:
@@ -300,9 +309,10 @@ class Lake:
         stored = [name for name in columns if name not in PARTITION]  # those of the partition are in the path only
         # Listed at once and not with the first batch: what is committed meanwhile is no part of the answer.
         own = [file for file in self.files() if file.site == site]
-        return (batch for file in own for batch in self._read(file, stored))
+        return (batch for file in own for batch in self.read(file, stored))
 
-    def _read(self, file: LakeFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def read(self, file: LakeFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Yield these columns of a file, and `resource_type`, in bounded batches. Raises LakeError."""
         try:
             for batch in pq.ParquetFile(file.path, pre_buffer=False).iter_batches(BATCH, columns=columns):
                 kind = pa.array([file.resource_type] * batch.num_rows, pa.string())
@@ -312,7 +322,8 @@ class Lake:
                 f"a {file.resource_type} file of the lake at {self.path} cannot be read: {REPAIR}"
             ) from error
 
-    def _table(self) -> DeltaTable:
+    def table(self) -> DeltaTable:
+        """Return the Delta table in its newest version. Raises LakeError where it cannot be read."""
         try:
             return DeltaTable(self.path)
         except (DeltaError, OSError, ValueError) as error:

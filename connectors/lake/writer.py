@@ -94,7 +94,12 @@ class _File:
         self._target = self.folder / self._path
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(
-            self._target, self.columns, compression="zstd", compression_level=3, use_dictionary=REPEATED
+            self._target,
+            self.columns,
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=REPEATED,
+            write_page_checksum=True,  # a bit that flips on the disk is found (`connectors.lake.verify`)
         )
 
     def append(self, batch: pa.RecordBatch) -> None:

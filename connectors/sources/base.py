@@ -9,6 +9,10 @@ from typing import Protocol, runtime_checkable
 from connectors.fhir.events import SourceEvent
 from connectors.lake.table import Cursor
 
+# Which types are asked for is no part of a fingerprint: each has a time of its own in the cursor, and one that is new
+# is read from the beginning. These stand in its place, as in the fingerprints of version 0.1, so that its cursors hold.
+TYPES_0_1 = ("Patient", "Condition", "MedicationAdministration", "Procedure", "AdverseEvent", "Observation")
+
 
 class Source(Protocol):
     """A place that resources come from. `pull` is read once, to its end, with bounded memory."""
@@ -27,11 +31,16 @@ class Source(Protocol):
 
     @property
     def whole(self) -> bool:
-        """After the pull: True if everything of all patients was asked for and read.
+        """After the pull: True if everything of all patients was asked for and read, of the types in `asked`.
 
         Then what the lake has beyond it was deleted at the source. A source that asks for some patients says by
         CompleteFor what is complete.
         """
+        ...
+
+    @property
+    def asked(self) -> frozenset[str] | None:
+        """After the pull: the types that were asked for, None for every type. Of others nothing is known."""
         ...
 
     @property

@@ -8,7 +8,7 @@ The data cutoff is a function of the engine (`Engine.set_data_cutoff`), so one t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -19,18 +19,23 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from ibis import _
 
+from mappers.build.persons import IDENTIFIERS, PersonQueries, keys_of, owned, person_queries
 from mappers.build.views import CompiledView, Views
 from mappers.cohort import ORDER, Sources, build
-from mappers.cohort.facts import RESOURCE, RESOURCE_TYPES, candidates, subject_identifier
-from mappers.cohort.patients import OWNER, VIEWS, of_patients, owners
+from mappers.cohort.asked import Asking, Question
+from mappers.cohort.diagnosis import candidates
+from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES, subject_identifier
+from mappers.cohort.patients import MODIFIED, SHARED, VIEWS, of_patients, owners
 from mappers.engines.base import CUTOFF, Engine
 from mappers.study import Study
 from mappers.terminology import Terminology
 
 PATIENT_TABLES = tuple(ORDER)  # the tables with rows of patients; all have USUBJID
-KEY = "key"  # a column of every view that the cohort does not read: site and id name the resource
+RESOURCE_KEY = "key"  # a column of every view that the cohort does not read: site and id name the resource
 AFFECTED = "affected_patients"
 AFFECTED_SUBJECTS = "affected_subjects"
+AFFECTED_KEYS = "affected_keys"
+Keep = Callable[[str, ir.Table], ir.Table]  # of `Sources`
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,9 @@ class CompiledCohort:
         affected_current: by view the query for those of the registered `affected_patients`.
         affected: the query for (site, patient) of the patients to whom a changed resource belongs or belonged.
         affected_subjects: the query for USUBJID of the registered `affected_patients`.
+        affected_keys: the query for the keys by which resources refer to them.
+        persons: the queries by which these keys are looked up (`mappers.build.persons`).
+        asked: the meanings that the rules ask for.
     """
 
     statements: tuple[Statement, ...]
@@ -82,11 +90,19 @@ class CompiledCohort:
     affected_current: Mapping[str, str]
     affected: str
     affected_subjects: str
+    affected_keys: str
+    persons: PersonQueries
+    asked: tuple[Question, ...]
 
     @classmethod
     def from_json(cls, value: Any) -> CompiledCohort:
         """Return the cohort of which `as_json` returned `value`."""
-        return cls(**{**value, "statements": tuple(Statement(**each) for each in value["statements"])})
+        parts = {
+            "statements": tuple(Statement(**each) for each in value["statements"]),
+            "persons": PersonQueries(**value["persons"]),
+            "asked": tuple((view, element, name) for view, element, name in value["asked"]),
+        }
+        return cls(**{**value, **parts})
 
     def as_json(self) -> dict[str, Any]:
         """Return the cohort as a JSON value, for the cache of compiled SQL."""
@@ -130,33 +146,78 @@ def compile_cohort(
     engine: Engine, views: Views, sites: Sequence[str], terminology: Terminology, study: Study
 ) -> CompiledCohort:
     """Compile the cohort of `study` at `sites` for views of these columns. Runs nothing."""
-    rows = {name: views[name].all_rows.filter(_["site"].isin(list(sites))).drop(KEY) for name in VIEWS}
-    everybody = {name: views[name].current(rows[name]) for name in VIEWS}
-    current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
-    unowned = {name: ibis.table(everybody[name].schema(), name=f"all_{name}") for name in RESOURCE_TYPES}
-    known = ibis.table(ibis.Schema.from_pyarrow(terminology.rows.schema), name="terminology")
-
+    rows = _versions(views, sites)
+    everybody = _current(views, rows)
     statements = Statements(engine)
-    sources = Sources(current, terminology.bound(known), study, statements.keep, unowned)
-    tables = {name: getattr(build(sources), name) for name in (*PATIENT_TABLES, "unowned")}
+    sources = named_sources(everybody, terminology, study, statements.keep)
+    built = build(sources)
+    # Kept, because the query for all patients and that for the affected ones read the same rows.
+    tables = {name: statements.keep(f"new_{name}", getattr(built, name)) for name in PATIENT_TABLES}
 
     patients = ibis.table({"site": "string", "patient": "string"}, name=AFFECTED)
     subjects = patients.select(USUBJID=subject_identifier(study, patients["site"], patients["patient"]))
+    keys = ibis.table(patients.schema(), name=AFFECTED_KEYS)
     # First the few patients, then the current versions: the other way round every row would be compared.
-    affected = {name: views[name].current(of_patients(rows[name], name, patients, current)) for name in VIEWS}
+    affected = _current(views, {name: of_patients(rows[name], name, keys, sources.views) for name in VIEWS})
 
     compiled = engine.compile
     return CompiledCohort(
         statements=tuple(statements.found),
         tables={name: compiled(tables[name].order_by(*order)) for name, order in ORDER.items()},
         merged={name: compiled(merged(name, tables[name]).order_by(*order)) for name, order in ORDER.items()},
-        unowned=compiled(tables["unowned"]),
+        unowned=compiled(built.unowned),
         derived=compiled(candidates(sources).aggregate(patients=_.count())),
         all_current={name: compiled(table) for name, table in everybody.items()},
         affected_current={name: compiled(table) for name, table in affected.items()},
         affected=compiled(_affected(views)),
         affected_subjects=compiled(subjects),
+        affected_keys=compiled(keys_of(patients)),
+        persons=person_queries(engine, views, rows),
+        asked=tuple(sorted(sources.questions)),
     )
+
+
+def current_sources(
+    views: Views,
+    sites: Sequence[str],
+    terminology: Terminology,
+    study: Study,
+    keep: Keep,
+) -> Sources:
+    """Return the current rows that are registered for the SQL of a cohort, for other questions than its tables."""
+    return named_sources(_current(views, _versions(views, sites)), terminology, study, keep)
+
+
+def named_sources(
+    everybody: Mapping[str, ir.Table],
+    terminology: Terminology,
+    study: Study,
+    keep: Keep,
+) -> Asking:
+    """Return sources that read registered names, of the columns of the views in `everybody`."""
+    current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
+    of_all = {name: ibis.table(everybody[name].schema(), name=f"all_{name}") for name in RESOURCE_TYPES}
+    held = {
+        name: ibis.table(ibis.Schema.from_pyarrow(rows.schema), name=name) for name, rows in terminology.tables.items()
+    }
+    return Asking(current, terminology.bound(held), study, keep, of_all)
+
+
+def _versions(views: Views, sites: Sequence[str]) -> dict[str, ir.Table]:
+    """Return the rows of all versions at `sites` by view."""
+    names = (*VIEWS, IDENTIFIERS)
+    return {name: views[name].all_rows.filter(_["site"].isin(list(sites))).drop(RESOURCE_KEY) for name in names}
+
+
+def _current(views: Views, rows: Mapping[str, ir.Table]) -> dict[str, ir.Table]:
+    """Return what of the `rows` of each view is current and may be used, and what is set aside for its modifiers."""
+    found = {name: views[name].current(rows[name]) for name in VIEWS}
+    found |= {name: owned(found[name]) for name in RESOURCE_TYPES}
+    modified = [
+        owned(views[name].set_aside(rows[name])).select(*KEY, resource_type=ibis.literal(resource_type))
+        for name, resource_type in RESOURCE_TYPES.items()
+    ]
+    return {**found, MODIFIED: ibis.union(*modified)}
 
 
 def merged(name: str, new: ir.Table) -> ir.Table:
@@ -171,18 +232,23 @@ def _affected(views: Views) -> ir.Table:
 
     Any version, because a reference may have moved from one patient to another, and a deletion names nobody.
     """
-    changed = {name: views[name].all_rows.semi_join(views[name].changed_resources, list(RESOURCE)) for name in OWNER}
-    return ibis.union(*(owners(name, rows) for name, rows in changed.items()), distinct=True)
+    changed = {
+        name: views[name].all_rows.semi_join(views[name].changed_resources, list(RESOURCE)) for name in RESOURCE_TYPES
+    }
+    shared = views[SHARED].changed_resources.select("site", medication=_["id"]).distinct()
+    # A Medication has no patient of its own: it changes the drugs that refer to it.
+    drugs = {name: views[name].all_rows.semi_join(shared, ["site", "medication"]) for name in DRUGS}
+    return ibis.union(*(owners(owned(rows)) for rows in (*changed.values(), *drugs.values())), distinct=True)
 
 
 def columns_of(views: Mapping[str, CompiledView]) -> str:
     """Return what a compiled cohort depends on of the views, as text."""
-    return "\n".join(f"{name} {views[name].resource} {dict(views[name].columns)}" for name in VIEWS)
+    return "\n".join(f"{name} {views[name].resource} {dict(views[name].columns)}" for name in (*VIEWS, IDENTIFIERS))
 
 
 def register_all_patients(engine: Engine, cohort: CompiledCohort, terminology: Terminology) -> None:
     """Name the current rows of all patients, for `cohort` to be derived of them all."""
-    _register_common(engine, cohort, terminology)
+    register_everybody(engine, cohort, terminology)
     for name, sql in cohort.all_current.items():
         engine.create_view(f"current_{name}", sql)
 
@@ -192,15 +258,31 @@ def register_affected_patients(engine: Engine, cohort: CompiledCohort, terminolo
 
     They are those of the resources that `ViewTables.register_changes` named.
     """
-    _register_common(engine, cohort, terminology)
+    register_everybody(engine, cohort, terminology)
     engine.create_table_as(AFFECTED, cohort.affected)
     engine.create_table_as(AFFECTED_SUBJECTS, cohort.affected_subjects)
-    for name in VIEWS:  # codings come after the resources by which they are found
-        engine.create_table_as(f"current_{name}", cohort.affected_current[name])
+    _register_affected(engine, cohort)
     return engine.arrow(f"SELECT USUBJID FROM {AFFECTED_SUBJECTS}")["USUBJID"]  # noqa: S608
 
 
-def _register_common(engine: Engine, cohort: CompiledCohort, terminology: Terminology) -> None:
-    engine.register_rows("terminology", terminology.rows)
+def register_one_patient(
+    engine: Engine, cohort: CompiledCohort, terminology: Terminology, site: str, patient: str
+) -> None:
+    """Name the current rows of one person: `patient` is the id of the canonical record."""
+    register_everybody(engine, cohort, terminology)
+    engine.register_rows(AFFECTED, pa.table({"site": [site], "patient": [patient]}))
+    _register_affected(engine, cohort)
+
+
+def _register_affected(engine: Engine, cohort: CompiledCohort) -> None:
+    engine.create_table_as(AFFECTED_KEYS, cohort.affected_keys)
+    for name, sql in cohort.affected_current.items():  # codings come after the resources by which they are found
+        engine.create_table_as(f"current_{name}", sql)
+
+
+def register_everybody(engine: Engine, cohort: CompiledCohort, terminology: Terminology) -> None:
+    """Name the rows of everybody, by which a patient is found and what has none is counted, and the terminology."""
+    for name, rows in terminology.tables.items():
+        engine.register_rows(name, rows)
     for name in RESOURCE_TYPES:
         engine.create_view(f"all_{name}", cohort.all_current[name])

@@ -7,62 +7,22 @@ the old ones; otherwise all patients are. Both ways give the same tables.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from connectors.lake.table import Lake
 from mappers.build.cohort import (
     PATIENT_TABLES,
     CompiledCohort,
-    columns_of,
-    compile_cohort,
     data_cutoffs,
     register_affected_patients,
     register_all_patients,
 )
-from mappers.build.cohort_folder import CohortFolder, SetAside, State
-from mappers.build.sql_cache import SqlCache, compiler_digest
-from mappers.build.views import SUPERSEDED, CompiledView, Views, ViewTables, refresh_views
+from mappers.build.cohort_folder import CohortFolder
+from mappers.build.opened import MapConfig, Progress, open_lake
 from mappers.engines.base import Engine, Files
-from mappers.study import Study
-from mappers.terminology import Terminology, load_terminology
-from mappers.view.definition import ViewDefinition
-from mappers.view.shipped import load_views
 
-Progress = Callable[[str], None]
 BATCH = 100_000  # rows of a cohort table in memory at a time
-
-
-@dataclass(frozen=True)
-class MapConfig:
-    """The input, the rules and the output of a map.
-
-    Args:
-        lake_dir: the Delta table of raw resources.
-        views_dir: the view tables, and below it the cache of compiled SQL.
-        cohort_dir: the cohort tables.
-        study: the rules of the endpoints, and the data cutoffs.
-        sites: the sites that the cohort is made of; others in the lake are left out.
-        terminology_dirs, view_dirs: folders of the hospital's own value sets and views, which replace shipped ones.
-        key_fingerprint: stands for the key of the pseudonyms, which only the engine holds.
-        set_aside: counts of quarantined resources by site, and by (resource type, reason).
-    """
-
-    lake_dir: Path
-    views_dir: Path
-    cohort_dir: Path
-    study: Study
-    sites: tuple[str, ...]
-    terminology_dirs: tuple[Path, ...]
-    view_dirs: tuple[Path, ...]
-    key_fingerprint: str
-    set_aside: SetAside
 
 
 @dataclass(frozen=True)
@@ -90,33 +50,15 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     Raises:
         MappingError: a view, a value set or a file cannot be read.
     """
-    lake = Lake(config.lake_dir).snapshot()  # one for all: what a sync stores meanwhile is for the next map
-    definitions = load_views(*config.view_dirs)
-    terminology = load_terminology(*config.terminology_dirs)
-    if full:
-        for name in (*definitions, SUPERSEDED):
-            shutil.rmtree(config.views_dir / name, ignore_errors=True)
-
-    progress("flattening new resources")
-    compiler = compiler_digest()
-    cache = SqlCache(config.views_dir / ".compiled", engine.name, compiler)
-    views = _compiled_views(definitions, engine, cache)
-    view_tables = refresh_views(config.views_dir, lake, views, engine)
-    for site in sorted({file.site for file in lake.files} - set(config.sites)):
-        progress(f"site {site} is in the lake but not in periop.toml: left out")
-    cohort = _compiled_cohort(config, views, terminology, engine, cache)
-    cache.delete_unused()
-
-    rules = _rules_digest(config, compiler, cohort, terminology, view_tables)
-    state = State(rules, lake.sync_number, lake.fingerprint(lake.sync_number))
+    opened = open_lake(config, engine, progress, full=full)
+    lake, cohort, terminology, state = opened.lake, opened.cohort, opened.terminology, opened.state
     folder = CohortFolder(config.cohort_dir)
     known = None if full else folder.state()
-    view_tables.register(engine)
-    if known is None or known.program != rules or known.mark != lake.fingerprint(known.sync):
+    if known is None or known.program != state.program or known.mark != lake.fingerprint(known.sync):
         register_all_patients(engine, cohort, terminology)
         merge = False
     else:  # the lake went on from what the tables in place were derived from
-        view_tables.register_changes(engine, known.sync)
+        opened.tables.register_changes(engine, known.sync)
         register_affected_patients(engine, cohort, terminology)
         merge = True
     derived = _write_tables(config, cohort, engine, folder, progress, merge=merge)
@@ -126,44 +68,10 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     return MapReport(
         patients=len(flags),
         enrolled=flags.count("Y"),
-        views_rebuilt=sum(report.rebuilt for report in view_tables.reports),
+        views_rebuilt=sum(report.rebuilt for report in opened.tables.reports),
         quality_rows=len(folder.column("quality", "COUNT")),
         derived=derived,
     )
-
-
-def _compiled_views(definitions: Mapping[str, ViewDefinition], engine: Engine, cache: SqlCache) -> Views:
-    def compiled(name: str, view: ViewDefinition) -> CompiledView:
-        return CompiledView(**cache.get(f"{name} {view!r}", lambda: asdict(CompiledView.of(engine, name, view))))
-
-    return {name: compiled(name, view) for name, view in definitions.items()}
-
-
-def _compiled_cohort(
-    config: MapConfig, views: Views, terminology: Terminology, engine: Engine, cache: SqlCache
-) -> CompiledCohort:
-    sites = sorted(config.sites)
-    names = [*sites, *sorted(terminology.names)]
-    compiled_from = "\n".join([config.study.model_dump_json(), *names, columns_of(views)])
-    compiled = cache.get(
-        compiled_from, lambda: compile_cohort(engine, views, sites, terminology, config.study).as_json()
-    )
-    return CompiledCohort.from_json(compiled)
-
-
-def _rules_digest(
-    config: MapConfig, compiler: str, cohort: CompiledCohort, terminology: Terminology, view_tables: ViewTables
-) -> str:
-    """Return a hash of everything but the lake's rows that cohort tables depend on."""
-    depends_on = [
-        compiler,
-        cohort.as_json(),
-        config.study.hash,
-        terminology.rows.to_pylist(),
-        config.key_fingerprint,
-        view_tables.identity,
-    ]
-    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
 def _write_tables(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
+from ibis import _
 
-from connectors.fhir.resource import MODIFIER
+from connectors.fhir.modifiers import UNDERSTOOD
 from connectors.lake.current import VERSION, VERSION_TYPES
 from connectors.lake.table import LakeFile, Snapshot
 from mappers.build.incremental import IncrementalTable
@@ -25,12 +26,14 @@ from mappers.build.versions import (
     changed,
     newly_superseded,
     register_lake,
-    usable,
+    with_content,
 )
+from mappers.cohort.facts import RESOURCE_TYPES
 from mappers.engines.base import RESOURCE, Engine
 from mappers.view.runner import ViewDefinition, view_table
 
 RESOURCES = "resources"  # the name of the table that a compiled view reads
+MODIFIED, PATIENT = "modified", "patient"  # columns of view tables
 SUPERSEDED = ".superseded"  # the folder of the lists of superseded versions, beside those of the views
 ORDER = "newest last_updated, then sync, then version_id"  # the rule of the current version; with another, another list
 
@@ -39,8 +42,9 @@ ORDER = "newest last_updated, then sync, then version_id"  # the rule of the cur
 class CompiledView:
     """A view as SQL over the table `resources`.
 
-    `columns` are the names and Ibis types of its result: those that name a version (site, id, version_id, sync), then
-    those of the view.
+    `columns` are the names and Ibis types of its result: those that name a version (site, id, version_id, sync),
+    `modified` (it has a modifier extension that is not understood), in the views of patients' resources `patient` as
+    the lake has it, then those of the view. A view with a column `patient` of its own keeps it.
     """
 
     name: str
@@ -51,7 +55,11 @@ class CompiledView:
     @classmethod
     def of(cls, engine: Engine, name: str, view: ViewDefinition) -> CompiledView:
         """Compile `view` for `engine`."""
-        table = view_table(view, ibis.table({**VERSION_TYPES, RESOURCE: "string"}, name=RESOURCES), VERSION)
+        own = {column.name for column in view.columns()}
+        types = {**VERSION_TYPES, MODIFIED: "boolean"}
+        if name in RESOURCE_TYPES and PATIENT not in own:
+            types[PATIENT] = "string"
+        table = view_table(view, ibis.table({**types, RESOURCE: "string"}, name=RESOURCES), list(types))
         columns = {column: str(dtype) for column, dtype in table.schema().items()}
         return cls(name, view.resource, engine.compile(table), columns)
 
@@ -63,9 +71,24 @@ class CompiledView:
         return ibis.table(dict(self.columns), name=f"view_{self.name}")
 
     def current(self, rows: ir.Table) -> ir.Table:
-        """Return those of `rows` of this view whose version is current, without the columns that name the version."""
+        """Return those of `rows` of this view whose version is current, without the columns that name the version.
+
+        A modifier extension may negate what the rest of a resource says, so what has one that is not understood must
+        not be processed (FHIR R4 2.4.0.1).
+        """
+        return self._newest(rows).filter(~_[MODIFIED]).drop(MODIFIED)
+
+    def set_aside(self, rows: ir.Table) -> ir.Table:
+        """Return those of `rows` of this view that are current but for their modifier extension, as `current` does."""
+        return self._newest(rows).filter(_[MODIFIED]).drop(MODIFIED)
+
+    def _newest(self, rows: ir.Table) -> ir.Table:
+        return self.newest_versions(rows).drop("version_id", "sync")
+
+    def newest_versions(self, rows: ir.Table) -> ir.Table:
+        """Return those of `rows` of this view whose version is current, with what names the version."""
         superseded = ibis.table(SUPERSEDED_SCHEMA, name=f"superseded_{self.resource}")
-        return rows.anti_join(superseded, list(VERSION)).drop("version_id", "sync")
+        return rows.anti_join(superseded, list(VERSION))
 
     @property
     def changed_resources(self) -> ir.Table:
@@ -118,7 +141,9 @@ class ViewTables:
 
 def refresh_views(folder: Path, lake: Snapshot, views: Views, engine: Engine) -> ViewTables:
     """Append to the view tables in `folder` what the lake has had since they were built."""
-    rows = {name: IncrementalTable.of(folder, name, lake.identity, view.sql, MODIFIER) for name, view in views.items()}
+    rows = {
+        name: IncrementalTable.of(folder, name, lake.identity, view.sql, UNDERSTOOD) for name, view in views.items()
+    }
     resource_types = sorted({view.resource for view in views.values()})
     superseded = {
         resource_type: IncrementalTable.of(folder / SUPERSEDED, resource_type, lake.identity, ORDER)
@@ -134,7 +159,7 @@ def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, e
     built, written = table.built_to(lake), 0
     if built is None or built < lake.sync_number:
         since = built or 0
-        resources = usable(register_lake(engine, _files(lake, view.resource, since)), since)
+        resources = with_content(register_lake(engine, _files(lake, view.resource, since)), since)
         engine.create_view(RESOURCES, engine.compile(resources))
         written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake)
     table.delete_predecessors()

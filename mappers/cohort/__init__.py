@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import ibis.expr.types as ir
 
-from mappers.cohort import adae, adrs, adsl, adtte, quality
+from mappers.cohort import adae, adrs, adsl, adtte, assessments, quality
 from mappers.cohort.facts import Sources
 
 __all__ = ["ORDER", "CohortTables", "Sources", "build"]
@@ -40,13 +40,14 @@ def build(sources: Sources) -> CohortTables:
     """Return all cohort tables of `sources`. Pure: reads nothing, and runs only what `sources.keep` runs."""
     subjects = sources.once("subjects", lambda: adsl.subjects(sources))
     pathology = sources.once("pathology", lambda: adrs.pathology(sources, subjects))
-    assessed = sources.once("tumour_assessments", lambda: adtte.tumour_assessments(sources))
+    assessed = sources.once("tumour_assessments", lambda: assessments.tumour_assessments(sources))
     responses = sources.once("adrs", lambda: adrs.adrs(sources, subjects, pathology))
+    times = adtte.times(sources, subjects, responses, assessed)
     return CohortTables(
         adsl=adsl.published(subjects),
         adrs=responses,
-        adtte=adtte.adtte(sources, subjects, responses, assessed),
+        adtte=adtte.adtte(times),
         adae=adae.adae(sources, subjects),
-        quality=quality.quality(sources, subjects, pathology, assessed),
+        quality=quality.quality(sources, subjects, pathology, assessed, times),
         unowned=quality.unowned(sources),
     )

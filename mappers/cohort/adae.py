@@ -14,13 +14,15 @@ from ibis import _
 
 from mappers import dates
 from mappers.cohort import facts
-from mappers.cohort.facts import KEY, RESOURCE, Sources, attach, first_by
+from mappers.cohort.events import EVENT, events
+from mappers.cohort.facts import KEY, Sources, attach, first_by
 
 PUBLISHED = [
     "STUDYID",
     "USUBJID",
     "SITEID",
     "AEDECOD",
+    "AEPTCD",
     "AETERM",
     "AEBODSYS",
     "AETOXGR",
@@ -39,37 +41,6 @@ PUBLISHED = [
     "SRCREF",
 ]
 PERIODS = {1: "NEOADJUVANT", 2: "ADJUVANT", 9: "POST-SURGERY"}
-
-
-def _related(sources: Sources) -> ir.Table:
-    """Return AREL by event: RELATED when any suspected cause is assessed possible or stronger.
-
-    Otherwise it is NOT RELATED when any assessment says so, else null.
-    """
-    codings = sources.codings("adverse_event").filter(_["element"] == "causality")
-    answers = codings.join(sources.terminology.table("ae-causality"), ["system", "code"])
-    grouped = answers.group_by(*RESOURCE).agg(
-        related=(_["target"] == "RELATED").any(), unrelated=(_["target"] == "NOT RELATED").any()
-    )
-    arel = ibis.cases((_["related"], "RELATED"), (_["unrelated"], "NOT RELATED"), else_=ibis.null("string"))
-    return grouped.select(*RESOURCE, AREL=arel)
-
-
-def events(sources: Sources) -> ir.Table:
-    """Return actual adverse events up to the cutoff with term, grade, seriousness and causality."""
-    rows = facts.dated(sources, "adverse_event")
-    rows = rows.filter(_["actuality"].isnull() | (_["actuality"] == "actual"))
-    for name, element, concept_map in (
-        ("AEDECOD", "event", "ae-term"),
-        ("ATOXGR", "grade", "ctcae-grade"),
-        ("AESER", "seriousness", "ae-seriousness"),
-    ):
-        coded = sources.coded("adverse_event", element, concept_map)
-        rows = attach(rows, coded.select(*RESOURCE, **{name: _["value"]}), RESOURCE)
-    rows = attach(rows, _related(sources), RESOURCE)
-    # Grade 0 says that there was no event. An event without a grade is one.
-    rows = rows.mutate(ATOXGRN=_["ATOXGR"].cast("int32")).filter(_["ATOXGRN"].isnull() | (_["ATOXGRN"] > 0))
-    return rows.mutate(term_key=ibis.coalesce(_["AEDECOD"], _["term"].strip().lower(), ibis.literal("")))
 
 
 def _phased(rows: ir.Table) -> ir.Table:
@@ -97,14 +68,19 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
     """Return ADAE of the enrolled patients; AETERM is as reported and never published."""
     periods = ("STUDYID", "USUBJID", "SITEID", "DCUTDT", "TRTSDT", "SURGDT", "AP01EDT", "AP02SDT", "AP02EDT")
     base = subjects.filter(_["ITTFL"] == "Y").select(*KEY, *periods)
-    happened = sources.once("events", lambda: events(sources))
-    phased = sources.once("phased_events", lambda: _phased(happened.join(base, list(KEY))))
+    phased = sources.once("phased_events", lambda: _phased(events(sources).join(base, list(KEY))))
     rows = sources.once("emergent_events", lambda: _emergent(phased, sources.study.safety.window_days))
     emergent = rows.filter(_["TRTEMFL"] == "Y")
     worst = first_by(
-        emergent, _["ATOXGRN"].desc(nulls_first=False), _["date"], _["id"], key=(*KEY, "term_key", "APERIOD")
+        emergent,
+        _["ATOXGRN"].desc(nulls_first=False),
+        _["date"],
+        _["resource_type"],
+        _["id"],
+        _["part"],
+        key=(*KEY, "term_key", "APERIOD"),
     )
-    rows = attach(rows, worst.select(*RESOURCE, AOCC01FL=ibis.literal("Y")), RESOURCE)
+    rows = attach(rows, worst.select(*EVENT, AOCC01FL=ibis.literal("Y")), EVENT)
     return rows.mutate(
         AETERM=_["term"],
         AEBODSYS=ibis.null("string"),
@@ -112,5 +88,5 @@ def adae(sources: Sources, subjects: ir.Table) -> ir.Table:
         ASTDT=_["date"],
         ASTDTF=_["dtf"],
         AENDT=ibis.null("date"),
-        SRCREF=facts.references(facts.reference("adverse_event", _["id"])),
+        SRCREF=facts.references(facts.supports("AETERM ASTDT", facts.typed_reference(_["resource_type"], _["id"]))),
     ).select(*PUBLISHED)

@@ -10,8 +10,11 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from mappers.cohort import facts
-from mappers.cohort.facts import KEY, Sources, attach, first_by
+from mappers import dates
+from mappers.cohort import answers, facts
+from mappers.cohort.facts import KEY, Sources, attach, attach_all, first_by
+from mappers.cohort.issues import count, listed
+from mappers.cohort.pathology import VIABLE, VIABLE_NODES, margin, post_therapy, residual_status, viable_tumour
 
 PARAMS = {
     "MPR": "Major pathological response",
@@ -44,37 +47,6 @@ PUBLISHED = [
 ]
 
 _RESPONSES = ("CR", "PR", "SD", "PD", "NE")
-_MARGINS = ("R2", "R1", "RX", "R0")
-
-
-def _rank(value: ir.Value, order: tuple[str, ...]) -> ir.IntegerValue:
-    return ibis.cases(*[(value == item, position) for position, item in enumerate(order)], else_=len(order))
-
-
-def viable_tumour(sources: Sources, subjects: ir.Table, value_set: str) -> ir.Table:
-    """Return readings of residual viable tumour on or after surgery, in percent, as bounds `low` and `high`.
-
-    A comparator makes a range: "<" or "<=" reaches down to 0, ">" or ">=" up to 100. UCUM "%" and "{percent}" (or no
-    unit) are percent, "1" is a fraction; another unit gives no value (counted by `quality`).
-    """
-    rows = facts.asked(sources, facts.observations(sources), value_set)
-    rows = rows.join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
-    rows = rows.filter(_["date"] >= _["SURGDT"], _["value_quantity"].notnull())
-    # UCUM writes a percentage as "%" and a fraction as "1": 0.5 of unit 1 is 50 %.
-    scale = ibis.cases(
-        (_["value_unit"].fill_null("%").isin(["%", "{percent}"]), 1.0),
-        (_["value_unit"] == "1", 100.0),
-        else_=None,
-    )
-    rows = rows.mutate(percent=_["value_quantity"].cast("float64") * scale)
-    rows = rows.filter(_["percent"].between(0, 100))
-    below, above = _["value_comparator"].isin(["<", "<="]), _["value_comparator"].isin([">", ">="])
-    central = facts.asked(sources, rows, "central-review", "method").select(*facts.RESOURCE, central=True)
-    return attach(rows, central, facts.RESOURCE).mutate(
-        low=below.fill_null(False).ifelse(0.0, _["percent"]),
-        high=above.fill_null(False).ifelse(100.0, _["percent"]),
-        EVALTYP=_["central"].fill_null(False).ifelse("BICR", "INVESTIGATOR"),
-    )
 
 
 def _chosen(sources: Sources, readings: ir.Table) -> ir.Table:
@@ -84,50 +56,47 @@ def _chosen(sources: Sources, readings: ir.Table) -> ir.Table:
     return first_by(readings, preferred, _["date"].desc(), _["high"].desc(), _["id"])
 
 
-def post_therapy(sources: Sources, subjects: ir.Table, letter: str) -> ir.Table:
-    """Return the latest ypT or ypN (`letter`): a yp value, or a pathological one, dated on or after surgery.
-
-    A pathological category found after neoadjuvant treatment is a yp category (AJCC 8, chapter 1: prefix y).
-    """
-    values = [
-        facts.valued(sources, facts.observations(sources), f"{kind}-{letter}").select(
-            *KEY, "id", "date", "value", rank=rank
-        )
-        for rank, kind in enumerate(("post-therapy", "pathological"))
-    ]
-    rows = ibis.union(*values).join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
-    # TX and NX say that nothing could be assessed, so an assessed category of another day is taken instead.
-    rows = rows.filter(_["date"] >= _["SURGDT"], ~_["value"].isin(["TX", "NX"]))
-    chosen = first_by(rows, _["rank"], _["date"].desc(), _["id"])
-    return chosen.select(*KEY, **{f"yp{letter}": _["value"], f"yp{letter}_id": _["id"], f"yp{letter}_date": _["date"]})
-
-
 def pathology(sources: Sources, subjects: ir.Table) -> ir.Table:
     """Return one row per enrolled patient: readings of primary and nodes, ypT, ypN, MPR and pCR (boolean or null)."""
-    primary = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-code"))
-    nodes = _chosen(sources, viable_tumour(sources, subjects, "residual-viable-tumour-nodes-code"))
+    primary = _chosen(sources, viable_tumour(sources, subjects, VIABLE))
+    nodes = _chosen(sources, viable_tumour(sources, subjects, VIABLE_NODES))
     table = subjects.filter(_["ITTFL"] == "Y").select(
         *KEY, "STUDYID", "USUBJID", "SITEID", "NSTGBL", "SURGFL", "DCUTDT"
     )
-    table = attach(table, primary.select(*KEY, "low", "high", "dtf", "EVALTYP", read=_["date"], read_id=_["id"]))
-    table = attach(table, nodes.select(*KEY, node_low=_["low"], node_high=_["high"], node_id=_["id"]))
-    for letter in ("t", "n"):
-        table = attach(table, post_therapy(sources, subjects, letter))
+    primary = primary.select(
+        *KEY,
+        "low",
+        "high",
+        "beyond",
+        "dtf",
+        "EVALTYP",
+        read=_["date"],
+        read_id=_["id"],
+        read_part=_["part"],
+        read_ref=answers.reference(),
+    )
+    nodes = nodes.select(
+        *KEY, node_low=_["low"], node_high=_["high"], node_beyond=_["beyond"], node_ref=answers.reference()
+    )
+    staged = [post_therapy(sources, subjects, letter) for letter in ("t", "n")]
+    table = attach_all(table, [primary, nodes, *staged])
     table = table.mutate(mpr=_major(sources))
     return table.mutate(pcr=_complete(sources))
 
 
-def _within(low: ir.Value, high: ir.Value, threshold: float) -> ir.BooleanValue:
+def _within(prefix: str, threshold: float) -> ir.BooleanValue:
     """Return true for a reading of at most `threshold`, and null where its bounds leave that open."""
-    return ibis.cases((high <= threshold, True), (low > threshold, False), else_=ibis.null("boolean"))
+    low, high, beyond = (_[f"{prefix}{name}"] for name in ("low", "high", "beyond"))
+    above = (low > threshold) | (beyond & (low >= threshold))
+    return ibis.cases((high <= threshold, True), (above, False), else_=ibis.null("boolean"))
 
 
 def _major(sources: Sources) -> ir.Value:
     rule = sources.study.response
-    primary = _within(_["low"], _["high"], rule.mpr_threshold_percent)
+    primary = _within("", rule.mpr_threshold_percent)
     if rule.mpr_scope == "primary":
         return primary
-    read = _within(_["node_low"], _["node_high"], rule.mpr_threshold_percent)
+    read = _within("node_", rule.mpr_threshold_percent)
     # Without a reading of the nodes, only nodes free of tumour are known to be within the threshold
     free = (_["ypn"] == "N0").ifelse(True, ibis.null("boolean"))
     return primary & _["node_high"].notnull().ifelse(read, free)
@@ -136,29 +105,47 @@ def _major(sources: Sources) -> ir.Value:
 def _complete(sources: Sources) -> ir.Value:
     clean = ["T0", "Tis"] if sources.study.response.pcr_accepts_tis else ["T0"]
     # Nodes that nobody read are no obstacle, because ypN0 is required anyway (docs/endpoint-rules.md 4).
-    nodes = _["node_high"].isnull() | (_["node_high"] == 0)
-    return (_["high"] == 0) & _["ypt"].isin(clean) & (_["ypn"] == "N0") & nodes
+    nodes = _["node_high"].isnull() | _within("node_", 0)
+    return _within("", 0) & _["ypt"].isin(clean) & (_["ypn"] == "N0") & nodes
+
+
+def _responses(sources: Sources, subjects: ir.Table) -> ir.Table:
+    """Return RECIST values with what bounds their time: first dose and surgery, or the first sign of an operation.
+
+    A residual tumour status or a yp category is found in what was taken out: what comes later is no response to the
+    treatment before surgery, even where no code of the operation is understood.
+    """
+    signs = [residual_status(sources), *_post_therapy_values(sources)]
+    signs = ibis.union(*[rows.select(*KEY, "date") for rows in signs])
+    enrolled = subjects.filter(_["ITTFL"] == "Y")
+    signs = signs.join(enrolled.select(*KEY, "TRTSDT"), list(KEY)).filter(_["date"] > _["TRTSDT"])
+    enrolled = attach(enrolled, signs.group_by(*KEY).agg(sign=_["date"].min()))
+    rows = answers.valued(sources, answers.answers(sources), "recist")
+    rows = rows.join(enrolled, list(KEY), rname="subject_{name}")
+    return rows.mutate(operated=ibis.coalesce(_["surgery_from"], _["sign"]))
+
+
+def _post_therapy_values(sources: Sources) -> list[ir.Table]:
+    found = answers.answers(sources)
+    return [answers.valued(sources, found, f"post-therapy-{letter}") for letter in ("t", "n")]
 
 
 def assessments(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """Return RECIST 1.1 assessments after time 0, before surgery where there was one, up to the first PD."""
-    rows = facts.valued(sources, facts.observations(sources), "recist")
-    rows = rows.join(subjects.filter(_["ITTFL"] == "Y"), list(KEY), rname="subject_{name}")
-    rows = rows.filter(_["date"] > _["TRTSDT"], _["SURGDT"].isnull() | (_["date"] < _["SURGDT"]))
+    """Return RECIST 1.1 assessments after time 0, before surgery where there was one, up to the first PD.
+
+    A partial date counts where every day that it may stand for lies between.
+    """
+    rows = _responses(sources, subjects)
+    after = dates.earliest(_["date"], _["dtf"]) > _["TRTSDT"]
+    before = _["operated"].isnull() | (dates.latest(_["date"], _["dtf"]) < _["operated"])
+    rows = rows.filter(after, before)
     progressed = _["date"].min(where=_["value"] == "PD").over(ibis.window(group_by=list(KEY)))
     rows = rows.mutate(progressed=progressed)
     return rows.filter(_["progressed"].isnull() | (_["date"] <= _["progressed"]))
 
 
-def _margin(sources: Sources, subjects: ir.Table) -> ir.Table:
-    """Return the worst residual tumour status on or after surgery, in the order R2, R1, RX, R0: RX is not R0."""
-    rows = facts.valued(
-        sources, facts.asked(sources, facts.observations(sources), "residual-tumour-code"), "residual-tumour"
-    )
-    rows = rows.join(subjects.filter(_["SURGFL"] == "Y").select(*KEY, "SURGDT"), list(KEY))
-    rows = rows.filter(_["date"] >= _["SURGDT"])
-    worst = first_by(rows, _rank(_["value"], _MARGINS), _["date"].desc(), _["id"])
-    return worst.select(*KEY, "value", "date", "dtf", "id")
+def _rank(value: ir.Value, order: tuple[str, ...]) -> ir.IntegerValue:
+    return ibis.cases(*[(value == item, position) for position, item in enumerate(order)], else_=len(order))
 
 
 def _rows(table: ir.Table, paramcd: str, **columns: ir.Value) -> ir.Table:
@@ -184,16 +171,17 @@ def _yes_no_rows(table: ir.Table, paramcd: str, met: ir.Value, **columns: ir.Val
     return _rows(table, paramcd, **(given | columns))
 
 
-def _observed(*names: str) -> ir.ArrayValue:
-    """Return the source references of the observations whose ids are in columns ``<name>_id``."""
-    return facts.references(*[facts.reference("observation", _[f"{name}_id"]) for name in names])
+def _observed(dated: str, *names: str) -> ir.ArrayValue:
+    """Return SRCREF from the columns ``<name>_ref``: all support AVALC, and `dated` the date as well."""
+    values = [facts.supports("AVALC", _[f"{name}_ref"]) for name in (dated, *names)]
+    return facts.references(*values, facts.supports("ADT", _[f"{dated}_ref"]))
 
 
 def _pathology_rows(sources: Sources, table: ir.Table) -> list[ir.Table]:
     threshold = f"Viable tumour <= {sources.study.response.mpr_threshold_percent:g}%"
     at_surgery: dict[str, ir.Value] = {"AVISIT": ibis.literal("SURGERY")}
     read = {"ADT": _["read"], "ADTF": _["dtf"], "EVALTYP": _["EVALTYP"]} | at_surgery
-    within = _within(_["low"], _["high"], sources.study.response.mpr_threshold_percent)
+    within = _within("", sources.study.response.mpr_threshold_percent)
     # The digit after the N; NX and a missing category compare with nothing (docs/endpoint-rules.md 7).
     lower, before = _["ypn"].substr(1, 1), _["NSTGBL"].substr(1, 1)
     staged = before.isin(["0", "1", "2", "3"]) & lower.notnull()
@@ -215,10 +203,10 @@ def _pathology_rows(sources: Sources, table: ir.Table) -> list[ir.Table]:
 
 def _reading_rows(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
     """Return every reading of the primary tumour; ANL01FL marks the one that counted."""
-    readings = viable_tumour(sources, subjects, "residual-viable-tumour-code")
-    chosen = table.select(*KEY, "STUDYID", "USUBJID", "SITEID", "DCUTDT", "read_id")
+    readings = viable_tumour(sources, subjects, VIABLE)
+    chosen = table.select(*KEY, "STUDYID", "USUBJID", "SITEID", "DCUTDT", "read_id", "read_part")
     rows = readings.drop("SURGDT").join(chosen, list(KEY))
-    counted = (_["id"] == _["read_id"]).ifelse("Y", ibis.null("string"))
+    counted = ((_["id"] == _["read_id"]) & (_["part"] == _["read_part"])).ifelse("Y", ibis.null("string"))
     return _rows(
         rows,
         "PVTPCT",
@@ -228,7 +216,7 @@ def _reading_rows(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.T
         EVALTYP=_["EVALTYP"],
         AVISIT=ibis.literal("SURGERY"),
         ANL01FL=counted,
-        SRCREF=facts.references(facts.reference("observation", _["id"])),
+        SRCREF=facts.references(facts.supports("AVAL ADT", answers.reference())),
     )
 
 
@@ -237,12 +225,12 @@ def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
     enrolled = subjects.filter(_["ITTFL"] == "Y").select(*KEY, "STUDYID", "USUBJID", "SITEID", "SURGFL", "DCUTDT")
     assessed = sources.once("assessments", lambda: assessments(sources, subjects))
     best = first_by(assessed, _rank(_["value"], _RESPONSES), _["date"], _["id"])
-    best = attach(enrolled, best.select(*KEY, "value", "date", "dtf", "id"))
-    margin = attach(enrolled.filter(_["SURGFL"] == "Y"), _margin(sources, subjects))
+    best = attach(enrolled, best.select(*KEY, "value", "date", "dtf", "id", "resource_type"))
+    margins = attach(enrolled.filter(_["SURGFL"] == "Y"), margin(sources, subjects))
     source: dict[str, ir.Value] = {
         "ADT": _["date"],
         "ADTF": _["dtf"],
-        "SRCREF": facts.references(facts.reference("observation", _["id"])),
+        "SRCREF": facts.references(facts.supports("AVALC ADT", answers.reference())),
     }
     before: dict[str, ir.Value] = {
         "AVISIT": ibis.literal("PRE-SURGERY"),
@@ -256,6 +244,32 @@ def adrs(sources: Sources, subjects: ir.Table, table: ir.Table) -> ir.Table:
         _rows(best, "BOR", AVALC=_["value"].fill_null("NE"), **before),
         _yes_no_rows(best, "RSP", unknown.ifelse(ibis.null("boolean"), responded), **before),
         _rows(assessed, "OVR", AVALC=_["value"], **(before | {"ANL01FL": ibis.null("string")})),
-        _yes_no_rows(margin, "R0", _["value"] == "R0", AVISIT=ibis.literal("SURGERY"), **source),
+        _yes_no_rows(margins, "R0", _["value"] == "R0", AVISIT=ibis.literal("SURGERY"), **source),
     ]
     return ibis.union(*parts)
+
+
+def issues(sources: Sources, subjects: ir.Table, table: ir.Table) -> list[ir.Table]:
+    """Return what is missing or in conflict in the pathology of the resected; `table` is that of `pathology`."""
+    resected = table.filter(_["SURGFL"] == "Y")
+    read = {
+        ("ADRS", "resected, no reading of residual viable tumour"): resected["high"].isnull(),
+        ("ADRS", "MPR not evaluable from the reading"): resected["mpr"].isnull() & resected["high"].notnull(),
+        ("ADRS", "resected, no ypN"): resected["ypn"].isnull(),
+        ("ADRS", "conflict: no viable tumour, but nodes with tumour"): (resected["high"] == 0)
+        & (resected["ypn"] != "N0"),
+        ("ADRS", "conflict: ypT0, but viable tumour"): (resected["high"] > 0) & (resected["ypt"] == "T0"),
+    }
+    unsure = _responses(sources, subjects)
+    earliest, latest = (ends(unsure["date"], unsure["dtf"]) for ends in (dates.earliest, dates.latest))
+    unsure = unsure.filter(
+        _["dtf"].notnull(),
+        ((earliest <= _["TRTSDT"]) & (latest > _["TRTSDT"]))
+        | ((earliest < _["operated"]) & (latest >= _["operated"])).fill_null(False),
+    )
+    operated = _responses(sources, subjects).filter(_["SURGDT"].isnull(), _["date"] >= _["operated"])
+    return [
+        listed(resected, read),
+        count(unsure, "ADRS", "response by partial date, not certain to lie between first dose and surgery: not used"),
+        count(operated, "ADRS", "response after a pathology of surgery, but no operation understood: not used"),
+    ]

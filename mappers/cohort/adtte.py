@@ -11,17 +11,15 @@ import ibis.expr.types as ir
 from ibis import _
 
 from mappers import dates
-from mappers.cohort import facts
+from mappers.cohort import exposure, facts, surgery
+from mappers.cohort.assessments import FAILED, RESIDUAL
 from mappers.cohort.facts import KEY, Sources, attach, first_by
+from mappers.cohort.issues import count
+from mappers.study import TIMES_TO_EVENT
 
 MONTH = 30.4375  # days, 365.25 / 12
-PARAMS = {
-    "EFS": "Event-free survival",
-    "OS": "Overall survival",
-    "DFS": "Disease-free survival after R0 resection",
-    "TTSURG": "Time to surgery",
-    "TTADJ": "Time from surgery to adjuvant treatment",
-}
+LONGEST = 1200  # months: a longer time is a slip of the pen in a date
+UNCLEAR = "progression on a partial date, before or after the first dose or surgery: the imputed day decides"
 PUBLISHED = [
     "STUDYID",
     "USUBJID",
@@ -34,6 +32,7 @@ PUBLISHED = [
     "EVNTDESC",
     "CNSDTDSC",
     "STARTDT",
+    "STARTDTF",
     "ADT",
     "ADTF",
     "SRCDOM",
@@ -42,37 +41,6 @@ PUBLISHED = [
     "SRCREF",
     "DCUTDT",
 ]
-ASSESSED = ("CR", "PR", "SD", "PD", "NO PROGRESSION", "WORSENED", "PROGRESSION", "RECURRENCE")
-FAILED = ("PD", "PROGRESSION", "RECURRENCE")
-RESIDUAL = ("R1", "R2")
-
-_FINDING = (*KEY, "id", "date", "dtf", "value")
-
-
-def tumour_assessments(sources: Sources) -> ir.Table:
-    """Return all adequate tumour assessments with their findings: RECIST, disease status, recurrence as a condition."""
-    observed = [
-        facts.valued(sources, facts.observations(sources), "recist"),
-        facts.valued(
-            sources,
-            facts.asked(sources, facts.observations(sources), "disease-status-code"),
-            "disease-status",
-        ),
-    ]
-    if sources.study.events.r1_r2_is_event:
-        margin = facts.asked(sources, facts.observations(sources), "residual-tumour-code")
-        observed.append(facts.valued(sources, margin, "residual-tumour"))
-    found = [*((rows, "observation", "value") for rows in observed), (facts.recurrences(sources), "condition", "code")]
-    parts = [
-        rows.select(
-            *_FINDING,
-            domain=ibis.literal(facts.RESOURCE_TYPES[view]),
-            variable=ibis.literal(variable),
-            source=facts.reference(view, _["id"]),
-        )
-        for rows, view, variable in found
-    ]
-    return ibis.union(*parts).filter(_["value"].isin(ASSESSED + RESIDUAL))
 
 
 def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
@@ -84,9 +52,20 @@ def _failures(sources: Sources, assessed: ir.Table) -> ir.Table:
     return assessed.filter(_["value"].isin(failed + RESIDUAL))
 
 
+def _precluded(sources: Sources, base: ir.Table) -> ir.Table:
+    """Return progressions that precluded surgery, in the columns of a tumour assessment."""
+    return surgery.precluded(sources, base).mutate(
+        domain=ibis.literal("Procedure"),
+        variable=ibis.literal("statusReason"),
+        source=facts.reference("procedure", _["id"]),
+    )
+
+
 def _first_failure(sources: Sources, assessed: ir.Table, base: ir.Table, origin: str) -> ir.Table:
     """Return the first failure after `origin`: PROGRESSION before surgery, after it RECURRENCE or RESIDUAL TUMOUR."""
-    rows = _failures(sources, assessed).join(base.select(*KEY, "SURGDT", origin=_[origin]), list(KEY))
+    found = _failures(sources, assessed)
+    found = ibis.union(found, _precluded(sources, base).select(*found.columns))
+    rows = found.join(base.select(*KEY, "SURGDT", origin=_[origin]), list(KEY))
     # A finding on the day of the origin is the baseline. Of one day, an observation is preferred to a condition.
     first = first_by(rows.filter(_["date"] > _["origin"]), _["date"], _["domain"].desc(), _["id"])
     after = _["SURGDT"].notnull() & (_["date"] >= _["SURGDT"])
@@ -115,11 +94,11 @@ def _shape(table: ir.Table, paramcd: str) -> ir.Table:
     months = (dates.days_between(_["STARTDT"], _["ADT"]) + 1).cast("float64") / MONTH
     return table.mutate(
         PARAMCD=ibis.literal(paramcd),
-        PARAM=ibis.literal(PARAMS[paramcd]),
+        PARAM=ibis.literal(TIMES_TO_EVENT[paramcd]),
         AVAL=months,
         AVALU=ibis.literal("MONTHS"),
         SRCSEQ=ibis.literal(1, type="int32"),
-        SRCREF=facts.references(_["source"]),
+        SRCREF=facts.references(facts.supports("ADT", _["source"])),
     ).select(*PUBLISHED)
 
 
@@ -130,12 +109,14 @@ def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, para
     table = attach(attach(base, failure), last)
     # On one day the failure comes first: it names what happened better than the death.
     failed = _["failed"].notnull() & (_["DTHDT"].isnull() | (_["failed"] <= _["DTHDT"]))
-    died = _["DTHDT"].notnull()
+    # A death without a date is an event of unknown time: it has no ADT.
+    died = (_["DTHFL"] == "Y").fill_null(False)
     seen = _["last"].notnull()
     null = ibis.null("string")
     return _shape(
         table.mutate(
             STARTDT=_[origin],
+            STARTDTF=_[f"{origin}F"],
             ADT=ibis.cases((failed, _["failed"]), (died, _["DTHDT"]), (seen, _["last"]), else_=_[origin]),
             ADTF=ibis.cases((failed, _["failed_flag"]), (died, _["DTHDTF"]), (seen, _["last_flag"]), else_=null),
             CNSR=ibis.cases((failed | died, 0), (seen, 1), else_=2).cast("int32"),
@@ -143,11 +124,13 @@ def _failure_or_death(sources: Sources, assessed: ir.Table, base: ir.Table, para
             CNSDTDSC=ibis.cases(
                 (failed | died, null), (seen, "LAST TUMOUR ASSESSMENT"), else_="NO ASSESSMENT AFTER TIME 0"
             ),
-            SRCDOM=ibis.cases((failed, _["failed_domain"]), (died, "Patient"), (seen, _["last_domain"]), else_=null),
-            SRCVAR=ibis.cases((failed, _["failed_variable"]), (died, "deceased[x]"), (seen, "value"), else_=null),
+            SRCDOM=ibis.cases(
+                (failed, _["failed_domain"]), (died, _["death_domain"]), (seen, _["last_domain"]), else_=null
+            ),
+            SRCVAR=ibis.cases((failed, _["failed_variable"]), (died, _["death_variable"]), (seen, "value"), else_=null),
             source=ibis.cases(
                 (failed, _["failed_source"]),
-                (died, _["patient_source"]),
+                (died, _["death_source"]),
                 (seen, _["last_source"]),
                 else_=null,
             ),
@@ -164,50 +147,94 @@ def _overall_survival(base: ir.Table) -> ir.Table:
     return _shape(
         base.mutate(
             STARTDT=_["TRTSDT"],
+            STARTDTF=_["TRTSDTF"],
             ADT=dead.ifelse(_["DTHDT"], alive_until),
             ADTF=_["DTHDTF"],
             CNSR=dead.ifelse(0, 1).cast("int32"),
             EVNTDESC=dead.ifelse("DEATH", "NO EVENT"),
             CNSDTDSC=dead.ifelse(null, "LAST KNOWN ALIVE"),
-            SRCDOM=ibis.literal("Patient"),
-            SRCVAR=ibis.literal("deceased[x]"),
-            source=_["patient_source"],
+            SRCDOM=_["death_domain"],
+            SRCVAR=_["death_variable"],
+            source=_["death_source"],
         ),
         "OS",
     )
 
 
-def _reached(base: ir.Table, paramcd: str, origin: str, reached: str, view: str, identifier: str) -> ir.Table:
-    """Return the time from `origin` to the day `reached`, else censored when last known alive."""
+def _reached(base: ir.Table, paramcd: str, origin: str, reached: str, domain: ir.Value, source: ir.Value) -> ir.Table:
+    """Return the time from `origin` to the day `reached`, else censored when last known alive.
+
+    `domain` is the resource type that gives the day, and `source` its reference.
+    """
     done = _[reached].notnull()
     null = ibis.null("string")
+    element = ibis.cases(
+        (domain == "Procedure", "performed[x]"), (domain == exposure.DISPENSED, "whenHandedOver"), else_="effective[x]"
+    )
     return _shape(
         base.mutate(
             STARTDT=_[origin],
+            STARTDTF=_[f"{origin}F"],
             ADT=ibis.coalesce(_[reached], _["LSTALVDT"], _[origin]),
-            ADTF=null,
+            ADTF=done.ifelse(_[f"{reached}F"], null),
             CNSR=done.ifelse(0, 1).cast("int32"),
-            EVNTDESC=done.ifelse(PARAMS[paramcd].upper(), "NO EVENT"),
+            EVNTDESC=done.ifelse(TIMES_TO_EVENT[paramcd].upper(), "NO EVENT"),
             CNSDTDSC=done.ifelse(null, "LAST KNOWN ALIVE"),
-            SRCDOM=done.ifelse(facts.RESOURCE_TYPES[view], "Patient"),
-            SRCVAR=done.ifelse("performed[x]" if view == "procedure" else "effective[x]", "deceased[x]"),
-            source=facts.reference(view, _[identifier]),
+            SRCDOM=done.ifelse(domain, "Patient"),
+            SRCVAR=done.ifelse(element, "deceased[x]"),
+            source=source,
         ),
         paramcd,
     )
 
 
-def adtte(sources: Sources, subjects: ir.Table, responses: ir.Table, assessed: ir.Table) -> ir.Table:
-    """Return ADTTE of the enrolled patients; `responses` is ADRS (for the R0 resected of DFS)."""
-    enrolled = subjects.filter(_["ITTFL"] == "Y")
-    base = sources.once("enrolled", lambda: enrolled.mutate(patient_source=facts.reference("patient", _["patient"])))
+def times(sources: Sources, subjects: ir.Table, responses: ir.Table, assessed: ir.Table) -> ir.Table:
+    """Return all times to an event of the enrolled, the impossible ones too; `responses` is ADRS (for R0 of DFS)."""
+    base = sources.once("enrolled", lambda: subjects.filter(_["ITTFL"] == "Y"))
     resected = base.filter(_["SURGFL"] == "Y")
     complete = responses.filter(_["PARAMCD"] == "R0", _["AVALC"] == "Y").select("USUBJID")
+    operation = facts.reference("procedure", _["surgery_id"])
+    dose = facts.typed_reference(_["adjuvant_type"], _["adjuvant_id"])
     parts = [
         _failure_or_death(sources, assessed, base, "EFS", "TRTSDT"),
         _failure_or_death(sources, assessed, resected.semi_join(complete, "USUBJID"), "DFS", "SURGDT"),
         _overall_survival(base),
-        _reached(base, "TTSURG", "TRTSDT", "SURGDT", "procedure", "surgery_id"),
-        _reached(resected, "TTADJ", "SURGDT", "AP02SDT", "medication_administration", "adjuvant_id"),
+        _reached(base, "TTSURG", "TRTSDT", "SURGDT", ibis.literal("Procedure"), operation),
+        _reached(resected, "TTADJ", "SURGDT", "AP02SDT", _["adjuvant_type"], dose),
     ]
-    return ibis.union(*parts)
+    return sources.once("times", lambda: _judged(ibis.union(*parts), base))
+
+
+def _judged(table: ir.Table, base: ir.Table) -> ir.Table:
+    """Add why a time cannot be: null where it can, or where it is unknown."""
+    table = attach(table, base.select("USUBJID", "contradiction"), ("USUBJID",))
+    wrong = (_["AVAL"] < 0) | (_["AVAL"] > LONGEST)
+    reason = ibis.cases(
+        (_["contradiction"].notnull(), _["contradiction"]),
+        (wrong.fill_null(False), "a time below 0 or above 100 years"),
+        else_=ibis.null("string"),
+    )
+    return table.mutate(impossible=reason).drop("contradiction")
+
+
+def adtte(table: ir.Table) -> ir.Table:
+    """Return ADTTE from `times`: a patient whose dates contradict each other has no row, and the others have theirs."""
+    return table.filter(_["impossible"].isnull()).select(*PUBLISHED)
+
+
+def issues(sources: Sources, table: ir.Table, subjects: ir.Table, assessed: ir.Table) -> list[ir.Table]:
+    """Return the times of `times` that are not evaluable, each with its reason, and events whose order is not sure."""
+    people = subjects.select(*KEY, "USUBJID")
+    found = table.filter(_["impossible"].notnull()).join(people, "USUBJID")
+    issue = _["PARAMCD"] + " not evaluable: " + _["impossible"]
+    counted = found.mutate(ISSUE=issue).group_by(*KEY, "ISSUE").agg(COUNT=_.count())
+    base = subjects.filter(_["ITTFL"] == "Y").select(*KEY, "TRTSDT", "surgery_from", "surgery_to")
+    failed = _failures(sources, assessed).join(base, list(KEY))
+    first, last = dates.earliest(_["date"], _["dtf"]), dates.latest(_["date"], _["dtf"])
+    unclear = ((first <= _["TRTSDT"]) & (last > _["TRTSDT"])) | (
+        (first < _["surgery_from"]) & (last >= _["surgery_to"])
+    )
+    return [
+        counted.select(*KEY, DOMAIN=ibis.literal("ADTTE"), ISSUE=_["ISSUE"], COUNT=_["COUNT"]),
+        count(failed.filter(_["dtf"].notnull(), unclear), "ADTTE", UNCLEAR),
+    ]

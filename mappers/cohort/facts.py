@@ -7,7 +7,7 @@ them; `quality` counts those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -17,10 +17,11 @@ from ibis import _
 
 from mappers import dates
 from mappers.study import Study
-from mappers.terminology import Terminology
+from mappers.terminology import Terminology, meanings
 
 KEY = ("site", "patient")
 RESOURCE = ("site", "id")
+PART = ("site", "id", "part")  # of a resource: 0 for itself, from 1 for its components
 
 # FHIR R4 observation-status: preliminary, cancelled and entered-in-error results are not among them
 USABLE_OBSERVATION = ("final", "amended", "corrected")
@@ -30,18 +31,32 @@ USABLE_DOSE = ("completed", "in-progress", "stopped")
 DATE_COLUMNS = {
     "condition": ("onset", "onset_start", "recorded"),
     "medication_administration": ("effective", "start"),
+    "medication_dispense": ("handed_over", "prepared"),
+    "medication_statement": ("effective", "start"),
     "procedure": ("performed", "start"),
     "adverse_event": ("date", "detected", "recorded"),
-    "observation": ("effective", "effective_start", "effective_instant"),
+    "observation": ("effective", "effective_start", "effective_instant", "effective_event", "issued"),
+    "diagnostic_report": ("effective", "effective_start", "issued"),
 }
+# The views with one row a resource of a patient
 RESOURCE_TYPES = {
     "patient": "Patient",
     "condition": "Condition",
     "medication_administration": "MedicationAdministration",
+    "medication_dispense": "MedicationDispense",
+    "medication_statement": "MedicationStatement",
     "procedure": "Procedure",
     "adverse_event": "AdverseEvent",
     "observation": "Observation",
+    "diagnostic_report": "DiagnosticReport",
 }
+DRUGS = ("medication_administration", "medication_dispense", "medication_statement")
+# Texts that stand where a concept could, by the view whose codings they join: (view, column)
+TEXT_VALUES = {
+    "observation": (("observation", "value_string"), ("observation_component", "value_string")),
+    "diagnostic_report": (("diagnostic_report", "conclusion"),),
+}
+CANONICAL = {"system": "canonical", "code": "normal"}
 
 
 @ibis.udf.scalar.builtin(name="periop_hmac")  # type: ignore[untyped-decorator]
@@ -72,16 +87,29 @@ def reference(view: str, identifier: ir.Value) -> ir.StringValue:
     return identifier.isnull().ifelse(ibis.null("string"), f"{RESOURCE_TYPES[view]}/" + pseudonym(identifier))
 
 
-def references(*columns: ir.Value) -> ir.ArrayValue:
-    """Return several source references as one list, without nulls."""
-    return ibis.array(list(columns)).filter(lambda item: item.notnull())
+def typed_reference(resource_type: ir.Value, identifier: ir.Value) -> ir.StringValue:
+    """Return the source references of rows of several resource types; null where there is no resource."""
+    return identifier.isnull().ifelse(ibis.null("string"), resource_type + "/" + pseudonym(identifier))
+
+
+def supports(variables: str, source: ir.Value) -> list[ir.StringValue]:
+    """Return an item of SRCREF for each variable (separated by blanks): its name, a blank, the source reference."""
+    missing = ibis.null("string")
+    return [source.isnull().ifelse(missing, f"{name} " + source) for name in variables.split()]
+
+
+def references(*supported: list[ir.StringValue]) -> ir.ArrayValue:
+    """Return SRCREF: the items of `supports` as one list, without nulls."""
+    items = [item for items in supported for item in items]
+    return ibis.array(items).filter(lambda item: item.notnull())
 
 
 @dataclass(frozen=True)
 class Sources:
     """The inputs of a cohort.
 
-    `views` maps a view's name to its current rows (site, id and its columns but `key`). `keep` gives a table that is
+    `views` maps a view's name to its current rows (site, id and its columns but `key`). `patient` is the person's
+    canonical record, and `referred` the key of a patient that the resource refers to. `keep` gives a table that is
     cheap to read several times; an engine materialises it, and the default leaves the expression as it is.
 
     Everything is derived per (site, patient), so `views` may hold the rows of some patients only; `everybody` then
@@ -109,36 +137,130 @@ class Sources:
     def resources(self, view: str) -> ir.Table:
         """Return the rows of one view that belong to a patient and are not labelled as test data."""
         rows = self.views[view]
-        return rows.filter(~rows["test_data"].fill_null(False)).drop("test_data")
+        return rows.filter(~rows["test_data"].fill_null(False)).drop("test_data", "referred")
 
-    def unowned(self, view: str) -> ir.Table:
-        """Return the rows of one view without a usable reference to a patient."""
-        return self.everybody.get(view, self.views[view]).filter(_["patient"].isnull())
+    def days(self, view: str) -> ir.Table:
+        """Return when the resources of one view are dated: site, patient, id, `written`, `date`, `dtf`, `test_data`.
+
+        Kept, because to read a date takes long in a hospital, and a date is the same at every data cutoff.
+        """
+        return self.once(f"days_{view}", lambda: self._days(view))
+
+    def _days(self, view: str) -> ir.Table:
+        rows = self.views[view]
+        written = written_date(view, rows)
+        return rows.select(
+            *KEY,
+            "id",
+            test_data=rows["test_data"].fill_null(False),
+            written=written.notnull(),
+            date=dates.day(written),
+            dtf=dates.flag(written),
+        )
+
+    def all_rows(self, view: str) -> ir.Table:
+        """Return the rows of one view, of everybody."""
+        return self.everybody.get(view, self.views[view])
 
     def codings(self, view: str) -> ir.Table:
-        """Return the codings of one kind of resource: site, id, element, system, code."""
-        return self.views[f"{view}_coding"]
+        """Return the codings of one kind of resource: site, id, element, part, system, code, display, text.
+
+        What a drug resource says by reference to a Medication is among its codings.
+        """
+        own = self.views[f"{view}_coding"]
+        if view not in DRUGS:
+            return own
+        drugs = self.views[view].filter(_["medication"].notnull()).select("site", "id", "medication")
+        named = self.views["medication_coding"].rename(medication="id").join(drugs, ["site", "medication"])
+        return own.union(named.select(*own.columns))
 
     def known_codings(self, view: str) -> ir.Table:
-        """Return the codings that any value set or concept map knows: in a hospital, few of all."""
-        known = self.terminology.all_codes()
-        return self.once(f"known_{view}", lambda: self.codings(view).semi_join(known, ["system", "code"]))
+        """Return the codings and texts that any value set or concept map understands: in a hospital, few of all.
+
+        `system` and `code` are the canonical ones (`mappers.terminology.systems`), whatever the hospital writes. What
+        is known by its text alone has a null code or one that nothing understands.
+        """
+        return self.once(f"known_{view}", lambda: self._known_codings(view))
+
+    def _known_codings(self, view: str) -> ir.Table:
+        rows = self._concepts(view)
+        codes, texts = self._code_meanings(view), self._text_meanings(view)
+        known = self._normal(view).semi_join(codes, [("canonical", "system"), ("normal", "code")])
+        coded = rows.join(known, ["system", "code"])
+        said = rows.semi_join(texts, "text").anti_join(known, ["system", "code"])
+        coded = coded.select(**{name: _[CANONICAL.get(name, name)] for name in rows.columns})
+        return coded.union(said.select(*rows.columns))
+
+    def _concepts(self, view: str) -> ir.Table:
+        """Return the codings of a view, a missing system empty, and what it says as text instead of a concept."""
+        codings = self.codings(view).mutate(system=_["system"].fill_null(""))
+        texts = [
+            self.views[name]
+            .filter(_[column].notnull())
+            .select("site", "id", part=_["part"] if "part" in self.views[name].columns else 0, text=_[column])
+            for name, column in TEXT_VALUES.get(view, ())
+        ]
+        missing = {"system": ibis.literal(""), "code": ibis.null("string"), "element": ibis.literal("value")}
+        missing |= {"display": ibis.null("string")}
+        shaped = [rows.mutate(**missing).select(*codings.columns).cast(codings.schema()) for rows in texts]
+        return ibis.union(codings, *shaped) if shaped else codings
+
+    def _normal(self, view: str) -> ir.Table:
+        return self.once(f"normal_{view}", lambda: self.terminology.normal_codings(self.codings(view)))
+
+    def _code_meanings(self, view: str) -> ir.Table:
+        return self.once(f"codes_{view}", lambda: self.terminology.code_meanings(self._normal(view)))
+
+    def _text_meanings(self, view: str) -> ir.Table:
+        return self.once(f"texts_{view}", lambda: self.terminology.text_meanings(self._concepts(view)))
+
+    def meanings(self, view: str) -> ir.Table:
+        """Return what the known codings and texts of `view` mean (`mappers.terminology.meanings`)."""
+        codes, texts = self._code_meanings(view), self._text_meanings(view)
+        return self.once(f"meanings_{view}", lambda: meanings(self.known_codings(view), codes, texts))
+
+    def ask(self, view: str, element: str, name: str) -> str:  # noqa: ARG002 - noted by `mappers.cohort.asked`
+        """Return the name of the meanings by a value set or concept map. Whoever looks one up asks for it here."""
+        return self.terminology.known(name)
+
+    def _named(self, view: str, element: str, name: str) -> ir.Table:
+        """Return what one element means by a value set or concept map."""
+        known = self.ask(view, element, name)
+        return self.meanings(view).filter(_["element"] == element, _["name"] == known)
 
     def coded(self, view: str, element: str, concept_map: str) -> ir.Table:
-        """Return (site, id, value) of the resources of `view` that `concept_map` understands."""
-        name = f"{view}_{element}_{concept_map}".replace("-", "_")
-        return self.once(name, lambda: self.terminology.mapped(self.known_codings(view), element, concept_map))
+        """Return (site, id, part, value) of the parts of resources of `view` that `concept_map` understands.
+
+        One value a part: of several codings the first in the order of the map, a text where no coding is understood.
+        """
+        return self._named(view, element, concept_map).filter(_["nth"] == 0).select(*PART, value=_["target"])
+
+    def every_coded(self, view: str, element: str, concept_map: str) -> ir.Table:
+        """Return (site, id, part, value) of all codings and texts that `concept_map` understands."""
+        return self._named(view, element, concept_map).select(*PART, value=_["target"]).distinct()
 
     def member(self, view: str, element: str, value_set: str) -> ir.Table:
-        """Return (site, id) of the resources of `view` with a code of `value_set`."""
-        name = f"{view}_{element}_{value_set}".replace("-", "_")
-        return self.once(name, lambda: self.terminology.member(self.known_codings(view), element, value_set))
+        """Return (site, id, part) of the parts of resources of `view` with a code or text of `value_set`.
+
+        A concept map is taken for the set of what it understands.
+        """
+        return self._named(view, element, value_set).filter(_["nth"] == 0).select(*PART)
 
 
 def attach(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
     """Return `base` with the columns of `other` (at most one row a key), null where it has none."""
     joined = base.join(other, list(key), how="left", rname="{name}_right")
     return joined.drop(*[f"{name}_right" for name in key])
+
+
+def attach_all(base: ir.Table, others: Sequence[ir.Table], key: tuple[str, ...] = KEY) -> ir.Table:
+    """Return `base` with the columns of all `others`, as by `attach`, in one query, which is planned faster."""
+    joined: ir.Table = base
+    for place, other in enumerate(others):
+        keys = {name: f"{name}_of_{place}" for name in key}
+        right = other.rename({new: name for name, new in keys.items()})
+        joined = joined.join(right, [base[name] == right[new] for name, new in keys.items()], how="left")
+    return joined.drop(*[f"{name}_of_{place}" for place in range(len(others)) for name in key])
 
 
 def only(base: ir.Table, other: ir.Table, key: tuple[str, ...] = KEY) -> ir.Table:
@@ -160,102 +282,15 @@ def written_date(view: str, rows: ir.Table) -> ir.StringValue:
 def dated(sources: Sources, view: str, among: ir.Table | None = None) -> ir.Table:
     """Return usable rows of `view` with `date` and `dtf`, up to the cutoff; undated rows are left out.
 
-    `among` has the resources (site, id) that matter: to read the dates of all takes long in a hospital.
+    `among` has the resources (site, id) that matter: few of them are read faster than looked up among all.
     """
     rows = sources.resources(view)
-    rows = rows if among is None else only(rows, among, RESOURCE)
-    written = written_date(view, rows)
     # the view's own date columns go first: AdverseEvent has one that is called `date` too
-    stamped = rows.mutate(day_=dates.day(written), dtf=dates.flag(written))
-    kept = stamped.drop(*[column for column in DATE_COLUMNS[view] if column != "start"]).rename(date="day_")
+    names = [column for column in DATE_COLUMNS[view] if column != "start"]
+    if among is None:
+        days = sources.days(view).filter(_["date"] <= sources.cutoff)
+        return rows.drop(*names).join(days.select(*RESOURCE, "date", "dtf"), list(RESOURCE))
+    rows = only(rows, among, RESOURCE)
+    written = written_date(view, rows)
+    kept = rows.mutate(day_=dates.day(written), dtf=dates.flag(written)).drop(*names).rename(date="day_")
     return kept.filter(_["date"] <= sources.cutoff)
-
-
-def candidates(sources: Sources) -> ir.Table:
-    """Return (site, patient) of the screened: all with a condition of value set `nsclc`, of whatever status."""
-    return sources.once("candidates", lambda: _candidates(sources))
-
-
-def _candidates(sources: Sources) -> ir.Table:
-    conditions = sources.views["condition"].filter(_["patient"].notnull())
-    return only(conditions, sources.member("condition", "code", "nsclc"), RESOURCE).select(*KEY).distinct()
-
-
-def confirmed_conditions(sources: Sources) -> ir.Table:
-    """Return the conditions that may be used: confirmed or without a status, and not dated after the cutoff.
-
-    Refuted, entered-in-error and unconfirmed ones (with provisional and differential) are no diagnosis.
-    """
-    return sources.once("confirmed_conditions", lambda: _confirmed_conditions(sources))
-
-
-def _confirmed_conditions(sources: Sources) -> ir.Table:
-    rows = sources.resources("condition")
-    written = written_date("condition", rows)
-    rows = rows.mutate(date=dates.day(written), dtf=dates.flag(written))
-    usable = (_["verification_status"] == "confirmed") | _["verification_status"].isnull()
-    return rows.filter(usable, _["date"].isnull() | (_["date"] <= sources.cutoff)).select(*KEY, "id", "date", "dtf")
-
-
-def doses(sources: Sources) -> ir.Table:
-    """Return administrations of the study drug: `date` (first day) and `until` (last day, at most the cutoff).
-
-    A running administration without an end lasts until the cutoff; a finished one without an end is one day.
-    """
-    return sources.once("doses", lambda: _doses(sources))
-
-
-def _doses(sources: Sources) -> ir.Table:
-    view = "medication_administration"
-    rows = dated(sources, view, sources.member(view, "medication", sources.study.treatment.drug))
-    running = (_["status"] == "in-progress") & _["end"].isnull()
-    end = ibis.coalesce(dates.day(_["end"]), running.ifelse(sources.cutoff, _["date"]))
-    rows = rows.filter(_["status"].isin(USABLE_DOSE)).mutate(until=end)
-    # An end before the start is a mistake of the record: the dose was given on its first day.
-    until = ibis.greatest(_["date"], ibis.least(_["until"], sources.cutoff))
-    return rows.mutate(until=until).select(*KEY, "id", "date", "dtf", "until")
-
-
-def resections(sources: Sources) -> ir.Table:
-    """Return completed resections of lung: `value` is the type of surgery, `lobe` tells ICD-10-PCS lobes apart."""
-    return sources.once("resections", lambda: _resections(sources))
-
-
-def _resections(sources: Sources) -> ir.Table:
-    rows = dated(sources, "procedure").filter(_["status"] == "completed")
-    rows = rows.join(sources.coded("procedure", "code", "surgery-type"), list(RESOURCE))
-    # ICD-10-PCS 0BT is resection in the respiratory system; the character after it is the body part, such as a lobe.
-    pcs = sources.codings("procedure").filter(
-        _["element"] == "code",
-        _["system"] == "http://www.cms.gov/Medicare/Coding/ICD10",
-        _["code"].startswith("0BT"),
-    )
-    lobes = pcs.group_by(*RESOURCE).agg(lobe=_["code"].substr(0, 4).min())
-    return attach(rows, lobes, RESOURCE).select(*KEY, "id", "date", "dtf", "value", "lobe")
-
-
-def observed(sources: Sources, among: ir.Table | None = None) -> ir.Table:
-    """Return the candidates' usable observations up to the cutoff with their values: all, or those in `among`."""
-    rows = dated(sources, "observation", among).filter(_["status"].isin(USABLE_OBSERVATION))
-    return only(rows, candidates(sources)).drop("status")
-
-
-def observations(sources: Sources) -> ir.Table:
-    """Return those of `observed` with a coding that a value set or concept map knows."""
-    return sources.once("observations", lambda: observed(sources, sources.known_codings("observation")))
-
-
-def valued(sources: Sources, rows: ir.Table, concept_map: str, element: str = "value") -> ir.Table:
-    """Return those of `rows` whose `element` has a meaning in `concept_map`; the meaning is `value`."""
-    return rows.join(sources.coded("observation", element, concept_map), list(RESOURCE))
-
-
-def asked(sources: Sources, rows: ir.Table, value_set: str, element: str = "code") -> ir.Table:
-    """Return those of `rows` whose `element` (by default the code) is in `value_set`."""
-    return only(rows, sources.member("observation", element, value_set), RESOURCE)
-
-
-def recurrences(sources: Sources) -> ir.Table:
-    """Return confirmed conditions that say recurrence or secondary cancer: `value` RECURRENCE."""
-    rows = confirmed_conditions(sources).filter(_["date"].notnull())
-    return rows.join(sources.coded("condition", "code", "recurrence-condition"), list(RESOURCE))

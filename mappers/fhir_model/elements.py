@@ -28,11 +28,21 @@ PRIMITIVES = INTEGERS | DATES | TEXTS | {"boolean", "decimal", "time"}
 
 @dataclass(frozen=True)
 class Element:
-    """One element: the key in JSON, its FHIR type and whether it is a list."""
+    """One element: the key in JSON, its FHIR type and whether it is a list.
+
+    `others` are keys in JSON of which one may stand in its place: a choice of types that derive from one (`valueCode`
+    for the strings of `value[x]`).
+    """
 
     name: str
     type: str
     many: bool
+    others: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return all keys in JSON."""
+        return (self.name, *self.others)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,16 @@ def _table() -> Mapping[str, Mapping[str, str]]:
 def is_type(name: str) -> bool:
     """Return whether R4 has a type of this name, primitive or not."""
     return name in PRIMITIVES or name in _table()
+
+
+def type_names() -> tuple[str, ...]:
+    """Return the names of all types of R4, primitive or not, resources too."""
+    return (*sorted(PRIMITIVES), *_table())
+
+
+def resource_names() -> tuple[str, ...]:
+    """Return the names of all resources of R4."""
+    return tuple(filter(is_resource, _table()))
 
 
 def is_element(name: str) -> bool:

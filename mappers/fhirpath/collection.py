@@ -18,7 +18,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import INTEGERS, TEXTS, Choice, Element
-from mappers.fhir_model.shape import DECIMAL, Shape, object_from_json
+from mappers.fhir_model.shape import DECIMAL, Shape, object_from_json, unmarked
 from mappers.fhirpath.arrays import Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.syntax import Literal
 
@@ -39,12 +39,15 @@ class Collection:
         many: more than one item is possible, so `make` gives an array.
         make: gives the Ibis expression.
         shape: the touched elements of a complex type.
-        non_null: the array has no nulls.
+        non_null: the array has no nulls, or each is an item.
+        null_items: each null of the array is an item without a value (`mappers.fhirpath.items`).
         null_propagating: null whenever the focus is null.
         literal: the value, if it is a constant.
         choice: the element whose type is not chosen yet (`value`).
         parent_element: parent and element of a primitive, next to which its extensions stand (`_birthDate`).
+        sibling: gives what holds id and extensions of a primitive that an iteration stands on.
         index: gives what makes `$index`, the position of an item in what a function goes through.
+        clean: its texts have no marks (`plain`).
         members: how to read each element of a computed value, which does not stand in the resource and has no shape: a
             Quantity that is a struct of value and unit.
     """
@@ -54,11 +57,14 @@ class Collection:
     make: Make
     shape: Shape | None = None
     non_null: bool = True
+    null_items: bool = False
     null_propagating: bool = False
     literal: str | None = None
     choice: Choice | None = None
     parent_element: tuple[Collection, Element] | None = None
+    sibling: Callable[[], Collection] | None = None
     index: Callable[[], Make] | None = None
+    clean: bool = False
     members: Mapping[str, Callable[[Collection, int], Collection]] | None = None
 
     def each(self, scope: Scope, body: Callable[[ir.Value], ir.Value]) -> Make:
@@ -124,15 +130,23 @@ def kind(type_name: str) -> str:
 
 
 def drop_nulls(found: Collection, depth: int) -> Collection:
-    """Return the same collection, its array without nulls."""
-    if found.non_null or not found.many:
+    """Return the same collection, its array without nulls: the values of the items."""
+    if not found.many or (found.non_null and not found.null_items):
         return found
     scope = Scope(depth)
     return replace(
         found,
         non_null=True,
+        null_items=False,
         make=lambda values: filter_items(found.make(values), scope, lambda item: item.notnull()),
     )
+
+
+def plain(found: Collection, depth: int) -> Collection:
+    """Return texts without the mark of those that are JSON; only what computes with texts needs it."""
+    if found.literal is not None or found.clean or kind(found.type) != "text":
+        return found
+    return replace(found, clean=True, make=found.each(Scope(depth, "plain"), unmarked))
 
 
 def listed(found: Collection, depth: int) -> Collection:
@@ -160,10 +174,10 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
     def make(values: Values) -> ir.Value:
         made = base.make(values)
         if not base.many:
-            return _read(made[chosen.name], chosen, scope, parent, shape)
+            return read_element(made, chosen, scope, parent, shape)
         # A list in a list of objects: the conversion of its items stands one lambda deeper.
         inner = Scope(depth + 1)
-        stepped = map_items(made, scope, lambda item: _read(item[chosen.name], chosen, inner, parent, shape))
+        stepped = map_items(made, scope, lambda item: read_element(item, chosen, inner, parent, shape))
         return stepped.flatten() if chosen.many else stepped
 
     return Collection(
@@ -175,6 +189,13 @@ def navigate(base: Collection, chosen: Element, shape: Shape | None, depth: int)
         null_propagating=base.null_propagating,
         parent_element=(base, chosen),
     )
+
+
+def read_element(item: Any, chosen: Element, scope: Scope, parent: Shape, shape: Shape | None) -> ir.Value:
+    """Return an element of an item; `shape` is the element's own."""
+    # Of several keys that may stand for an element, one is in the resource.
+    read = [_read(item[name], chosen, scope, parent, shape) for name in chosen.names]
+    return ibis.coalesce(*read) if chosen.others else read[0]
 
 
 def _read(value: ir.Value, chosen: Element, scope: Scope, parent: Shape, shape: Shape | None) -> ir.Value:

@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 from connectors.fhir import dates
 from connectors.fhir.dates import DAY_LENGTH
 from mappers.fhir_model.elements import DATES, PRIMITIVES
+from mappers.fhir_model.shape import unmarked
 from mappers.fhirpath.arrays import Values, negated
 from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind
 from mappers.fhirpath.language import Comparator, Compiler, Operator
@@ -106,14 +107,29 @@ def comparator(compiler: Compiler, operator: str, left: Collection, right: Colle
     if kinds <= DATES:
         return _of_valid(VALID_DATE, left, right, _to_the_minute(compare_values, left, right))
     if kinds == {"time"}:
-        return _of_valid(VALID_TIME, left, right, lambda one, other: _prefix(compare_values, one, other, None))
+        return _of_valid(VALID_TIME, left, right, lambda one, other: _times(compare_values, one, other))
     texts = kinds <= DATES | {"text", "time"} and operator in ("=", "!=")  # a date given as a string
     if len(kinds) > 1 and not texts:
         raise compiler.error(f"'{operator}' compares {left.type} with {right.type}")
     # FHIRPath has no order of booleans; SQL would compare them.
     if kinds == {"boolean"} and operator not in ("=", "!="):
         raise compiler.error(f"'{operator}' compares booleans")
-    return compare_values
+    return _without_marks(compare_values, left, right) if kinds == {"text"} else compare_values
+
+
+def _without_marks(compare: Callable[[Any, Any], Any], left: Collection, right: Collection) -> Comparator:
+    """Return the comparison of texts without marks, where those decide: most literals do not begin as JSON does."""
+    sides = (left, right)
+    if any(side.literal is not None and side.literal[:1] not in ("[", "{", "") for side in sides):
+        return compare
+    marked = [side.literal is None and not side.clean for side in sides]
+    if all(marked) and compare in (python.eq, python.ne):
+        return compare
+
+    def compared(*values: Any) -> Any:
+        return compare(*(unmarked(value) if mark else value for mark, value in zip(marked, values, strict=True)))
+
+    return compared
 
 
 def _equal_collections(left: Collection, right: Collection, values: Values, equal: Comparator) -> ir.Value:
@@ -189,6 +205,15 @@ def _dates(compare: Callable[[Any, Any], Any], one: Any, other: Any) -> ir.Value
         (timed, compare(one.try_cast(instant), other.try_cast(instant))),
         else_=_prefix(compare, one, other, DAY_LENGTH),
     )
+
+
+def _times(compare: Callable[[Any, Any], Any], one: Any, other: Any) -> ir.Value:
+    """Compare times. Seconds and their fraction are one precision (N1, 6.1.1): `10:30:00` is `10:30:00.0`."""
+    to_second = len("10:30:00")
+    precise = (one.length() >= to_second) & (other.length() >= to_second)
+    # The dot is needed where there is a fraction, and harms nobody where both have it at the end.
+    first, second = (value.concat(ibis.ifelse(value.contains("."), "", ".")).rpad(30, "0") for value in (one, other))
+    return ibis.cases((precise, compare(first, second)), else_=_prefix(compare, one, other, None))
 
 
 def _prefix(compare: Callable[[Any, Any], Any], one: Any, other: Any, limit: int | None) -> ir.Value:

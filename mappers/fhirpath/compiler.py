@@ -22,11 +22,14 @@ from mappers.fhir_model.elements import (
     Element,
     choice_of,
     element,
+    element_names,
     is_resource,
 )
+from mappers.fhir_model.suggestions import did_you_mean
 from mappers.fhirpath.arrays import Make, item_at
 from mappers.fhirpath.cardinality import only
-from mappers.fhirpath.collection import Collection, boolean, constant, drop_nulls, empty, kind, listed, navigate
+from mappers.fhirpath.collection import Collection, boolean, constant, drop_nulls, empty, kind, navigate
+from mappers.fhirpath.items import listed_whole, sibling, whole_items
 from mappers.fhirpath.language import Args, Language
 from mappers.fhirpath.syntax import (
     Binary,
@@ -49,8 +52,10 @@ from mappers.fhirpath.types import type_operator
 # FHIR R4, "Using FHIRPath with FHIR": constants that stand for URLs
 SYSTEMS = {"ucum": "http://unitsofmeasure.org", "sct": "http://snomed.info/sct", "loinc": "http://loinc.org"}
 CANONICALS = {"vs-": "http://hl7.org/fhir/ValueSet/", "ext-": "http://hl7.org/fhir/StructureDefinition/"}
+OF_THE_STANDARD = ("rowIndex", "context", "resource", "rootResource", *SYSTEMS)
 # what the column types hold: 64-bit integers, and 20 digits before the point of a DECIMAL(38,18)
 LARGEST = {"integer": 2**63, "decimal": 10**20}
+MOST_DECIMALS = 18
 
 
 @dataclass
@@ -162,7 +167,7 @@ class PathCompiler:
         if name in self.language.unsupported:
             raise self.unsupported(f"{name}()", self.language.unsupported[name])
         if name not in self.language.functions:
-            raise self.error(f"unknown function '{name}'")
+            raise self.error(f"unknown function '{name}'{did_you_mean(name, self.language.functions)}")
         function = self.language.functions[name]
         if not function.fewest <= len(args) <= function.most:
             wanted = (
@@ -190,11 +195,12 @@ class PathCompiler:
             raise self.error(f"a resource in a resource has no type yet; write ofType(TYPE).{name}")
         found = self.element_of(base.type, name)
         # A primitive has id and extensions too, next to it in JSON.
-        if found is None and base.parent_element and base.type in PRIMITIVES:
+        if found is None and (base.parent_element or base.sibling) and base.type in PRIMITIVES:
             return self._of_primitive(base, name, depth)
         if found is None:
             written = choice_of(base.type, name)
-            hint = f"; write {written}" if written else ""
+            near = did_you_mean(name, (each for one in base.type.split("|") for each in element_names(one)))
+            hint = f"; write {written}" if written else near
             raise self.error(f"R4 has no element '{name}' in {base.type}{hint}")
         if isinstance(found, Choice):
             return replace(base, choice=found, parent_element=None)
@@ -212,21 +218,26 @@ class PathCompiler:
         if base.shape is None:
             raise self.error(f"'{chosen.name}' is asked of a value that has no elements")
         if chosen.type in PRIMITIVES or chosen.type == "Resource":
-            base.shape.touch_primitive(chosen.name, chosen.type, many=chosen.many)
+            for name in chosen.names:
+                base.shape.touch_primitive(name, chosen.type, many=chosen.many)
             return navigate(base, chosen, None, depth)
-        return navigate(base, chosen, base.shape.touch_complex(chosen.name, many=chosen.many), depth)
+        shape = base.shape.touch_complex(chosen.name, many=chosen.many)
+        for name in chosen.others:
+            shape.unite(base.shape.touch_complex(name, many=chosen.many))
+        return navigate(base, chosen, shape, depth)
 
     def item(self, found: Collection, index: Collection, depth: int) -> Collection:
         """Return `found[index]`; a computed index gives nothing where it is negative or too large."""
         if index.type not in INTEGERS:
             raise self.error(f"an index is an integer, not {index.type or 'an empty collection'}")
         if index.literal is None:
-            items, one = listed(found, depth), self.single(index, depth)
+            whole, one = listed_whole(self, found, depth), self.single(index, depth)
             return replace(
-                items,
+                whole,
                 many=False,
+                null_items=False,
                 null_propagating=False,
-                make=lambda values: item_at(items.make(values), one.make(values)),
+                make=lambda values: item_at(whole.make(values), one.make(values)),
             )
         position = int(index.literal)
         if position < 0:
@@ -234,8 +245,10 @@ class PathCompiler:
         if not found.many:
             # One item at most: [0] is the item, and there is no other.
             return found if position == 0 else replace(empty(), type=found.type, shape=found.shape)
-        non_null = drop_nulls(found, depth)
-        return replace(found, many=False, parent_element=None, make=lambda values: non_null.make(values)[position])
+        items = whole_items(self, found, depth)
+        return replace(
+            found, many=False, null_items=False, parent_element=None, make=lambda values: items.make(values)[position]
+        )
 
     def single(self, found: Collection, depth: int) -> Collection:
         """Return the one item of a collection; several end the run with a `CardinalityError`."""
@@ -277,7 +290,8 @@ class PathCompiler:
             if name.startswith(prefix):
                 return constant(Literal("string", url + name.removeprefix(prefix)))
         known = ", ".join(f"%{known}" for known in self.constants) or "none"
-        raise self.error(f"unknown constant %{name}; the view defines {known}")
+        near = did_you_mean(name, (*self.constants, *OF_THE_STANDARD))
+        raise self.error(f"unknown constant %{name}; the view defines {known}{near}")
 
     def _member(self, base: Tree | None, name: str, focus: Collection, depth: int) -> Collection:
         if base is not None:
@@ -300,23 +314,35 @@ class PathCompiler:
         return Collection("integer", False, focus.index())
 
     def _literal(self, literal: Literal) -> Collection:
-        if literal.type in LARGEST and abs(Decimal(literal.text)) >= LARGEST[literal.type]:
-            raise self.error(f"the number {literal.text} is too large")
+        self._check_number(literal.type, literal.text)
         return constant(literal)
+
+    def _check_number(self, type_name: str, text: str) -> None:
+        """Refuse a number that the type of a column cannot hold.
+
+        Raises:
+            ViewError: too large, or too many decimals.
+        """
+        if type_name not in LARGEST:
+            return
+        number = Decimal(text)
+        if abs(number) >= LARGEST[type_name]:
+            raise self.error(f"the number {text} is too large")
+        exponent = number.as_tuple().exponent
+        if isinstance(exponent, int) and -exponent > MOST_DECIMALS:
+            raise self.error(f"the number {text} has more than {MOST_DECIMALS} decimals")
 
     def _quantity(self, literal: Quantity) -> Collection:
         if self.language.quantity is None:
             raise self.unsupported("a literal of a Quantity")
+        self._check_number("decimal", literal.value)
         return self.language.quantity(literal)
 
     def _of_primitive(self, base: Collection, name: str, depth: int) -> Collection:
         """Return `birthDate.extension`: id and extensions of a primitive stand in a sibling, `_birthDate`."""
-        assert base.parent_element is not None  # noqa: S101
-        parent, own = base.parent_element
         if name not in ("id", "extension"):
             raise self.error(f"a {base.type} has no element '{name}'")
-        sibling = self.step(parent, Element(f"_{own.name}", "Element", own.many), depth)
-        return self.member(sibling, name, depth)
+        return self.member(base.sibling() if base.sibling else sibling(self, base, depth), name, depth)
 
     def _signed(self, operator: str, operand: Collection, depth: int) -> Collection:
         if kind(operand.type) != "number":

@@ -6,13 +6,17 @@ Source: FHIRPath N1, section 5; SQL on FHIR v2, https://sql-on-fhir.org
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import ibis
 import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
 
-from mappers.fhir_model.elements import Element, element, is_resource
-from mappers.fhirpath.arrays import Scope, filter_items, negated
+from mappers.fhir_model.elements import Element, element, is_resource, resource_names
+from mappers.fhir_model.suggestions import did_you_mean
+from mappers.fhirpath.arrays import Scope, bind, filter_items, negated
 from mappers.fhirpath.boundaries import high_boundary, low_boundary
-from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind
+from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind, plain
 from mappers.fhirpath.iteration import Iteration
 from mappers.fhirpath.language import Args, Compiler, Function
 from mappers.fhirpath.references import reference_key
@@ -21,7 +25,7 @@ from mappers.fhirpath.types import is_empty, of_type, type_argument, type_operat
 
 def where(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
     """Return the items for which the criterion is true."""
-    items = Iteration.over(base, depth)
+    items = Iteration.over(compiler, base, depth)
     return items.filtered(compiler.condition(items.compile(compiler, args[0]), depth + 1).make)
 
 
@@ -51,9 +55,16 @@ def _join(compiler: Compiler, base: Collection, args: Args, focus: Collection, d
     if separator is not None and (separator.literal is None or kind(separator.type) != "text"):
         raise compiler.error("join() takes a string literal or constant as separator")
     between = separator.literal if separator is not None and separator.literal is not None else ""
-    non_null = drop_nulls(base, depth)
-    made = (lambda values: non_null.make(values).join(between)) if base.many else base.make
-    return Collection("string", False, lambda values: made(values).fill_null(""))
+    non_null = plain(drop_nulls(base, depth), depth)
+    if not base.many:
+        return Collection("string", False, lambda values: non_null.make(values).cast(dt.string))
+    scope = Scope(depth, "joined")
+
+    def joined(texts: Any) -> ir.Value:
+        # Of no strings it is nothing, since pull request 349 of HL7/sql-on-fhir.
+        return ibis.cases((texts.length() > 0, texts.join(between)))
+
+    return Collection("string", False, lambda values: bind(non_null.make(values), scope, joined), clean=True)
 
 
 def _of_type(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
@@ -97,13 +108,13 @@ def _reference_key(compiler: Compiler, base: Collection, args: Args, _focus: Col
         raise compiler.error(f"getReferenceKey() is asked of a {base.type}; it is for a Reference")
     name = type_argument(compiler, "getReferenceKey", args[0]).removeprefix("FHIR.") if args else None
     if name is not None and not is_resource(name):
-        raise compiler.error(f"R4 has no resource '{name}'")
+        raise compiler.error(f"R4 has no resource '{name}'{did_you_mean(name, resource_names())}")
     found = element("Reference", "reference")
     assert isinstance(found, Element)  # noqa: S101
     # A Reference without `reference` (by identifier, or display only) has no key.
     references = drop_nulls(compiler.step(base, found, depth), depth)
     keys = references.each(Scope(depth), lambda item: reference_key(item, name))
-    return Collection("id", base.many, keys, non_null=False, null_propagating=base.null_propagating)
+    return Collection("id", base.many, keys, non_null=False, null_propagating=base.null_propagating, clean=True)
 
 
 FUNCTIONS: dict[str, Function] = {

@@ -9,10 +9,12 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
-from mappers.fhir_model.elements import Choice, is_subtype, is_type
+from mappers.fhir_model.elements import Choice, Element, is_subtype, is_type, type_names
 from mappers.fhir_model.shape import Shape, object_from_json
+from mappers.fhir_model.suggestions import did_you_mean
 from mappers.fhirpath.arrays import Scope, Values, filter_items, length, map_items, negated
-from mappers.fhirpath.collection import Collection, boolean, drop_nulls
+from mappers.fhirpath.collection import Collection, boolean
+from mappers.fhirpath.items import sibling_of, whole_items
 from mappers.fhirpath.language import Compiler
 from mappers.fhirpath.syntax import Literal, Member, Tree
 
@@ -51,16 +53,20 @@ def _resolved(compiler: Compiler, base: Collection, name: str) -> str:
             raise compiler.unsupported(f"the type System.{system} of an element", "write the FHIR type")
         return SYSTEM_TYPES[system]
     if not is_type(name):
-        raise compiler.error(f"R4 has no type '{name}'")
+        raise compiler.error(f"R4 has no type '{name}'{did_you_mean(name, type_names())}")
     return name
 
 
 def _option(compiler: Compiler, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
-    option = choice.options.get(name)
-    if option is None:
+    if name == "Element":
+        raise compiler.unsupported(f"Element as the type of '{choice.name}'", "name one of its types")
+    # A code is a string: the types that derive from the one that is asked for count (N1, 6.3).
+    options = [option for type_name, option in choice.options.items() if is_subtype(type_name, name)]
+    if not options:
         known = ", ".join(choice.options)
         raise compiler.error(f"'{choice.name}' of {base.type} is never a {name}; it may be {known}")
-    return compiler.step(replace(base, choice=None), option, depth)
+    first, *others = (option.name for option in options)
+    return compiler.step(replace(base, choice=None), Element(first, name, options[0].many, tuple(others)), depth)
 
 
 def _contained(base: Collection, name: str, depth: int) -> Collection:
@@ -90,10 +96,14 @@ def is_empty(compiler: Compiler, base: Collection, depth: int) -> Callable[[Valu
             is_empty(compiler, compiler.step(chosen, option, depth), depth) for option in base.choice.options.values()
         ]
         return lambda values: ibis.and_(*(option(values) for option in options))
-    non_null = drop_nulls(base, depth)
     if base.many:
-        return lambda values: length(non_null.make(values)) == 0
-    return lambda values: non_null.make(values).isnull()
+        items = whole_items(compiler, base, depth)
+        return lambda values: length(items.make(values)) == 0
+    # A primitive is there with its extensions alone, too.
+    beside = sibling_of(compiler, base, depth)
+    if beside is None:
+        return lambda values: base.make(values).isnull()
+    return lambda values: base.make(values).isnull() & beside.make(values).isnull()
 
 
 def type_operator(compiler: Compiler, operator: str, base: Collection, name: str, depth: int) -> Collection:

@@ -142,7 +142,15 @@ def _rows(view: Any, engine: Engine, resources: ir.Table) -> tuple[list[str], li
         raise ViewError("view", "a ViewDefinition is needed")
     table = view_table(ViewDefinition.load(view), resources)
     frame = engine.frame(table)
-    return list(frame.columns), pa.Table.from_pandas(frame, table.schema().to_pyarrow(), False).to_pylist()
+    rows = pa.Table.from_pandas(frame, table.schema().to_pyarrow(), False).to_pylist()
+    return list(frame.columns), [{name: _present(value) for name, value in row.items()} for row in rows]
+
+
+def _present(value: Any) -> Any:
+    """Return a value as JSON has it: of a struct, the elements that are there."""
+    if isinstance(value, dict):
+        return {name: _present(item) for name, item in value.items() if item is not None and item != []}
+    return [_present(item) for item in value] if isinstance(value, list) else value
 
 
 def _difference(case: Mapping[str, Any], columns: list[str], rows: list[Row]) -> str | None:

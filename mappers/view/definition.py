@@ -15,10 +15,12 @@ from typing import Any
 
 from connectors.fhir import dates
 from mappers.errors import UnsupportedError, ViewError
-from mappers.fhir_model.elements import INTEGERS, PRIMITIVES, is_resource, is_type
+from mappers.fhir_model.elements import INTEGERS, PRIMITIVES, is_resource, is_type, resource_names, type_names
+from mappers.fhir_model.suggestions import did_you_mean
 from mappers.fhirpath.syntax import Literal
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+SQL_TYPE = "ansi/type"
 ANNOTATIONS = frozenset({"id", "extension", "modifierExtension"})
 SELECT_KEYS = ANNOTATIONS | {"column", "select", "forEach", "forEachOrNull", "repeat", "unionAll"}
 COLUMN_KEYS = ANNOTATIONS | {"name", "path", "description", "type", "collection", "tag"}
@@ -30,18 +32,23 @@ LEXICAL = {
     "time": re.compile(dates.TIME),
     "integer64": re.compile(r"-?[0-9]{1,19}"),
 }
+READ = ("4.0", "4.1", "4.3")  # R4, R4B and its ballot
 LEAST = {"unsignedInt": 0, "positiveInt": 1}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column. `element` is its place in the view; `type` is a FHIR primitive, or None for that of the path."""
+    """A column. `element` is its place in the view; `type` is a FHIR type, or None for that of the path.
+
+    `sql_type` is what the tag `ansi/type` asks for.
+    """
 
     element: str
     name: str
     path: str
     type: str | None = None
     collection: bool = False
+    sql_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def _view(data: Any) -> ViewDefinition:
     view = _object(data, "ViewDefinition")
     resource = _text(view, "resource", "ViewDefinition")
     if not is_resource(resource):
-        raise ViewError("resource", f"R4 has no resource '{resource}'")
+        raise ViewError("resource", f"R4 has no resource '{resource}'{did_you_mean(resource, resource_names())}")
     selects = _selects(view, "select", "")
     if not selects:
         raise ViewError("select", "missing; a view has at least one")
@@ -124,10 +131,12 @@ def _view(data: Any) -> ViewDefinition:
         constants=_constants(view),
     )
     kind = view.get("resourceType", "ViewDefinition")  # HL7's test cases leave it out
-    if kind != "ViewDefinition":
+    # SQL on FHIR 2.0.0 publishes the canonical of the logical model here, and other tools write so.
+    if str(kind).rpartition("/")[2] != "ViewDefinition":
         raise ViewError("resourceType", f"a ViewDefinition is needed, and this is a {kind}")
     if view.get("name") is not None:
         _name(view, "")
+    _check_version(view)
     if not checked.columns():
         raise ViewError("select", "no column; a view has at least one")
     seen: set[str] = set()
@@ -136,6 +145,22 @@ def _view(data: Any) -> ViewDefinition:
             raise ViewError(f"{column.element}.name", f"a column '{column.name}' is already there")
         seen.add(column.name)
     return checked
+
+
+def _check_version(view: Mapping[str, Any]) -> None:
+    """Refuse a view that says it is for other versions of FHIR only: elements of one name differ between them.
+
+    Raises:
+        UnsupportedError: no version is R4 or R4B, whose elements are the same in what is read here.
+    """
+    # Published views have a single text here too, though the standard wants a list.
+    given = view.get("fhirVersion")
+    versions = [given] if isinstance(given, str) else given or []
+    if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
+        raise ViewError("fhirVersion", "a list of versions is needed, such as 4.0.1")
+    if versions and not any(version.startswith(READ) for version in versions):
+        problem = f"a view for FHIR {', '.join(versions)} is not supported: R4 (4.0) and R4B (4.3) are read"
+        raise UnsupportedError("fhirVersion", problem)
 
 
 def _constants(view: Mapping[str, Any]) -> dict[str, Literal]:
@@ -212,17 +237,23 @@ def _column(item: Mapping[str, Any], place: str) -> Column:
         type_name = type_name.removeprefix("System.").lower().replace("datetime", "dateTime")
     if type_name == "integer64":  # of R5; integers are 64 bits wide here
         type_name = "integer"
-    if type_name is not None and type_name not in PRIMITIVES:
-        if is_type(type_name.split(".")[0]):
-            raise UnsupportedError(f"{place}.type", f"a column of {declared}, no primitive, is not supported")
-        raise ViewError(f"{place}.type", f"'{declared}' is not a primitive type of R4")
+    if type_name is not None and type_name not in PRIMITIVES and not is_type(type_name.split(".")[0]):
+        raise ViewError(f"{place}.type", f"'{declared}' is not a type of R4{did_you_mean(type_name, type_names())}")
     return Column(
         element=place,
         name=_name(item, place),
         path=_text(item, "path", place),
         type=type_name,
         collection=bool(_optional(item, "collection", bool, place)),
+        sql_type=_sql_type(item, place),
     )
+
+
+def _sql_type(item: Mapping[str, Any], place: str) -> str | None:
+    found = [tag for _, tag in _list(item, "tag", place) if tag.get("name") == SQL_TYPE]
+    if len(found) > 1:
+        raise ViewError(f"{place}.tag", f"{SQL_TYPE} stands there {len(found)} times")
+    return _text(found[0], "value", f"{place}.tag") if found else None
 
 
 def _object(data: Any, place: str) -> Mapping[str, Any]:
@@ -267,4 +298,5 @@ def _name(item: Mapping[str, Any], place: str) -> str:
 def _known(item: Mapping[str, Any], keys: frozenset[str], place: str) -> None:
     for key in item:
         if key not in keys and not key.startswith("_"):
-            raise ViewError(place, f"unknown key '{key}'; known are {', '.join(sorted(keys - ANNOTATIONS))}")
+            known = ", ".join(sorted(keys - ANNOTATIONS))
+            raise ViewError(place, f"unknown key '{key}'; known are {known}{did_you_mean(key, keys)}")

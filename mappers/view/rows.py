@@ -16,17 +16,21 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.errors import ViewError
-from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource
-from mappers.fhir_model.shape import is_structured
+from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource, is_subtype
+from mappers.fhir_model.shape import text_only
 from mappers.fhirpath.arrays import ItemIndex, Make, Scope, Values, filter_items, map_items
-from mappers.fhirpath.collection import Collection, drop_nulls, listed, sql_type
+from mappers.fhirpath.collection import Collection, drop_nulls, listed, plain, sql_type
 from mappers.fhirpath.compiler import PathCompiler, ResourceRef
+from mappers.fhirpath.items import Pairs, pairs
 from mappers.fhirpath.repeat import repeated
 from mappers.fhirpath.syntax import Literal
-from mappers.view.definition import Column, Select
+from mappers.view.definition import SQL_TYPE, Column, Select
 from mappers.view.language import LANGUAGE
+from mappers.view.sql_types import as_sql_type
+from mappers.view.structures import is_complex, structured
 
 Constants = Mapping[str, Literal]
+ANY_COMPLEX = frozenset({"BackboneElement", "Element", "Any"})
 ROW_INDEX = "%rowIndex"  # a column of just this is 0 where every other is null, in the padding of forEachOrNull
 
 
@@ -73,6 +77,7 @@ class Place:
             every iteration gives one row.
         row_index: gives what makes `%rowIndex`; None makes it 0.
         resource_ref: the resource of the view.
+        row: makes the row of the innermost iteration, which is there also where its item has no value.
     """
 
     focus: Collection
@@ -81,6 +86,11 @@ class Place:
     padded: bool = False
     row_index: Callable[[], Make] | None = None
     resource_ref: ResourceRef | None = None
+    row: Make | None = None
+
+    def absent(self, values: Values) -> ir.Value:
+        """Return whether the focus is the null of a padding."""
+        return (self.row or self.focus.make)(values).isnull()
 
     def compiler(self, element: str) -> PathCompiler:
         """Return a compiler of the path at `element`."""
@@ -103,12 +113,21 @@ def compile_select(select: Select, place: Place) -> RowSet:
         key = "forEachOrNull" if or_null else "forEach"
         found = _items(place.compiler(f"{select.element}.{key}"), path, place.focus, place.depth)
     item_index = ItemIndex(Scope(place.depth + 1))
-    item = replace(found, many=False, non_null=True, null_propagating=True, parent_element=None, make=item_index.item)
+    both = None if select.repeat else pairs(place.compiler(select.element), found, place.depth)
+    item = _item(found, both, item_index)
+    if both is not None:
+        found = replace(found, many=True, make=both.make)
+    elif not select.repeat:
+        found = (
+            drop_nulls(found, place.depth) if found.many else replace(listed(found, place.depth), literal=found.literal)
+        )
     padded = place.padded or or_null
     # On the items of a resource in the resource, %resource is that one, which is not kept at hand.
     resource_ref = None if is_resource(found.type) and found.type != place.focus.type else place.resource_ref
-    rows = _on(select, Place(item, place.constants, place.depth + 1, padded, item_index.index, resource_ref))
-    array = item_index.array(_padded(found, place.focus, or_null=or_null, padded=place.padded))
+    rows = _on(
+        select, Place(item, place.constants, place.depth + 1, padded, item_index.index, resource_ref, item_index.item)
+    )
+    array = item_index.array(_padded(found, place, or_null=or_null))
     return RowSet({}, rows.types, (Unnest(array, item_index.scope, rows),))
 
 
@@ -121,25 +140,50 @@ def _on(select: Select, place: Place) -> RowSet:
 
 
 def _items(compiler: PathCompiler, path: str, focus: Collection, depth: int) -> Collection:
-    """Return the items of an iteration as an array without nulls."""
+    """Return the items of an iteration.
+
+    Raises:
+        ViewError: there can be none.
+    """
     found = compiler.path(path, focus, depth)
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
     # A forEach over nothing is a mistake in the view, unless it stands on nothing itself.
     if not found.type and focus.type:
         raise compiler.error("the path never gives an item")
-    return drop_nulls(found, depth) if found.many else replace(listed(found, depth), literal=found.literal)
+    return found
 
 
-def _padded(found: Collection, focus: Collection, *, or_null: bool, padded: bool) -> Make:
+def _item(found: Collection, both: Pairs | None, item_index: ItemIndex) -> Collection:
+    """Return one item of an iteration; of a primitive element, the value in a pair of value and sibling."""
+    one = replace(
+        found,
+        many=False,
+        non_null=True,
+        null_items=False,
+        null_propagating=True,
+        parent_element=None,
+        make=item_index.item,
+    )
+    if both is None:
+        return one
+
+    def value(values: Values) -> ir.Value:
+        pair: Any = item_index.item(values)
+        return pair["item"]
+
+    return replace(one, make=value, sibling=lambda: both.element(item_index.item))
+
+
+def _padded(found: Collection, place: Place, *, or_null: bool) -> Make:
     """Return the array to unnest: one null for no item (`forEachOrNull`), or where the focus is such a null."""
     # Without padding an empty array gives no row, which is what forEach wants.
-    if not (or_null or padded):
+    if not (or_null or place.padded):
         return found.make
 
     def make(values: Values) -> ir.Value:
         array: Any = found.make(values)
-        none = array.length().fill_null(0) == 0 if or_null else focus.make(values).isnull()
+        none = array.length().fill_null(0) == 0 if or_null else place.absent(values)
         return ibis.ifelse(none, ibis.array([ibis.null(array.type().value_type)]), array)
 
     return make
@@ -148,29 +192,62 @@ def _padded(found: Collection, focus: Collection, *, or_null: bool, padded: bool
 def _column(column: Column, place: Place) -> RowSet:
     compiler, focus, depth = place.compiler(f"{column.element}.path"), place.focus, place.depth
     found = _without_structures(compiler.path(column.path, focus, depth), depth)
+    if is_complex(found):
+        return _complex_column(compiler, column, found, place)
     type_name = _column_type(compiler, column, found)
     dtype = sql_type(type_name)
     if column.collection:
         make, dtype = _all(found, dtype, depth), dt.Array(dtype)
     else:
         make = _cast(compiler.single(found, depth), dtype)
+    if column.sql_type is not None:
+        make, dtype = as_sql_type(column, make, dtype)
     # %rowIndex is 0 in the row of a forEachOrNull without items, where every other column is null.
     if place.padded and not (found.null_propagating and not column.collection) and column.path.strip() != ROW_INDEX:
-        make = _null_on_padding(make, focus, dtype)
+        make = _null_on_padding(make, place, dtype)
     return RowSet({column.name: make}, {column.name: dtype})
+
+
+def _complex_column(compiler: PathCompiler, column: Column, found: Collection, place: Place) -> RowSet:
+    if column.sql_type is not None:
+        raise ViewError(f"{column.element}.tag", f"{SQL_TYPE} stands on a {found.type}, and is for primitives")
+    declared = column.type or found.type
+    if declared not in ANY_COMPLEX and not is_subtype(found.type, declared):
+        raise ViewError(f"{column.element}.type", f"{declared} is declared, and the path gives {found.type}")
+    items = found if column.collection else compiler.single(found, place.depth)
+    make, dtype = structured(compiler, items, place.depth)
+    if column.collection:
+        several = dtype if found.many else dt.Array(dtype)
+        make = _listed(make, several, many=found.many)
+        dtype = several
+    if place.padded:
+        make = _null_on_padding(make, place, dtype)
+    return RowSet({column.name: make}, {column.name: dtype})
+
+
+def _listed(make: Make, dtype: dt.DataType, *, many: bool) -> Make:
+    def listed_items(values: Values) -> ir.Value:
+        made: Any = make(values)
+        none = ibis.literal([], dtype)
+        return ibis.coalesce(made, none) if many else ibis.ifelse(made.isnull(), none, ibis.array([made]))
+
+    return listed_items
 
 
 def _without_structures(found: Collection, depth: int) -> Collection:
     """Leave out objects and arrays that stand where a text belongs: they are read as their JSON text."""
     from_element = found.parent_element is not None and found.type in PRIMITIVES and not found.choice
-    if not from_element or sql_type(found.type) != dt.string:
+    if found.choice or sql_type(found.type) != dt.string or found.type not in PRIMITIVES:
         return found
+    if not from_element:
+        return plain(found, depth)
 
     def make(values: Values) -> ir.Value:
         text: Any = found.make(values)
         if found.many:
-            return filter_items(text, Scope(depth), lambda item: item.notnull() & ~is_structured(item))
-        return ibis.cases((is_structured(text), ibis.null(dt.string)), else_=text)
+            texts = map_items(text, Scope(depth), text_only)
+            return filter_items(texts, Scope(depth), lambda item: item.notnull())
+        return text_only(text)
 
     return replace(found, non_null=True, parent_element=None, make=make)
 
@@ -182,7 +259,7 @@ def _column_type(compiler: PathCompiler, column: Column, found: Collection) -> s
     if not found.type:
         return column.type or "string"
     if found.type not in PRIMITIVES:
-        raise compiler.error(f"the path gives a {found.type}, and a column takes a primitive")
+        raise compiler.unsupported(f"a column of {found.type.replace('|', ' or ')}", "name its elements")
     declared = column.type or found.type
     if not _fits(found.type, declared):
         raise ViewError(f"{column.element}.type", f"{declared} is declared, and the path gives {found.type}")
@@ -217,8 +294,8 @@ def _cast(found: Collection, dtype: dt.DataType) -> Make:
     return lambda values: found.make(values).cast(dtype)
 
 
-def _null_on_padding(make: Make, focus: Collection, dtype: dt.DataType) -> Make:
-    return lambda values: ibis.ifelse(focus.make(values).isnull(), ibis.null(dtype), make(values))
+def _null_on_padding(make: Make, place: Place, dtype: dt.DataType) -> Make:
+    return lambda values: ibis.ifelse(place.absent(values), ibis.null(dtype), make(values))
 
 
 def _union(select: Select, place: Place) -> RowSet:
@@ -236,7 +313,7 @@ def _union(select: Select, place: Place) -> RowSet:
         array = first.concat(*others) if others else first
         if not place.padded:
             return array
-        return ibis.ifelse(place.focus.make(values).isnull(), ibis.array([_struct(padding, row)]), array)
+        return ibis.ifelse(place.absent(values), ibis.array([_struct(padding, row)]), array)
 
     indices = {column.name for column in select.unions[0].all_columns() if column.path.strip() == ROW_INDEX}
     padding = {name: ibis.literal(0, dtype) if name in indices else ibis.null(dtype) for name, dtype in row.items()}

@@ -23,13 +23,14 @@ from mappers.engines.duckdb_sql import to_sql as duckdb_sql
 from mappers.engines.spark_sql import to_sql as spark_sql
 from mappers.engines.start import EngineName
 from mappers.errors import ViewError
-from mappers.fhir_model.shape import from_json
+from mappers.fhir_model.shape import from_json, mark_texts
 from mappers.fhirpath.arrays import Scope
 from mappers.fhirpath.cardinality import stop
 from mappers.fhirpath.collection import Collection, resource
 from mappers.fhirpath.compiler import PathCompiler, ResourceRef
 from mappers.view.definition import ViewDefinition
 from mappers.view.language import LANGUAGE
+from mappers.view.names import distinguished
 from mappers.view.rows import Place, RowSet, compile_select
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = 
     Raises:
         ViewError: a path that does not compile; the element of the view is named.
     """
-    for column in view.columns():
-        if column.name in keep:
-            raise ViewError(f"{column.element}.name", f"'{column.name}' is the name of a key column of the table")
+    if keep:
+        _check_names(view, keep)
+    view, names = distinguished(view)
     scope = Scope()
     focus = resource(view.resource, scope)
     resource_ref = ResourceRef(focus)
@@ -69,7 +70,9 @@ def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = 
     table = parsed.filter(*holds)
     # A path on an item may ask for the resource; then it is carried along through every unnesting.
     kept, known = ([*keep, PARSED], {scope: PARSED}) if resource_ref.used else (list(keep), {})
-    return _expand(table, root, {scope: PARSED}, kept, known).select(*keep, *(column.name for column in view.columns()))
+    rows = _expand(table, root, {scope: PARSED}, kept, known)
+    own = (rows[made].name(name) if made != name else name for name, made in names.items())
+    return rows.select(*keep, *own)
 
 
 def compile_select_list(view: ViewDefinition, focus: Collection, resource_ref: ResourceRef | None = None) -> RowSet:
@@ -125,11 +128,27 @@ def run_view(
     return engine.frame(view_table(view, table))
 
 
+def _check_names(view: ViewDefinition, keep: Sequence[str]) -> None:
+    """Refuse a column that a table of the lake cannot hold.
+
+    Raises:
+        ViewError: a key column has this name, or names differ in case only, which Delta takes for one name.
+    """
+    seen = {name.casefold(): name for name in keep}
+    for column in view.columns():
+        other = seen.setdefault(column.name.casefold(), column.name)
+        if column.name in keep:
+            raise ViewError(f"{column.element}.name", f"'{column.name}' is the name of a key column of the table")
+        if other != column.name:
+            problem = f"'{column.name}' differs from '{other}' in case only, and a table of the lake takes one of them"
+            raise ViewError(f"{column.element}.name", problem)
+
+
 def _read_once(text: Any) -> ir.Value:
     """Return the text in a way that keeps DuckDB from parsing it a second time for the filters."""
     # DuckDB pushes a filter below the projection that it filters, and copies the parsing into it, which doubles the
     # time of a view. An expression that may end the query is not copied.
-    return ibis.cases((text == "", stop("periop: the text of a resource is empty")), else_=text)
+    return ibis.cases((text == "", stop("periop: the text of a resource is empty")), else_=mark_texts(text))
 
 
 def _filter(view: ViewDefinition, element: str, path: str, focus: Collection) -> Collection:

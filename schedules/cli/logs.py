@@ -18,7 +18,8 @@ from analytics.report.wording import clean
 from connectors.lake.files import write_atomically
 
 PACKAGES = ("connectors", "mappers", "analytics", "schedules")
-SILENT = ("httpx", "httpcore", "apscheduler")
+HEADERS = "connectors.http.headers"
+SILENT = ("httpx", "httpcore", "apscheduler", "matplotlib")
 CRASH_FILE = "crash.txt"
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -41,14 +42,19 @@ class _Lines(logging.Formatter):
         return traceback_without_messages(ei[1]) if ei[1] is not None else ""
 
 
-def configure(stream: TextIO, level: int) -> None:
-    """Send the log records of our packages from `level` on, and warnings of others, to `stream`."""
+def configure(stream: TextIO, level: int, *, headers: bool = False) -> None:
+    """Send the log records of our packages from `level` on, and warnings of others, to `stream`.
+
+    headers: also those about the headers of requests.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Lines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in PACKAGES:
         logging.getLogger(package).setLevel(level)
+    logging.getLogger(HEADERS).setLevel(logging.DEBUG if headers else logging.WARNING)
     # Even their warnings may quote a URL, or tell of a job that is late, which the service itself handles.
+    # And matplotlib warns twice a night of a user without a home directory, where it keeps its list of fonts.
     for library in SILENT:
         logging.getLogger(library).setLevel(logging.ERROR)
 

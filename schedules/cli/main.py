@@ -7,6 +7,7 @@ the like inside their functions only, so that `periop --help`, which imports all
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +16,23 @@ import click
 
 from schedules.cli.analyze import analyze
 from schedules.cli.check import check
+from schedules.cli.codes import codes
 from schedules.cli.demo import demo
+from schedules.cli.explain import explain
+from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
 from schedules.cli.map import map_
 from schedules.cli.publish import publish
+from schedules.cli.pull import pull
 from schedules.cli.run import run
 from schedules.cli.sandbox import sandbox
 from schedules.cli.serve import serve
 from schedules.cli.session import Session, pass_session
 from schedules.cli.status import status
 from schedules.cli.sync import sync
+from schedules.cli.terminology import terminology
+from schedules.cli.verify import verify
 from schedules.cli.view import view
 
 # Objects made until Python looks for reference cycles. With the default of 700 it looks again and again while modules
@@ -42,9 +49,14 @@ GC_THRESHOLD = 50_000
     show_default=True,
     help="The configuration file.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log more on stderr (never patient data).")
+@click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    help="Log stages and each request on stderr; -vv: headers too (never patient data, never secrets).",
+)
 @pass_session
-def cli(session: Session, config: Path, verbose: bool) -> None:
+def cli(session: Session, config: Path, verbose: int) -> None:
     """Perioperative oncology endpoints from FHIR servers, every night.
 
     \b
@@ -59,7 +71,28 @@ def cli(session: Session, config: Path, verbose: bool) -> None:
 
 
 # In the order in which they are learned; `--help` sorts them by name.
-for command in (demo, init, sync, check, map_, analyze, publish, run, serve, status, keys, sandbox, view):
+COMMANDS = (
+    demo,
+    init,
+    sync,
+    check,
+    codes,
+    map_,
+    explain,
+    analyze,
+    publish,
+    run,
+    serve,
+    status,
+    verify,
+    forget,
+    keys,
+    sandbox,
+    pull,
+    view,
+    terminology,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 
@@ -68,6 +101,7 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
     if session is None:
         gc.set_threshold(GC_THRESHOLD)
         session = Session.of_process()
+        session.usual_umask = os.umask(0o077)  # nearly everything that periop writes is about patients
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Not cli.main(): that prints errors and ends the process by itself.

@@ -7,6 +7,7 @@ Figures are worded, and so rounded, by `analytics.report.wording`, as in the rep
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from analytics.estimates.model import MedianStatus, Proportion, Quantiles, Survival
 from analytics.report import wording
 from analytics.report.grades import is_worst_grade
+from analytics.report.tables import Missing, landmark_rows
 from connectors.check.findings import FindingLevel
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from connectors.check.findings import Diagnosis, Finding
     from connectors.report import SyncReport
     from connectors.sources.base import PlannedRequest
+    from mappers.codes.report import Share, UnknownCode
     from mappers.study import Study
     from schedules.release.published import Agreement
 
@@ -76,8 +79,12 @@ def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> Re
         Text(wording.clean(f"Data cutoff {released.data_cutoff} · sites: {sites}")),
     ]
     if released.sites_missing:
-        parts.append(Text(f"Partial: without an up-to-date {', '.join(released.sites_missing)}.", style="yellow"))
+        parts.append(Text(wording.clean(f"Partial: {released.provenance.note}"), style="yellow"))
     parts += [_proportions(declared, published), _medians(medians, published)]
+    if released.survival:
+        parts.append(_landmarks(released.survival))
+    facts = [("Study rules", released.study_hash[:12]), *released.provenance.facts()]
+    parts.append(Text(wording.clean(" · ".join(f"{name} {text}" for name, text in facts)), style="dim"))
     if any("suppressed" in _statuses(estimate) for estimate in (*declared, *medians)):
         parts.append(Text(released.statement))
     if len(declared) < len(released.proportions):
@@ -87,18 +94,18 @@ def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> Re
 
 def comparison(agreed: Sequence[Agreement], title: str) -> RenderableType:
     """Return the published figures next to ours, ticked where they are equal."""
-    table = _table("Endpoint", "Published", "Here", "", title=title)
+    table = new_table("Endpoint", "Published", "Here", "", title=title)
     for row in agreed:
-        table.add_row(*_cells(row.label, row.published, row.here), _equal_mark(row))
+        table.add_row(*text_cells(row.label, row.published, row.here), _equal_mark(row))
     return table
 
 
 def _proportions(estimates: Iterable[Proportion], published: dict[str, Agreement]) -> Table:
     names = ("Endpoint", "Population", "x/n", "%", "Interval")
-    table = _table(*names, *_published_columns(published), right=("x/n", "%"))
+    table = new_table(*names, *_published_columns(published), right=("x/n", "%"))
     for estimate in estimates:
-        cells = _cells(estimate.label, estimate.population, *_counted(estimate))
-        table.add_row(*cells, *_published(estimate.id, published))
+        named = text_cells(estimate.label, estimate.population, *_counted(estimate))
+        table.add_row(*named, *_published(estimate.id, published))
     return table
 
 
@@ -113,17 +120,37 @@ def _counted(estimate: Proportion) -> tuple[str, str, str]:
 
 
 def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agreement]) -> Table:
-    table = _table("Median", "n", "Here", *_published_columns(published), right=("n",))
+    table = new_table("Median", "n", "Here", *_published_columns(published), right=("n",))
     for estimate in estimates:
         n = "" if estimate.n is None else str(estimate.n)
-        table.add_row(*_cells(estimate.label, n, _median(estimate)), *_published(estimate.id, published))
+        table.add_row(*text_cells(estimate.label, n, _median(estimate)), *_published(estimate.id, published))
     return table
 
 
 def _median(estimate: Quantiles | Survival) -> str:
-    if odd := next((status for status in _statuses(estimate) if status != "ok"), None):
-        return wording.WORDS[odd]
-    return wording.quartiles(estimate) if isinstance(estimate, Quantiles) else f"{wording.median(estimate)} months"
+    odd = next((status for status in _statuses(estimate) if status != "ok"), None)
+    if isinstance(estimate, Quantiles):
+        return wording.quartiles(estimate) if odd is None else wording.WORDS[odd]
+    median = f"{wording.median(estimate)} months" if odd is None else wording.WORDS[odd]
+    # Of a median that is not reached the lower limit is known where the band falls to one half.
+    if estimate.ci is None or (odd is not None and estimate.ci.low is None):
+        return median
+    return f"{median} ({wording.level(estimate.ci)} {wording.median_interval(estimate.ci)})"
+
+
+def _reason(missing: Missing) -> str:
+    # That of a suppressed figure is printed once, below the tables.
+    return "" if missing.word == wording.WORDS["suppressed"] else missing.reason or ""
+
+
+def _landmarks(estimates: Iterable[Survival]) -> Table:
+    """Return survival at the landmarks of the study, in percent with its interval."""
+    table = new_table("Survival", "At", "At risk", "%", "Interval", right=("At risk", "%"))
+    for estimate in estimates:
+        for row in landmark_rows(estimate):
+            shown = (row.value, row.interval) if row.missing is None else (row.missing.word, _reason(row.missing))
+            table.add_row(*text_cells(estimate.label, row.time, row.at_risk, *shown))
+    return table
 
 
 def _statuses(estimate: Proportion | Quantiles | Survival) -> tuple[MedianStatus, ...]:
@@ -139,7 +166,7 @@ def _published(estimate: str, published: dict[str, Agreement]) -> tuple[Text, ..
     if not published:
         return ()
     row = published.get(estimate)
-    return (Text(""), Text("")) if row is None else (*_cells(row.published), _equal_mark(row))
+    return (Text(""), Text("")) if row is None else (*text_cells(row.published), _equal_mark(row))
 
 
 def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
@@ -149,11 +176,11 @@ def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
 
 def status_tables(found: dict[str, Any]) -> RenderableType:
     """Return the status that `schedules.run.status` read, as text and tables."""
-    parts = [*_summary(found), _sites(found["sites"], ("kind", "last_sync")), _runs(found["runs"])]
+    parts = [*_summary(found), _sites(found["sites"], ("kind", "last_success")), _runs(found["runs"])]
     if found["quality"]:
-        table = _table("Site", "Domain", "Missing, unmapped or quarantined", "n", right=("n",))
+        table = new_table("Site", "Domain", "Missing, unmapped or quarantined", "n", right=("n",))
         for row in found["quality"]:
-            table.add_row(*_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
+            table.add_row(*text_cells(row["site"], row["domain"], row["issue"], str(row["count"])))
         parts.append(table)
     return Group(*parts)
 
@@ -166,17 +193,37 @@ def _summary(found: dict[str, Any]) -> Iterable[RenderableType]:
     last = found["last_good_run"]
     yield Text(f"Last good run: {last}" if last else "No good run yet: start one with `periop run`.")
     if last and found["stale"]:
-        yield Text(f"STALE: it is older than {found['stale_after_hours']} h.", style="bold red")
+        yield Text(f"STALE: {'; '.join(_reasons_of_staleness(found))}.", style="bold red")
+    if found["sites_missing"]:
+        named = ", ".join(
+            f"{site['site']} (last success: {site['last_success'] or 'never'})" for site in _missing(found)
+        )
+        yield Text(wording.clean(f"Not up to date: {named}."), style="yellow")
+    if found["runs_from_the_future"]:
+        count = found["runs_from_the_future"]
+        yield Text(f"The clock was wrong once: {count} runs of the future are not counted.", style="yellow")
     yield Text(f"Next run due: {found['next_due']}  (while `periop serve` is running)")
     rows = " · ".join(f"{kind} {count}" for kind, count in found["lake"].items())
     yield Text(f"Lake rows: {rows or 'none'}")
+
+
+def _missing(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [site for site in found["sites"] if site["site"] in found["sites_missing"]]
+
+
+def _reasons_of_staleness(found: Mapping[str, Any]) -> Iterator[str]:
+    old = [site["site"] for site in found["sites"] if site["stale"]]
+    if old:
+        yield f"no sync of {wording.clean(', '.join(old))} for too long (schedule.site_days)"
+    if not old or datetime.fromisoformat(found["now"]) > datetime.fromisoformat(found["stale_after"]):
+        yield f"a good run was due by {found['stale_after']}"
 
 
 def _sites(sites: Sequence[Mapping[str, Any]], further_keys: Sequence[str]) -> Table:
     numbers = ("received", "stored", "identical", "superseded", "quarantined")
     further_names = (name.replace("_", " ").capitalize() for name in further_keys)
     counts = tuple(name.capitalize() for name in numbers)
-    table = _table("Site", *further_names, "Status", *counts, "Messages", right=counts)
+    table = new_table("Site", *further_names, "Status", *counts, "Messages", right=counts)
     for site in sites:
         # `deleted`: reported by the server. `removed`: found by comparing all ids. The reader needs only the sum.
         deleted = sum(site["deleted"].values()) + sum(site["removed"].values())
@@ -188,28 +235,29 @@ def _sites(sites: Sequence[Mapping[str, Any]], further_keys: Sequence[str]) -> T
         ]
         further = (str(site[name] or "never") for name in further_keys)
         counted = (str(site["counts"].get(name, "")) for name in numbers)
-        table.add_row(*_cells(site["site"], *further, site["status"] or "", *counted, "; ".join(messages)))
+        table.add_row(*text_cells(site["site"], *further, site["status"] or "", *counted, "; ".join(messages)))
     return table
 
 
 def _runs(runs: Sequence[dict[str, Any]]) -> Table:
-    table = _table("Run", "Started", "Ended", "Status", "Release", "Messages")
+    table = new_table("Run", "Started", "Ended", "Status", "Release", "Messages")
     for run in runs:
         release = "" if run["release"] is None else str(run["release"])
         ended, error = run["finished"] or "", run["error"] or ""
-        table.add_row(*_cells(run["kind"], run["started"], ended, run["status"], release, error))
+        table.add_row(*text_cells(run["kind"], run["started"], ended, run["status"], release, error))
     return table
 
 
-def _table(*names: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+def new_table(*names: str, right: Sequence[str] = (), title: str | None = None) -> Table:
     """Return an empty table with these columns; those in `right` are aligned to the right."""
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for name in names:
-        table.add_column(name, justify="right" if name in right else "left")
+        # fold: at 80 columns a day goes on in the next line; by default it would be cut off with an ellipsis.
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     return table
 
 
-def _cells(*texts: str) -> tuple[Text, ...]:
+def text_cells(*texts: str) -> tuple[Text, ...]:
     return tuple(Text(wording.clean(text)) for text in texts)
 
 
@@ -261,7 +309,7 @@ def _grid(findings: Sequence[Finding]) -> Table:
     # A column only for a check that was made: an empty one would look like a failure.
     checks = [check for check in GRID_COLUMNS if any(finding.check == check for finding in findings)]
     marks = {(finding.resource_type, finding.check): _level_mark(finding) for finding in findings}
-    table = _table("Type")
+    table = new_table("Type")
     for check in checks:
         table.add_column(GRID_COLUMNS[check], justify="center")
     for kind in dict.fromkeys(finding.resource_type for finding in findings):
@@ -293,11 +341,49 @@ def rows_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Table:
 
     from schedules.cli.view_formats import cell_text, values_of
 
-    table = _table()
+    table = new_table()
     for field in schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
         # fold: a long value continues on the next line; by default rich would cut it off with an ellipsis.
         table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
     for row in islice(chain.from_iterable(map(values_of, batches)), TABLE_ROWS):
-        table.add_row(*_cells(*map(cell_text, row)))
+        table.add_row(*text_cells(*map(cell_text, row)))
+    return table
+
+
+def code_tables(unknown: Sequence[UnknownCode], shares: Sequence[Share], rows: int | None) -> RenderableType:
+    """Return the codes that are not understood: those that probably matter, then the others, `rows` of each at most."""
+    likely = [code for code in unknown if code.likely]
+    others = [code for code in unknown if not code.likely]
+    parts = [_codes(likely, "Not understood: answers to known questions, and what resembles a shipped concept", rows)]
+    parts += [_codes(others, "Not understood: all others", rows), share_table(shares)]
+    return Group(*(part for part in parts if part.row_count))
+
+
+def _codes(unknown: Sequence[UnknownCode], title: str, rows: int | None) -> Table:
+    names = ("Site", "Element", "Code", "Display or text", "Resources", "Patients", "Screened", "Resembles")
+    if rows is not None and len(unknown) > rows:
+        title = f"{title} (the first {rows} of {len(unknown)}; --all shows all)"
+    table = new_table(*names, right=names[4:7], title=title)
+    table.columns[2].overflow = "fold"  # a code system must be there in full, to be copied
+    for code in unknown[:rows]:
+        written = f"{code.system or ''} {code.code}" if code.code is not None else ""
+        numbers = map(str, (code.resources, code.patients, code.screened))
+        table.add_row(*text_cells(code.site, code.element, written, code.text or "", *numbers, _resembling(code)))
+    return table
+
+
+def _resembling(code: UnknownCode) -> str:
+    if code.resembles is None:
+        return f"answers {code.question}" if code.question else ""
+    concept = code.resembles.concept
+    return f"{concept.name}: {concept.display or concept.code}" + (f" = {concept.target}" if concept.target else "")
+
+
+def share_table(shares: Sequence[Share]) -> Table:
+    """Return how many resources have each element, and in how many it is understood."""
+    table = new_table("Site", "Element", "Resources", "Understood", "%", right=("Resources", "Understood", "%"))
+    for share in shares:
+        percent = f"{100 * share.understood / share.resources:.0f}"
+        table.add_row(*text_cells(share.site, share.element, str(share.resources), str(share.understood), percent))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,6 +14,8 @@ from connectors.report import Progress
 from schedules.errors import StopRequested
 from schedules.run.nightly import ProgressReporter
 
+log = logging.getLogger(__name__)
+
 LINE_SECONDS = 10.0  # a night in a log file is then hundreds of lines, not hundreds of thousands
 
 
@@ -20,6 +23,34 @@ def progress_on(stream: TextIO, elapsed: Callable[[], float]) -> AbstractContext
     """Show progress on `stream`; `elapsed` is a clock in seconds that never runs backwards."""
     # Bars redraw themselves, which would fill a log file with control characters.
     return _bars(stream) if stream.isatty() else nullcontext(_lines(stream, elapsed))
+
+
+@contextmanager
+def timed(shown: AbstractContextManager[ProgressReporter], elapsed: Callable[[], float]) -> Iterator[ProgressReporter]:
+    """Log how long each step took, and the resources of each site and type, besides showing the progress."""
+    began, name = elapsed(), "synchronising"
+    received: dict[tuple[str, str], int] = {}
+
+    def page(progress: Progress) -> None:
+        if progress.resource_type:
+            received[progress.site, progress.resource_type] = progress.received
+        reporter.page(progress)
+
+    def end() -> None:
+        for (site, kind), count in sorted(received.items()):
+            log.debug("%s: %d %s received", site, count, kind)
+        received.clear()
+        log.debug("%s took %.1f s", name, elapsed() - began)
+
+    def step(text: str) -> None:
+        nonlocal began, name
+        end()
+        began, name = elapsed(), text
+        reporter.step(text)
+
+    with shown as reporter:
+        yield ProgressReporter(page, step)
+        end()
 
 
 def stoppable(reporter: ProgressReporter, stop: threading.Event) -> ProgressReporter:

@@ -42,6 +42,7 @@ def release_json(released: Released, published: PublishReport | None) -> dict[st
     """Return what `publish --json` and `run --json` print of the release."""
     return {
         "sites_missing": list(released.sites_missing),
+        "sites_missing_note": released.provenance.note,
         "withheld": released.suppressed_entirely,
         "release": published.release if published else None,
         "path": str(published.path) if published else None,

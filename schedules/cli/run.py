@@ -13,16 +13,18 @@ from schedules.errors import ExitCode
 
 @click.command()
 @click.option("--full", is_flag=True, help="Fetch everything, not only what has changed.")
+@click.option("--accept-loss", is_flag=True, help="Believe once that what is missing was deleted.")
 @as_json
 @pass_session
-def run(session: Session, full: bool, json_wanted: bool) -> ExitCode:
+def run(session: Session, full: bool, accept_loss: bool, json_wanted: bool) -> ExitCode:
     """Sync, map, analyze and publish."""
     from schedules.run.nightly import run_nightly
 
     settings = session.settings()
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
     with session.progress() as progress:
-        outcome = run_nightly(settings, study, pipeline, progress, session.now, full=full)
+        now = session.now
+        outcome = run_nightly(settings, study, pipeline, progress, now, full=full, accept_loss=accept_loss)
     # The release is on disk by now: nothing that goes wrong while it is printed can undo it.
     released, published = outcome.released, outcome.published
     if json_wanted:

@@ -59,7 +59,7 @@ def load(session: Session, where: str, server: str | None, json_wanted: bool) ->
 @pass_session
 def clear(session: Session, where: str, server: str | None, json_wanted: bool) -> ExitCode:
     """Delete what `load` put on the server, and nothing else."""
-    from schedules.run.sources import TYPES
+    from schedules.config.resource_types import TYPES
 
     with _open(session, where, server) as (opened, progress):
         cleared = opened.clear(TYPES, progress)
@@ -106,7 +106,7 @@ def _open(session: Session, where: str, server: str | None) -> Iterator[tuple[Sa
     settings, site = _settings_and_site(session, where)
     _check_confirmed(site, server)
     auth = authenticator(settings, site, session.environ)
-    client = fhir_client(site, auth, transfer_limits(settings.limits), session.environ)
+    client = fhir_client(site, auth, transfer_limits(settings, site, session.environ), session.environ)
     with client, session.progress() as progress:
         yield Sandbox(client, COHORT), progress.step
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import click
@@ -36,7 +37,9 @@ def serve(session: Session) -> ExitCode:
     with recorded_run(settings, "serve", session.now):
         pass
     schedule = CronSchedule(settings.schedule.nightly, ZoneInfo(settings.schedule.timezone))
-    return serve_until_signal(NightlyJob(schedule, settings.ledger_file, session.now, nightly_run), stop, _exit_now)
+    retry_until = timedelta(hours=settings.schedule.retry_until)
+    job = NightlyJob(schedule, settings.ledger_file, session.now, nightly_run, retry_until)
+    return serve_until_signal(job, stop, _exit_now)
 
 
 def _exit_now(code: int) -> None:

@@ -36,11 +36,26 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def system_user() -> str:
+    """Return the name of the user of this process, as the system knows it: no environment variable can change it."""
+    try:
+        import pwd
+    except ImportError:  # Windows has no such database
+        import getpass
+
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user without a name, as in containers
+        return f"uid {os.getuid()}"
+
+
 @dataclass
 class Session:
     """The invocation. `given_pipeline` is what tests run instead of the real stages.
 
-    `data_dir` is where records of patients may be written, once the settings are known.
+    `data_dir` is where records of patients may be written, once the settings are known. `usual_umask` is that of the
+    process before periop made its own files private, None where it did not: copies of releases are for others.
     """
 
     stdout: TextIO
@@ -49,9 +64,11 @@ class Session:
     now: Callable[[], datetime] = utc_now
     elapsed: Callable[[], float] = time.monotonic  # for intervals, which a jump of the wall clock must not change
     given_pipeline: Pipeline | None = None
+    user: Callable[[], str] = system_user
     config: Path = field(default=Path("periop.toml"), init=False)
-    verbose: bool = field(default=False, init=False)
+    verbose: int = field(default=0, init=False)  # how often -v was given
     data_dir: Path | None = field(default=None, init=False)
+    usual_umask: int | None = field(default=None, init=False)
 
     @classmethod
     def of_process(cls) -> Session:
@@ -62,17 +79,19 @@ class Session:
         return cls(sys.stdout, sys.stderr, os.environ)
 
     def log(self, level: int = logging.WARNING) -> None:
-        """Send log records from `level` on to stderr, or all of them with --verbose."""
+        """Send log records from `level` on to stderr, all of them with -v, those of headers with -vv only."""
         from schedules.cli.logs import configure
 
-        configure(self.stderr, logging.DEBUG if self.verbose else level)
+        configure(self.stderr, logging.DEBUG if self.verbose else level, headers=self.verbose > 1)
 
     def settings(self, level: int = logging.WARNING) -> Settings:
         """Begin to log, and return the settings of --config."""
+        from schedules.config.credentials import close_to_others
         from schedules.config.settings import load_settings
 
         self.log(level)
         settings = load_settings(self.config)
+        close_to_others(settings.data_dir)  # it may have been made, or opened, by somebody else
         self.data_dir = settings.data_dir  # from here on an unexpected error may leave its traceback there
         return settings
 
@@ -88,12 +107,14 @@ class Session:
             return self.given_pipeline
         from schedules.run.pipeline import Pipeline
 
-        return Pipeline(self.environ, statement)
+        return Pipeline(self.environ, statement, self.usual_umask)
 
     def progress(self) -> AbstractContextManager[ProgressReporter]:
         """Show progress on stderr."""
-        from schedules.cli.progress import progress_on
+        from schedules.cli.progress import progress_on, timed
 
+        if self.verbose:
+            return timed(progress_on(self.stderr, self.elapsed), self.elapsed)
         return progress_on(self.stderr, self.elapsed)
 
     def print_out(self, *parts: RenderableType) -> None:
@@ -163,4 +184,5 @@ class Session:
 
 pass_session = click.make_pass_decorator(Session)
 as_json = click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
+resource_file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
 existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -12,7 +12,7 @@ from schedules.errors import ExitCode
 @as_json
 @pass_session
 def status(session: Session, json_wanted: bool) -> ExitCode:
-    """Show release, sites, runs and quality; exit code 4 if the last good run is older than 26 h."""
+    """Show release, sites, runs and quality; exit code 4 if a good run is overdue, 3 if a site is not up to date."""
     from schedules.cli.output import status_tables
     from schedules.run.status import status as read_status
 

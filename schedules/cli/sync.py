@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("sites", nargs=-1, metavar="[SITE]...")
 @click.option("--full", is_flag=True, help="Fetch everything, not only what has changed.")
+@click.option("--accept-loss", is_flag=True, help="Believe once that what is missing was deleted.")
 @click.option("--dry-run", is_flag=True, help="Print the planned requests without fetching data.")
 @as_json
 @pass_session
-def sync(session: Session, sites: tuple[str, ...], full: bool, dry_run: bool, json_wanted: bool) -> ExitCode:
+def sync(
+    session: Session, sites: tuple[str, ...], full: bool, accept_loss: bool, dry_run: bool, json_wanted: bool
+) -> ExitCode:
     """Bring the lake up to date with the sites (all of them, or those named)."""
     from schedules.config.settings import check_sites
     from schedules.run.nightly import recorded_run, sync_sites
@@ -36,7 +39,8 @@ def sync(session: Session, sites: tuple[str, ...], full: bool, dry_run: bool, js
     if dry_run:
         return _print_plans(session, settings, wanted, full, json_wanted)
     with session.progress() as progress, recorded_run(settings, "sync", session.now) as run:
-        reports = sync_sites(settings, wanted, session.pipeline(), progress, run, full=full)
+        pipeline = session.pipeline()
+        reports = sync_sites(settings, wanted, pipeline, progress, run, full=full, accept_loss=accept_loss)
     if json_wanted:
         session.print_json({"sites": [report.as_json() for report in reports], "exit_code": run.exit_code})
     else:

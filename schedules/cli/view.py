@@ -5,12 +5,13 @@ Neither periop.toml nor a lake is needed. Resources are printed only as the view
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from schedules.cli.session import Session, existing_file, pass_session
+from schedules.cli.session import Session, as_json, existing_file, pass_session, resource_file
 from schedules.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def view() -> None:
 
 @view.command(name="run")
 @click.argument("definition", type=existing_file, metavar="VIEW.json")
-@click.argument("files", type=existing_file, metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", type=resource_file, metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--format",
     "form",
@@ -44,16 +45,24 @@ def view() -> None:
     help="The format of the rows; by default table, with --out Parquet.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of stdout.")
+@click.option("--raw", is_flag=True, help="In CSV, leave text as it is that a spreadsheet would take for a formula.")
 @engine_option
 @pass_session
 def run(
-    session: Session, definition: Path, files: tuple[Path, ...], form: str | None, out: Path | None, engine: EngineName
+    session: Session,
+    definition: Path,
+    files: tuple[Path, ...],
+    form: str | None,
+    out: Path | None,
+    raw: bool,
+    engine: EngineName,
 ) -> ExitCode:
-    """Print the rows of a view: FILE is NDJSON (also .gz), or .json with one resource or a Bundle."""
+    """Print the rows of a view: FILE is NDJSON, or .json with a resource, Bundle or array; also .gz; - is stdin."""
     from mappers.engines.start import start_engine
     from mappers.view.runner import ViewDefinition, view_table
-    from schedules.cli.view_files import explain_errors, name_view, read_files
+    from schedules.cli.view_files import explain_errors, name_view
     from schedules.cli.view_formats import write_file
+    from schedules.cli.view_input import read_input, what_was_read
 
     session.log()
     # Checked first, because the engine takes a second to start.
@@ -62,15 +71,18 @@ def run(
     with name_view(definition):
         loaded = ViewDefinition.load(definition)
     with start_engine(engine) as started, explain_errors(definition, files):
-        resources = read_files(started, files)
+        found = read_input(started, files, lambda: sys.stdin.buffer)
         with name_view(definition):
-            table = view_table(loaded, resources)
+            table = view_table(loaded, found.resources)
         # DuckDB makes the rows while they are read, so errors may come while they are printed or written.
         rows = started.reader(started.compile(table), BATCH)
         if out is None:
-            _print_rows(session, rows, form)
+            number = _print_rows(session, rows, form, raw=raw)
         else:
-            session.print_err(f"{write_file(rows, form, out)} rows are in {out}")
+            number = write_file(rows, form, out, raw=raw)
+            session.print_err(f"{number} rows are in {out}")
+        for sentence in what_was_read(started, found, loaded.resource, number):
+            session.print_err(sentence)
     return ExitCode.OK
 
 
@@ -88,6 +100,52 @@ def show(session: Session, definition: Path, engine: EngineName) -> ExitCode:
         # keep=(): without the columns that only the tables of the lake have (site and version).
         text = sql(ViewDefinition.load(definition), keep=(), engine=engine)
     session.print_out(f"{text};")
+    return ExitCode.OK
+
+
+@view.command(name="check")
+@click.argument("definitions", type=existing_file, metavar="VIEW.json...", nargs=-1, required=True)
+@click.option(
+    "--profile",
+    "profiles",
+    type=click.Choice(["shareable", "tabular"]),
+    multiple=True,
+    help="Take what this profile of SQL on FHIR misses as an error.",
+)
+@as_json
+@pass_session
+def check(session: Session, definitions: tuple[Path, ...], profiles: tuple[str, ...], json_wanted: bool) -> ExitCode:
+    """Print all errors of views at once, and what the profiles miss in them; exit code 1 if there are errors."""
+    from schedules.cli.view_checks import Checked
+
+    session.log()
+    checked = [Checked.of(definition) for definition in definitions]
+    if json_wanted:
+        session.print_json([each.as_json() for each in checked])
+    else:
+        for each in checked:
+            session.write_out("".join(f"{line}\n" for line in each.lines()))
+    return ExitCode.OK if all(each.passed(profiles) for each in checked) else ExitCode.ERROR
+
+
+@view.command(name="schema")
+@click.argument("definition", type=existing_file, metavar="VIEW.json")
+@as_json
+@pass_session
+def schema(session: Session, definition: Path, json_wanted: bool) -> ExitCode:
+    """Print the names and types of the columns of a view, without running it."""
+    from mappers.view.check import columns_of
+    from mappers.view.runner import ViewDefinition
+    from schedules.cli.view_files import name_view
+
+    session.log()
+    with name_view(definition):
+        columns = {name: str(dtype) for name, dtype in columns_of(ViewDefinition.load(definition)).items()}
+    if json_wanted:
+        session.print_json([{"name": name, "type": dtype} for name, dtype in columns.items()])
+    else:
+        width = max(map(len, columns))
+        session.write_out("".join(f"{name:<{width}}  {dtype}\n" for name, dtype in columns.items()))
     return ExitCode.OK
 
 
@@ -133,17 +191,19 @@ def _check_folder(file: Path) -> None:
         raise ConfigError(f"{file.parent}: no such folder; make it first")
 
 
-def _print_rows(session: Session, reader: pa.RecordBatchReader, form: str) -> None:
+def _print_rows(session: Session, reader: pa.RecordBatchReader, form: str, *, raw: bool) -> int:
+    """Print the rows, and return their number."""
     from schedules.cli.output import TABLE_ROWS, rows_table
     from schedules.cli.view_formats import text_of
 
     # All rows are made before the first is printed, so that an error does not leave half of them on stdout.
     batches = list(reader)
+    count: int = sum(batch.num_rows for batch in batches)
     if form != "table":
-        for text in text_of(reader.schema, batches, form):
+        for text in text_of(reader.schema, batches, form, raw=raw):
             session.write_out(text)
-        return
+        return count
     session.print_out(rows_table(reader.schema, batches))
-    count = sum(batch.num_rows for batch in batches)
     if count > TABLE_ROWS:
         session.print_err(f"the first {TABLE_ROWS} of {count} rows are shown; --format csv prints all")
+    return count

@@ -1,35 +1,25 @@
-"""The files of `periop view run`: their resources as a table, and errors that name the file.
+"""Errors of `periop view run` that name the view or the file; none quotes a resource.
 
-No error quotes a resource. Reading the files is the engine's work; a fault in a line is looked for here, and only after
-the engine has failed.
+Reading lines is the engine's work; a fault in a line is looked for here, and only after the engine has failed.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
-import ibis
 import orjson
 
-from connectors.fhir.bundle import NotABundleError, looks_like_bundle, read_bundle
-from connectors.fhir.resource import BOM
+from connectors.sources.folder_listing import is_document
 from mappers.engines.base import error_of
 from mappers.errors import CardinalityError, MappingError, ViewError
-
-if TYPE_CHECKING:
-    import ibis.expr.types as ir
-
-    from mappers.engines.base import Engine
+from schedules.cli.view_input import ONE_PER_LINE
 
 MAX_LINE_BYTES = 16 << 20  # `maximum_object_size` of DuckDB
-ONE_PER_LINE = "NDJSON has one whole resource a line"
 
 
 @contextmanager
@@ -41,35 +31,6 @@ def name_view(path: Path) -> Iterator[None]:
         if error.element == str(path):  # the file itself cannot be read
             raise
         raise type(error)(f"{path}: {error.element}" if error.element else str(path), error.problem) from error
-
-
-def read_files(engine: Engine, files: Sequence[Path]) -> ir.Table:
-    """Return the resources of NDJSON files (also .gz), and of *.json files with one resource or a Bundle.
-
-    Raises:
-        MappingError: a *.json file that is neither.
-    """
-    documents = [text for file in files if file.suffix == ".json" for text in _document(file)]
-    tables = [engine.read_ndjson(file) for file in files if file.suffix != ".json"]
-    # Without any file of lines the table must still exist, if only empty.
-    if documents or not tables:
-        tables.append(engine.resources(documents))
-    return ibis.union(*tables) if len(tables) > 1 else tables[0]
-
-
-def _document(file: Path) -> list[str]:
-    """Return the resources of a *.json file as text and unparsed, so that decimals keep their digits."""
-    raw = file.read_bytes().removeprefix(BOM)
-    try:
-        entries = [entry.resource for entry in read_bundle(raw).entries] if looks_like_bundle(raw) else [raw]
-        # Entries without a resource are those of deletions and of operations.
-        texts = [entry.decode("utf-8") for entry in entries if entry]
-        valid = all(isinstance(json.loads(text), dict) for text in texts)
-    except (NotABundleError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        valid = False
-    if not valid:
-        raise MappingError(f"{file}: not JSON of one resource or a Bundle; give many resources as .ndjson, one a line")
-    return texts
 
 
 @contextmanager
@@ -85,7 +46,7 @@ def explain_errors(view: Path, files: Sequence[Path]) -> Iterator[None]:
         if own is not None:
             raise type(own)(f"{view}: {own.element}", own.problem) from error
         for file in files:
-            fault = None if file.suffix == ".json" else _find_fault(file)
+            fault = None if is_document(file) else _find_fault(file)
             if fault is not None:
                 raise MappingError(f"{file}: {fault}") from error
         raise

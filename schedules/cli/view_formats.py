@@ -1,6 +1,6 @@
 """Rows of a view as CSV, JSON, NDJSON and Parquet, for `periop view run`.
 
-A decimal keeps its digits in every format; in text, trailing zeros are removed. A list is JSON inside a cell.
+A decimal keeps its digits in every format; in text, trailing zeros are removed. A list or struct is JSON inside a cell.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from datetime import date
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -22,12 +23,13 @@ from connectors.lake.files import AtomicFile
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> Iterator[str]:
-    """Yield the rows as text in pieces; `form` is csv, json (one array) or ndjson."""
+def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str, *, raw: bool = False) -> Iterator[str]:
+    """Yield the rows as text in pieces; `form` is csv, json (one array) or ndjson, `raw` leaves formulas in CSV."""
     match form:
         case "csv":  # with a header even for no rows, so that a reader knows the columns
             yield _csv([schema.names])
-            yield from (_csv(map(_cells, values_of(batch))) for batch in batches)
+            cells = _plain_cells if raw else _cells
+            yield from (_csv(map(cells, values_of(batch))) for batch in batches)
         case "ndjson":
             yield from ("".join(f"{row}\n" for row in _json_rows(batch)) for batch in batches)
         case _:
@@ -39,7 +41,7 @@ def text_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: str) -> 
             yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
+def write_file(reader: pa.RecordBatchReader, form: str, path: Path, *, raw: bool = False) -> int:
     """Write the rows to a file that only its owner can read, and return their number.
 
     A file at `path` is replaced once every row is written, and stays as it was if one fails.
@@ -61,7 +63,7 @@ def write_file(reader: pa.RecordBatchReader, form: str, path: Path) -> int:
                 for batch in counted():
                     writer.write_batch(batch)
         else:
-            stream.writelines(text.encode() for text in text_of(reader.schema, counted(), form))
+            stream.writelines(text.encode() for text in text_of(reader.schema, counted(), form, raw=raw))
     return rows
 
 
@@ -83,6 +85,9 @@ def _plain(value: Any) -> Any:
     """Return a value for JSON, with decimals as numbers without trailing zeros."""
     if isinstance(value, Decimal):
         return Decimal(_digits(value))
+    # A struct has all elements of its type; in JSON those that are there.
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items() if item is not None and item != []}
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
@@ -97,7 +102,13 @@ def cell_text(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, date):  # and times of a day
+        return value.isoformat()
     return _digits(value) if isinstance(value, Decimal) else _json(_plain(value))
+
+
+def _plain_cells(row: Iterable[Any]) -> list[str]:
+    return list(map(cell_text, row))
 
 
 def _cells(row: Iterable[Any]) -> list[str]:

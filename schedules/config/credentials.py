@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PSEUDONYM_KEY = "PERIOP_PSEUDONYM_KEY"
 KEY_FILE = "pseudonym.key"
+KEY_MARKER = "_pseudonym_key"  # in the folder of the lake, so that it is in each backup; readers of Delta pass over _
 KEY_BYTES = 32
 
 
@@ -44,10 +45,9 @@ def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> st
 
 
 def _first_line(file: Path) -> str:
+    content = _private_bytes(file, "secret", own=True)
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")  # editors end the line; spaces may belong to it
-    except OSError as error:
-        raise ConfigError(f"{file}: the secret cannot be read ({error.strerror}); check path and permissions") from None
+        return content.decode().rstrip("\r\n")  # editors end the line; spaces may belong to it
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: the secret is not UTF-8 text; write it again as one line") from None
 
@@ -64,14 +64,21 @@ def signing_key(file: Path) -> SigningKey:
         raise ConfigError(f"{file}: {error}") from None
 
 
-def _private_bytes(file: Path, what: str) -> bytes:
+def _private_bytes(file: Path, what: str, *, own: bool = False) -> bytes:
+    """Return the content of a file that only its owner, or its group, can read. `own`: not the group of our own file.
+
+    Raises `ConfigError` where others can read it.
+    """
     try:
-        content, mode = file.read_bytes(), file.stat().st_mode
+        content, status = file.read_bytes(), file.stat()
     except OSError as error:
         raise ConfigError(f"{file}: the {what} cannot be read ({error.strerror}); check path and permissions") from None
-    # The group may read it: a key is often shared with it on purpose, such as one that a secret manager mounts.
-    if os.name == "posix" and mode & 0o007:
+    # The group may read a file of another user: by the group a secret manager, or the program that renews a token,
+    # shares it with periop.
+    if os.name == "posix" and status.st_mode & 0o007:
         raise ConfigError(f"{file}: every user of this machine can read the {what}; run `chmod 600` on it")
+    if os.name == "posix" and own and status.st_mode & 0o070 and status.st_uid == os.getuid():
+        raise ConfigError(f"{file}: other users of its group can read the {what}; run `chmod 600` on it")
     return content
 
 
@@ -122,8 +129,25 @@ def trust_only_ssl_context(site: ServerSite) -> ssl.SSLContext | bool:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` if absent, for its owner alone; an existing folder keeps its mode."""
+    """Make `folder` if absent, for its owner alone, and close an existing one to others as `close_to_others` does."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    close_to_others(folder)
+
+
+def close_to_others(folder: Path) -> None:
+    """Take the rights of all other users off `folder`, if it exists: what is in it is readable only through it.
+
+    Raises `ConfigError` where they have rights and the folder is not ours, or its file system keeps no rights.
+    """
+    if os.name != "posix" or not folder.is_dir() or not folder.stat().st_mode & 0o077:
+        return
+    if folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)
+    if folder.stat().st_mode & 0o077:
+        raise ConfigError(
+            f"{folder}: other users of this machine can enter this folder, which holds data of patients; "
+            "run `chmod 700` on it as its owner, or set data_dir to a folder of the user who runs periop"
+        )
 
 
 def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
@@ -147,6 +171,13 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
     return _decoded(_first_line(file), str(file))
 
 
+def mark_lake(settings: Settings, key: bytes) -> None:
+    """Note in the folder of the lake that it is mapped with `key`, so that a restored lake asks for it."""
+    marker = settings.lake_dir / KEY_MARKER
+    if settings.lake_dir.is_dir() and not (marker.exists() and marker.read_text().strip() == fingerprint(key)):
+        write_atomically(marker, fingerprint(key) + "\n")
+
+
 def fingerprint(key: bytes) -> str:
     """Return a digest that identifies `key` without revealing it: HMAC-SHA-256 of a fixed text under it."""
     # Compared to find that the key is another one, and then all tables are built from scratch.
@@ -166,6 +197,12 @@ def _decoded(text: str, where: str) -> bytes:
 def _refuse_a_lost_key(settings: Settings, file: Path) -> None:
     # A new key would give every patient a second pseudonym, and the tables would count them twice.
     made = [folder for folder in ("views", "cohort") if (settings.data_dir / folder).exists()]
+    marker = settings.lake_dir / KEY_MARKER
+    if not made and marker.exists():
+        raise ConfigError(
+            f"{file}: missing, although this lake was mapped with it; restore it from a backup, set {PSEUDONYM_KEY}, "
+            f"or delete {marker} to give every patient a new pseudonym"
+        )
     if made:
         raise ConfigError(
             f"{file}: missing, although {' and '.join(made)} were made with it; restore it from a backup, "

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
-from schedules.config.site_settings import FilePath, Section, Site, resolve_path
+from schedules.config.fields import Count, FilePath, Seconds, Section, resolve_path
+from schedules.config.site_settings import Site
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
 
@@ -26,6 +27,16 @@ def _resolve_study(name_or_path: str, info: ValidationInfo) -> str:
     return name_or_path if shipped.is_absolute() else str(resolve_path(shipped, info))
 
 
+def _folder(path: Path) -> Path:
+    # A link to nowhere neither exists nor can be made.
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise ValueError(f"{path} is there, and is no folder; name another place")
+    return path
+
+
+DataFolder = Annotated[FilePath, AfterValidator(_folder)]
+
+
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -34,14 +45,16 @@ def _zone(name: str) -> str:
     return name
 
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=1)]
-
-
 class Schedule(Section):
-    """When `periop serve` runs: five cron fields read as wall clock time of `timezone`."""
+    """When `periop serve` runs: five cron fields read as wall clock time of `timezone`.
+
+    `retry_until`: hours after the first try until which a night that failed is tried again. `site_days`: the age at
+    which the last success of a site makes the status stale.
+    """
 
     nightly: str = "30 1 * * *"
+    retry_until: Annotated[float, Field(strict=True, ge=0, le=24)] = 4
+    site_days: Annotated[float, Field(strict=True, gt=0, le=366)] = 7
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
     @model_validator(mode="after")
@@ -57,7 +70,7 @@ class Disclosure(Section):
     """
 
     # 11 as in the cell size suppression policy of the US Centers for Medicare & Medicaid Services.
-    min_cell: Annotated[int, Field(ge=0, le=1000)] = 11
+    min_cell: Annotated[int, Field(strict=True, ge=0, le=1000)] = 11
     note: str | None = None
 
 
@@ -68,7 +81,7 @@ class FolderTarget(Section):
     """
 
     kind: Literal["folder"]
-    path: FilePath | None = None
+    path: DataFolder | None = None
 
 
 class Limits(Section):
@@ -86,24 +99,25 @@ class Limits(Section):
     site_seconds: Seconds = 6 * 3600
     run_seconds: Seconds = 12 * 3600
     # Connections. A hospital's server also serves its wards: few at a time.
-    sites_at_a_time: Annotated[int, Field(ge=1, le=64)] = 4
-    streams: Annotated[int, Field(ge=1, le=32)] = 4
+    sites_at_a_time: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    streams: Annotated[int, Field(strict=True, ge=1, le=32)] = 4
     # Versions that a server dated before the last sync but indexed after it; identical ones are dropped.
-    overlap_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
-    reconcile_days: Annotated[float, Field(gt=0, le=365)] = 7
-    max_history_entries: Annotated[int, Field(ge=0)] = 10_000
-    # Size of requests. 50 ids of 64 characters make a URL below 4 kB, which proxies accept.
-    page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
-    patients_per_request: Annotated[int, Field(ge=1, le=1000)] = 50
+    overlap_seconds: Annotated[float, Field(strict=True, ge=0, le=86_400)] = 300
+    reconcile_days: Annotated[float, Field(strict=True, gt=0, le=365)] = 7
+    max_history_entries: Annotated[int, Field(strict=True, ge=0)] = 10_000
+    # Size of requests. 50 ids of 64 characters make a URL below 4 kB, which proxies accept (Apache: 8,190 characters).
+    max_url: Annotated[int, Field(strict=True, ge=500, le=65_536)] = 4_000
+    page_size: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 200
+    patients_per_request: Annotated[int, Field(strict=True, ge=1, le=1000)] = 50
     # Size of responses: a server that never ends, and a small file that decompresses to a huge one.
     max_pages: Count = 10_000
-    max_response_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    max_response_bytes: Annotated[int, Field(strict=True, ge=1024)] = 256 << 20
     # A resource with an attached PDF may have megabytes; none of the types that are read needs more than 16.
-    max_resource_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
-    max_document_bytes: Annotated[int, Field(ge=1024)] = 512 << 20
+    max_resource_bytes: Annotated[int, Field(strict=True, ge=1024)] = 16 << 20
+    max_document_bytes: Annotated[int, Field(strict=True, ge=1024)] = 512 << 20
     # Of all resources of a sync: what is spooled to disk before the commit.
-    max_site_bytes: Annotated[int, Field(ge=1024)] = 64 << 30
-    max_compression_ratio: Annotated[int, Field(ge=2)] = 200
+    max_site_bytes: Annotated[int, Field(strict=True, ge=1024)] = 64 << 30
+    max_compression_ratio: Annotated[int, Field(strict=True, ge=2)] = 200
 
 
 class Mapping(Section):
@@ -130,7 +144,7 @@ class Settings(Section):
     """
 
     # validate_default: the default, too, is relative to the folder of the file.
-    data_dir: FilePath = Field(default=Path("periop-data"), validate_default=True)
+    data_dir: DataFolder = Field(default=Path("periop-data"), validate_default=True)
     study: Annotated[str, AfterValidator(_resolve_study)] = "alneo"
     engine: Literal["duckdb", "spark"] = "duckdb"
     sites: Annotated[tuple[Site, ...], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""The sites of `periop.toml` and how periop signs in to each, as frozen models.
+"""The sites of `periop.toml`, as frozen models.
 
 To add a setting to a site: add the field to the model of its kind here (`ServerSite` for everything behind a FHIR
 server), use it in `schedules.run.sources`, and document it in docs/configuration.md, which a test compares with these
@@ -7,31 +7,22 @@ models.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from schedules.config.auth_settings import Auth, NoAuth
+from schedules.config.connection_settings import Headers, HeaderSecret, Proxy, SiteLimits
+from schedules.config.fields import FilePath, Flag, Section, ServerUrl, Share, exposed
+from schedules.config.presets import VendorName, with_defaults
+from schedules.config.resource_types import ResourceType, ResourceTypes
+from schedules.config.search_parameters import SearchParameters
+
+MAX_LOSS = 0.2  # that of `connectors.lake.loss`, which is not imported for it
 # A site name becomes a folder of the lake and the name of a file, and Windows cannot have files of these names.
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-# Hosts to which plain http may carry a secret: it does not leave the machine.
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-def resolve_path(path: Path, info: ValidationInfo) -> Path:
-    """Return `path` relative to the folder of the configuration file, which `validate` passes as context."""
-    base = (info.context or {}).get("base")
-    return Path(base) / path if base is not None else path
 
 
 def _no_device(name: str) -> str:
@@ -40,131 +31,45 @@ def _no_device(name: str) -> str:
     return name
 
 
-def _server(url: str) -> str:
-    """Check that `url` is an http(s) address with a host and without a password, and return it."""
-    # No message repeats the address: it may hold a password.
-    try:
-        parts = urlsplit(url)
-        port = parts.port  # parsed on access, and a wrong one raises
-    except ValueError:
-        raise ValueError("not a valid address; give it like https://fhir.example.org/r4") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ValueError("must be an http or https address with a host, like https://fhir.example.org/r4")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError('holds credentials; put them in `auth = { kind = "basic", … }`')
-    if parts.query or parts.fragment:
-        raise ValueError("must end with the base path of the server, without ? or #")
-    return url.rstrip("/")  # the paths of requests are appended with a / of their own
-
-
-def _token_endpoint(url: str) -> str:
-    # Unlike a server's base it may have a query (RFC 6749, 3.2), and a / at its end is part of the address.
-    _server(url.partition("?")[0])
-    return url
-
-
-def _split(scope: object) -> object:
-    return scope.split() if isinstance(scope, str) else scope
-
-
-def _exposed(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname not in LOOPBACK
-
-
-FilePath = Annotated[Path, AfterValidator(resolve_path)]
 SiteName = Annotated[
     str,
     # Lower case only: on macOS and Windows "Milan" and "milan" would be one folder.
     StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\z", max_length=64, min_length=1),
     AfterValidator(_no_device),
 ]
-ServerUrl = Annotated[str, AfterValidator(_server)]
-TokenUrl = Annotated[str, AfterValidator(_token_endpoint)]
-Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\z")]  # RFC 6749, 3.3
-
-
-class Section(BaseModel):
-    """Base class of every section of `periop.toml`: immutable, and a misspelt key is an error."""
-
-    # forbid: a misspelt `min_cel` must not silently leave the default. frozen: the threads of a run share the settings.
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NoAuth(Section):
-    """No credentials: a server that is open to its network."""
-
-    kind: Literal["none"] = "none"
-
-
-class BasicAuth(Section):
-    """HTTP Basic: the password by the name of an environment variable or of a file."""
-
-    # The password itself is not a key: the file is copied, shown to colleagues and put under version control.
-    kind: Literal["basic"]
-    username: str
-    password_env: str | None = None
-    password_file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> BasicAuth:
-        if (self.password_env is None) == (self.password_file is None):
-            raise ValueError("give one of password_env, password_file")
-        return self
-
-
-class BearerAuth(Section):
-    """A fixed bearer token, by the name of an environment variable or of a file."""
-
-    kind: Literal["bearer"]
-    token_env: str | None = None
-    token_file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> BearerAuth:
-        if (self.token_env is None) == (self.token_file is None):
-            raise ValueError("give one of token_env, token_file")
-        return self
-
-
-class SmartAuth(Section):
-    """SMART Backend Services: `key_file` is the private key whose public half is registered at the server.
-
-    `scope`: the scopes to request instead of `system/<Type>.rs` of every type that is read. `token_url`: the token
-    endpoint, if discovery does not find it. `jku`: the address of the JWKS, for servers that require it.
-    """
-
-    kind: Literal["smart"]
-    client_id: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]+\z")]  # RFC 6749, A.1
-    key_file: FilePath
-    scope: Annotated[tuple[Scope, ...], BeforeValidator(_split)] = ()
-    token_url: TokenUrl | None = None
-    jku: ServerUrl | None = None
-
-
-# `kind` selects the model, so that an error is reported for that model and not for all four.
-Auth = Annotated[NoAuth | BasicAuth | BearerAuth | SmartAuth, Field(discriminator="kind")]
+# The pattern of FHIR ids: the group becomes a part of the path of the request.
+GroupId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,64}\z")]
 
 
 class FolderSite(Section):
     """A folder with NDJSON files and Bundles.
 
-    `complete`: it always holds everything, so a resource that is no longer in it is marked as deleted.
+    `types`: the resource types that it holds, by default all that are known. `lenient_ids`: ids may be longer than the
+    64 characters of FHIR. `complete`: it always holds everything, so
+    a resource that is no longer in it is marked as deleted. `max_loss`: as in `ServerSite`.
     """
 
     name: SiteName
     kind: Literal["folder"]
     path: FilePath
-    complete: bool = False
+    types: ResourceTypes | None = None
+    complete: Flag = False
+    lenient_ids: Flag = False
+    max_loss: Share = MAX_LOSS
 
 
 class ServerSite(Section):
     """The settings of every site behind a FHIR server.
 
-    `ca_file`: the certificate authorities to trust instead of the public ones, as PEM. `client_cert_file`: the
-    client certificate for mutual TLS, with its private key in the same file or in `client_key_file`.
+    `vendor`: whose server it is, for defaults of the other settings (`schedules.config.presets`).
+    `types`: the resource types that it has, by default those that it says it has. `ca_file`: the certificate
+    authorities to trust instead of the public ones, as PEM. `client_cert_file`: the client certificate for mutual TLS,
+    with its private key in the same file or in `client_key_file`.
+    `max_loss`: the share of the resources in the lake that may be missing at the site without that being doubted.
     `allow_plain_http`: allow a secret to be sent unencrypted inside the hospital's network. `sandbox`: the server
-    holds no real patients, so `periop sandbox` may write there.
+    holds no real patients, so `periop sandbox` may write there. `headers`: go with each request to the origin of `url`.
+    `lenient_ids`: ids may be longer than the 64 characters of FHIR. `proxy`: the proxy for this site, or
+    `"environment"` for that of HTTPS_PROXY and the like.
 
     >>> site = SearchSite(name="milan", kind="search", url="https://fhir.example.org/r4/", auth={"kind": "none"})
     >>> site.url
@@ -173,24 +78,52 @@ class ServerSite(Section):
 
     name: SiteName
     url: ServerUrl
+    vendor: VendorName | None = None
     auth: Auth = NoAuth()
+    types: ResourceTypes | None = None
+    max_loss: Share = MAX_LOSS
     ca_file: FilePath | None = None
     client_cert_file: FilePath | None = None
     client_key_file: FilePath | None = None
     client_key_password_env: str | None = None
     client_key_password_file: FilePath | None = None
-    allow_plain_http: bool = False
-    sandbox: bool = False
+    allow_plain_http: Flag = False
+    sandbox: Flag = False
+    headers: Headers = Field(default_factory=dict)
+    proxy: Proxy | None = None
+    proxy_password_env: str | None = None
+    proxy_password_file: FilePath | None = None
+    limits: SiteLimits = SiteLimits()
+    lenient_ids: Flag = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_vendor(cls, content: Any) -> Any:
+        # Before the fields are validated, so that a default is checked as if the site had written it.
+        return with_defaults(content) if isinstance(content, Mapping) else content
 
     @model_validator(mode="after")
     def _secrets_travel_encrypted(self) -> Self:
-        exposed = _exposed(self.url) and self.auth.kind != "none"
-        if exposed and not self.allow_plain_http:
+        secret_headers = any(isinstance(each, HeaderSecret) for each in self.headers.values())
+        insecure = exposed(self.url) and (self.auth.kind != "none" or secret_headers)
+        if insecure and not self.allow_plain_http:
             raise ValueError("sends a secret over plain http; use https, or set allow_plain_http = true")
         # Also what buys a token is a secret, wherever it is sent.
         token_url = getattr(self.auth, "token_url", None)
-        if token_url and _exposed(token_url) and not self.allow_plain_http:
+        if token_url and exposed(token_url) and not self.allow_plain_http:
             raise ValueError("requests tokens over plain http; use https, or set allow_plain_http = true")
+        return self
+
+    @model_validator(mode="after")
+    def _proxy_password_has_a_user(self) -> Self:
+        if self.proxy_password_env and self.proxy_password_file:
+            raise ValueError("give one of proxy_password_env, proxy_password_file")
+        has_user = self.proxy is not None and "@" in self.proxy
+        if has_user != bool(self.proxy_password_env or self.proxy_password_file):
+            raise ValueError(
+                "needs the user of the proxy and its password together: http://USER@host:port in proxy, and one of "
+                "proxy_password_env, proxy_password_file"
+            )
         return self
 
     @model_validator(mode="after")
@@ -207,9 +140,28 @@ class ServerSite(Section):
 
 
 class SearchSite(ServerSite):
-    """A FHIR server read by paged search."""
+    """A FHIR server read by paged search.
+
+    `expect`: "fewer" for a type of which the server announces more than it gives, because it counts what it hides.
+    `parameters`: what the searches of a type have beside the patient; a list of values is a list of searches.
+    `patient_parameter`: the name by which a patient is searched for; without it the CapabilityStatement says it.
+    `search_method`: `post` sends the parameters in the body, to `_search`. `group`: the id of a Group whose members are
+    the patients, in place of a search for conditions; `patients_file`: a list of them in a file.
+    """
 
     kind: Literal["search"]
+    expect: dict[ResourceType, Literal["fewer"]] = Field(default_factory=dict)
+    parameters: dict[ResourceType, SearchParameters] = Field(default_factory=dict)
+    patient_parameter: Literal["subject", "patient"] | None = None
+    search_method: Literal["get", "post"] = "get"
+    group: GroupId | None = None
+    patients_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _patients_from_one_place(self) -> Self:
+        if self.group and self.patients_file:
+            raise ValueError("give one of group, patients_file")
+        return self
 
 
 class BulkSite(ServerSite):
@@ -218,15 +170,21 @@ class BulkSite(ServerSite):
     `level`: $export of the whole system, of all patients, or of the Group whose id is `group`. `type_filter`:
     searches like `Condition?code=…` by which the server narrows the export. `kick_off`: the HTTP method that starts
     it. `allowed_origins`: other servers from which the files may be downloaded; they receive no credentials.
+    `max_poll_seconds`: bounds what the server asks for by Retry-After while it prepares the files.
+    `export_deadline_hours`: for how long it may prepare them, over several runs. `single_export`: one kick-off a sync.
+    `patients_file`: a text file with the id of one Patient on each line, to export these alone.
     """
 
     kind: Literal["bulk"]
     level: Literal["system", "patient", "group"] = "system"
-    # The pattern of FHIR ids: the group becomes a part of the path of the request.
-    group: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,64}\z")] | None = None
+    group: GroupId | None = None
     type_filter: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]+\?\S+\z")], ...] = ()
     kick_off: Literal["get", "post"] = "get"
     allowed_origins: tuple[ServerUrl, ...] = ()
+    max_poll_seconds: Annotated[float, Field(strict=True, gt=0, le=86_400)] | None = None
+    export_deadline_hours: Annotated[float, Field(strict=True, gt=0, le=744)] = 168
+    single_export: Flag = False
+    patients_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _group_for_its_level(self) -> Self:
@@ -235,8 +193,15 @@ class BulkSite(ServerSite):
         return self
 
     @model_validator(mode="after")
+    def _patients_where_they_may_be_named(self) -> Self:
+        # Bulk Data Access IG 2.0.0: `patient` only by POST, and not in an export of the whole system.
+        if self.patients_file and (self.level == "system" or self.kick_off != "post"):
+            raise ValueError('patients_file needs kick_off = "post", and level = "patient" or "group"')
+        return self
+
+    @model_validator(mode="after")
     def _files_travel_encrypted(self) -> Self:
-        if any(_exposed(url) for url in self.allowed_origins) and not self.allow_plain_http:
+        if any(exposed(url) for url in self.allowed_origins) and not self.allow_plain_http:
             raise ValueError("allows files over plain http; use https, or set allow_plain_http = true")
         # An origin has no path (RFC 6454); one that is given would suggest a limit that is not checked.
         if any(urlsplit(url).path for url in self.allowed_origins):

@@ -15,11 +15,30 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from schedules.config.toml_lines import line_of
 from schedules.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 Loc = Sequence[int | str]
 
+# What a value must be, by the kind of pydantic's error.
+SHAPES = {
+    "int_type": "a whole number without quotes, like 11",
+    "int_from_float": "a whole number, like 11",
+    "float_type": "a number without quotes, like 1.5",
+    "bool_type": "true or false, without quotes",
+    "string_type": "a text in quotes",
+    "path_type": "a path in quotes",
+    "date_type": "a date, like 2024-12-01",
+    "date_from_datetime_parsing": "a date, like 2024-12-01",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
 UNAVAILABLE = "is not available in this version"
 
 
@@ -50,9 +69,10 @@ def validate(model: type[M], content: Mapping[str, Any], file: Path, context: ob
     try:
         return model.model_validate(content, context=context)
     except ValidationError as error:
+        text = file.read_text("utf-8-sig", errors="replace") if file.is_file() else ""
         # "from None": the message of pydantic would print the values of the file.
         faults = _causes(error.errors(include_url=False, include_input=True))
-        raise ConfigError("\n".join(f"{file}: {_sentence(model, fault)}" for fault in faults)) from None
+        raise ConfigError("\n".join(f"{file}: {_sentence(model, fault, text)}" for fault in faults)) from None
 
 
 def _causes(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
@@ -66,8 +86,13 @@ def _causes(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     return [fault for fault in faults if not follows(fault)]
 
 
-def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
+def _sentence(model: type[BaseModel], fault: ErrorDetails, text: str) -> str:
     keys, owner = _locate(model, fault["loc"])
+    line = line_of(text, keys)
+    return (f"line {line}: " if line else "") + _what(keys, owner, fault)
+
+
+def _what(keys: Loc, owner: type[BaseModel] | None, fault: ErrorDetails) -> str:
     where = key_path(keys) or "the file"
     context = fault.get("ctx", {})
     match fault["type"]:
@@ -86,8 +111,20 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
             return f"{where}: {_shown(fault['input'])} {UNAVAILABLE}; allowed: {context['expected']}"
         case "value_error":
             return f"{where}: {context['error']}"
+        case kind if kind in SHAPES:
+            return f"{where}: must be {SHAPES[kind]}{_instead(keys, kind, fault['input'])}"
         case _:
             return f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def _instead(keys: Loc, kind: str, value: object) -> str:
+    """Return how to write a list or a table at `keys` that was written as the other, or nothing."""
+    path = ".".join(str(key) for key in keys if isinstance(key, str))
+    if kind in {"tuple_type", "list_type"} and isinstance(value, dict):
+        return f": write [[{path}]] with two brackets, once for each"
+    if SHAPES[kind] == "a table" and isinstance(value, list):
+        return f": write [{path}] with one bracket"
+    return ""
 
 
 def key_path(keys: Loc) -> str:

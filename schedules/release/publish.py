@@ -8,6 +8,7 @@ switch leaves a complete release, to which the next run switches.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,12 +82,12 @@ def write_release(
 def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
     """Return which release would be current after `store_release`, without writing anything.
 
-    Two releases are the same if their results.json under the same number are identical.
+    Two releases are the same if their results.json under the same number hold the same figures, whenever made.
     """
     highest = max(releases(releases_dir), default=None)
     # The highest may be newer than `current`, after a kill between the two steps.
     for number in (current_release(releases_dir), highest):
-        if number is not None and _is_same(releases_dir / str(number), artefacts(number)):
+        if number is not None and _has_figures_of(releases_dir / str(number), artefacts(number)):
             return PublishReport(number, releases_dir / str(number), unchanged=True)
     # Above the highest and not above `current`: a number is never used for two different releases.
     number = (highest or 0) + 1
@@ -111,7 +112,33 @@ def deliver(release: Path, target_dir: Path) -> Path:
     Raises `PublishError` where the target holds a different release of that number.
     """
     number, copy = int(release.name), target_dir / release.name
-    target_dir.mkdir(parents=True, exist_ok=True)
+    if reason := unusable(target_dir):
+        raise PublishError(f"{reason}; the release itself is in {release}")
+    try:
+        _copy(release, number, copy, target_dir)
+    except OSError as error:
+        # Named here: the file system may be another one than that of the data folder.
+        why = error.strerror or type(error).__name__
+        raise PublishError(
+            f"{target_dir}: release {number} cannot be copied there ({why}); free space or correct the rights "
+            f"there, and run `periop publish`; the release itself is in {release}"
+        ) from error
+    return copy
+
+
+def unusable(target_dir: Path) -> str | None:
+    """Return why no release can be copied to a target, None where nothing is seen to speak against it."""
+    # The folder itself is made, those above it are not: a share that is not mounted must not become a local folder.
+    if not target_dir.parent.is_dir():
+        return f"{target_dir}: {target_dir.parent} is not there; make it, or mount the share, and run `periop publish`"
+    place = target_dir if target_dir.exists() else target_dir.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"{target_dir}: {place} cannot be written to; correct its rights and run `periop publish`"
+    return None
+
+
+def _copy(release: Path, number: int, copy: Path, target_dir: Path) -> None:
+    target_dir.mkdir(exist_ok=True)
     _remove_drafts(target_dir)
     files = {file.name: file.read_bytes for file in sorted(release.iterdir())}
     if not copy.exists():
@@ -120,7 +147,6 @@ def deliver(release: Path, target_dir: Path) -> Path:
         # Two hospitals that publish to one folder, or a data folder that was deleted and began at 1 again.
         raise PublishError(f"{copy}: holds a different release of that number; empty the folder or give another path")
     _switch(target_dir, number)
-    return copy
 
 
 def releases(releases_dir: Path) -> tuple[int, ...]:
@@ -141,6 +167,13 @@ def current_release(releases_dir: Path) -> int | None:
     if not name.isdecimal() or not (releases_dir / name).is_dir():
         raise PublishError(f"{current}: points to no release; remove it and run `periop publish` again")
     return int(name)
+
+
+def _has_figures_of(folder: Path, files: Files) -> bool:
+    from analytics.results import same_figures
+
+    existing = folder / IDENTITY
+    return existing.is_file() and same_figures(existing.read_bytes(), files[IDENTITY]())
 
 
 def _is_same(folder: Path, files: Files) -> bool:

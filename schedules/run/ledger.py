@@ -4,16 +4,20 @@
 
 Only the holder of the run lock opens the ledger for writing, so a run that is then still `running` was killed.
 Instants are UTC in ISO 8601 with microseconds. `detail` and `counts` hold counts and messages, never patient data.
+
+A clock that was once wrong leaves runs in the future. Those that began more than a day from now are not believed: who
+asks for the last run, or whether one is due, passes the present and does not get them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +25,8 @@ from schedules.errors import ExitCode, LedgerError, exit_code, is_user_facing, u
 
 Clock = Callable[[], datetime]
 RunStatus = Literal["running", "ok", "partial", "withheld", "failed", "interrupted"]
+FUTURE = timedelta(days=1)  # a clock that is put right by hours must not run a night twice
+
 # A suppressed release is the answer of a complete run, and not a reason for an alert.
 COMPLETE = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.SUPPRESSED)
 # The words are on disk and in `status --json`, so "withheld" stays for what the code calls suppressed.
@@ -64,6 +70,7 @@ class OpenRun:
 
     id: int
     ledger: Ledger
+    started: datetime
     exit_code: ExitCode = ExitCode.OK
     release: int | None = None
     detail: dict[str, Any] = field(default_factory=dict)
@@ -83,12 +90,13 @@ class Ledger:
     @contextmanager
     def record(self, kind: str, now: Clock) -> Iterator[OpenRun]:
         """Record a run of `kind` around the body: as running first, then as it ended. Errors pass through."""
+        started = now()
         with self._db:
             row = self._db.execute(
-                "insert into runs (kind, started, status) values (?, ?, 'running')", (kind, _text(now()))
+                "insert into runs (kind, started, status) values (?, ?, 'running')", (kind, _text(started))
             )
         assert row.lastrowid is not None  # noqa: S101 - an insert has one
-        run = OpenRun(row.lastrowid, self)
+        run = OpenRun(row.lastrowid, self, started)
         try:
             yield run
         except BaseException as error:
@@ -122,31 +130,49 @@ class Ledger:
         """Return the last runs, newest first."""
         return self._runs("order by id desc limit ?", (count,))
 
-    def last_complete(self) -> Run | None:
+    def last_complete(self, now: datetime) -> Run | None:
         """Return the last run that reached a release, or whose release was suppressed."""
         placeholders = ", ".join("?" * len(COMPLETE))
         # Only complete runs: a manual `periop sync` makes no release.
-        where = f"where kind = 'run' and exit_code in ({placeholders}) order by finished desc limit 1"
-        return next(iter(self._runs(where, tuple(map(int, COMPLETE)))), None)
+        where = f"where kind = 'run' and exit_code in ({placeholders}) and started <= ? order by finished desc limit 1"
+        return next(iter(self._runs(where, (*map(int, COMPLETE), _text(now + FUTURE)))), None)
 
-    def has_started_before(self, instant: datetime) -> bool:
+    def has_started_before(self, instant: datetime, now: datetime) -> bool:
         """Return True if any run, or the service itself, was recorded before `instant`."""
-        return bool(self._runs("where started < ? limit 1", (_text(instant),)))
+        # What stands in the future was recorded before now, and nobody knows when: rather a run too many than none.
+        return bool(self._runs("where started < ? or started > ? limit 1", (_text(instant), _text(now + FUTURE))))
 
-    def has_run_since(self, instant: datetime) -> bool:
-        """Return True if a nightly run that was not interrupted began at or after `instant`."""
-        # A failed run counts: it is tried again at the next slot and not every minute. An interrupted one does not.
-        where = "where kind = 'run' and started >= ? and status <> 'interrupted' limit 1"
-        return bool(self._runs(where, (_text(instant),)))
+    def nights_since(self, instant: datetime, now: datetime) -> tuple[Run, ...]:
+        """Return the nightly runs that began at or after `instant`, in their order."""
+        where = "where kind = 'run' and started >= ? and started <= ? order by id"
+        return self._runs(where, (_text(instant), _text(now + FUTURE)))
 
-    def last_sync(self, site: str) -> tuple[Run, Mapping[str, Any]] | None:
-        """Return the last run that synchronised `site`, with the counts of that sync."""
+    def from_the_future(self, now: datetime) -> int:
+        """Return how many runs are not believed, because they began more than a day after `now`."""
+        return len(self._runs("where started > ?", (_text(now + FUTURE),)))
+
+    def last_sync(self, site: str, now: datetime, *statuses: str) -> tuple[Run, Mapping[str, Any]] | None:
+        """Return the last run that synchronised `site`, with the counts of that sync.
+
+        statuses: only a sync that ended so (`SyncReport.status`).
+        """
+        ended = f" and counts ->> '$.status' in ({', '.join('?' * len(statuses))})" if statuses else ""
         row = self._db.execute(
-            "select run_id, counts from site_reports where site = ? order by run_id desc limit 1", (site,)
+            "select run_id, counts from site_reports join runs on runs.id = run_id "  # noqa: S608 - only marks are joined
+            f"where site = ?{ended} and started <= ? order by run_id desc limit 1",
+            (site, *statuses, _text(now + FUTURE)),
         ).fetchone()
         if row is None:
             return None
         return self._runs("where id = ?", (row[0],))[0], json.loads(row[1])
+
+    def first_sync(self, site: str, now: datetime) -> datetime | None:
+        """Return when the first sync of `site` began."""
+        row = self._db.execute(
+            "select min(started) from site_reports join runs on runs.id = run_id where site = ? and started <= ?",
+            (site, _text(now + FUTURE)),
+        ).fetchone()
+        return datetime.fromisoformat(row[0]) if row[0] else None
 
     def _runs(self, tail: str, values: tuple[Any, ...]) -> tuple[Run, ...]:
         columns = "id, kind, started, finished, status, exit_code, release, detail"
@@ -181,13 +207,20 @@ def read_ledger(file: Path) -> Iterator[Ledger | None]:
     if not file.exists():
         yield None
         return
-    with _explain_damage(file), closing(sqlite3.connect(file)) as connection:
-        # Not opened with mode=ro: reading a WAL database needs its -shm file, which SQLite may have to make.
+    with _explain_damage(file), closing(_connect_to_read(file)) as connection:
         connection.execute("pragma query_only = on")
         _check(file, connection)
         # A kill between the making of the file and of its tables leaves a ledger without tables.
         empty = not connection.execute("select 1 from sqlite_master where name = 'site_reports'").fetchall()
         yield None if empty else Ledger(file, connection)
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    # Not opened with mode=ro: reading a WAL database needs its -shm file, which SQLite may have to make. In a folder
+    # that can only be read nobody writes, and so it is needless (https://www.sqlite.org/wal.html#read_only_databases).
+    if os.access(file.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        return sqlite3.connect(file)
+    return sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)
 
 
 @contextmanager

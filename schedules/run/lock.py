@@ -49,6 +49,8 @@ def is_held(data_dir: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # a folder that can only be read, in which nobody can be running
+        return False
 
 
 def holder_pid(data_dir: Path) -> int | None:

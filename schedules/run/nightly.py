@@ -16,6 +16,7 @@ stage reads what the one before it left on disk, so each can be killed and run a
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ from connectors.errors import AuthenticationError
 from connectors.report import Progress, SyncReport
 from schedules.config.credentials import private_folder
 from schedules.errors import AuthenticationFailed, ExitCode, NoSiteError, NothingYetError
-from schedules.release.publish import releases
+from schedules.release.publish import releases, unusable
 from schedules.run.ledger import Clock, OpenRun, open_ledger
 from schedules.run.lock import run_lock
 from schedules.run.pipeline import Pipeline
+from schedules.run.provenance import provenance
 from schedules.run.sync import Attempt, attempt_sites
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from mappers.study import Study
     from schedules.config.settings import Settings
     from schedules.release.publish import PublishReport
+
+log = logging.getLogger(__name__)
 
 COHORT_TABLES = ("adsl", "adrs", "adtte", "adae")
 
@@ -71,10 +75,16 @@ def run_nightly(
     now: Clock,
     *,
     full: bool = False,
+    accept_loss: bool = False,
 ) -> Outcome:
-    """Run all four stages on all sites; `full` fetches everything, not only what has changed."""
+    """Run all four stages on all sites; `full` and `accept_loss` as in `sync_sites`."""
+    for target in settings.target_dirs:
+        # Said at the start, when somebody may still mend it; the release is made all the same.
+        if reason := unusable(target):
+            log.warning(reason)
     with recorded_run(settings, "run", now) as run:
-        sites = sync_sites(settings, settings.site_names, pipeline, progress, run, full=full)
+        sites = sync_sites(settings, settings.site_names, pipeline, progress, run, full=full, accept_loss=accept_loss)
+        verify_share(settings, pipeline, progress, run)
         # A full sync needs no full map: the map finds what the sync stored, and gives the same tables either way.
         mapped = map_lake(settings, study, pipeline, progress, run)
         released = analyze_cohort(settings, study, pipeline, progress, run)
@@ -104,13 +114,15 @@ def sync_sites(
     run: OpenRun,
     *,
     full: bool,
+    accept_loss: bool = False,
 ) -> tuple[SyncReport, ...]:
     """Synchronise `sites` into the lake and record a report of each.
 
-    Raises `AuthenticationFailed` or `NoSiteError` when not one of them could be read.
+    `full` fetches everything, not only what has changed. `accept_loss` takes what is missing as deleted, however much
+    it is. Raises `AuthenticationFailed` or `NoSiteError` when not one of them could be read.
     """
     # No error of a single site is raised before the reports of all are recorded.
-    attempts = attempt_sites(settings, sites, pipeline, progress.page, full=full)
+    attempts = attempt_sites(settings, sites, pipeline, progress.page, full=full, accept_loss=accept_loss)
     reports = tuple(report for report, _ in attempts)
     for report in reports:
         run.add_site_report(report.site, report.as_json())
@@ -133,6 +145,13 @@ def _no_site(attempts: Sequence[Attempt], settings: Settings) -> AuthenticationF
     return NoSiteError(f"{reasons}; no site could be synchronised, {release}")
 
 
+def verify_share(settings: Settings, pipeline: Pipeline, progress: ProgressReporter, run: OpenRun) -> None:
+    """Verify a thirtieth of the lake, another one each day. Raises `LakeError` where it is damaged."""
+    progress.step("verifying a share of the lake")
+    # Before anything is derived from it: figures from damaged data would look like any others.
+    run.detail["verified_files"] = pipeline.verify_share(settings, run.started.toordinal())
+
+
 def map_lake(
     settings: Settings,
     study: Study,
@@ -146,17 +165,22 @@ def map_lake(
 
     Raises `NothingYetError` where the lake holds nothing of the configured sites.
     """
+    # Without this, a first run against an empty server would publish a release of zeros.
+    refuse_an_empty_lake(settings)
+    mapped = pipeline.map_lake(settings, study, progress=progress.step, full=full)
+    run.detail["map"] = dataclasses.asdict(mapped)
+    return mapped
+
+
+def refuse_an_empty_lake(settings: Settings) -> None:
+    """Raise `NothingYetError` where the lake holds nothing of the configured sites."""
     from connectors.lake.table import Lake
 
-    # Without this, a first run against an empty server would publish a release of zeros.
     if {file.site for file in Lake(settings.lake_dir).files()}.isdisjoint(settings.site_names):
         raise NothingYetError(
             f"{settings.lake_dir}: holds no resource of any configured site yet; run `periop sync`, which says "
             "what each site sent"
         )
-    mapped = pipeline.map_lake(settings, study, progress=progress.step, full=full)
-    run.detail["map"] = dataclasses.asdict(mapped)
-    return mapped
 
 
 def analyze_cohort(
@@ -172,21 +196,14 @@ def analyze_cohort(
     ]
     if absent:
         raise NothingYetError(f"{folder}: holds no {', '.join(absent)} yet; run `periop map`")
-    missing = missing_sites(settings, run)
+    found = provenance(settings, run)
     progress.step("estimating")
-    released = pipeline.analyze(folder, study, settings.disclosure.min_cell, missing)
+    released = pipeline.analyze(folder, study, settings.disclosure.min_cell, found)
     if released.suppressed_entirely:
         run.exit_code = ExitCode.SUPPRESSED
-    elif missing:
+    elif found.sites_missing:
         run.exit_code = ExitCode.PARTIAL
     return released
-
-
-def missing_sites(settings: Settings, run: OpenRun) -> tuple[str, ...]:
-    """Return the configured sites whose last sync was incomplete, or that never had one."""
-    # From the ledger and not from this run: `periop publish` alone must know of a sync that failed before.
-    last = {site: run.ledger.last_sync(site) for site in settings.site_names}
-    return tuple(site for site, found in last.items() if found is None or found[1].get("status") != "ok")
 
 
 def publish_release(

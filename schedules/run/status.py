@@ -21,32 +21,55 @@ from schedules.release.publish import current_release
 from schedules.run.ledger import Ledger, Run, read_ledger
 from schedules.run.lock import holder_pid, is_held
 
-STALE_AFTER = timedelta(hours=26)  # a day, and two hours for a run that takes longer than the last one
+GRACE = timedelta(hours=2)  # for a run that takes longer than the last one
 RUNS_SHOWN = 10  # a week of nightly runs, and some by hand between them
 
 
 def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], ExitCode]:
-    """Return the status as plain data, and STALE when the last good run ended more than 26 hours ago."""
+    """Return the status as plain data, with the exit code for a monitor.
+
+    STALE where a slot of the schedule passed two hours ago and more without a good run since, or the last success of a
+    site is older than its limit; PARTIAL where the last sync of a site was not complete, or there was none.
+    """
     # Asked before the ledger is read: a run that ends in between is then shown with how it ended.
     running = is_held(settings.data_dir)
     with read_ledger(settings.ledger_file) as ledger:
-        last = ledger.last_complete() if ledger else None
-        stale = last is None or last.finished is None or now - last.finished > STALE_AFTER
+        last = ledger.last_complete(now) if ledger else None
+        stale_after = _stale_after(settings, last)
+        sites = [_site(site, ledger, settings, now) for site in settings.sites]
+        stale = stale_after is None or now > stale_after or any(site["stale"] for site in sites)
+        missing = [site["site"] for site in sites if site["status"] != "ok"]
         found = {
+            "now": _instant(now),
             "data_dir": str(settings.data_dir),
             "study": settings.study,
             "release": _release(settings),
             "running_pid": holder_pid(settings.data_dir) if running else None,
             "last_good_run": _instant(last.finished) if last else None,
             "stale": stale,
-            "stale_after_hours": STALE_AFTER.total_seconds() / 3600,
+            "stale_after": _instant(stale_after),
+            "sites_missing": missing,
+            "runs_from_the_future": ledger.from_the_future(now) if ledger else 0,
             "next_due": _next_due(settings, now),
             "lake": _lake(settings),
-            "sites": [_site(site, ledger) for site in settings.sites],
+            "sites": sites,
             "runs": [_run(run, running) for run in (ledger.last(RUNS_SHOWN) if ledger else ())],
             "quality": _quality(settings),
         }
-    return found, ExitCode.STALE if stale else ExitCode.OK
+    if stale:
+        return found, ExitCode.STALE
+    return found, ExitCode.PARTIAL if missing else ExitCode.OK
+
+
+def _stale_after(settings: Settings, last: Run | None) -> datetime | None:
+    """Return when a good run is missing, None where there never was one."""
+    if last is None or last.finished is None:
+        return None
+    schedule = CronSchedule(settings.schedule.nightly, ZoneInfo(settings.schedule.timezone))
+    due = schedule.next_after(last.finished)
+    following = schedule.next_after(due) if due else None
+    # Whichever is later: a weekend without slots is no gap, and who runs by another timer runs once a period.
+    return max(due, last.finished + (following - due)) + GRACE if due and following else None
 
 
 def _release(settings: Settings) -> dict[str, Any] | None:
@@ -70,14 +93,20 @@ def _lake(settings: Settings) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
-def _site(site: Site, ledger: Ledger | None) -> dict[str, Any]:
+def _site(site: Site, ledger: Ledger | None, settings: Settings, now: datetime) -> dict[str, Any]:
     # The last sync, also a failed one: its messages say why the site is missing from the release.
-    found = ledger.last_sync(site.name) if ledger else None
+    found = ledger.last_sync(site.name, now) if ledger else None
+    good = ledger.last_sync(site.name, now, "ok", "partial") if ledger else None
     run, report = found or (None, {})
+    success = good[0].started if good else None
+    # A site that never answered is as old as the first try.
+    since = success or (ledger.first_sync(site.name, now) if ledger else None)
     return {
         "site": site.name,
         "kind": site.kind,
         "last_sync": _instant(run.started) if run else None,
+        "last_success": _instant(success),
+        "stale": since is not None and now - since > timedelta(days=settings.schedule.site_days),
         "status": report.get("status"),
         "counts": report.get("counts", {}),
         "by_type": report.get("by_type", {}),

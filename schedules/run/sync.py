@@ -28,6 +28,7 @@ def attempt_sites(
     on_page: Callable[[Progress], None],
     *,
     full: bool = False,
+    accept_loss: bool = False,
     elapsed: Callable[[], float] = monotonic,
 ) -> list[Attempt]:
     """Synchronise `sites`, up to `sites_at_a_time` at once.
@@ -48,7 +49,8 @@ def attempt_sites(
     def attempt(site: str) -> Iterator[tuple[str, Attempt]]:
         try:
             limited = _with_remaining_time(settings, site, end - elapsed())
-            yield site, (pipeline.sync_site(limited, site, full=full, progress=report_page), None)
+            report = pipeline.sync_site(limited, site, full=full, progress=report_page, accept_loss=accept_loss)
+            yield site, (report, None)
         # The kinds of errors that are about one site. A LakeError or a full disk concerns all of them.
         except (FolderError, AuthenticationError, ServerError) as error:
             yield site, (SyncReport.failed(site, error), error)

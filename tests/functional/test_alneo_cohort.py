@@ -140,7 +140,9 @@ def test_every_row_is_traceable_and_names_no_id(ran: Ran, name: str) -> None:
         for resource in map(json.loads, file.read_text().splitlines())
     }
     for references in frame["SRCREF"]:
-        assert set(references) <= known
+        supported = [reference.split(" ") for reference in references]
+        assert {variable for variable, _ in supported} <= set(frame.columns)
+        assert {source for _, source in supported} <= known
     assert not any("SYN-" in str(value) for column in frame.columns for value in frame[column])
     if name == "adsl":
         assert all(len(refs) >= 8 for refs in frame.loc[frame["ITTFL"] == "Y", "SRCREF"])

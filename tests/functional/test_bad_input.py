@@ -78,7 +78,8 @@ def test_what_is_carried_is_flagged_and_what_is_set_aside_is_named(bad: Ran, goo
     new = {key: count - before.get(key, 0) for key, count in bad.quality().items() if count != before.get(key, 0)}
     assert new == {
         ("Observation", "partial date, imputed"): 1,
-        ("Observation", "no usable reference to a patient"): 2,
+        ("Observation", "no usable reference to a patient"): 1,
+        ("Observation", "logical reference without a matching identifier"): 1,
         ("Observation", "value not understood: ECOG performance status"): 1,
         ("Procedure", "code in no value set"): 1,
         ("Resource", "quarantined: truncated"): 1,

@@ -16,6 +16,7 @@ from schedules.cli.session import Session
 from tests.fhir_stub import TYPES, FhirStub, Reply, Request, fhir_stub, outcome, searchset
 
 LUNG = {"coding": [{"system": "http://snomed.info/sct", "code": "254637007"}]}
+SITE = '[[sites]]\nname = "milan"\nkind = "search"\nurl = "{url}"\n'
 SECRETS = ("Canary-Smith", "secret-patient", "s3cret", "254637007")
 
 
@@ -31,7 +32,8 @@ def server() -> Iterator[FhirStub]:
         for kind in TYPES[2:]:
             for number in (1, 2):
                 subject = {"reference": "Patient/secret-patient-1"}
-                stub.put({"resourceType": kind, "id": f"{kind}-{number}", "subject": subject})
+                about = {} if kind == "Medication" else {"subject": subject}
+                stub.put({"resourceType": kind, "id": f"{kind}-{number}", **about})
         yield stub
 
 
@@ -71,7 +73,7 @@ def checked(periop: Terminal, *arguments: str, **options: Any) -> tuple[int, dic
 def real(request: Request) -> bool:
     """Whether it is a search for something that may be there, and no canary."""
     asked = str(request.params)
-    return request.path in TYPES and not any(mark in asked for mark in ("periop", "2100", "_offset"))
+    return request.path in TYPES and not any(mark in asked for mark in ("periop", "2100-01-01", "_offset"))
 
 
 def levels(site: dict[str, Any]) -> dict[tuple[str, str | None], str]:
@@ -96,19 +98,27 @@ def test_a_good_server_lacks_nothing(server: FhirStub, periop: Terminal) -> None
 def test_a_check_reads_one_resource_at_a_time_and_only_of_the_cohort(server: FhirStub, periop: Terminal) -> None:
     checked(periop, "--url", server.base)
     searches = [request for request in server.requests if request.path in TYPES]
-    assert {request.params["_count"] for request in searches} == {"1"}
-    assert all({"subject", "_id", "code"} & set(request.params) for request in searches)
+    counts = [request for request in searches if request.params == {"_summary": "count"}]  # these return no resource
+    assert [request.path for request in counts] == list(TYPES)
+    reads = [request for request in searches if request not in counts]
+    # More than one only to ask for two patients in one query: of the conditions of the cohort no more than the ids.
+    several = [request for request in reads if request.params["_count"] != "1"]
+    assert [(each.path, each.params.get("_elements"), each.params["_count"]) for each in several] == [
+        ("Condition", "id,subject", "20"),
+        ("Patient", None, "2"),
+    ]
+    assert all({"subject", "_id", "code"} & set(request.params) for request in reads if request.path != "Medication")
     assert {request.method for request in server.requests} == {"GET"}
 
 
 def test_nothing_of_a_patient_is_shown_at_any_verbosity(server: FhirStub, periop: Terminal) -> None:
     server.rules.append(lambda r: outcome(403, "forbidden") if r.path == "AdverseEvent" else None)
-    assert periop("--verbose", "check", "--url", server.base) == 1  # `Terminal` looks for what is secret
+    assert periop("--verbose", "check", "--url", server.base) == 3  # `Terminal` looks for what is secret
 
 
 def test_it_is_shown_for_people(server: FhirStub, periop: Terminal) -> None:
     server.rules.append(lambda r: outcome(403, "forbidden") if r.path == "AdverseEvent" else None)
-    assert periop("check", "--url", server.base) == 1
+    assert periop("check", "--url", server.base) == 3
     assert "✗ AdverseEvent read" in periop.out
     assert "The sync: paged search" in periop.out
     assert "To send to the administrator of the server:" in periop.out
@@ -120,8 +130,10 @@ def test_the_statement_says_yes_and_the_server_says_403(server: FhirStub, periop
     refused = ("AdverseEvent", "Procedure")
     server.rules.append(lambda r: outcome(403, "forbidden") if r.path in refused else None)
     code, site = checked(periop, "--url", server.base)
-    assert code == 1
-    assert said(site, "read", "AdverseEvent") == "not allowed (403), though the CapabilityStatement offers it"
+    assert code == 3
+    # The stub names a patient in its explanation.
+    words = '; it says "no such thing for …"'
+    assert said(site, "read", "AdverseEvent") == f"not allowed (403), though the CapabilityStatement offers it{words}"
     (request,) = site["requests"]
     assert request.startswith("Please allow the client of periop to read and search Procedure and AdverseEvent at http")
 
@@ -129,19 +141,55 @@ def test_the_statement_says_yes_and_the_server_says_403(server: FhirStub, periop
 def test_a_type_that_is_not_served(server: FhirStub, periop: Terminal) -> None:
     server.rules.append(lambda r: outcome(404, "not-supported") if r.path == "AdverseEvent" else None)
     code, site = checked(periop, "--url", server.base)
-    assert (code, levels(site)["read", "AdverseEvent"]) == (1, "missing")
+    assert (code, site["requests"]) == (0, [])
+    assert said(site, "read", "AdverseEvent") == "not there: a sync does not ask for it"
+    periop.configure(SITE.format(url=server.base) + 'types = ["Patient", "Condition", "AdverseEvent"]\n')
+    code, site = checked(periop)  # the site is said to have it
+    assert (code, levels(site)["read", "AdverseEvent"]) == (3, "missing")
+    assert {kind for check, kind in levels(site) if check == "read"} == {"Patient", "Condition", "AdverseEvent"}
     assert "AdverseEvent" in site["requests"][0]
     assert "(404)" in site["requests"][0]
+
+
+def test_each_type_is_there_with_its_number_or_not_there(server: FhirStub, periop: Terminal) -> None:
+    server.types -= {"MedicationStatement"}
+    _, site = checked(periop, "--url", server.base)
+    assert said(site, "read", "Condition") == "readable by patient, 2 on the server"
+    assert said(site, "read", "Medication") == "readable by id, 2 on the server"
+    assert said(site, "read", "MedicationStatement") == "not there: a sync does not ask for it"
+    server.rules.append(lambda r: outcome(400, "not-supported") if "_summary" in r.params else None)
+    _, site = checked(periop, "--url", server.base)
+    assert said(site, "read", "Condition") == "readable by patient"
+
+
+def test_a_type_that_is_not_listed_may_be_there(server: FhirStub, periop: Terminal) -> None:
+    statement = server.statement()
+    hidden = ("Procedure", "AdverseEvent")
+    statement["rest"][0]["resource"] = [e for e in statement["rest"][0]["resource"] if e["type"] not in hidden]
+    server.rules.append(lambda r: Reply(body=statement) if r.path == "metadata" else None)
+    server.rules.append(lambda r: outcome(403, "forbidden") if r.path == "AdverseEvent" else None)
+    code, site = checked(periop, "--url", server.base)
+    assert (code, said(site, "read", "AdverseEvent")) == (0, "not there: a sync does not ask for it")
+    assert said(site, "read", "Procedure") == "readable by patient, 2 on the server, though no search of it is listed"
+
+
+def test_of_an_export_the_numbers_are_shown(server: FhirStub, periop: Terminal) -> None:
+    server.types -= {"AdverseEvent"}
+    periop.configure(SITE.format(url=server.base).replace("search", "bulk"))
+    code, site = checked(periop)
+    assert (code, said(site, "read", "Observation")) == (0, "there, 2 on the server")
+    assert said(site, "read", "AdverseEvent") == "not there: a sync does not ask for it"
 
 
 def test_no_parameter_subject(server: FhirStub, periop: Terminal) -> None:
     server.parameters.discard("subject")
     code, site = checked(periop, "--url", server.base)
-    assert code == 1
+    assert code == 3
     assert said(site, "read", "Observation").startswith("the parameter subject is refused (400)")
     assert levels(site)["read", "Patient"] == "ok"
     (request,) = site["requests"]
-    assert "`subject` of Condition, MedicationAdministration, Procedure, AdverseEvent and Observation" in request
+    assert "`subject` of Condition, MedicationAdministration, Procedure, AdverseEvent, Observation" in request
+    assert "MedicationRequest and DiagnosticReport (FHIR R4) at" in request  # and not of a Medication
 
 
 def test_a_parameter_subject_that_is_ignored(server: FhirStub, periop: Terminal) -> None:
@@ -272,6 +320,33 @@ def test_a_login_page(server: FhirStub, periop: Terminal) -> None:
     assert (code, site["path"]) == (1, None)
     assert "web page, probably its login" in said(site, "reach")
     assert "how a program signs in" in site["requests"][0]
+
+
+def first_of_a_list(request: Request) -> Request:
+    """The request as a server understands it that takes the first value of a list only."""
+    request.params["_id"] = request.params.get("_id", "").split(",")[0]
+    return request
+
+
+def test_two_patients_in_one_query(server: FhirStub, periop: Terminal) -> None:
+    _, site = checked(periop, "--url", server.base)
+    assert said(site, "patients", None) == "two patients in one query are both answered"
+    server.rules.append(lambda r: server.answer(first_of_a_list(r)) if "," in r.params.get("_id", "") else None)
+    code, site = checked(periop, "--url", server.base)
+    assert code == 0
+    assert said(site, "patients", None) == (
+        "of two patients in one query 1 came: a sync asks for one at a time, which takes longer"
+    )
+
+
+@pytest.mark.parametrize("kind", ["search", "bulk"])
+def test_every_request_gets_401(server: FhirStub, periop: Terminal, kind: str) -> None:
+    """Also the CapabilityStatement, which needs no credentials elsewhere."""
+    server.rules.append(lambda _: outcome(401, "login"))
+    periop.configure(
+        SITE.format(url=server.base).replace("search", kind) + 'auth = { kind = "bearer", token_env = "T" }'
+    )
+    assert periop("check", environ={"T": "s3cret"}) == 6
 
 
 def test_a_login_page_instead_of_a_search(server: FhirStub, periop: Terminal) -> None:

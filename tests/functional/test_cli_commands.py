@@ -22,6 +22,7 @@ import pytest
 
 from analytics.disclosure.control import Released, release
 from analytics.estimates.model import Interval, Proportion, Quantiles, Results
+from analytics.provenance import NOT_GIVEN, Provenance
 from analytics.results import dumps
 from connectors.errors import AuthenticationError, ConnectorError, LakeError, UnavailableError
 from connectors.lake.table import SCHEMA, Cursor, Lake
@@ -57,7 +58,7 @@ def proportion(identity: str, x: int, n: int) -> Proportion:
     return Proportion(identity, f"Label of {identity}", "enrolled", identity, x, n, 100 * x / n, ci)
 
 
-def results(proportions: Sequence[Proportion], missing: Sequence[str] = ()) -> Results:
+def results(proportions: Sequence[Proportion], provenance: Provenance | None = None) -> Results:
     age = Quantiles("baseline.age", "Age", "enrolled", 33, 62, 49, 74, "years", "type7")
     return Results(
         study="alneo",
@@ -71,7 +72,7 @@ def results(proportions: Sequence[Proportion], missing: Sequence[str] = ()) -> R
         survival=(),
         flow=(),
         quality=(),
-        sites_missing=tuple(missing),
+        provenance=provenance or NOT_GIVEN,
     )
 
 
@@ -95,7 +96,13 @@ class StandIn:
         self.asked: list[Any] = []
 
     def sync_site(
-        self, settings: Settings, site: str, *, full: bool, progress: Callable[[Progress], None]
+        self,
+        settings: Settings,
+        site: str,
+        *,
+        full: bool,
+        progress: Callable[[Progress], None],
+        accept_loss: bool = False,
     ) -> SyncReport:
         self.asked.append(("sync", site, full))
         progress(Progress(site, "Patient", 2, 2))
@@ -106,6 +113,9 @@ class StandIn:
         counts = Counts(received=3, stored=2, quarantined=1)
         status, said = ("partial", ("page 2 expired",)) if site in self.partial else ("ok", ())
         return SyncReport(site, status, counts, {"Patient": counts}, {"not UTF-8": 1}, {}, said, 1)
+
+    def verify_share(self, settings: Settings, day: int) -> int:
+        return 0
 
     def map_lake(
         self, settings: Settings, study: Study, *, progress: Callable[[str], None], full: bool = False
@@ -119,9 +129,9 @@ class StandIn:
             pq.write_table(pa.table(row), settings.cohort_dir / f"{name}.parquet")
         return MapReport(patients=40, enrolled=33, views_rebuilt=0, quality_rows=1, derived=2)
 
-    def analyze(self, cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
-        self.asked.append(("analyze", cohort_dir, min_cell, tuple(sites_missing)))
-        return release(results(self.proportions, sites_missing), min_cell)
+    def analyze(self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None) -> Released:
+        self.asked.append(("analyze", cohort_dir, min_cell, (provenance or NOT_GIVEN).sites_missing))
+        return release(results(self.proportions, provenance), min_cell)
 
     def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
         file = plan_release if dry_run else store_release
@@ -218,7 +228,7 @@ def test_a_site_that_fails_is_missing_and_said(periop: Terminal) -> None:
     periop.pipeline.errors["rome"] = UnavailableError("rome gave no answer")
     assert periop("run") == 3
     assert periop.pipeline.asked[-1] == ("analyze", periop.data / "cohort", 0, ("rome",))
-    assert "without an up-to-date rome" in periop.out
+    assert "rome has never been read: no figure includes its patients." in periop.out
     results_json = json.loads((periop.data / "releases" / "1" / "results.json").read_bytes())
     assert results_json["sites_missing"] == ["rome"]
     periop.pipeline.errors.clear()
@@ -278,7 +288,7 @@ def test_nothing_is_published_when_all_is_suppressed(periop: Terminal) -> None:
     assert periop.json("run")["withheld"] is True
 
 
-def all_suppressed(cohort_dir: Path, study: Study, min_cell: int, sites_missing: Sequence[str] = ()) -> Released:
+def all_suppressed(cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None) -> Released:
     found = results([proportion("response.mpr", 3, 5)])
     return release(Results(**{**vars(found), "quantiles": (), "population_sizes": {"enrolled": 5}}), min_cell)
 
@@ -374,12 +384,12 @@ def test_publish_of_sites_that_were_never_synchronised_is_partial(periop: Termin
 
 
 @posix_only
-def test_the_data_folder_is_made_for_its_owner_alone_and_left_as_it_is_later(periop: Terminal) -> None:
+def test_the_data_folder_is_made_for_its_owner_alone_and_kept_so(periop: Terminal) -> None:
     periop("sync", "milan")
     assert stat.S_IMODE(periop.data.stat().st_mode) == 0o700
     periop.data.chmod(0o750)
     assert periop("run") == 0
-    assert stat.S_IMODE(periop.data.stat().st_mode) == 0o750
+    assert stat.S_IMODE(periop.data.stat().st_mode) == 0o700
 
 
 def test_status_before_anything(periop: Terminal) -> None:
@@ -488,7 +498,7 @@ class GoneReader(io.StringIO):
 def test_a_reader_that_went_away_changes_nothing(periop: Terminal) -> None:
     periop.pipeline.partial.add("rome")
     assert periop("run", stdout=GoneReader()) == 3
-    assert periop.err.count("\n") == 3  # the steps, and no complaint
+    assert periop.err.count("\n") == 4  # the steps, and no complaint
 
 
 def test_init_writes_a_file_that_works(periop: Terminal) -> None:
@@ -514,7 +524,7 @@ def test_no_configuration(periop: Terminal, command: str) -> None:
 def test_a_misspelt_key_is_named(periop: Terminal) -> None:
     periop.config.write_text(CONFIG.replace("min_cell", "min_cel"))
     assert periop("run") == 2
-    said = "disclosure.min_cel: unknown key (did you mean 'min_cell'?); allowed: min_cell, note"
+    said = "line 11: disclosure.min_cel: unknown key (did you mean 'min_cell'?); allowed: min_cell, note"
     assert periop.err == f"periop: {periop.config}: {said}\n"
 
 

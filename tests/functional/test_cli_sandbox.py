@@ -160,6 +160,16 @@ def test_ids_that_somebody_else_has_are_not_overwritten(server: FhirStub, periop
     assert (server.store["Patient/SYN-01"], changes(server)) == (theirs, [])
 
 
+def test_a_type_that_the_server_lacks_holds_nothing_of_ours(server: FhirStub, periop: Terminal) -> None:
+    assert periop("load", server.base, "--server", "127.0.0.1") == 0
+    server.types -= {"MedicationStatement", "Medication"}
+    assert periop("clear", server.base, "--server", "127.0.0.1") == 0
+    assert set(server.store) == {"Patient/somebody-else"}
+    server.types -= {"Procedure"}
+    assert periop("load", server.base, "--server", "127.0.0.1") == 1
+    assert set(server.store) == {"Patient/somebody-else"}
+
+
 @pytest.mark.parametrize("command", ["load", "clear"])
 @pytest.mark.parametrize("how", ["ignored", "refused"])
 def test_a_server_that_cannot_search_by_tag_is_left_alone(
@@ -182,9 +192,10 @@ def test_a_server_that_may_not_be_written(
 
 
 def test_a_server_that_takes_nothing_says_why_in_a_code(server: FhirStub, periop: Terminal) -> None:
-    server.rules.append(lambda r: outcome(422, "invalid") if r.method == "POST" else None)
+    server.rules.append(lambda r: outcome(422, "invalid") if r.method in ("POST", "PUT") else None)
     assert periop("load", server.base, "--server", "127.0.0.1") == 1
     assert "(422, invalid)" in periop.err
+    assert periop.err.endswith('use another server; it says "no such thing for …"\n')
 
 
 def test_what_others_refer_to_stays_and_is_told(server: FhirStub, periop: Terminal) -> None:

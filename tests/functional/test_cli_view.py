@@ -158,7 +158,7 @@ def test_a_line_that_is_not_json_is_named_although_rows_were_made_before_it(peri
     assert periop.out == ""
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '"secret"', '{"resourceType": "Bundle", "entry": [{'])
+@pytest.mark.parametrize("text", ["{", '"secret"', '{"resourceType": "Bundle", "entry": [{'])
 def test_a_document_that_is_no_resource(periop: Terminal, text: str) -> None:
     periop.put("bad.json", text)
     assert periop("run", "view.json", "bad.json") == 1

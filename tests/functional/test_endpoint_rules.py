@@ -11,13 +11,15 @@ import pytest
 
 from mappers.study import load_study
 from tests.cohorts import Ran, pseudonym, run_folder
-from tests.invented import SCT, START, Invented, concept, day, eligible, operated, write
+from tests.invented import LOINC, SCT, START, Invented, concept, day, eligible, operated, write
 
 CR, PR, SD, PD = "C159715", "C159547", "C159546", "C159716"
 PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
 YPT0, YPT1A, YPN0, YPN1, YPNX = "1228863001", "1228872009", "1229878000", "1229884002", "1229877005"
 RESIDUAL = (SCT, "17964000")
 CT4 = "1228944003"
+ECOG = concept(LOINC, "89247-1")
+CISPLATIN = concept("http://www.whocc.no/atc", "L01XA01")
 
 PATIENTS = [
     # MPR: viable tumour of at most 10 % in the primary and the nodes
@@ -74,6 +76,17 @@ PATIENTS = [
     Invented("stage-none").person().condition().staged("IIIA", CT4).alk_positive().dose(0, 55),
     Invented("stage-agrees").person().condition().staged("IIIA", edition="897275008").alk_positive().dose(0, 55),
     Invented("child").person(birthDate="2001").condition().staged().alk_positive().dose(0, 55),
+    # criteria of ALNEO: ECOG of at most 1, no systemic treatment in the year before the first dose
+    eligible("ecog-1").observation(ECOG, -3, valueInteger=1),
+    eligible("ecog-2").observation(ECOG, -3, valueInteger=2),
+    eligible("ecog-2-later").observation(ECOG, 10, valueInteger=2),
+    eligible("chemo-before").dose(-180, medicationCodeableConcept=CISPLATIN),
+    eligible("chemo-course").dose(-420, -300, medicationCodeableConcept=CISPLATIN),
+    eligible("chemo-old").dose(-400, medicationCodeableConcept=CISPLATIN),
+    eligible("chemo-during").dose(10, medicationCodeableConcept=CISPLATIN),
+    eligible("chemo-open").dose(0, medicationCodeableConcept=CISPLATIN, effectiveDateTime="2023-01"),
+    eligible("chemo-not-done").dose(-180, status="not-done", medicationCodeableConcept=CISPLATIN),
+    eligible("chemo-procedure").procedure(-100, (SCT, "367336001")),
     # time to event
     operated("efs-recur").status("359746009", 150).status("1259237005", 200),
     operated("efs-worsened").status("359746009", 150).status("271299001", 200),
@@ -141,7 +154,7 @@ def subject(ran: Ran, patient: str) -> dict[str, Any]:
         ("mpr-10.1", ("N", None)),
         ("mpr-below-5", ("Y", None)),
         ("mpr-below-20", ("N", "NONRESP")),
-        ("mpr-above-10", ("N", "NONRESP")),
+        ("mpr-above-10", ("N", None)),
         ("mpr-fraction", ("Y", None)),
         ("mpr-half", ("N", None)),
         ("mpr-other-unit", ("N", "NONRESP")),
@@ -228,11 +241,46 @@ def test_a_running_dose_lasts_until_the_data_cut(ran: Ran) -> None:
 
 
 @pytest.mark.parametrize(
-    ("patient", "reason"), [("alk-conflict", "ALK STATUS NOT ELIGIBLE"), ("stage-late", "STAGE UNKNOWN")]
+    ("patient", "reason"),
+    [
+        ("alk-conflict", "ALK STATUS NOT ELIGIBLE"),
+        ("stage-late", "STAGE UNKNOWN"),
+        ("ecog-2", "ECOG NOT ELIGIBLE"),
+        ("chemo-before", "PRIOR SYSTEMIC TREATMENT"),
+        ("chemo-course", "PRIOR SYSTEMIC TREATMENT"),  # its last day is within the year
+        ("chemo-procedure", "PRIOR SYSTEMIC TREATMENT"),
+    ],
 )
 def test_who_is_not_enrolled_says_why(ran: Ran, patient: str, reason: str) -> None:
     row = subject(ran, patient)
     assert (row["ITTFL"], row["SCRFRS"]) == ("N", reason)
+
+
+@pytest.mark.parametrize(
+    "patient", ["ecog-1", "ecog-2-later", "chemo-old", "chemo-during", "chemo-open", "chemo-not-done"]
+)
+def test_what_does_not_exclude(ran: Ran, patient: str) -> None:
+    row = subject(ran, patient)
+    assert (row["ITTFL"], row["SCRFRS"]) == ("Y", None)
+
+
+def test_treatment_that_may_be_from_before_is_told(ran: Ran) -> None:
+    issue = "systemic treatment that may be from before the first dose, not taken as such"
+    assert ran.quality()["MedicationAdministration", issue] == 1  # chemo-open
+
+
+def test_a_study_decides_what_an_unknown_ecog_means_and_how_long_treatment_counts(tmp_path: Path) -> None:
+    study = load_study("alneo")
+    stricter = {"ecog_unknown": "exclude", "prior_systemic_days": None}
+    changed = study.model_copy(update={"eligibility": study.eligibility.model_copy(update=stricter)})
+    folder = write([p for p in PATIENTS if p.id in ("ecog-1", "chemo-during", "chemo-old")], tmp_path / "fhir")
+    other = run_folder(tmp_path / "data", folder, changed)
+    assert subject(other, "ecog-1")["ITTFL"] == "Y"
+    assert subject(other, "chemo-during")["SCRFRS"] == "ECOG UNKNOWN"
+    known = study.model_copy(update={"eligibility": study.eligibility.model_copy(update={"prior_systemic_days": None})})
+    again = run_folder(tmp_path / "again", folder, known)
+    assert subject(again, "chemo-old")["SCRFRS"] == "PRIOR SYSTEMIC TREATMENT"
+    assert subject(again, "chemo-during")["ITTFL"] == "Y"
 
 
 def test_stage_groups_are_compared_with_t_and_n_by_ajcc_8_only(ran: Ran) -> None:
@@ -266,15 +314,17 @@ def test_time_to_event(ran: Ran, patient: str, paramcd: str, expected: tuple[str
 def test_a_death_without_a_date_is_no_censored_survivor(ran: Ran) -> None:
     row = subject(ran, "death-unknown")
     assert (row["DTHFL"], row["DTHDT"]) == ("Y", None)
-    (os_row,) = rows(ran, "adtte", "death-unknown", PARAMCD="OS").to_dict("records")
-    assert (os_row["CNSR"], os_row["EVNTDESC"]) == (0, "DEATH")
-    assert pd.isna(os_row["AVAL"])
+    for paramcd in ("OS", "EFS"):
+        (row,) = rows(ran, "adtte", "death-unknown", PARAMCD=paramcd).to_dict("records")
+        assert (row["CNSR"], row["EVNTDESC"]) == (0, "DEATH")
+        assert pd.isna(row["AVAL"])
+        assert row["ADT"] is None
     assert ran.quality()["Patient", "death without a date"] == 1
     alive = {p.id: p for p in ran.released.proportions}["survival.alive"]
     assert alive.n - alive.x == 3
     survival = {s.id: s for s in ran.released.survival}["survival.os"]
-    assert survival.n == alive.n - 1
-    assert survival.events == 2
+    # all three deaths, the undated one on the day of last contact
+    assert (survival.n, survival.events) == (alive.n, 3)
 
 
 def events(ran: Ran, patient: str) -> list[tuple[str | None, str | None, float, str | None, str | None]]:

@@ -602,7 +602,7 @@ def test_fault_29_no_secret_in_what_a_run_says_and_leaves(serve: Serve, tmp_path
     def quoting(request: Request) -> Reply:
         if request.method == "POST":
             return Reply({"access_token": f"{CANARY}-token", "expires_in": 300, "scope": "system/*.rs"})
-        quoted = {"severity": "error", "code": "login", "diagnostics": request.headers["authorization"]}
+        quoted = {"severity": "error", "code": "login", "diagnostics": request.headers.get("authorization", "")}
         return Reply({"resourceType": "OperationOutcome", "issue": [quoted]}, 401, FHIR_JSON)
 
     server = serve(quoting)
@@ -617,6 +617,8 @@ def test_fault_29_no_secret_in_what_a_run_says_and_leaves(serve: Serve, tmp_path
     assert (code, "does not accept the credentials (401)" in err.getvalue()) == (6, True)
     held = b"".join(file.read_bytes() for file in (tmp_path / "data").rglob("*") if file.is_file())
     text = out.getvalue() + err.getvalue() + held.decode(errors="replace")
-    sent = {request.headers["authorization"].split()[-1] for request in server.requests if request.method == "GET"}
+    gets = [request for request in server.requests if request.method == "GET"]
+    assert [request.path for request in gets if "authorization" not in request.headers] == ["/metadata"]
+    sent = {request.headers["authorization"].split()[-1] for request in gets if request.path != "/metadata"}
     assert [secret for secret in secrets_of(server) | sent if secret in text] == []
     assert not any(CANARY in f"{request.path}{request.query}" for request in server.requests)

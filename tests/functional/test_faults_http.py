@@ -307,7 +307,7 @@ def test_fault_7_a_server_that_says_nothing_is_left_after_the_read_timeout() -> 
         limits = TransferLimits(attempts=2, read=0.05)
         with (
             FhirClient(base, BearerAuth("s3cret"), limits, FakeClock().as_clock()) as client,
-            pytest.raises(UnavailableError, match="ReadTimeout in 2 attempts"),
+            pytest.raises(UnavailableError, match="gave no answer in time in 2 attempts"),
         ):
             client.get_parsed(f"{base}/Patient", "Patient", parse_page)
 

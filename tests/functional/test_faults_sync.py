@@ -161,7 +161,7 @@ def test_fault_16_endpoints_follow_deletions(tmp_path: Path) -> None:
     """The cohort after deletions is that of a hospital that never had those resources."""
     folder = tmp_path / "export"
     shutil.copytree(ALNEO, folder)
-    site = FolderSite(name="milan", kind="folder", path=folder, complete=True)
+    site = FolderSite(name="milan", kind="folder", path=folder, complete=True, max_loss=0.6)
     first = run(tmp_path / "data", site)
     before = {name: first.table(name) for name in TABLES}
     gone = 0

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from connectors.auth.clients import RegisteredClient
 from connectors.auth.keys import private_jwk
-from connectors.auth.token_endpoint import RegisteredClient
 from connectors.auth.token_endpoint import TokenEndpoint as TokenClient
 from connectors.errors import TlsError
 from connectors.http.client import FhirClient

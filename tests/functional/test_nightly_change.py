@@ -96,7 +96,7 @@ def test_a_site_that_is_configured_no_more_is_left_out(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"select": [{"column": [{"name": "key", "path": "foo()"}]}]}, "select[0].column[0].path: unknown function"),
-        ({"select": [{"column": [{"name": "key", "path": "id"}]}]}, "lacks the column(s) patient, status"),
+        ({"select": [{"column": [{"name": "key", "path": "id"}]}]}, "lacks the column(s) status, effective"),
     ],
 )
 def test_a_view_of_the_hospitals_own_with_a_fault_is_named_with_its_file(

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -67,10 +68,10 @@ def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class TokenServer:
-    """A real token server that listens at `url`."""
+    """A real token server that listens at `url`, and what it says, a line an event."""
 
     url: str
-    process: subprocess.Popen[str]
+    said: Iterator[str]
 
     @property
     def token_endpoint(self) -> str:
@@ -78,9 +79,33 @@ class TokenServer:
 
     def event(self) -> dict[str, Any]:
         """The next token or refusal that it tells of; waits for it."""
-        assert self.process.stdout is not None
-        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        told: dict[str, Any] = json.loads(next(self.said))
         return told
+
+
+def lines_of(file: Path, process: subprocess.Popen[bytes], patience: float = 60) -> Iterator[str]:
+    """The lines that `process` writes into `file`, waited for; a process that ends or says nothing is a failure."""
+    with file.open(encoding="utf-8") as log:
+        line, end = "", time.monotonic() + patience
+        while True:
+            line += log.readline()
+            if line.endswith("\n"):
+                yield line
+                line, end = "", time.monotonic() + patience
+                continue
+            assert process.poll() is None, f"the token server ended with {process.returncode}"
+            assert time.monotonic() < end, f"the token server said nothing for {patience:.0f} s"
+            time.sleep(0.01)
+
+
+def stopped(process: subprocess.Popen[bytes]) -> None:
+    """End a process that this test started, whatever it does."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -105,11 +130,12 @@ def token_server(oidc_installed: None, tmp_path: Path) -> Iterator[Callable[...,
             port, file = free_port(), tmp_path / "token-server.json"
             defaults = {"port": port, "fhir": "https://fhir.example.org", "ttl": 300, "scopes": "system/*.rs"}
             file.write_text(json.dumps({**defaults, "clients": clients, **settings}))
-            command = ["node", "server.mjs", str(file)]
-            process = stack.enter_context(subprocess.Popen(command, cwd=OIDC, stdout=subprocess.PIPE, text=True))
-            stack.callback(process.terminate)
-            assert process.stdout is not None
-            assert process.stdout.readline() == "READY\n"
-            return TokenServer(f"http://127.0.0.1:{port}", process)
+            log = tmp_path / f"token-server-{port}.log"
+            with log.open("wb") as out:
+                process = subprocess.Popen(["node", "server.mjs", str(file)], cwd=OIDC, stdout=out)
+            stack.callback(stopped, process)
+            said = lines_of(log, process)
+            assert next(said) == "READY\n"
+            return TokenServer(f"http://127.0.0.1:{port}", said)
 
         yield start

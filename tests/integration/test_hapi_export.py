@@ -14,7 +14,8 @@ from analytics.results import as_json
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import Counts, Progress, SyncReport
-from connectors.sources.bulk.job import KickOff, Level
+from connectors.sources.bulk.job import KickOff, Polling
+from connectors.sources.bulk.request import Level
 from connectors.sources.bulk.source import BulkSource
 from connectors.sync import sync_site
 from schedules.config.site_settings import BulkSite, SearchSite
@@ -57,7 +58,7 @@ def searched(loaded: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def exported(loaded: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    site = BulkSite(name="milan", kind="bulk", url=loaded, level="group", group=GROUP)
+    site = BulkSite(name="milan", kind="bulk", url=loaded, level="group", group=GROUP, max_poll_seconds=1)
     return run(tmp_path_factory.mktemp("exported"), site)
 
 
@@ -89,7 +90,10 @@ def sync(
     base: str, folder: Path, kick_off: KickOff = "get", level: Level = "group", **options: Any
 ) -> tuple[SyncReport, list[Progress]]:
     group = options.pop("group", SMALL if level == "group" else None)
-    source = BulkSource(base, TYPES, "hapi", folder / "jobs", level, group, kick_off=kick_off, **options)
+    polling = Polling(at_most=1.0)  # HAPI asks for 120 s
+    source = BulkSource(
+        base, TYPES, "hapi", folder / "jobs", level, group, kick_off=kick_off, polling=polling, **options
+    )
     told: list[Progress] = []
     report = sync_site(source, Lake(folder / "lake"), "hapi", Quarantine(folder / "quarantine"), told.append)
     assert list((folder / "jobs").iterdir()) == []
@@ -128,6 +132,27 @@ def test_nights_of_a_group(hapi: str, tmp_path: Path, kick_off: KickOff) -> None
     put_group(hapi, group, ["export-p0", "export-p1", "export-p2", "export-p3"])
     joined, _ = sync(hapi, tmp_path, kick_off, group=group)
     assert (joined.status, joined.counts.stored) == ("ok", 2)
+
+
+@pytest.mark.parametrize("level", ["group", "system"])
+def test_medications_come_with_every_level(hapi: str, tmp_path: Path, level: Level) -> None:
+    """With a Group HAPI exports none, so the one that a dose refers to is searched for."""
+    put(hapi, patient(20))
+    for number in (1, 2):
+        put(hapi, {"resourceType": "Medication", "id": f"export-m{number}", "code": {"text": "alectinib"}})
+    dose = {"resourceType": "MedicationAdministration", "id": "export-d", "status": "completed"}
+    reference = {"medicationReference": {"reference": "Medication/export-m1"}, "effectiveDateTime": "2024-01-01"}
+    put(hapi, {**dose, **reference, "subject": {"reference": "Patient/export-p20"}})
+    options = {"group": f"{SMALL}-drugs"} if level == "group" else {}
+    put_group(hapi, f"{SMALL}-drugs", ["export-p20"])
+    report, _ = sync(hapi, tmp_path, level=level, **options)
+    assert (report.status, report.messages, report.without_patient) == ("ok", (), {})
+    (told,) = report.notes  # of the types that nobody has
+    assert "Medication" not in told.removeprefix("of ").partition(" the site gave nothing")[0].split(", ")
+    stored = [id_ for id_, _ in Lake(tmp_path / "lake").texts("hapi", "Medication")]
+    assert sorted(each for each in stored if each.startswith("export-")) == (
+        ["export-m1"] if level == "group" else ["export-m1", "export-m2"]
+    )
 
 
 def test_levels_and_a_type_filter(loaded: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -10,11 +11,20 @@ from typing import Any
 import httpx
 import pytest
 
+from connectors.http.authenticators import NoAuth
+from connectors.http.client import FhirClient
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import Counts, SyncReport
+from connectors.sources.folder import FolderSource
+from connectors.sources.search.dialect import Dialect, by_patient
+from connectors.sources.search.group import read_members
+from connectors.sources.search.listed import PatientGroup
+from connectors.sources.search.paging import Paging
 from connectors.sources.search.source import CohortQuery, SearchLimits, SearchSource
 from connectors.sync import sync_site
+from schedules.cli.main import main
+from schedules.cli.session import Session
 
 pytestmark = pytest.mark.hapi
 
@@ -108,3 +118,40 @@ def test_a_cohort_from_first_sync_to_a_changed_resource(loaded: str, tmp_path: P
     assert changed.counts == Counts(received=6 * PATIENTS, stored=1, identical=6 * PATIENTS - 1)
     newest = [(row["id"], row["version_id"]) for row in rows(tmp_path) if row["sync"] == 2]
     assert newest == [("sync-p3", "2")]
+
+
+def test_the_members_of_a_group_by_post_give_the_lake_of_a_cohort_query(loaded: str, tmp_path: Path) -> None:
+    members = [{"entity": {"reference": f"Patient/sync-p{number}"}} for number in range(PATIENTS)]
+    left = {"entity": {"reference": "Patient/sync-x0"}, "inactive": True}
+    put(loaded, {"resourceType": "Group", "id": "sync-g", "type": "person", "actual": True, "member": [*members, left]})
+    sync(loaded, tmp_path / "query", SearchLimits())
+    cohort = CohortQuery("Condition", (("code", "unused"),))
+    dialect = Dialect(by_patient=by_patient(TYPES), post=True)
+    limits = SearchLimits(page_size=7, batch=10)
+    source = SearchSource(loaded, cohort, TYPES, limits=limits, dialect=dialect, named=PatientGroup("sync-g"))
+    report = sync_site(source, Lake(tmp_path / "group" / "lake"), "hapi", Quarantine(tmp_path / "group" / "quarantine"))
+    assert (report.status, report.messages, report.notes) == ("ok", (), ())
+    found, wanted = ({(row["id"], row["version_id"]) for row in rows(tmp_path / name)} for name in ("group", "query"))
+    assert found == wanted
+
+
+def test_a_group_that_describes_its_members_is_searched_for_them(loaded: str) -> None:
+    members = [{"entity": {"reference": f"Patient/sync-p{number}"}} for number in range(3)]
+    put(loaded, {"resourceType": "Group", "id": "sync-d", "type": "person", "actual": False, "member": members})
+    limits = SearchLimits(ids=1)
+    with FhirClient(loaded, NoAuth()) as client:
+        found = read_members(client, Paging(client, limits), "sync-d", limits)
+    assert (sorted(found.patients), found.problems) == (["sync-p0", "sync-p1", "sync-p2"], ())
+
+
+def test_a_pull_into_a_folder_gives_the_lake_of_a_search(loaded: str, tmp_path: Path) -> None:
+    sync(loaded, tmp_path / "search", SearchLimits())
+    searched = {(row["id"], row["version_id"], row["patient"]) for row in rows(tmp_path / "search")}
+    (tmp_path / "ids").write_text("\n".join({row["patient"] for row in rows(tmp_path / "search")}))
+    out, err = io.StringIO(), io.StringIO()
+    options = ["--type", ",".join(TYPES), "--out", str(tmp_path / "out"), "--ids", str(tmp_path / "ids")]
+    assert main(["pull", loaded, *options], Session(out, err, {})) == 0
+    lake, aside = Lake(tmp_path / "folder" / "lake"), Quarantine(tmp_path / "folder" / "quarantine")
+    report = sync_site(FolderSource(tmp_path / "out"), lake, "hapi", aside)
+    assert (report.status, report.counts.quarantined, err.getvalue()) == ("ok", 0, "")
+    assert {(row["id"], row["version_id"], row["patient"]) for row in rows(tmp_path / "folder")} == searched

@@ -15,10 +15,11 @@ import httpx
 import jwt
 import pytest
 
+from connectors.auth.clients import ASSERTION_TYPE, RegisteredClient
 from connectors.auth.keys import Algorithm, SigningKey, generate_key, public_jwks
 from connectors.auth.smart import SmartAuth
-from connectors.auth.token_endpoint import ASSERTION_TYPE, RegisteredClient
 from connectors.errors import AuthenticationError
+from connectors.http.retry import TransferLimits
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import SyncReport
@@ -47,6 +48,8 @@ def registered(key: SigningKey, client_id: str = "periop") -> dict[str, Any]:
 def authenticator(server: Any, key: SigningKey, clock: FakeClock, **options: Any) -> SmartAuth:
     """Real time for what the server sees, the test's time for how long a token lasts."""
     now = options.pop("now", utc_now)
+    # A server on this machine answers at once: a test that waits longer says so.
+    options.setdefault("limits", TransferLimits(connect=10, read=30, attempts=2))
     return smart(BASE, clock, key, clock=clock.as_clock(now), token_url=server.token_endpoint, **options)
 
 
@@ -209,6 +212,7 @@ def test_from_new_keys_to_a_sync(token_server: Start, fhir: Callable[[FhirServer
     server.token_endpoint = tokens.server.token_endpoint
     (tmp_path / "periop.toml").write_text(
         f'[[sites]]\nname = "milan"\nkind = "search"\nurl = "{http.url}"\n'
+        f"types = {json.dumps(TYPES)}\n"
         'auth = { kind = "smart", client_id = "periop", key_file = "key.json" }\n'
     )
     code, printed, err = periop("sync", "--json")

@@ -48,6 +48,7 @@ ADTTE = ["USUBJID", "PARAMCD", "AVAL", "CNSR", "EVNTDESC", "STARTDT", "ADT", "DC
 ADAE = [
     "USUBJID",
     "AEDECOD",
+    "AEPTCD",
     "ATOXGRN",
     "APERIODC",
     "TRTEMFL",

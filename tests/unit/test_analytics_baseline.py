@@ -54,15 +54,29 @@ def test_a_quantity_that_is_not_said_is_an_error():
 
 def test_follow_up_is_the_curve_of_the_censorings():
     """Times 1+ 2 3+ 4+: a censoring is the event, so S = 3/4, then 1/2 of that at 3, then 0 at 4."""
-    found = estimate_follow_up(_spec(), Times(np.array([1.0, 2, 3, 4]), np.array([False, True, False, False])), 5)
+    times = Times(np.array([1.0, 2, 3, 4]), np.array([False, True, False, False]))
+    found = estimate_follow_up(_spec(unit="months"), times, 5)
     assert (found.q1, found.median, found.q3) == (1, 3, 4)
     assert (found.n, found.missing, found.median_status) == (4, 1, "ok")
 
 
 def test_follow_up_may_not_be_reached():
     """1+ 2 3 4: S stays at 3/4, which is the lower quartile and no more."""
-    found = estimate_follow_up(_spec(), Times(np.array([1.0, 2, 3, 4]), np.array([False, True, True, True])), 4)
+    times = Times(np.array([1.0, 2, 3, 4]), np.array([False, True, True, True]))
+    found = estimate_follow_up(_spec(unit="months"), times, 4)
     assert (found.q1, found.median, found.q3, found.median_status) == (1, None, None, "not_reached")
+
+
+def test_follow_up_is_in_the_unit_of_its_estimate():
+    found = estimate_follow_up(_spec(unit="years"), Times(np.array([12.0, 24]), np.array([False, False])), 2)
+    assert (found.q1, found.median, found.q3) == (1, 1, 2)
+
+
+def test_a_death_is_before_a_censoring_of_the_same_day():
+    """Two deaths and a censoring at 2, then 5+ 6+: of three at risk S = 2/3. Of all five it would be 4/5."""
+    times = Times(np.array([2.0, 2, 2, 5, 6]), np.array([True, True, False, False, False]))
+    found = estimate_follow_up(_spec(unit="months"), times, 5)
+    assert (found.q1, found.median, found.q3) == (2, 5, 6)
 
 
 def test_the_reference_cohort_has_the_published_medians():

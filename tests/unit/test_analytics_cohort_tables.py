@@ -7,11 +7,13 @@ from datetime import date
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from analytics.analysis import analyse, load_cohort
 from analytics.errors import AnalysisError
 from analytics.estimates.cohort_tables import Cohort, check
-from mappers.study import load_study
+from analytics.provenance import Provenance, SiteData
+from mappers.study import Study, load_study
 from tests.unit.analytics_tables import alneo
 
 STUDY = load_study("alneo")
@@ -111,6 +113,12 @@ def _set(column, value):
         ("adtte", _set("AVAL", -1.0), "adtte.AVAL: a time is negative"),
         ("adtte", _set("AVAL", float("inf")), "adtte.AVAL: a time is negative or longer"),
         ("adtte", _set("CNSR", None), "adtte.CNSR: it is blank where AVAL is given"),
+        ("adtte", _set("CNSR", -1), "adtte.CNSR: a value is negative or no whole number"),
+        ("adtte", _set("CNSR", 0.5), "adtte.CNSR: a value is negative or no whole"),
+        ("adtte", lambda t: t.assign(AVALU="FORTNIGHTS"), "adtte.AVALU: 66 rows have a unit that is not known"),
+        ("adsl", _set("AGE", -5), "adsl.AGE: an age is negative or above 120 years"),
+        ("adsl", _set("ITTFL", "1"), "adsl.ITTFL: a value is neither Y nor N"),
+        ("adsl", lambda t: t.assign(SURGFL=True), "adsl.SURGFL: a value is neither Y nor N"),
         ("adtte", lambda t: t.drop(columns="CNSR"), "adtte.CNSR: this column is missing"),
         ("adsl", lambda t: t.drop(columns="ITTFL"), "adsl.ITTFL: this column is missing"),
         ("adsl", lambda t: t.drop(columns="SURGTYPE"), "adsl.SURGTYPE: this column is missing"),
@@ -156,9 +164,29 @@ def test_an_empty_cohort_is_analysed():
 
 
 def test_sites_are_those_of_the_patients_and_those_that_are_missing():
-    results = analyse(alneo(), STUDY, sites_missing=("turin", "bern"))
-    assert (results.sites, results.sites_missing) == (("demo",), ("bern", "turin"))
+    turin = SiteData("turin", None, None, up_to_date=False, held=False)
+    results = analyse(alneo(), STUDY, Provenance(sites=(turin,)))
+    assert (results.sites, results.provenance.sites_missing) == (("demo",), ("turin",))
 
 
 def test_no_cell_carries_an_identifier():
     assert all(isinstance(p, int) for cell in analyse(alneo(), STUDY).cells for p in cell.patients)
+
+
+def test_a_parameter_that_nothing_has_is_named():
+    (first, *rest) = STUDY.survival
+    study = STUDY.model_copy(update={"survival": (first.model_copy(update={"paramcd": "OSS"}), *rest)})
+    with pytest.raises(AnalysisError, match=r"^adtte\.PARAMCD: estimate \S+ asks for OSS, which is not there"):
+        analyse(alneo(), study)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"survival": [{"id": "s", "label": "s", "paramcd": "OS", "landmarks": [-3]}]}, "greater than 0"),
+        ({"survival": [{"id": "baseline.age", "label": "s", "paramcd": "OS"}]}, "several estimates have the id"),
+    ],
+)
+def test_a_study_that_cannot_be_meant_is_refused(changed, message):
+    with pytest.raises(ValidationError, match=message):
+        Study.model_validate({**STUDY.model_dump(), **changed})

@@ -60,6 +60,21 @@ def test_three_that_exclude_each_other_leave_the_rest():
     assert disclosed(cells) == {"a", "b", "c"}
 
 
+def test_many_cells_within_a_group_leave_its_rest():
+    """17 of stage IIIA less three categories of 5 are 2; no two or three of the four tell. One cell more is outside."""
+    cells = [_cell("stage", (0, 17)), *(_cell("tn", (start, start + 5)) for start in (0, 5, 10))]
+    others = _cell("tn", (17, 20))
+    assert disclosed([ALL, *cells, others]) == {"stage", "tn"}
+    enough = [_cell("stage", (0, 15)), *cells[1:], _cell("tn", (15, 20))]
+    assert disclosed([ALL, *enough]) == frozenset()
+
+
+def test_many_cells_around_a_group_leave_what_is_not_in_it():
+    """Three categories of 5 less the 13 who had the operation are 2, beside a category of others."""
+    cells = [_cell("operated", (0, 13)), *(_cell("tn", (start, start + 5)) for start in (0, 5, 10))]
+    assert disclosed([ALL, *cells]) == {"operated", "tn"}
+
+
 def test_what_only_happens_to_exclude_each_other_is_not_known_to_the_reader():
     cells = [_cell("a", (0, 9), variable_groups=("sex",)), _cell("b", (9, 19), variable_groups=("course",))]
     assert disclosed([ALL, *cells]) == frozenset()

@@ -338,11 +338,27 @@ def test_a_median_of_few_or_of_almost_all_is_suppressed(n, status):
         assert found.median_status == "suppressed"
 
 
+def test_a_released_quartile_has_one_decimal():
+    follow_up = replace(_median("survival.follow_up", 100), median=15.2279, q1=6.85, q3=None)
+    assert [(q.median, q.q1, q.q3) for q in release(_results(quantiles=[follow_up]), 5).quantiles] == [
+        (15.2, 6.9, None)
+    ]
+    assert release(_results(quantiles=[follow_up]), 0).quantiles == (follow_up,)
+
+
 def test_small_counts_of_records_are_suppressed():
-    items = [QualityItem("a", "Patient", "x", n) for n in (0, 4, 5)]
+    items = [QualityItem("a", "Observation", "x", n) for n in (0, 4, 5)]
     found = release(_results(quality=items), 5).quality
     assert [item.count for item in found] == [0, None, 5]
-    assert found[1] == QualityItem("a", "Patient", "x", None, "suppressed", REASON)
+    assert found[1] == QualityItem("a", "Observation", "x", None, "suppressed", REASON)
+
+
+@pytest.mark.parametrize("domain", ["ADSL", "ADRS", "ADTTE", "ADAE", "Patient"])
+def test_counts_of_patients_in_the_quality_list_are_suppressed_whatever_their_size(domain):
+    """200 enrolled less 91 less 91 with an ECOG less 15 without one are 3."""
+    items = [QualityItem("a", domain, "enrolled, no baseline ECOG", 15)]
+    assert [item.count for item in release(_results(quality=items), 11).quality] == [None]
+    assert [item.count for item in release(_results(quality=items), 0).quality] == [15]
 
 
 def test_where_few_are_enrolled_nothing_is_left():

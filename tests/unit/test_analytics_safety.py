@@ -36,6 +36,20 @@ def test_each_patient_stands_in_the_cell_of_the_worst_grade():
     }
 
 
+def test_spellings_of_one_code_are_one_term_under_the_most_frequent_name():
+    pneumonitis = {"AEPTCD": "10035742"}
+    found = _grid(
+        _event("a", "Pneumonitis", 2, **pneumonitis),
+        _event("b", "PNEUMONITIS", 2, **pneumonitis),
+        _event("c", "Pneumonitis", 2, **pneumonitis),
+        _event("a", "Nausea", 1, AEPTCD=None),
+    )
+    assert found == {
+        "safety.neoadjuvant.pneumonitis.worst_grade_2": {"a", "b", "c"},
+        "safety.neoadjuvant.nausea.worst_grade_1": {"a"},
+    }
+
+
 def test_only_treatment_emergent_worst_rows_of_the_population_count():
     assert _grid(
         _event("a", "Nausea", 1, TRTEMFL=None),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analytics.estimates.model import Landmark, Survival
-from analytics.estimates.survival import Times, curve, estimate_survival
+from analytics.estimates.survival import Times, curve, estimate_survival, merge_near_ties
 from mappers.study import SurvivalSpec
 
 # Remission times in weeks of the leukaemia trial of Freireich et al. 1963 (Blood 21:699), as in Gehan 1965
@@ -88,6 +88,28 @@ def test_half_is_reached_exactly_although_floats_miss_it():
     assert estimate_survival(_spec(), times).median == 3
 
 
+def test_a_plateau_at_one_half_gives_its_middle():
+    """S = 1/2 from 2 to 3. R 4: survfit(Surv(c(1,2,3,4), c(1,1,1,1)) ~ 1) prints 2.5, as half of (2 + 3)."""
+    assert estimate_survival(_spec(), _times("1 2 3 4")).median == 2.5
+    assert estimate_survival(_spec(), _times("1 2 3+ 4+")).median == 2  # nothing falls after it
+
+
+@pytest.mark.parametrize("last_digit", [0, 1, -1])
+def test_times_that_differ_by_rounding_are_equal(last_digit):
+    """152 days in months, by two programs: the event is before the censoring, whatever the last digit says."""
+    month = 152 / 30.4375
+    other = month if not last_digit else np.nextafter(month, np.inf * last_digit)
+    times = Times(merge_near_ties(np.array([2, month, other])), np.array([False, False, True]))
+    assert [(p.at_risk, p.events, p.censored, p.s) for p in estimate_survival(_spec(), times).curve[2:]] == [
+        (2, 1, 1, 0.5)
+    ]
+
+
+def test_times_of_different_days_stay_apart():
+    days = np.arange(1, 3000) / 30.4375
+    assert merge_near_ties(days).tolist() == days.tolist()
+
+
 def test_a_median_that_is_not_reached_has_no_number():
     estimate = estimate_survival(_spec(), _times("1 5+ 6+ 7+ 8+"))
     assert (estimate.median, estimate.median_status, estimate.ci.high) == (None, "not_reached", None)
@@ -123,7 +145,7 @@ def test_landmarks_name_their_risk_set_and_are_not_evaluable_below_the_minimum()
 def test_reversed_times_exchange_events_and_censorings():
     times = _times("1 2+ 3")
     assert times.reversed().event.tolist() == [False, True, False]
-    assert times.reversed().months.tolist() == [1, 2, 3]
+    assert times.reversed().months.tolist() == pytest.approx([1, 2, 3], abs=1e-12)
 
 
 def test_without_patients_nothing_is_evaluable():

@@ -39,7 +39,7 @@ class Checker:
 
     def run(self, auth: Authenticator | None = None) -> Diagnosis:
         clock = lambda: datetime.now(UTC)  # noqa: E731
-        return ServerCheck("milan", self.connect, auth or NoAuth(), COHORT, TYPES, clock, 7.0).run()
+        return ServerCheck("milan", self.connect, auth or NoAuth(), COHORT, TYPES, frozenset(TYPES), clock, 7.0).run()
 
 
 def only(found: Diagnosis, check: str) -> Finding:
@@ -101,6 +101,9 @@ class Limited:
 
     def renew(self) -> bool:
         return False
+
+    def narrow(self, types: tuple[str, ...]) -> None:
+        assert set(types) <= set(TYPES)
 
 
 def test_a_scope_that_is_not_granted(server: FhirStub) -> None:

@@ -30,7 +30,7 @@ def pull(folder: Path, **options: object) -> tuple[list[Resource], list[Rejected
     )
 
 
-def test_every_kind_of_file_in_sorted_order(tmp_path: Path) -> None:
+def test_every_kind_of_file_those_of_a_folder_before_those_below_it(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "x.ndjson").write_text(patient("2") + "\n\n" + patient("3") + "\r\n")
     (tmp_path / "a.json").write_text(json.dumps({"resourceType": "Patient", "id": "1"}, indent=2))
@@ -40,9 +40,50 @@ def test_every_kind_of_file_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not for us")
     (tmp_path / ".hidden.json").write_text("not for us")
     resources, rejected, problems = pull(tmp_path)
-    assert [item.id for item in resources] == ["1", "2", "3", "4", "5"]
+    assert [item.id for item in resources] == ["1", "4", "5", "2", "3"]
     assert (rejected, problems) == ([], [])
     assert "\n" in resources[0].raw
+
+
+def test_files_as_export_clients_leave_them(tmp_path: Path) -> None:
+    """An array, JSON over several lines in place of NDJSON, compressed documents, other endings."""
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": json.loads(patient("b"))}]}
+    (tmp_path / "1.json").write_text(f"[{patient('a1')},\n {patient('a2')}]")
+    (tmp_path / "2.json.gz").write_bytes(gzip.compress(json.dumps(bundle).encode()))
+    (tmp_path / "3.ndjson").write_text(
+        "\n".join(json.dumps(json.loads(patient(id_)), indent=2) for id_ in ("c1", "c2"))
+    )
+    (tmp_path / "4.NDJSON").write_text(patient("d"))
+    (tmp_path / "5.jsonl").write_text(f"{patient('e')}\n[{patient('f')}]\n")
+    (tmp_path / "6.ndjson").write_text(json.dumps([json.loads(patient("g")), bundle], indent=1))
+    (tmp_path / "7.JSON").write_text(f"{patient('h1')}\n{patient('h2')}\n")
+    resources, rejected, problems = pull(tmp_path)
+    found = [resource.id for resource in resources]
+    assert found == ["a1", "a2", "b", "c1", "c2", "d", "e", "f", "g", "b", "h1", "h2"]
+    assert (rejected, problems) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ids", "reasons"),
+    [
+        # Without the time of compression, which would be another in each process that shares the tests
+        ("a.json", b"[]", [], []),
+        ("a.json", f"[{patient('1')}, 7, [[[]]]]".encode(), ["1"], [Reason.NOT_AN_OBJECT] * 2),
+        ("a.json", f"[{patient('1')}, ".encode(), [], [Reason.NOT_JSON]),
+        ("a.ndjson", b'{\n"resourceType": "Patient",\n', [], [Reason.TRUNCATED]),
+        ("a.ndjson", f"{patient('1')}\n{{\n}}\n".encode(), ["1"], [Reason.TRUNCATED, Reason.NOT_JSON]),
+        ("a.json.gz", gzip.compress(patient("1").encode(), mtime=0)[:-9], [], [Reason.DAMAGED_GZIP]),
+        ("a.json.gz", gzip.compress(b"[" + b" " * 5000 + b"]", mtime=0), [], [Reason.TOO_LARGE]),
+    ],
+)
+def test_a_document_that_is_damaged_is_set_aside(
+    tmp_path: Path, name: str, text: bytes, ids: list[str], reasons: list[Reason]
+) -> None:
+    (tmp_path / name).write_bytes(text)
+    resources, rejected, problems = pull(tmp_path, limits=FolderLimits(document=4000))
+    assert [resource.id for resource in resources] == ids
+    assert [item.reason for item in rejected] == reasons
+    assert bool(problems) == (reasons == [Reason.DAMAGED_GZIP])
 
 
 def test_fault_19_bad_lines_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -84,7 +125,8 @@ def test_bundles_give_their_entries_as_received_and_resolve_urns(tmp_path: Path)
         {"fullUrl": "urn:uuid:1", "resource": {"resourceType": "Patient", "id": "p1"}},
         {"fullUrl": "urn:uuid:2", "resource": {"resourceType": "Observation", "id": "o1",
           "subject": {"reference": "urn:uuid:1"}, "valueQuantity": {"value": 1.10}}},
-        {"fullUrl": "urn:uuid:3", "resource": {"resourceType": "OperationOutcome", "issue": []}},
+        {"fullUrl": "urn:uuid:3", "resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "fatal"}]}},
+        {"request": {"method": "DELETE", "url": "Patient?identifier=7"}},
         {"request": {"method": "DELETE", "url": "Patient/2"}},
         {"resource": {"resourceType": "Observation", "status": "final"}}]}"""
     )

@@ -31,6 +31,7 @@ class Items:
     def __init__(self, *items: SourceEvent | Exception) -> None:
         self.items = items
         self.whole = False
+        self.asked: frozenset[str] | None = None
         self.state: dict[str, str] = {}
 
     def pull(self, previous: Cursor | None) -> Iterator[SourceEvent]:
@@ -312,7 +313,7 @@ def reconciled(folder: Path, count: int) -> int:
         for number in range(count):
             reconciler.upsert(Resource("Patient", f"{number:060}", "1", T1, None, f"{number:064}", "{}"))
         reconciler.decide()
-        return sum(batch.num_rows for batch in reconciler.batches(whole=False, spared=()))
+        return sum(batch.num_rows for batch in reconciler.batches(remove_missing=False))
 
 
 def test_the_temporary_files_of_a_run_that_was_killed_are_removed(tmp_path: Path) -> None:

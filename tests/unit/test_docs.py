@@ -16,11 +16,12 @@ import pytest
 from pydantic import BaseModel
 
 from mappers.cohort import adae, adrs, adsl, adtte, quality
-from mappers.study import Study
+from mappers.study import TIMES_TO_EVENT, Study
 from schedules.cli.main import cli
 from schedules.config.credentials import PSEUDONYM_KEY
 from schedules.config.settings import Settings
 from schedules.errors import ExitCode
+from tests import derivation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -155,7 +156,9 @@ SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "FolderSite": ["`[[sites]]`: a folder"],
     "SearchSite": [SERVER],
     "BulkSite": [SERVER, "`[[sites]]`: a FHIR server by Bulk Data export"],
-    **{auth: [SERVER] for auth in ("NoAuth", "BasicAuth", "BearerAuth", "SmartAuth")},
+    **{auth: [SERVER] for auth in ("NoAuth", "BasicAuth", "BearerAuth", "SmartAuth", "ClientSecretAuth")},
+    "HeaderSecret": [SERVER],
+    "SiteLimits": [SERVER],
     "Schedule": ["`[schedule]`"],
     "Disclosure": ["`[disclosure]`"],
     "FolderTarget": ["`[[publish]]`"],
@@ -211,7 +214,7 @@ def test_every_column_of_a_cohort_table_is_documented(table: str) -> None:
     assert [column for column in TABLES[table] if column not in columns_named(section)] == []
 
 
-@pytest.mark.parametrize("paramcd", [*adrs.PARAMS, *adtte.PARAMS])
+@pytest.mark.parametrize("paramcd", [*adrs.PARAMS, *TIMES_TO_EVENT])
 def test_every_parameter_is_documented(paramcd: str) -> None:
     table = "ADRS" if paramcd in adrs.PARAMS else "ADTTE"
     section = next(text for head, text in sections(page("cohort-tables.md")).items() if head.startswith(f"{table}:"))
@@ -240,6 +243,10 @@ def test_the_tables_hold_the_variables_of_the_reference() -> None:
     asked = {(table, name) for tables, names in split for table in tables for name in names}
     assert len(asked) == 77
     assert [(table, name) for table, name in sorted(asked) if name not in TABLES[table]] == []
+
+
+def test_the_page_of_derivations_is_current() -> None:
+    assert derivation.PAGE.read_text(encoding="utf-8") == derivation.page(), "run `make expected`"
 
 
 # Rules and faults that code and tests cite by number
@@ -274,12 +281,13 @@ def fault_rows() -> dict[int, str]:
 
 def test_every_test_of_a_fault_names_a_row_and_every_row_its_tests() -> None:
     rows = fault_rows()
-    assert list(rows) == list(range(1, 34))
+    assert list(rows) == sorted(rows)
+    assert set(range(1, 35)) <= set(rows)
     named = {int(number) for file in TEST_FILES for _, number in FAULT_NAME.findall(file.read_text(encoding="utf-8"))}
     assert {number for number, holders in rows.items() if f"`test_fault_{number}_*`" in holders} == named
 
 
-@pytest.mark.parametrize("number", range(1, 34))
+@pytest.mark.parametrize("number", fault_rows())
 def test_what_is_said_to_hold_a_fault_exists(number: int) -> None:
     holders = fault_rows()[number]
     named = [name for name in re.findall(r"`(\S+)`", holders) if not name.startswith("test_fault_")]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ibis import _
 
 from mappers.build.cohort import CompiledCohort, Statement, Statements, merged
+from mappers.build.persons import PersonQueries
 from mappers.cohort.facts import Sources
 from mappers.engines.base import Engine
 from mappers.engines.duckdb import DuckDBEngine
@@ -56,6 +57,9 @@ COHORT = CompiledCohort(
     affected_current={},
     affected="",
     affected_subjects="",
+    affected_keys="",
+    persons=PersonQueries("", ""),
+    asked=(("observation", "code", "ecog-code"),),
 )
 
 

@@ -143,6 +143,33 @@ def test_a_deleted_resource_is_gone_and_comes_back(store: Store, lake: Lake) -> 
     assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male")]
 
 
+def test_the_patient_is_that_of_the_lake_unless_the_view_says_otherwise(tmp_path: Path, lake: Lake) -> None:
+    sync(lake, msgspec.structs.replace(patient("p", "male"), patient="?identifier=urn:mrn|7"))
+    gender = {"name": "gender", "path": "gender", "type": "code"}
+    columns = [gender, {"name": "patient", "path": "id", "type": "id"}]
+    own = ViewDefinition.load({"resource": "Patient", "select": [{"column": columns}]})
+    views = {"own": own, "lake": GENDER}
+    found = {}
+    with DuckDBEngine() as engine:
+        for name, view in views.items():
+            store = Store(tmp_path / name, engine, view)
+            store.refresh(lake)
+            assert store.tables is not None
+            store.tables.register(engine)
+            [row] = engine.frame(store.view.current(store.view.all_rows)).to_dict("records")
+            found[name] = row["patient"]
+    assert found == {"own": "p", "lake": "?identifier=urn:mrn|7"}
+
+
+def test_a_resource_with_a_modifier_is_set_aside(store: Store, lake: Lake) -> None:
+    text = '{"resourceType":"Patient","id":"p","gender":"male","modifierExtension" : [{"url":"http://x.example/no"}]}'
+    sync(lake, patient("q", "female"), msgspec.structs.replace(patient("p", "male"), raw=text))
+    store.refresh(lake)
+    assert store.current_rows() == [("a", "q", "female")]
+    aside = store.engine.frame(store.view.set_aside(store.view.all_rows))
+    assert list(aside["id"]) == ["p"]
+
+
 def test_a_view_without_resources_is_empty(store: Store, lake: Lake) -> None:
     assert store.refresh(lake) == [ViewReport("patient", rows=0, rebuilt=True)]
     assert store.current_rows() == []

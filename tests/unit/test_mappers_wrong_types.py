@@ -36,7 +36,7 @@ NOTHING = dict.fromkeys(COLUMNS) | {"codes": []}
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"status": {"a": 1}}, {}),
     ({"status": ["final"]}, {}),
-    ({"status": '{"a": 1}', "valueQuantity": {"unit": "{a} b"}}, {"unit": "{a} b"}),
+    ({"status": '{"a": 1}', "valueQuantity": {"unit": "{a} b"}}, {"status": '{"a": 1}', "unit": "{a} b"}),
     ({"status": [], "code": {"coding": {"code": "x"}}}, {}),
     ({"valueQuantity": {"value": True, "unit": {}}}, {}),
     ({"valueQuantity": {"value": {"value": 1}, "unit": [1]}}, {}),

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from analytics.estimates.model import FlowStep, QualityItem
+from analytics.provenance import Provenance, SiteData
 from analytics.report.html import render_html
 from mappers.study import load_study
 from tests.example_release import example_release, example_results, published
@@ -209,9 +210,11 @@ def test_data_quality(page: Page) -> None:
 
 
 def test_missing_sites_are_said_before_any_result() -> None:
-    text = Page(html(sites_missing=("naples",))).text
-    assert text.index("Missing from this release: naples.") < text.index("Major pathological response")
-    assert "Missing from this release" not in Page(plain_html()).text
+    naples = SiteData("naples", "2026-04-30", "2026-04-30", up_to_date=False)
+    text = Page(html(provenance=Provenance(sites=(naples,)))).text
+    said = text.index("naples is not up to date: the figures include its data of 30 April 2026.")
+    assert said < text.index("Major pathological response")
+    assert "not up to date" not in Page(plain_html()).text.lower()
 
 
 def test_without_control_and_without_a_statement_the_reader_is_warned() -> None:
@@ -283,7 +286,7 @@ def test_hostile_text_is_only_text() -> None:
     changed = (replace(results.proportions[0], label=label), *results.proportions[1:])
     hostile = html(
         sites=(site, "=1+1", "{{ 7 * 7 }}"),
-        sites_missing=("</style><script>",),
+        provenance=Provenance(sites=(SiteData("</style><script>", None, None, up_to_date=False),)),
         study_title="</title><script>alert(2)</script>",
         proportions=changed,
         flow=(FlowStep("a", "</svg><script>x", "main", None, 1),),

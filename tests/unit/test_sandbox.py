@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from connectors.sandbox.bundles import (
     rewrite_references,
 )
 from connectors.sandbox.server import Cleared, Loaded, Sandbox
-from tests.fhir_stub import FhirStub, fhir_stub
+from tests.fhir_stub import FhirStub, Reply, Request, fhir_stub, outcome
 
 
 def of(kind: str, identity: str, patient: str | None = None, **more: Any) -> dict[str, Any]:
@@ -135,3 +136,93 @@ def test_another_cohort_on_the_same_server_is_left_alone(server: FhirStub) -> No
         Sandbox(client, "y").load([of("Patient", "b")])
         Sandbox(client, "x").clear(("Patient", "Condition", "Observation"))
     assert list(server.store) == ["Patient/b"]
+
+
+# --- 74: how much a server takes at once ---
+
+
+def ward(patients: int, each: int = 4) -> list[dict[str, Any]]:
+    """Patients with observations of their own, which come before them."""
+    made = []
+    for number in range(patients):
+        made += [of("Observation", f"o{number}-{count}", f"p{number}") for count in range(each)]
+        made.append(of("Patient", f"p{number}"))
+    return made
+
+
+def too_large(size: int, status: int, kinds: tuple[str, ...] = ("transaction", "batch")) -> Any:
+    """A rule: refuse a Bundle with more entries than that."""
+
+    def rule(request: Request) -> Reply | None:
+        bundle = request.body if request.method == "POST" and request.path == "" else {}
+        refused = bundle.get("type") in kinds and len(bundle["entry"]) > size
+        return outcome(status, "too-costly") if refused else None
+
+    return rule
+
+
+def loaded(server: FhirStub, resources: list[dict[str, Any]]) -> list[str]:
+    """Load them; check that all are there, and return the messages on the way."""
+    said: list[str] = []
+    with FhirClient(server.base, NoAuth()) as client:
+        found = Sandbox(client, "x").load(resources, said.append)
+    assert sum(found.created.values()) == len(resources) == len(server.store)
+    return [each for each in said if not each.endswith("resources put")]
+
+
+def bundles(server: FhirStub, kind: str) -> list[int]:
+    posts = [each.body for each in server.requests if each.method == "POST" and each.path == ""]
+    return [len(each["entry"]) for each in posts if each["type"] == kind]
+
+
+@pytest.mark.parametrize("status", [413, 400, 422, 409])
+def test_fault_74_a_transaction_that_is_too_large_is_sent_in_parts(server: FhirStub, status: int) -> None:
+    server.rules.append(too_large(30, status))
+    assert loaded(server, ward(20)) == ["the server takes at most 25 resources in a transaction"]
+    assert not bundles(server, "batch")
+    accepted = [each for each in bundles(server, "transaction") if each <= 30]
+    assert sum(accepted) == 100
+
+
+def test_fault_74_a_patient_who_is_too_large_is_put_before_what_refers_to_him(server: FhirStub) -> None:
+    server.rules.append(too_large(3, 413))
+    assert loaded(server, ward(2)) == [
+        "the server takes at most 3 resources in a transaction",
+    ]
+
+
+def test_fault_74_a_server_that_takes_no_transaction_after_all_gets_batches(server: FhirStub) -> None:
+    server.rules.append(too_large(0, 400, ("transaction",)))
+    server.rules.append(too_large(8, 413, ("batch",)))
+    assert loaded(server, ward(4)) == ["the server takes at most 5 resources in a batch"]
+
+
+def test_fault_74_a_server_that_takes_no_bundle_gets_each_resource_alone(server: FhirStub) -> None:
+    server.rules.append(too_large(0, 405))
+    assert loaded(server, ward(3)) == ["the server takes no Bundle: each resource is put alone"]
+    assert len([each for each in server.requests if each.method == "PUT"]) == 15
+
+
+def test_fault_74_a_server_that_chooses_the_ids_gets_whole_patients(server: FhirStub) -> None:
+    server.own_ids = False
+    server.rules.append(too_large(5, 413))
+    assert loaded(server, ward(4)) == ["the server takes at most 5 resources in a transaction"]
+    assert len(server.of_type("Patient")) == 4
+
+
+def test_fault_74_one_resource_that_is_refused_is_said_in_the_words_of_the_server(server: FhirStub) -> None:
+    def refuse(request: Request) -> Reply | None:
+        if request.method not in ("POST", "PUT") or "o1-1" not in json.dumps(request.body):
+            return None
+        words = {
+            "severity": "error",
+            "code": "invalid",
+            "diagnostics": "Observation.status is missing in Observation/o1-1",
+        }
+        return Reply(422, {"resourceType": "OperationOutcome", "issue": [words]})
+
+    server.rules.append(refuse)
+    with FhirClient(server.base, NoAuth()) as client, pytest.raises(SandboxError) as raised:
+        Sandbox(client, "x").load(ward(3))
+    assert str(raised.value).endswith('; it says "Observation.status is missing in …"')
+    assert "(422, invalid)" in str(raised.value)

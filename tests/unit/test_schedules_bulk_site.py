@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from connectors.sources.bulk.source import BulkSource
 from schedules.config.settings import Limits, Settings
 from schedules.config.site_settings import BulkSite
-from schedules.run.sources import TYPES, source
+from schedules.errors import ConfigError
+from schedules.run.sources import TYPES, patient_ids, source
 
 URL = "https://fhir.hospital.example/r4"
 
@@ -27,6 +28,10 @@ def site(**keys: Any) -> BulkSite:
         ({"group": "g"}, "give `group`"),
         ({"level": "group", "group": "../Patient"}, "pattern"),
         ({"level": "cohort"}, "system"),
+        ({"max_poll_seconds": 0}, "greater than 0"),
+        ({"export_deadline_hours": 745}, "less than or equal to 744"),
+        ({"patients_file": "p", "kick_off": "post"}, "patients_file needs"),
+        ({"patients_file": "p", "level": "patient"}, "patients_file needs"),
         ({"kick_off": "put"}, "get"),
         ({"type_filter": ["code=x"]}, "pattern"),
         ({"type_filter": ["Condition?code=a b"]}, "pattern"),
@@ -53,8 +58,13 @@ def test_the_source_of_a_site(tmp_path: Path) -> None:
         "group": "lung-cancer",
         "type_filter": ["Condition?clinical-status=active"],
         "kick_off": "post",
+        "max_poll_seconds": 5,
+        "export_deadline_hours": 2,
+        "single_export": True,
+        "patients_file": tmp_path / "patients.txt",
         "allowed_origins": ["https://files.example:8443"],
     }
+    (tmp_path / "patients.txt").write_text("\ufeffb\r\n\na\nb \n")
     limits = Limits(streams=2, site_seconds=60, max_response_bytes=2048, read_seconds=5)
     settings = Settings(data_dir=tmp_path, sites=(site(**keys),), limits=limits)
     found = source(settings, settings.sites[0], {})
@@ -65,6 +75,29 @@ def test_the_source_of_a_site(tmp_path: Path) -> None:
         ("Condition?clinical-status=active",),
         ("https://files.example:8443",),
     )
+    assert (found.polling.at_most, found.polling.deadline) == (5, 7200)
+    assert (found.single_export, sorted(found.patients.ids)) == (True, ["a", "b"])
     assert (found.limits.streams, found.transfer.run, found.transfer.response, found.transfer.read) == (2, 60, 2048, 5)
     kick_off = next(found.plan(None))  # before the server is asked for anything
     assert (kick_off.method, kick_off.url_shown) == ("POST", f"{URL}/Group/lung-cancer/$export")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read as text"),
+        (b"\xff", "cannot be read as text"),
+        (b"\n \n", "names no patient"),
+        (b"p1\nthe/secret\n", "line 2 cannot be read"),
+        (b"name,born\nsecret,1950\n", "line 1: has other columns than id, or system and value"),
+        (b"id;name\n?;secret\n", r"names no patient \(line 2 cannot be read\)"),
+        (b"system,value\nurn:mrn,secret\n", "names patients by identifiers"),
+    ],
+)
+def test_a_list_of_patients_that_cannot_be_used(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "patients.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said) as raised:
+        patient_ids(file)
+    assert "secret" not in str(raised.value)

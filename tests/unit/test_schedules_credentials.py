@@ -43,6 +43,7 @@ def settings(data_dir: Path) -> Settings:
 def test_a_secret_is_the_line_of_a_variable_or_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("p w\n")
+    file.chmod(0o600)
     assert secret(None, file, {}) == "p w"
     assert secret("T", None, {"T": "abc"}) == "abc"
 
@@ -69,12 +70,12 @@ def test_the_key_is_made_once(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_the_folder_made_for_the_key_is_private_and_one_that_is_there_is_left(tmp_path: Path) -> None:
+def test_the_folder_made_for_the_key_is_private_and_one_that_is_there_is_made_so(tmp_path: Path) -> None:
     pseudonym_key(settings(tmp_path / "above" / "data"), {})
     assert stat.S_IMODE((tmp_path / "above" / "data").stat().st_mode) == 0o700
     (tmp_path / "above" / "data").chmod(0o755)
     private_folder(tmp_path / "above" / "data")
-    assert stat.S_IMODE((tmp_path / "above" / "data").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "above" / "data").stat().st_mode) == 0o700
 
 
 @posix_only
@@ -196,6 +197,7 @@ def test_the_key_of_a_client_certificate_may_have_a_password(certificates: Certi
     assert isinstance(client_ssl_context(locked, {"P": certificates.password}), ssl.SSLContext)
     file = tmp_path / "password"
     file.write_text(certificates.password)
+    file.chmod(0o600)
     by_file = {"client_key_password_env": None, "client_key_password_file": file}
     assert isinstance(client_ssl_context(locked.model_copy(update=by_file), {}), ssl.SSLContext)
 

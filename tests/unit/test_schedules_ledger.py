@@ -13,6 +13,7 @@ from schedules.errors import AuthenticationFailed, ExitCode, LedgerError
 from schedules.run.ledger import Clock, open_ledger, read_ledger
 
 START = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
+NOW = START + timedelta(hours=12)
 
 
 def ticking(start: datetime = START, step: timedelta = timedelta(minutes=1)) -> Clock:
@@ -72,8 +73,8 @@ def test_site_reports_are_found_by_site(tmp_path: Path) -> None:
         for received in (1, 2):
             with ledger.record("sync", clock) as run:
                 ledger.add_site_report(run.id, "milan", {"received": received})
-        assert ledger.last_sync("rome") is None
-        found = ledger.last_sync("milan")
+        assert ledger.last_sync("rome", NOW) is None
+        found = ledger.last_sync("milan", NOW)
     assert found is not None
     assert found[0].id == 2
     assert found[1] == {"received": 2}
@@ -82,7 +83,7 @@ def test_site_reports_are_found_by_site(tmp_path: Path) -> None:
 def test_the_last_good_run_is_a_whole_one_that_reached_its_end(tmp_path: Path) -> None:
     clock = ticking()
     with open_ledger(tmp_path / "runs.sqlite") as ledger:
-        assert ledger.last_complete() is None
+        assert ledger.last_complete(NOW) is None
         for kind, code in (
             ("run", ExitCode.OK),
             ("run", ExitCode.PARTIAL),
@@ -91,7 +92,7 @@ def test_the_last_good_run_is_a_whole_one_that_reached_its_end(tmp_path: Path) -
         ):
             with ledger.record(kind, clock) as run:
                 run.exit_code = code
-        good = ledger.last_complete()
+        good = ledger.last_complete(NOW)
     assert good is not None
     assert good.id == 2
 
@@ -101,10 +102,10 @@ def test_what_ran_since_a_slot(tmp_path: Path) -> None:
         with ledger.record("run", ticking()):
             pass
         second = timedelta(seconds=1)
-        assert ledger.has_run_since(START)
-        assert not ledger.has_run_since(START + second)
-        assert ledger.has_started_before(START + second)
-        assert not ledger.has_started_before(START)
+        assert [run.id for run in ledger.nights_since(START, NOW)] == [1]
+        assert ledger.nights_since(START + second, NOW) == ()
+        assert ledger.has_started_before(START + second, NOW)
+        assert not ledger.has_started_before(START, NOW)
 
 
 def test_the_ledger_is_durable(tmp_path: Path) -> None:

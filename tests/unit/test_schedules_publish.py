@@ -165,3 +165,27 @@ def test_a_target_in_use_for_another_hospital_is_refused(tmp_path: Path) -> None
     with pytest.raises(PublishError, match="a different release of that number"):
         deliver(ours.path, tmp_path / "share")
     assert contents(tmp_path / "share" / "1")["results.json"] == b"1 b"
+
+
+def test_fault_90_a_share_that_is_not_mounted_is_named_and_not_made(tmp_path: Path) -> None:
+    ours = store_release(saying("a"), tmp_path / "releases")
+    with pytest.raises(PublishError, match=r"no/such/share: .*/no/such is not there; make it, or mount the share"):
+        deliver(ours.path, tmp_path / "no" / "such" / "share")
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process are of POSIX")
+def test_fault_90_a_share_that_takes_no_more_is_named(tmp_path: Path) -> None:
+    import resource
+
+    ours = store_release(saying("a"), tmp_path / "releases")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # the file can be made, and not written to, as on a full disk
+    try:
+        with pytest.raises(PublishError) as caught:
+            deliver(ours.path, tmp_path / "share")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    share = tmp_path / "share"
+    assert str(caught.value).startswith(f"{share}: release 1 cannot be copied there (File too large); free space")
+    assert [each for each in share.iterdir() if not each.name.startswith(".")] == []

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from schedules.config.cron import CronSchedule
-from schedules.errors import ExitCode, LockBusyError, NoSiteError, StopRequested
-from schedules.run.ledger import open_ledger
+from schedules.errors import AuthenticationFailed, ConfigError, ExitCode, LockBusyError, NoSiteError, StopRequested
+from schedules.run.ledger import open_ledger, read_ledger
 from schedules.service import CronTrigger, NightlyJob, make_scheduler
 
 SLOT = datetime(2026, 5, 2, 1, 30, tzinfo=UTC)
@@ -40,6 +40,16 @@ class Hospital:
         self.runs.append(self.now)
         with open_ledger(self.file) as ledger, ledger.record("run", lambda: self.now):
             return self.ends_with()
+
+    def killed(self) -> None:
+        """Leave a run as SIGKILL does; the next start of the service marks it."""
+        with open_ledger(self.file) as ledger:
+            ledger._db.execute(
+                "insert into runs (kind, started, status) values ('run', ?, 'running')",
+                (self.now.isoformat(timespec="microseconds"),),
+            )
+            ledger._db.commit()
+            ledger.mark_interrupted()
 
     def wake(self, now: datetime) -> None:
         self.now = now
@@ -111,7 +121,6 @@ def test_a_failing_run_is_logged_and_filed_and_the_next_one_runs(
 ) -> None:
     hospital.ends_with = fail_with(NoSiteError("milan: no answer"))
     hospital.wake(SLOT)
-    hospital.wake(SLOT + HOUR)  # filed as failed: not tried again before its next slot
     hospital.ends_with = lambda: ExitCode.OK
     hospital.wake(SLOT + DAY)
     assert hospital.runs == [SLOT, SLOT + DAY]
@@ -123,8 +132,67 @@ def test_a_bug_in_a_run_does_not_end_the_service(hospital: Hospital, caplog: pyt
     hospital.wake(SLOT)
     hospital.wake(SLOT + DAY)
     assert len(hospital.runs) == 2
-    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
-    assert all(record.exc_info for record in caplog.records)
+    bugs = [record for record in caplog.records if record.exc_info]
+    assert [record.levelno for record in bugs] == [logging.ERROR] * 2
+
+
+def minutes(*after: int) -> list[datetime]:
+    return [SLOT + timedelta(minutes=each) for each in after]
+
+
+def test_fault_81_a_night_that_fails_is_tried_again_after_growing_pauses(
+    hospital: Hospital, caplog: pytest.LogCaptureFixture
+) -> None:
+    hospital.ends_with = fail_with(NoSiteError("milan: no answer"))
+    for minute in range(24 * 60):
+        hospital.wake(SLOT + timedelta(minutes=minute))
+    # Pauses of 5, 10, 20, 40 and 80 minutes; after one of 160 more than four hours would have passed.
+    assert hospital.runs == minutes(0, 5, 15, 35, 75, 155)
+    assert "the nightly run is tried again at 2026-05-02T01:35+00:00" in caplog.text
+    assert "and is not tried again before the next slot (2026-05-03T01:30+00:00)" in caplog.text
+
+
+def test_fault_81_a_night_that_is_well_again_is_not_tried_once_more(hospital: Hospital) -> None:
+    hospital.ends_with = fail_with(NoSiteError("milan: no answer"))
+    hospital.wake(SLOT)
+    hospital.ends_with = lambda: ExitCode.OK
+    for minute in range(24 * 60):
+        hospital.wake(SLOT + timedelta(minutes=minute))
+    assert hospital.runs == minutes(0, 5)
+
+
+@pytest.mark.parametrize("error", [AuthenticationFailed("milan: 401"), ConfigError("periop.toml: wrong")])
+def test_fault_81_what_no_further_try_can_mend_is_not_tried_again(hospital: Hospital, error: Exception) -> None:
+    hospital.ends_with = fail_with(error)
+    for minute in range(24 * 60):
+        hospital.wake(SLOT + timedelta(minutes=minute))
+    assert hospital.runs == [SLOT]
+
+
+def test_fault_82_a_run_that_is_always_killed_gets_pauses_that_grow_and_an_end(hospital: Hospital) -> None:
+    began = []
+    for minute in range(24 * 60):
+        hospital.now = SLOT + timedelta(minutes=minute)
+        if hospital.job.due_slot():
+            began.append(hospital.now)
+            hospital.killed()
+    assert began == minutes(0, 1, 6, 16, 36, 76, 156)
+
+
+def test_fault_80_runs_from_the_future_do_not_stop_the_service(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path)
+    hospital.now = datetime(2036, 1, 1, tzinfo=UTC)  # the clock of the machine before it found the time
+    hospital.file_run("serve")
+    hospital.file_run("run")
+    hospital.wake(SLOT)
+    hospital.wake(SLOT + HOUR)
+    assert hospital.runs == [SLOT]
+    with read_ledger(hospital.file) as ledger:
+        assert ledger is not None
+        assert ledger.from_the_future(SLOT) == 2
+        good = ledger.last_complete(SLOT + HOUR)
+    assert good is not None
+    assert good.started == SLOT
 
 
 def test_an_interrupted_run_is_made_up_for(hospital: Hospital) -> None:

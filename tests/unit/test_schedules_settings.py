@@ -105,6 +105,11 @@ def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
             ("engine: 'oracle' is not available in this version", "allowed: 'duckdb' or 'spark'"),
         ),
         (FOLDER + '[[publish]]\nkind = "fhir"', ("publish[0].kind: 'fhir' is not available", "'folder'")),
+        (
+            FOLDER + 'types = ["Patient", "Condition", "Encounter"]',
+            ("sites[0].types: nothing is done with Encounter; allowed: Patient, ",),
+        ),
+        (FOLDER + 'types = ["Patient"]', ("sites[0].types: must name Condition, without which nobody is in",)),
         ("", ("sites: required",)),
         ("sites = []", ("sites: ", "at least 1 item")),
         (FOLDER + FOLDER, ("sites[0] and sites[1] are both named 'a'",)),
@@ -127,6 +132,48 @@ def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, p
         assert part in message
 
 
+@pytest.mark.parametrize("value", ["true", '"11"', "11.0", "[11]"])
+def test_fault_77_a_threshold_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
+    message = fault(tmp_path, f"{FOLDER}[disclosure]\nmin_cell = {value}")
+    line = FOLDER.count("\n") + 2
+    assert f"periop.toml: line {line}: disclosure.min_cell: must be a whole number" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[sites]\nname = "a"\nkind = "folder"\npath = "x"\n', "line 1: sites: must be a list: write [[sites]] with"),
+        (FOLDER + "[[disclosure]]\nmin_cell = 5", "disclosure: must be a table: write [disclosure] with one bracket"),
+        ("study = 5\n" + FOLDER, "line 1: study: must be a text in quotes"),
+        ("data_dir = 5\n" + FOLDER, "line 1: data_dir: must be a path in quotes"),
+        (FOLDER + 'complete = "yes"', "sites[0].complete: must be true or false, without quotes"),
+        (FOLDER + '[limits]\nread_seconds = "5"', "limits.read_seconds: must be a number without quotes"),
+        (FOLDER + "[limits]\npage_size = true", "limits.page_size: must be a whole number"),
+        (FOLDER + 'limits.page_size = "x"', "limits"),
+    ],
+)
+def test_fault_78_a_value_of_another_kind_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    message = fault(tmp_path, text)
+    assert said in message
+    assert "valid" not in message  # of "Input should be a valid integer"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'data_dir = "~/x"\n' + FOLDER,
+            "line 1: data_dir: '~' is not expanded here: write the whole path",
+        ),
+        ('data_dir = "periop.toml"\n' + FOLDER, "periop.toml is there, and is no folder; name another place"),
+        (FOLDER + '[[publish]]\nkind = "folder"\npath = "periop.toml"', "line 7: publish[0].path: "),
+    ],
+)
+def test_fault_88_a_folder_that_cannot_be_one_is_said_at_the_start(tmp_path: Path, text: str, said: str) -> None:
+    assert said in fault(tmp_path, text)
+    assert [each.name for each in tmp_path.iterdir()] == ["periop.toml"]
+
+
 @pytest.mark.parametrize("kind", ["smrt", "smart2"])
 def test_a_fault_in_the_only_site_is_one_line(tmp_path: Path, kind: str) -> None:
     site = f'[[sites]]\nname="b"\nkind="search"\nurl="https://h/fhir"\nauth={{ kind = "{kind}" }}\n'
@@ -136,7 +183,7 @@ def test_a_fault_in_the_only_site_is_one_line(tmp_path: Path, kind: str) -> None
 
 def test_a_list_that_is_too_short_of_itself_is_still_a_fault(tmp_path: Path) -> None:
     lines = fault(tmp_path, "sites = []\n[limits]\npage_size = 0").splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["sites", "limits.page_size"]
+    assert [line.split(": ")[2] for line in lines] == ["sites", "limits.page_size"]
 
 
 def test_a_folder_target_without_a_path_is_where_releases_land_anyway(tmp_path: Path) -> None:
@@ -154,7 +201,7 @@ def test_the_certificates_of_a_site_are_a_path_from_the_file(tmp_path: Path) -> 
 
 def test_every_fault_is_a_line_of_its_own(tmp_path: Path) -> None:
     lines = fault(tmp_path, "a = 1\nb = 2\n" + FOLDER).splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["a", "b"]
+    assert [line.split(": ")[2] for line in lines] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +293,7 @@ drug = "x"
     with pytest.raises(ConfigError) as caught:
         load_study(str(file))
     lines = str(caught.value).splitlines()
-    assert all(line.startswith(f"{file}: proportions[0].") for line in lines)
+    assert all(line.startswith(f"{file}: line 6: proportions[0].") for line in lines)
     assert "label: required" in lines[0]
     assert "lable: unknown key (did you mean 'label'?)" in lines[1]
 
@@ -326,7 +373,7 @@ def test_every_commented_key_of_a_server_in_the_starter_file_is_valid(tmp_path: 
     begin = lines.index("# A FHIR R4 server:") + 1
     block = lines[begin : lines.index("", begin)]
     kinds = [line.split("auth", 1)[1] for line in block if "auth = {" in line]
-    assert len(kinds) == 3
+    assert len(kinds) == 4
     others = [line.removeprefix("# ") for line in block if "auth = {" not in line]
     for kind in kinds:
         assert server_site(tmp_path, "\n".join([*others, f"auth{kind}"])).name == "milan"

@@ -35,6 +35,26 @@ def test_a_site_trusts_the_public_authorities_or_those_of_its_file(tmp_path: Pat
         source(tmp_path / "nowhere.pem")
 
 
+def test_a_site_is_asked_for_its_types_and_all_are_tried_where_it_names_none() -> None:
+    assert (source().types, source().tolerant) == (TYPES, True)
+    given = {"name": "milan", "kind": "search", "url": "https://h/fhir"}
+    site = SearchSite.model_validate({**given, "types": ["Observation", "Condition", "Patient"]})
+    found = search_source(Settings(sites=(site,)), site, {})
+    assert (found.types, found.tolerant) == (("Patient", "Condition", "Observation"), False)
+
+
+def test_smart_asks_for_the_types_that_are_there(tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(private_jwk(KEY)))
+    file.chmod(0o600)
+    given = {"kind": "smart", "client_id": "periop", "key_file": str(file)}
+    for more, scopes in (({}, ("system/Patient.rs",)), ({"scope": "system/*.read"}, ("system/*.read",))):
+        auth = credentials({**given, **more}, {})
+        assert isinstance(auth, SmartAuth)
+        auth.narrow(("Patient",))
+        assert (auth.scopes, auth.types) == (scopes, ("Patient",))
+
+
 def test_a_wait_for_a_server_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         source().clock.sleep(0.0)
@@ -52,6 +72,7 @@ def credentials(auth: dict[str, str], environ: dict[str, str]) -> Authenticator:
 def test_a_site_asks_for_what_its_kind_of_auth_needs(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("p w\n")
+    file.chmod(0o600)
     basic = {"kind": "basic", "username": "u", "password_file": str(file)}
     assert credentials({"kind": "none"}, {}) == NoAuth()
     assert credentials({"kind": "bearer", "token_env": "T"}, {"T": "abc"}) == BearerAuth("abc")
@@ -60,7 +81,7 @@ def test_a_site_asks_for_what_its_kind_of_auth_needs(tmp_path: Path) -> None:
         credentials({"kind": "bearer", "token_env": "T"}, {})
 
 
-def test_smart_asks_for_the_six_types_unless_told(tmp_path: Path) -> None:
+def test_smart_asks_for_all_types_unless_told(tmp_path: Path) -> None:
     file = tmp_path / "key.json"
     file.write_text(json.dumps(private_jwk(KEY)))
     file.chmod(0o600)

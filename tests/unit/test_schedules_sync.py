@@ -34,7 +34,13 @@ class StandIn(Pipeline):
         self.act = act
 
     def sync_site(
-        self, settings: Settings, site: str, *, full: bool, progress: Callable[[Progress], None]
+        self,
+        settings: Settings,
+        site: str,
+        *,
+        full: bool,
+        progress: Callable[[Progress], None],
+        accept_loss: bool = False,
     ) -> SyncReport:
         self.act(site, settings, progress)
         return SyncReport(site, "ok", Counts(received=full))

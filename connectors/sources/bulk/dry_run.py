@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from connectors.errors import ServerError
 from connectors.http.client import FhirClient
 from connectors.sources.base import PlannedRequest
-from connectors.sources.bulk.job import ExportRequest, KickOff
+from connectors.sources.bulk.job import KickOff
+from connectors.sources.bulk.request import ExportRequest
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchLimits, SearchRequest
 

@@ -26,7 +26,7 @@ from connectors.sources.concurrency import run_concurrently
 from connectors.sources.folder import Line, split_lines
 
 PIECE = 1 << 18
-ADDRESS = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
+ADDRESS = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,256})")
 
 
 @dataclass(frozen=True)

@@ -9,146 +9,70 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
 import orjson
 
 from connectors.errors import (
     ConnectorError,
+    DeferredError,
     ExpiredError,
+    ExportRefusedError,
     ForeignOriginError,
     PagingError,
     ProtocolError,
     RefusedError,
     ServerError,
-    SpoolError,
 )
-from connectors.fhir.capability import CapabilityStatement
+from connectors.fhir.capability import CapabilityStatement, read_capability_statement
 from connectors.fhir.events import ProgressMessage
 from connectors.fhir.lenient import convert_leniently
-from connectors.http.client import FHIR_JSON, NDJSON, FhirClient
+from connectors.fhir.outcome import refused_types, refuses_since
+from connectors.http.client import FHIR_JSON, FhirClient
 from connectors.http.origin import rebase_link
 from connectors.http.response import Response
 from connectors.http.retry import Clock, TruncatedError, retry_after, server_time
-from connectors.lake.files import write_atomically
+from connectors.sources.bulk.job_file import Job, JobFile
 from connectors.sources.bulk.manifest import Manifest, read_manifest
+from connectors.sources.bulk.request import ExportRequest
 
-Level = Literal["system", "patient", "group"]
 KickOff = Literal["get", "post"]
 HEARTBEAT = 5.0  # seconds between two events while waiting, so that a request to stop is noticed within 10 s
 EXPIRED = (404, 410)
+NO_GROUP = "{}: the server has nothing to export there (404): does Group/{} exist? Correct `group` of the site"
+TOO_LONG = (
+    "{}: the server has worked on it for more than {:g} hours, so it was cancelled, and the next run asks anew: "
+    "ask the server's administrator, or raise `export_deadline_hours` of the site"
+)
 SHOWABLE = re.compile(r"[^A-Za-z0-9 %.,:;/()+_-]+")
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """One export: these types, at this level, changed since (FHIR instant; None for everything)."""
-
-    level: Level
-    group: str | None
-    types: tuple[str, ...]
-    since: str | None
-    type_filter: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """Return its name in messages."""
-        return f"export of {', '.join(self.types)}"
-
-    def digest(self, base: str) -> str:
-        """Return a digest that names the request and the server."""
-        asked = (base, self.level, self.group or "", self.since or "", ",".join(self.types), *self.type_filter)
-        return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
-
-    def path(self) -> str:
-        """Return the path below the base of the server."""
-        where = {"system": "", "patient": "Patient/", "group": f"Group/{self.group}/"}[self.level]
-        return f"{where}$export"
-
-    def parameters(self) -> list[tuple[str, str]]:
-        """Return the parameters of the kick-off."""
-        since = [("_since", self.since)] if self.since else []
-        filters = [("_typeFilter", each) for each in self.type_filter]
-        return [("_outputFormat", NDJSON), ("_type", ",".join(self.types)), *since, *filters]
-
-    def url(self, base: str) -> str:
-        """Return the URL of the kick-off by GET."""
-        return f"{base}/{self.path()}?{urlencode(self.parameters())}"
-
-    def body(self) -> bytes:
-        """Return the body of the kick-off by POST, a Parameters resource."""
-        parameters = [
-            {"name": name, "valueInstant" if name == "_since" else "valueString": value}
-            for name, value in self.parameters()
-        ]
-        return json.dumps({"resourceType": "Parameters", "parameter": parameters}).encode()
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job on the server. asked: the Date of the server at kick-off. saved: when, by our clock."""
-
-    poll: str
-    asked: str | None
-    saved: str
-
-
-@dataclass(frozen=True)
-class JobFile:
-    """The file that remembers a job until it is read: readable by its owner only, replaced as a whole, no secret."""
-
-    path: Path
-
-    def save(self, job: Job) -> None:
-        """Save the job; it is durable when this returns. Raise SpoolError where it cannot be written."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomically(self.path, orjson.dumps({"poll": job.poll, "asked": job.asked, "saved": job.saved}))
-        except OSError as error:
-            raise SpoolError(f"{self.path} cannot be written ({error.strerror}): make its folder writable") from error
-
-    def load(self) -> Job | None:
-        """Return the job, None where there is none or the file is damaged (then a new export is requested)."""
-        try:
-            found = orjson.loads(self.path.read_bytes())
-            job = Job(found["poll"], found["asked"], found["saved"])
-            datetime.fromisoformat(job.saved)
-        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            return None
-        return job if isinstance(job.poll, str) and isinstance(job.asked, str | None) else None
-
-    def remove(self) -> None:
-        """Forget the job."""
-        self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Polling:
     """The intervals between two polls, in seconds.
 
-    The pause grows with the time waited, by `share`, from `first` to `longest`. A shorter Retry-After is followed, a
-    longer one is not (HAPI says 120 s for a job of 8 s), but a 429 is obeyed in full. resume: how old a remembered
-    job may be.
+    The pause grows with the time waited, by `share`, from `first` to `longest`, where the server does not say by
+    Retry-After how long to wait. at_most: bounds what a server asks for while a job runs (HAPI says 120 s for a job of
+    8 s); a 429 is obeyed in full. deadline: for how long a server may work on a job, in as many runs as that takes.
     """
 
     first: float = 0.5
     share: float = 0.05
     longest: float = 60.0
-    resume: float = 36 * 3600.0
+    at_most: float = math.inf
+    deadline: float = 7 * 86_400.0
 
     def wait(self, waited: float, asked: float | None) -> float:
         """Return the seconds until the next poll after `waited` seconds, where the server asks for `asked`."""
         own = min(self.longest, max(self.first, waited * self.share))
-        return own if asked is None else max(self.first, min(own, asked))
+        return own if asked is None else max(self.first, min(asked, self.at_most))
 
 
 @dataclass(eq=False)
@@ -166,6 +90,9 @@ class Export:
 
     def __post_init__(self) -> None:
         self.label = self.request.label
+        self._first = self.request
+        self.left_out: set[str] = set()
+        self.since_refused = False
         self._own_bases: list[str] = []  # by which the server knows itself
         self._base_asked = False
 
@@ -175,10 +102,10 @@ class Export:
         # After a kill or a deadline the server has gone on with the export: it may be ready.
         if remembered:
             self.job = remembered
-            age = self.clock.now() - datetime.fromisoformat(remembered.saved)
-            if timedelta(0) <= age <= timedelta(seconds=self.polling.resume):
-                return True
-            self.end()  # too old: its files have probably expired, and what it holds is of yesterday
+            self._leave_out(remembered.left_out)
+            if remembered.since_refused:
+                self._leave_since_out()
+            return True
         self._ask()
         return False
 
@@ -191,19 +118,71 @@ class Export:
                 "it does not follow Bulk Data Access"
             )
         poll = self._own(link, self.request.url(self.client.base))
-        self.job = Job(poll, server_time(answer.headers), self.clock.now().isoformat())
+        saved = self.clock.now().isoformat()
+        left_out, asked = tuple(sorted(self.left_out)), server_time(answer.headers)
+        self.job = Job(poll, asked, saved, left_out, self.since_refused, self._first.types, self._first.since)
         # Before the first poll, so that a kill from here on does not leave a job that nobody deletes.
         self.file.save(self.job)
 
     def _asked(self) -> Response:
+        """Ask for the export, without what the server says it does not have.
+
+        Raises ExportRefusedError where it does not say what that is.
+        """
+        lenient, unlisted = False, frozenset[str]()
+        while True:
+            try:
+                return self._send("respond-async, handling=lenient" if lenient else "respond-async")
+            except RefusedError as error:
+                if error.status in EXPIRED and self.request.group:
+                    raise RefusedError(NO_GROUP.format(self.label, self.request.group), error.status) from error
+                if error.status not in (400, 422):
+                    raise
+                if self._leave_out_refused(error.outcome):
+                    continue
+                if not (lenient or self.request.type_filter or len(self.request.types) == 1):
+                    lenient = True  # a type that the server does not have is then left out, and its outcome says so
+                    continue
+                # It does not say what is wrong: perhaps a type that it does not list, perhaps `_since`.
+                unlisted = unlisted or self._not_listed()
+                if self._leave_out(unlisted) or self._leave_since_out():
+                    continue
+                self.left_out -= unlisted  # they were not to blame
+                raise ExportRefusedError(str(error), error.status, error.outcome) from error
+
+    def _leave_out_refused(self, outcome: str | None) -> bool:
+        """Ask no more for what the words of the server refuse. False if they name nothing."""
+        if refuses_since(outcome) and self._leave_since_out():
+            return True
+        return self._leave_out(refused_types(outcome, self.request.types))
+
+    def _leave_since_out(self) -> bool:
+        """Ask for everything. False if that is asked for already."""
+        if self.request.since is None:
+            return False
+        self.request = replace(self.request, since=None)
+        self.since_refused = True
+        return True
+
+    def _not_listed(self) -> frozenset[str]:
+        """Return the types that the CapabilityStatement lacks; nothing where it is not to be had."""
         try:
-            return self._send("respond-async")
-        except RefusedError as error:
-            # Perhaps the server does not know one of the types.
-            if error.status not in (400, 422) or self.request.type_filter or len(self.request.types) == 1:
-                raise
-        # a type that the server does not have is then left out, and its outcome says so
-        return self._send("respond-async, handling=lenient")
+            metadata = f"{self.client.base}/metadata"
+            found = self.client.get_parsed(metadata, "CapabilityStatement", read_capability_statement)
+        except ServerError:
+            return frozenset()
+        listed = {each.type for each in found.server.resource}
+        # A statement that does not even list Patient says nothing about what is exported.
+        return frozenset(self.request.types) - listed if "Patient" in listed else frozenset()
+
+    def _leave_out(self, types: Collection[str]) -> bool:
+        """Ask for these types no more. False if nothing, or nothing else, would be left."""
+        rest = tuple(kind for kind in self.request.types if kind not in types)
+        if not rest or len(rest) == len(self.request.types):
+            return False
+        self.left_out.update(types)
+        self.request = replace(self.request, types=rest)
+        return True
 
     def _send(self, prefer: str) -> Response:
         # A proxy or HAPI itself may answer with the job of an earlier kick-off.
@@ -233,18 +212,39 @@ class Export:
         return rebase_link(link, current, self.client.base, None)
 
     def manifest(self) -> Generator[ProgressMessage, None, Manifest]:
-        """Poll until the job is done. Raises ExpiredError where the server has forgotten it, DeferredError at the end
-        of the run, ServerError where it failed."""
+        """Poll until the job is done.
+
+        Raises ExpiredError where the server has forgotten it, DeferredError at the end of the run, ServerError where it
+        failed or has taken longer than the deadline.
+        """
         url = self._poll_url()
         began = self.clock.monotonic()
+        if self.job and self.job.not_before:
+            rest = datetime.fromisoformat(self.job.not_before) - self.clock.now()
+            yield from self.wait(rest.total_seconds(), "the server asked not to be polled earlier")
         while (answer := self._poll(url)).status != 200:
+            self._check_deadline()
             asked = retry_after(answer.headers, self.clock.now())
             pause = self.polling.wait(self.clock.monotonic() - began, asked)
             # Too many requests: unlike a Retry-After of a running job this one is to be obeyed.
             if answer.status == 429:
                 pause = max(pause, asked or 0.0)
-            yield from self._wait(pause, progress(answer.headers))
+            try:
+                yield from self.wait(pause, progress(answer.headers))
+            except DeferredError:
+                self._remember_wait(pause)
+                raise
         return self._read(answer)
+
+    def _remember_wait(self, seconds: float) -> None:
+        if self.job:
+            not_before = self.clock.now() + timedelta(seconds=seconds)
+            self.file.save(replace(self.job, not_before=not_before.isoformat()))
+
+    def _check_deadline(self) -> None:
+        began = datetime.fromisoformat(self.job.saved) if self.job else self.clock.now()
+        if self.clock.now() - began > timedelta(seconds=self.polling.deadline):
+            raise ServerError(TOO_LONG.format(self.label, self.polling.deadline / 3600))
 
     def _poll(self, url: str) -> Response:
         try:
@@ -254,7 +254,8 @@ class Export:
                 raise ExpiredError(f"{self.label}: the server forgot the export ({error.status})", 410) from error
             raise
 
-    def _wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
+    def wait(self, seconds: float, message: str) -> Generator[ProgressMessage, None, None]:
+        """Wait, with a message now and then. Raise DeferredError where that would last beyond the run."""
         # Ends the sync now rather than in the middle of the wait; the job is taken up by the next run.
         self.client.require_time(seconds, self.label)
         while seconds > 0:
@@ -286,7 +287,7 @@ class Export:
         suffix = f"/{self.request.path()}"
         if stem.endswith(suffix):
             self._own_bases.append(stem.removesuffix(suffix))
-        for file in (*manifest.output, *manifest.deleted, *manifest.outcomes):
+        for file in manifest.files:
             with suppress(ServerError):  # then the transport says what is wrong with the file
                 self._own(file.url, self._poll_url())
 

@@ -37,6 +37,11 @@ class Manifest:
     outcomes: tuple[ExportFile, ...]
     next: str | None
 
+    @property
+    def files(self) -> tuple[ExportFile, ...]:
+        """Return all files of the page."""
+        return (*self.output, *self.deleted, *self.outcomes)
+
 
 def read_manifest(body: bytes) -> Manifest:
     """Read one page. TruncatedError where it is no JSON (fetch it again), ProtocolError where it is no manifest."""

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 import orjson
 
 from connectors.fhir.bundle import Entry
-from connectors.fhir.events import Deleted, Exists, Expected, Problem, SourceEvent
-from connectors.fhir.resource import ID, Reason, Rejected, id_of_type, read_entry
+from connectors.fhir.events import Deleted, Exists, Expected, Note, Problem, SourceEvent
+from connectors.fhir.lenient import json_or_none
+from connectors.fhir.references import is_token
+from connectors.fhir.resource import ID, Reason, Rejected, Resource, id_of_type, is_remark, last_updated, read_entry
+from connectors.fhir.resource_types import WITHOUT_PATIENT
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchRequest
 
 OUTCOME_PROBLEM = (
     "the server reports an error within the result, which may not be whole: see the quarantine of the site"
+)
+REMARK = (
+    "the server adds remarks to its pages (OperationOutcome of severity information or warning), which are not "
+    "kept: if something is missing, ask its administrator what they say"
 )
 COHORT_PROBLEM = "the server returned resources of patients not asked for (not kept): it may ignore the parameter {}"
 VERSION = re.compile(r'(?:W/)?"?([A-Za-z0-9.-]{1,64})"?')
@@ -33,6 +40,9 @@ class Entries:
 
         What is set aside and has a fullUrl is known to exist on the server.
         """
+        if is_remark_of_page(entry, request.resource_type):
+            yield Note(REMARK)
+            return
         included = entry.mode == "include"
         wanted = self.types if included else frozenset({request.resource_type})
         item = read_entry(entry.resource, where, wanted, self.size)
@@ -43,12 +53,27 @@ class Entries:
             # The resource is there but not readable: without this it would be taken as deleted.
             if (id_ := id_in_url(entry, request.resource_type)) and not included:
                 yield Exists(request.resource_type, id_, readable=False)
-        # What does not say whom it is about (a Medication, an Organization) cannot be of the wrong patient.
-        elif included or request.patients is None or item.patient is None or item.patient in request.patients:
+        # What does not say whom it is about, or by an identifier only, which the server has looked up, cannot be of the
+        # wrong patient.
+        elif included or request.patients is None or (owner := asked_by(item)) is None or owner in request.patients:
             yield item
         else:
             yield Rejected(Reason.NOT_IN_COHORT, where, item.raw.encode(), item.resource_type)
             yield Problem(f"{request.resource_type}: {COHORT_PROBLEM.format(request.params[0][0])}")
+
+
+def is_remark_of_page(entry: Entry, kind: str) -> bool:
+    """Return True for a harmless OperationOutcome about the page, and not in the place of a resource."""
+    if entry.mode not in ("", "outcome") or b"OperationOutcome" not in entry.resource:
+        return False
+    return id_in_url(entry, kind) is None and is_remark(json_or_none(entry.resource))
+
+
+def asked_by(resource: Resource) -> str | None:
+    """Return the id by which this resource is asked for: of its patient, or its own where its type has no patients."""
+    if resource.resource_type in WITHOUT_PATIENT:
+        return resource.id
+    return None if is_token(resource.patient) else resource.patient
 
 
 def events_of(paging: Paging, request: SearchRequest, entries: Entries) -> Iterator[SourceEvent]:
@@ -79,6 +104,17 @@ def id_of(entry: Entry, kind: str) -> str | None:
     except orjson.JSONDecodeError:
         return id_in_url(entry, kind)
     return id_of_type(body, kind)
+
+
+def version_of(entry: Entry, kind: str) -> Exists | None:
+    """Return that a resource of this type exists, with its version as far as it is stated; None without an id."""
+    id_ = id_of(entry, kind)
+    body = json_or_none(entry.resource)
+    meta = body.get("meta") if isinstance(body, dict) else None
+    meta = meta if isinstance(meta, dict) else {}
+    version = meta.get("versionId")
+    stated = version if isinstance(version, str) and ID.fullmatch(version) else None
+    return None if id_ is None else Exists(kind, id_, True, stated, last_updated(meta))
 
 
 def deletion(entry: Entry, kind: str, id_: str, where: str) -> Deleted:

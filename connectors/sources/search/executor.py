@@ -7,13 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from connectors.errors import ProtocolError, RefusedError, ServerError, UnavailableError
+from connectors.errors import EmptyPagesError, ProtocolError, RefusedError, ServerError, UnavailableError
 from connectors.fhir.events import CompleteFor, Exists, Note, Problem, SourceEvent
 from connectors.fhir.instants import comparable
+from connectors.fhir.outcome import lacks_type
 from connectors.fhir.resource import Reason, Rejected, Resource
+from connectors.fhir.resource_types import WITHOUT_PATIENT
 from connectors.sources.concurrency import run_concurrently
 from connectors.sources.search import requests
-from connectors.sources.search.entries import Entries, deletion, events_of, id_in_url, id_of
+from connectors.sources.search.batches import LearnedBatches, Read
+from connectors.sources.search.entries import Entries, deletion, events_of, id_in_url, is_remark_of_page, version_of
+from connectors.sources.search.medications import MEDICATION, Medications
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchLimits, SearchRequest
 from connectors.sources.search.sync_plan import ServerObservations, SyncPlan
@@ -22,6 +26,9 @@ Task = Callable[[], Iterator[SourceEvent]]
 SECOND = 1_000_000  # microseconds: the precision of some servers' search index
 IGNORED = "{}: the server ignores _lastUpdated, so everything was asked for"
 LONG_HISTORY = "{}: the history has more than {} entries, so ids were compared in place of it"
+DANGLING = "{} Medications that drugs refer to are not on the server"
+ELSEWHERE = "{} references of drugs lead to a Medication on another server, which is not asked"
+ENDLESS_HISTORY = "{}: the pages of the history are empty and have no end, so ids were compared in place of it"
 NO_HISTORY = "{}: the server did not tell its history, so ids were compared in place of it"
 # What servers answer to a history that they do not have; 403 or 500 may be over next time.
 NOT_OFFERED = (400, 404, 405, 501)
@@ -35,7 +42,9 @@ class SearchExecutor:
     reading_former_patients: the searches are about patients who left the cohort.
     unchanged_types: types to which nothing was done since the last sync.
     compared_types: types whose ids are compared although no comparison was due.
+    medications: the Medications in the lake, and the references to others as they are found.
     returned_types: types of which something came.
+    batches: how many patients the server takes in one search.
     """
 
     paging: Paging
@@ -44,11 +53,16 @@ class SearchExecutor:
     observed: ServerObservations
     entries: Entries
     base: str
+    medications: Medications = field(default_factory=Medications)
+    batches: LearnedBatches = field(init=False)
     server_unavailable: bool = False
     reading_former_patients: bool = False
     unchanged_types: set[str] = field(default_factory=set)
     compared_types: set[str] = field(default_factory=set)
     returned_types: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.batches = LearnedBatches(self.limits.batch)
 
     def run(self, cohort_type: str) -> Iterator[SourceEvent]:
         """Yield everything that the plan asks for.
@@ -58,35 +72,72 @@ class SearchExecutor:
         """
         plan = self.plan
         yield from self._concurrently([(partial(self._history, kind), None) for kind in sorted(plan.history)])
+        since = [kind for kind in plan.since if kind not in WITHOUT_PATIENT]
         # Without deletions in a history the ids of all are compared now and then, to find what is missing.
-        compared = [kind for kind in plan.since if plan.reconcile or kind in self.compared_types]
+        compared = [kind for kind in since if plan.reconcile or kind in self.compared_types]
         yield from self._search(compared, plan.known, self._ids)
-        changed = [kind for kind in plan.since if kind not in self.unchanged_types]
+        changed = [kind for kind in since if kind not in self.unchanged_types]
         yield from self._search(changed, plan.known, self._changes)
-        yield from self._search([*plan.since], plan.fresh, self._all)
+        yield from self._search(since, plan.fresh, self._all)
         # Types that no sync has read to their end yet, or that the server cannot search by time.
         full = [kind for kind in plan.types if kind not in plan.since]
-        yield from self._search(full, plan.patients, self._all)
+        yield from self._search([kind for kind in full if kind not in WITHOUT_PATIENT], plan.patients, self._all)
+        yield from self._medications()
         if cohort_type in plan.types:
             # Their resources of the type that makes the cohort, once more: they say why the patients left it.
             self.reading_former_patients = True
             yield from self._search([cohort_type], plan.left, self._all, "former patients")
             self.reading_former_patients = False
         untold = [kind for kind in plan.since if kind not in plan.history and kind in self.returned_types]
+        full = [kind for kind in full if kind not in self.observed.absent]
         histories = [partial(self._learn_history, kind) for kind in (*full, *untold) if self.limits.history]
         changes = [partial(self._learn_changes, kind) for kind in full if kind in self.returned_types]
         yield from self._concurrently([(task, None) for task in (*histories, *changes)])
+
+    def _medications(self) -> Iterator[SourceEvent]:
+        """Read the Medications that drugs refer to, last: only now are all references known."""
+        plan, medications = self.plan, self.medications
+        if MEDICATION not in plan.types:
+            return
+        known = medications.stored if MEDICATION in plan.since else set()
+        if MEDICATION not in self.unchanged_types:
+            yield from self._search([MEDICATION] if known else [], sorted(known), self._changes, "medications")
+        bases = {self.base, *filter(None, [self.paging.own_base])}
+        new = (medications.referenced(bases) | medications.stored) - known
+        yield from self._search([MEDICATION], sorted(new), self._all, "medications")
+        if MEDICATION in self.observed.failed | self.observed.absent:
+            return
+        if gone := len(new - medications.received):
+            yield Note(DANGLING.format(gone))
+        if elsewhere := medications.elsewhere(bases):
+            yield Note(ELSEWHERE.format(elsewhere))
 
     def _search(
         self,
         kinds: Iterable[str],
         patients: Sequence[str],
-        read: Callable[[SearchRequest], Iterator[SourceEvent]],
+        read: Read,
         of: str = "patients",
     ) -> Iterator[SourceEvent]:
         """Read these types of these patients, each search by `read`."""
         made = [each for kind in kinds for each in requests.everything(self.base, kind, patients, self.limits, of)]
-        yield from self._concurrently([(partial(read, request), request) for request in made])
+        tasks = [(partial(self.batches.read, request, self._unless_absent(read)), request) for request in made]
+        yield from self._concurrently(tasks)
+
+    def _unless_absent(self, read: Read) -> Read:
+        """Return `read` with a refusal that says that the server does not have the type noted, and not raised."""
+
+        def reader(request: SearchRequest) -> Iterator[SourceEvent]:
+            kind = request.resource_type
+            try:
+                yield from read(request)
+            except RefusedError as error:
+                # Every server has Patients, so there something else is wrong.
+                if kind == "Patient" or not self._lacks(kind, error):
+                    raise
+                self.observed.absent.add(kind)
+
+        return reader
 
     def _concurrently(self, tasks: Sequence[tuple[Task, SearchRequest | None]]) -> Iterator[SourceEvent]:
         guarded = [partial(self._guarded, task, request) for task, request in tasks]
@@ -99,6 +150,8 @@ class SearchExecutor:
         if self.server_unavailable:
             self._fail(request)
             return
+        if request is not None and request.resource_type in self.observed.absent:
+            return  # another batch has found that out
         try:
             for item in task():
                 if isinstance(item, Problem):
@@ -113,6 +166,9 @@ class SearchExecutor:
         except ServerError as error:
             self._fail(request)
             yield Problem(str(error))
+
+    def _lacks(self, kind: str, error: RefusedError) -> bool:
+        return kind in self.observed.unlisted or lacks_type(error.status, error.outcome)
 
     def _fail(self, request: SearchRequest | None) -> None:
         self.observed.left = self.observed.left and not self.reading_former_patients
@@ -136,7 +192,7 @@ class SearchExecutor:
             pending = isinstance(item, Rejected) and item.reason is not Reason.OPERATION_OUTCOME
             self._note(item)
             yield item
-        if clear and not pending and request.patients:
+        if clear and not pending and request.patients and request.resource_type not in WITHOUT_PATIENT:
             yield CompleteFor(request.resource_type, request.patients)
 
     def _note(self, item: SourceEvent) -> None:
@@ -144,6 +200,7 @@ class SearchExecutor:
             self.observed.rejected = True
         elif isinstance(item, Resource):
             self.returned_types.add(item.resource_type)
+            self.medications.note(item)
             if item.last_updated is None:
                 self.observed.undated.add(item.resource_type)
 
@@ -184,17 +241,17 @@ class SearchExecutor:
                     yield item
 
     def _ids(self, request: SearchRequest) -> Iterator[SourceEvent]:
-        """Read which resources exist; those of the lake that are not among them were deleted."""
-        kind, asked = request.resource_type, requests.ids(request, self.limits)
+        """Read which resources exist, in which version; those of the lake that are not among them were deleted."""
+        kind, asked = request.resource_type, requests.versions(request, self.limits)
         try:
             for page in self.paging.pages(asked):
                 for entry in page.entries:
-                    if entry.mode in ("", "match"):
-                        id_ = id_of(entry, kind)
-                        if id_ is None:
+                    if entry.mode in ("", "match") and not is_remark_of_page(entry, kind):
+                        exists = version_of(entry, kind)
+                        if exists is None:
                             yield Problem(f"{asked.label}: the server gave entries that do not say what they are")
                             return
-                        yield Exists(kind, id_)
+                        yield exists
         # No `_elements` on this server (it is optional): the content says the ids too.
         except RefusedError as error:
             if error.status != 400:
@@ -210,7 +267,7 @@ class SearchExecutor:
         try:
             for number, page in enumerate(self.paging.pages(request), 1):
                 for place, entry in enumerate(page.entries):
-                    entries += 1
+                    entries += not is_remark_of_page(entry, kind)
                     id_ = id_in_url(entry, kind)
                     if id_ is not None and id_ not in met:
                         met.add(id_)
@@ -218,18 +275,22 @@ class SearchExecutor:
                             yield deletion(entry, kind, id_, f"{request.label}, page {number}, entry {place}")
                 # The history is of all patients of the server: for a small cohort on a large one ids are cheaper.
                 if entries > self.limits.history:
-                    self.compared_types.add(kind)
-                    yield Note(LONG_HISTORY.format(kind, self.limits.history))
+                    yield from self._compare_instead(kind, LONG_HISTORY.format(kind, self.limits.history))
                     return
-        except (RefusedError, ProtocolError) as error:
+        except (RefusedError, ProtocolError, EmptyPagesError) as error:
             if not isinstance(error, RefusedError) or error.status in NOT_OFFERED:
                 self.observed.history[kind] = False  # else it is asked again next time
-            self.compared_types.add(kind)
-            yield Note(NO_HISTORY.format(kind))
+            endless = isinstance(error, EmptyPagesError)
+            yield from self._compare_instead(kind, ENDLESS_HISTORY.format(kind) if endless else NO_HISTORY.format(kind))
             return
         # Nobody touched any resource of this type, of any patient: its searches for changes can be left out.
         if not entries:
             self.unchanged_types.add(kind)
+
+    def _compare_instead(self, kind: str, why: str) -> Iterator[SourceEvent]:
+        if kind not in WITHOUT_PATIENT:  # those are asked for by id, and nothing of them counts as deleted for that
+            self.compared_types.add(kind)
+            yield Note(why)
 
     def _learn_changes(self, kind: str) -> Iterator[SourceEvent]:
         """Note whether the server may be asked for changes of a type.

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlencode
 
-from connectors.errors import ExpiredError, IncompleteError, PagingError, ProtocolError, RefusedError
+from connectors.errors import EmptyPagesError, ExpiredError, IncompleteError, PagingError, ProtocolError, RefusedError
 from connectors.fhir.bundle import Bundle, CutBundleError, NotABundleError, read_bundle
+from connectors.fhir.outcome import lacks_type
 from connectors.http.client import FhirClient
 from connectors.http.origin import base_of_self_link, rebase_link
 from connectors.http.retry import TruncatedError
+from connectors.sources.search.dialect import Dialect, Params
 from connectors.sources.search.requests import SearchLimits, SearchRequest
 
 FIRST_PAGE = {
     "Cache-Control": "no-cache",  # not the answer that the server still holds from a minute ago
     "Prefer": "handling=strict",  # a parameter that is not understood is an error, not ignored
 }
+ENDLESS = (
+    "{}: 3 pages in a row hold nothing and have a next link, so it was ended there: "
+    "report it to the server's administrator"
+)
+SUMMARY = ("_summary", "count")
+FHIR_R4 = Dialect()
+EMPTY_PAGES = 3  # in a row, each with a next link: a filter may empty a page or two, more of them have no end
 
 
 class Paging:
-    """Reads the pages of searches over one client. Several threads may use it."""
+    """Reads the pages of searches over one client, in the words of its server. Several threads may use it."""
 
-    def __init__(self, client: FhirClient, limits: SearchLimits) -> None:
+    def __init__(self, client: FhirClient, limits: SearchLimits, dialect: Dialect = FHIR_R4) -> None:
         self._client = client
         self._limits = limits
+        self.dialect = dialect
         self._accurate = True  # until a server refuses `_total`
         self._counts = True  # until a server does not answer `_summary=count`
         self.began: str | None = None  # when the first answer was made, as its Bundle says
+        self.hidden: set[str] = set()  # types of `limits.fewer` of which fewer came than announced
+        self.endless: set[str] = set()  # types whose pages after the last resource have no end
+        self.own_base: str | None = None  # by which the server calls itself
 
     def pages(self, request: SearchRequest) -> Iterator[Bundle]:
         """Yield every page of a search; from the first one again (duplicates included) if a next link has expired.
@@ -34,7 +47,18 @@ class Paging:
         Raises:
             ServerError: a page cannot be read.
             IncompleteError: after the last page, if the server had announced more.
+        EmptyPagesError: after a few pages without entries, if more was announced or nobody knows.
         """
+        incomplete: IncompleteError | None = None
+        for written in self.dialect.written(request):
+            try:
+                yield from self._all_pages(written)
+            except IncompleteError as error:  # of one query: the others are read for that all the more
+                incomplete = incomplete or error
+        if incomplete:
+            raise incomplete
+
+    def _all_pages(self, request: SearchRequest) -> Iterator[Bundle]:
         # Servers drop a search that is paged slowly. What comes twice is identical and costs only time.
         for _ in range(self._limits.restarts):
             try:
@@ -45,30 +69,49 @@ class Paging:
         yield from self._walk(request)
 
     def first(self, request: SearchRequest) -> Bundle:
-        """Return the first page alone. Raises ServerError."""
-        return self._first(request)[0]
+        """Return the first page alone, of several queries that of the first. Raises ServerError."""
+        return self._first(self.dialect.written(request)[0])[0]
 
     def _walk(self, request: SearchRequest) -> Iterator[Bundle]:
-        page, url = self._first(request)
+        cut: list[str] = []  # pages of which the server says that something is missing
+        page, url = self._first(request, partial=lambda: cut.append(request.label))
         # The first page alone: its Bundle was made before everything that follows.
         self.began = self.began or page.last_updated
-        own_base = base_of_self_link(page.links.get("self"), request.resource_type + request.suffix)
+        # After a POST the self link may name `_search` or not.
+        own = (page.links.get("self") or "").replace(f"{request.resource_type}/_search", request.resource_type)
+        own_base = base_of_self_link(own, request.resource_type + request.suffix)
+        self.own_base = self.own_base or own_base
         total, found, seen = page.total if self._accurate else None, distinct(page), {url}
+        empty = 0 if page.entries else 1
         yield page
-        while link := page.links.get("next"):
+        while (link := page.links.get("next")) and empty < EMPTY_PAGES:
             # A server behind a proxy names its own address in the links, and one that was attacked may name any: the
             # page is asked for at the configured base, or refused.
             url = rebase_link(link, url, self._client.base, own_base)
             self._check(url, seen, request)
             seen.add(url)
-            page = self._next(url, request)
+            page = self._next(url, request, lambda: cut.append(request.label))
             found |= distinct(page)
+            empty = 0 if page.entries else empty + 1
             yield page
+        if cut:
+            raise IncompleteError(
+                f"{request.label}: the server gave only a part of {len(cut)} pages (206): the next run tries again"
+            )
+        endless = empty >= EMPTY_PAGES and bool(link)
+        if request.suffix and endless:
+            raise EmptyPagesError(ENDLESS.format(request.label))
         if request.suffix:
             return  # the total of a history counts versions, and no server is held to it
         # More than announced is no error: resources are created while the pages are read. Fewer means a page was lost.
-        total = self.count(request) if total is None and request.counted else total
-        if total is not None and len(found) < total:
+        total = self._count(request) if total is None and (request.counted or endless) else total
+        if endless and (total is None or len(found) < total):
+            raise EmptyPagesError(ENDLESS.format(request.label))
+        if endless:
+            self.endless.add(request.resource_type)
+        if total is not None and len(found) < total and request.resource_type in self._limits.fewer:
+            self.hidden.add(request.resource_type)
+        elif total is not None and len(found) < total:
             raise IncompleteError(
                 f"{request.label}: the server announced {total} resources, its pages held {len(found)}: "
                 "the next run tries again"
@@ -80,22 +123,23 @@ class Paging:
         if len(seen) >= self._limits.pages:
             raise PagingError(f"{request.label}: more than {self._limits.pages} pages: use smaller batches of patients")
 
-    def _first(self, request: SearchRequest) -> tuple[Bundle, str]:
-        accurate, url = self._accurate, self.url(request)
+    def _first(self, request: SearchRequest, partial: Callable[[], None] | None = None) -> tuple[Bundle, str]:
+        accurate, (url, form) = self._accurate, self._place(request, self._first_page(request))
         try:
-            return self._client.get_parsed(url, request.label, parse_page, FIRST_PAGE), url
+            return self._client.get_parsed(url, request.label, parse_page, FIRST_PAGE, partial, form), url
         except RefusedError as error:
             if error.status != 400 or not accurate or request.suffix:
                 raise
-        url = self.url(request, accurate=False)  # `_total` is optional in FHIR: once more without it
-        page = self._client.get_parsed(url, request.label, parse_page, FIRST_PAGE)
+        # `_total` is optional in FHIR: once more without it
+        url, form = self._place(request, self._first_page(request, accurate=False))
+        page = self._client.get_parsed(url, request.label, parse_page, FIRST_PAGE, partial, form)
         # Only now, for a query that is wrong for another reason is refused a second time too.
         self._accurate = False
         return page, url
 
-    def _next(self, url: str, request: SearchRequest) -> Bundle:
+    def _next(self, url: str, request: SearchRequest, partial: Callable[[], None]) -> Bundle:
         try:
-            return self._client.get_parsed(url, request.label, parse_page)
+            return self._client.get_parsed(url, request.label, parse_page, partial=partial)
         except RefusedError as error:
             # HAPI says 410 when a search has expired, others 404.
             if error.status in (404, 410):
@@ -104,28 +148,56 @@ class Paging:
                 ) from error
             raise
 
-    def url(self, request: SearchRequest, *, accurate: bool | None = None) -> str:
-        """Return the URL of the first page, with `_total` if `accurate` (None: until the server has refused it)."""
+    def urls(self, request: SearchRequest) -> tuple[str, ...]:
+        """Return the URLs of the first pages, one for each query. A search by POST has its parameters here too."""
+        return tuple(self._url(each, self._first_page(each)) for each in self.dialect.written(request))
+
+    def count_urls(self, request: SearchRequest) -> tuple[str, ...]:
+        """Return the URLs that ask how many resources a search has."""
+        return tuple(self._url(each, (*each.params, SUMMARY)) for each in self.dialect.written(request))
+
+    def method(self, request: SearchRequest) -> str:
+        """Return the HTTP method of a request: a history is always read by GET."""
+        return "POST" if self.dialect.post and not request.suffix else "GET"
+
+    def _first_page(self, request: SearchRequest, *, accurate: bool | None = None) -> Params:
+        """Return the parameters of the first page, with `_total` if `accurate` (None: until the server refused it)."""
         accurate = self._accurate if accurate is None else accurate
         total = (("_total", "accurate"),) if accurate and not request.suffix else ()
-        count = ("_count", str(request.count or self._limits.page_size))
-        return self._url(request, (*request.params, count, *total))
+        return (*request.params, ("_count", str(request.count or self._limits.page_size)), *total)
 
-    def _url(self, request: SearchRequest, params: tuple[tuple[str, str], ...]) -> str:
-        return f"{self._client.base}/{request.resource_type}{request.suffix}?{urlencode(params)}"
+    def _place(self, request: SearchRequest, params: Params) -> tuple[str, str]:
+        """Return the URL to ask, and the form to send to it ('' for a GET)."""
+        # The URL alone tells the log of a proxy nothing then.
+        if self.method(request) == "GET":
+            return self._url(request, params), ""
+        return f"{self._client.base}/{request.resource_type}/_search", urlencode(params)
 
-    def count_url(self, request: SearchRequest) -> str:
-        """Return the URL that asks how many resources a search has."""
-        return self._url(request, (*request.params, ("_summary", "count")))
+    def _url(self, request: SearchRequest, params: Params) -> str:
+        suffix = "/_search" if self.method(request) == "POST" else request.suffix
+        return f"{self._client.base}/{request.resource_type}{suffix}?{urlencode(params)}"
 
     def count(self, request: SearchRequest) -> int | None:
-        """Return how many resources a search has (`_summary=count`), None where the server does not say."""
+        """Return how many resources a search has (`_summary=count`), None where the server does not say.
+
+        Of several queries the sum: a resource that two of them find counts twice.
+        """
+        counts = self.counts(request)
+        return None if None in counts else sum(each or 0 for each in counts)
+
+    def counts(self, request: SearchRequest) -> tuple[int | None, ...]:
+        """Return how many resources each of the queries of a search has."""
+        return tuple(self._count(each) for each in self.dialect.written(request))
+
+    def _count(self, request: SearchRequest) -> int | None:
         if not self._counts:
             return None
-        url = self.count_url(request)
+        url, form = self._place(request, (*request.params, SUMMARY))
         try:
-            page = self._client.get_parsed(url, f"count of {request.label}", parse_page, FIRST_PAGE)
-        except (RefusedError, ProtocolError):
+            page = self._client.get_parsed(url, f"count of {request.label}", parse_page, FIRST_PAGE, form=form)
+        except (RefusedError, ProtocolError) as error:
+            if isinstance(error, RefusedError) and lacks_type(error.status, error.outcome):
+                return 0
             # A server that cannot count is not asked again, but it is no reason to stop.
             page = None
         if page is None or page.total is None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+from connectors.fhir.resource_types import WITHOUT_PATIENT
+
 PARAMETER_ROOM = 240  # characters for type, `_count`, `_total`, `_elements` and `_lastUpdated`
 
 
@@ -24,6 +26,7 @@ class SearchLimits:
     history: entries of a history that are read for deletions; 0 to read none.
     overlap: seconds before the last sync from which changes are asked for.
     reconcile_days: between two comparisons of all ids.
+    fewer: types of which the server announces more than it gives, because it counts what it hides.
     """
 
     page_size: int = 200
@@ -37,6 +40,7 @@ class SearchLimits:
     history: int = 10_000
     overlap: float = 300.0
     reconcile_days: float = 7.0
+    fewer: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,13 @@ class SearchRequest:
 def everything(
     base: str, kind: str, patients: Sequence[str], limits: SearchLimits, of: str = "patients"
 ) -> Iterator[SearchRequest]:
-    """Yield the searches for all resources of this type about these patients. `of` names the patients in messages."""
-    prefix = "" if kind == "Patient" else "Patient/"
-    name = "_id" if kind == "Patient" else "subject"  # R4 AdverseEvent has no `patient`; all have `subject`
+    """Yield the searches for all resources of this type about these patients. `of` names the patients in messages.
+
+    Of a type without patients `patients` are the ids of the resources themselves.
+    """
+    by_id = kind == "Patient" or kind in WITHOUT_PATIENT
+    prefix = "" if by_id else "Patient/"
+    name = "_id" if by_id else "subject"  # R4 AdverseEvent has no `patient`; all have `subject`
     done = 0
     # Proxies refuse long URLs (Apache those above 8,190 characters), and not every server offers search by POST.
     for batch in batches(patients, prefix, limits.batch, limits.url - len(base) - PARAMETER_ROOM):
@@ -70,6 +78,16 @@ def everything(
         done += len(batch)
         params = ((name, ",".join(prefix + each for each in batch)),)
         yield SearchRequest(kind, params, frozenset(batch), label, counted=True)
+
+
+def halves(request: SearchRequest) -> Iterator[SearchRequest]:
+    """Yield a search for a list of patients as two searches, each for one half of it."""
+    (name, listed), *others = request.params
+    values, patients = listed.split(","), request.patients or frozenset()
+    middle = (len(values) + 1) // 2  # the longer one first: what is too long shows at once
+    for part in (values[:middle], values[middle:]):
+        asked = frozenset(each.rpartition("/")[2] for each in part) & patients
+        yield replace(request, params=((name, ",".join(part)), *others), patients=asked)
 
 
 def changes(request: SearchRequest, since: str) -> SearchRequest:
@@ -83,6 +101,17 @@ def ids(request: SearchRequest, limits: SearchLimits, count: int | None = None) 
     """Return the search for the ids alone, with `count` on a page (None: `limits.ids`)."""
     params = (*request.params, ("_elements", "id"))
     return replace(request, params=params, label=f"ids of {request.label}", count=count or limits.ids)
+
+
+def owners(request: SearchRequest, limits: SearchLimits) -> SearchRequest:
+    """Return the search for the ids, and for whom the resources are about."""
+    return replace(ids(request, limits), params=(*request.params, ("_elements", "id,subject")))
+
+
+def versions(request: SearchRequest, limits: SearchLimits) -> SearchRequest:
+    """Return the search for the ids and the versions alone."""
+    params = (*request.params, ("_elements", "id,meta"))
+    return replace(ids(request, limits), params=params)
 
 
 def history(kind: str, since: str) -> SearchRequest:

@@ -11,16 +11,18 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES
-from mappers.fhirpath.arrays import Scope, Values, filter_items, length, map_items, number_items, present
+from mappers.fhirpath.arrays import Scope, Values, filter_items, length, map_items, negated, number_items, present
 from mappers.fhirpath.collection import Collection, boolean, drop_nulls, kind, listed, sql_type
+from mappers.fhirpath.items import listed_whole, whole_items
 from mappers.fhirpath.iteration import Iteration
 from mappers.fhirpath.language import Args, Compiler, Function, Implementation
 from mappers.fhirpath.n1 import equality
+from mappers.fhirpath.types import is_empty
 
 
 def select(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
     """Return the results of the projection for all items, as one collection."""
-    items = Iteration.over(base, depth)
+    items = Iteration.over(compiler, base, depth)
     found = items.compile(compiler, args[0])
     if found.choice:
         raise compiler.error(f"'{found.choice.name}' has a choice of types; write {found.choice.name}.ofType(TYPE)")
@@ -29,7 +31,7 @@ def select(compiler: Compiler, base: Collection, args: Args, _focus: Collection,
 
 def all_hold(compiler: Compiler, base: Collection, args: Args, _focus: Collection, depth: int) -> Collection:
     """Return whether the criterion is true for every item."""
-    items = Iteration.over(base, depth)
+    items = Iteration.over(compiler, base, depth)
     holds = compiler.condition(items.compile(compiler, args[0]), depth + 1)
     failing = items.count_of(lambda values: ibis.ifelse(holds.make(values), False, True))
     return boolean(lambda values: failing(values) == 0)
@@ -52,18 +54,18 @@ def counted(wanted: bool, holds: Callable[[Any], Any]) -> Implementation:
     return function
 
 
-def last(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+def last(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
     """Return the last item."""
-    non_null = drop_nulls(base, depth)
     if not base.many:
         return base
+    items = whole_items(compiler, base, depth)
 
     def make(values: Values) -> ir.Value:
-        made: Any = non_null.make(values)
+        made: Any = items.make(values)
         # The index -1 of no item is null on both engines.
         return made[length(made) - 1]
 
-    return replace(base, many=False, parent_element=None, literal=None, make=make)
+    return replace(base, many=False, null_items=False, parent_element=None, literal=None, make=make)
 
 
 def single(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
@@ -71,21 +73,21 @@ def single(compiler: Compiler, base: Collection, _args: Args, _focus: Collection
     return compiler.single(base, depth)
 
 
-def tail(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+def tail(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
     """Return all items but the first."""
-    return _positions(base, depth, lambda index, _values: index > 0)
+    return _positions(compiler, base, depth, lambda index, _values: index > 0)
 
 
 def skip(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
     """Return all items but the first few: all where the number is not positive, none where there is no number."""
     number = _number(compiler, "skip", args, focus, depth)
-    return _positions(base, depth, lambda index, values: index >= number.make(values))
+    return _positions(compiler, base, depth, lambda index, values: index >= number.make(values))
 
 
 def take(compiler: Compiler, base: Collection, args: Args, focus: Collection, depth: int) -> Collection:
     """Return the first few items; none where the number is not positive, or there is none."""
     number = _number(compiler, "take", args, focus, depth)
-    return _positions(base, depth, lambda index, values: index < number.make(values))
+    return _positions(compiler, base, depth, lambda index, values: index < number.make(values))
 
 
 def _number(compiler: Compiler, name: str, args: Args, focus: Collection, depth: int) -> Collection:
@@ -95,10 +97,10 @@ def _number(compiler: Compiler, name: str, args: Args, focus: Collection, depth:
     return found
 
 
-def _positions(base: Collection, depth: int, keep: Callable[[Any, Values], Any]) -> Collection:
+def _positions(compiler: Compiler, base: Collection, depth: int, keep: Callable[[Any, Values], Any]) -> Collection:
     if not base.type:
         return base
-    items, scope = listed(base, depth), Scope(depth, "positioned")
+    items, scope = listed_whole(compiler, base, depth), Scope(depth, "positioned")
 
     def make(values: Values) -> ir.Value:
         numbered = number_items(items.make(values), scope)
@@ -272,12 +274,13 @@ def trace(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection
     return base
 
 
-def count(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-    """Return the number of items."""
-    non_null = drop_nulls(base, depth)
+def count(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
+    """Return the number of items, those without a value too."""
     if base.many:
-        return Collection("integer", False, lambda values: length(non_null.make(values)))
-    return Collection("integer", False, lambda values: non_null.make(values).notnull().cast(dt.int64))
+        items = whole_items(compiler, base, depth)
+        return Collection("integer", False, lambda values: length(items.make(values)))
+    nothing = is_empty(compiler, base, depth)
+    return Collection("integer", False, lambda values: negated(nothing(values)).cast(dt.int64))
 
 
 def has_value(_compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:

@@ -15,10 +15,10 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.fhir_model.elements import PRIMITIVES, Choice, Element, element_names, is_resource
-from mappers.fhir_model.shape import DECIMAL
+from mappers.fhir_model.shape import DECIMAL, unmarked
 from mappers.fhirpath import comparison
 from mappers.fhirpath.arrays import Make, Scope, Values, bind, filter_items, map_items, negated, number_items
-from mappers.fhirpath.collection import Collection, boolean, kind, listed
+from mappers.fhirpath.collection import Collection, boolean, kind, listed, sql_type
 from mappers.fhirpath.language import Comparator, Compiler, Operator
 from mappers.fhirpath.n1 import quantities
 from mappers.fhirpath.n1.decimals import text_of
@@ -102,22 +102,37 @@ def kept_if_among(compiler: Compiler, base: Collection, others: Collection, dept
     """Return the items of `base` that are among `others`, or that are not."""
     base, others = listed(base, depth), listed(others, depth)
     if not base.type or not others.type:
+        none = Scope(depth, "none")
+        # Filtered, because Spark takes the type of an empty array from what was in it.
         return replace(
-            base, make=lambda values: ibis.literal([], base.make(values).type()) if among else base.make(values)
+            base,
+            make=lambda values: (
+                filter_items(base.make(values), none, lambda item: item.isnull()) if among else base.make(values)
+            ),
         )
     compare = item_comparator(compiler, "=", base, others, depth)
-    outer, inner = Scope(depth, "item"), Scope(depth, "among")
+    outer, inner, bound = Scope(depth, "item"), Scope(depth, "among"), Scope(depth, "wanted")
+    found_by_sql = _equal_in_sql(base, others)
 
-    def make(values: Values) -> ir.Value:
-        wanted = others.make(values)
-
+    def kept(items: Any, wanted: Any) -> ir.Value:
         def keep(item: Any) -> ir.Value:
+            if found_by_sql:
+                return wanted.contains(item) == ibis.literal(among)
             same = filter_items(wanted, inner, lambda other: compare(item, other)).length().fill_null(0)
             return same > 0 if among else same == 0
 
-        return filter_items(base.make(values), outer, keep)
+        return filter_items(items, outer, keep)
+
+    def make(values: Values) -> ir.Value:
+        return bind(others.make(values), bound, lambda wanted: kept(base.make(values), wanted))
 
     return replace(base, make=make)
+
+
+def _equal_in_sql(left: Collection, right: Collection) -> bool:
+    """Return whether SQL finds equal items as FHIRPath does; a lambda for each pair takes minutes for thousands."""
+    alike = kind(left.type) == kind(right.type) and sql_type(left.type) == sql_type(right.type)
+    return alike and kind(left.type) in comparison.DECIDED
 
 
 def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
@@ -127,12 +142,15 @@ def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
         return base
     compare = item_comparator(compiler, "=", base, base, depth)
     numbered, outer, inner = Scope(depth, "numbered"), Scope(depth, "later"), Scope(depth, "earlier")
+    found_by_sql = _equal_in_sql(base, base)
 
-    def make(values: Values) -> ir.Value:
+    def without_later(plain: Any) -> ir.Value:
         # An item is kept if no earlier one equals it; SQL's own distinct knows no FHIRPath equality, nor order.
-        items = number_items(base.make(values), numbered)
+        items = number_items(plain, numbered)
 
         def is_first(one: Any) -> ir.Value:
+            if found_by_sql:
+                return plain.index(one["item"]) == one["index"]
             same = filter_items(
                 items, inner, lambda other: (other["index"] < one["index"]) & compare(other["item"], one["item"])
             )
@@ -140,7 +158,8 @@ def distinct(compiler: Compiler, found: Collection, depth: int) -> Collection:
 
         return map_items(filter_items(items, outer, is_first), outer, lambda first: first["item"])
 
-    return replace(base, make=make)
+    bound = Scope(depth, "bound")
+    return replace(base, make=lambda values: bind(base.make(values), bound, without_later))
 
 
 def equivalence(compiler: Compiler, operator: str, left: Collection, right: Collection, depth: int) -> Collection:
@@ -157,9 +176,16 @@ def _equivalent(compiler: Compiler, left: Collection, right: Collection, depth: 
     if not left.type or not right.type:
         one, other = listed(left, depth), listed(right, depth)
         return lambda values: (one.make(values).length() == 0) & (other.make(values).length() == 0)
-    compare = _equivalence(compiler, left, right)
     one, other = listed(left, depth), listed(right, depth)
     outer, inner = Scope(depth, "equivalent"), Scope(depth, "counted")
+
+    if {kind(left.type), kind(right.type)} == {"text"}:
+        # Equivalence of strings: without regard to case and white space. In order, because pairs take minutes.
+        def in_order(items: Any) -> Any:
+            return map_items(items, outer, _plain).sort()
+
+        return lambda values: in_order(one.make(values)) == in_order(other.make(values))
+    compare = _equivalence(compiler, left, right)
 
     def count(array: Any, item: Any) -> Any:
         return filter_items(array, inner, lambda each: compare(each, item)).length().fill_null(0)
@@ -175,9 +201,6 @@ def _equivalent(compiler: Compiler, left: Collection, right: Collection, depth: 
 
 def _equivalence(compiler: Compiler, left: Collection, right: Collection) -> Comparator:
     kinds = {kind(left.type), kind(right.type)}
-    if kinds == {"text"}:
-        # Equivalence of strings: without regard to case and white space
-        return lambda one, other: _plain(one) == _plain(other)
     if kinds == {"number"} and "decimal" in (left.type, right.type):
         return _rounded_equal
     compare = comparison.comparator(compiler, "=", left, right)
@@ -186,7 +209,7 @@ def _equivalence(compiler: Compiler, left: Collection, right: Collection) -> Com
 
 def _plain(text: Any) -> Any:
     """Return a text in lower case, each stretch of white space as one blank."""
-    return text.lower().re_replace(r"\s+", " ").strip()
+    return unmarked(text).lower().re_replace(r"\s+", " ").strip()
 
 
 def _rounded_equal(one: Any, other: Any) -> ir.Value:

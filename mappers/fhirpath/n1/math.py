@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 from mappers.fhir_model.elements import INTEGERS
 from mappers.fhir_model.shape import DECIMAL
 from mappers.fhirpath.arrays import Scope, Values, bind
-from mappers.fhirpath.collection import Collection, empty, kind
+from mappers.fhirpath.collection import Collection, empty, kind, plain
 from mappers.fhirpath.comparison import reject_choice
 from mappers.fhirpath.language import Args, Compiler, Function, Implementation, Operator
 from mappers.fhirpath.n1 import decimals, quantities
@@ -52,13 +52,15 @@ def arithmetic(compiler: Compiler, operator: str, left: Collection, right: Colle
 
 
 def _joined(operator: str, one: Collection, other: Collection) -> Collection:
+    texts = [plain(side, 0) for side in (one, other)]
+
     def make(values: Values) -> ir.Value:
-        first, second = (side.make(values).cast(dt.string) for side in (one, other))
+        first, second = (side.make(values).cast(dt.string) for side in texts)
         if operator == "&":
             first, second = first.fill_null(""), second.fill_null("")
         return first.concat(second)
 
-    return Collection("string", False, make)
+    return Collection("string", False, make, clean=True)
 
 
 def _number(operator: str, one: Collection, other: Collection, depth: int) -> Collection:

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import duckdb
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.fhirpath.arrays import Scope, Values, bind, map_items
-from mappers.fhirpath.collection import Collection, kind
+from mappers.fhirpath.collection import Collection, kind, plain
 from mappers.fhirpath.language import Args, Compiler, Function, Implementation
 
 SINGLE_LINE = "(?s)"  # `.` stands for a line feed too
-NOT_EVERYWHERE = re.compile(r"\(\?(?:[=!>]|<[=!])|\\[1-9]|\\[kG]|[*+?}]\+")
+# Java has look-around, back references, possessive quantifiers and `&&` in a class, and RE2 has none of them; RE2 has
+# classes of POSIX, names in `(?P<`, and braces that are plain text.
+TOKEN = re.compile(
+    r"\\[pPx]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\{[0-9]+(?:,[0-9]*)?\}|\(\?(?:<(?=[=!])|.)?|.",
+    re.DOTALL,
+)
+NOT_EVERYWHERE = re.compile(r"\\[1-9kGC]|\[.*(?:\[|&&).*\]|\(\?[=!>P<]|\{", re.DOTALL)
+QUANTIFIER = re.compile(r"[*+?]|\{.+\}")
 
 
 def on_text(
@@ -38,7 +47,7 @@ def on_text(
             made = [one.make(values) for one in given]
             return bind(text.make(values).cast(dt.string), scope, lambda bound: work(bound, *made))
 
-        return Collection(result, many, make)
+        return Collection(result, many, make, clean=True)
 
     return function
 
@@ -47,7 +56,7 @@ def _single(compiler: Compiler, what: str, found: Collection, wanted: str, depth
     if found.choice or (found.type and kind(found.type) != wanted):
         said = "a string" if wanted == "text" else "an integer"
         raise compiler.error(f"{what} is {found.choice.name if found.choice else found.type}, and {said} is needed")
-    one = compiler.single(found, depth)
+    one = plain(compiler.single(found, depth), depth)
     dtype = dt.string if wanted == "text" else dt.int64
     return Collection(one.type, False, lambda values: one.make(values).cast(dtype), literal=one.literal)
 
@@ -82,14 +91,18 @@ def regex(compiler: Compiler, name: str, args: Args, focus: Collection, depth: i
     found = compiler.compile(args[0], focus, depth)
     if found.literal is None or kind(found.type) != "text":
         raise compiler.unsupported(f"{name}() with a pattern that is no string literal or constant")
-    # RE2 of DuckDB has none of these, and Java takes them: the same view must give the same on both.
-    if NOT_EVERYWHERE.search(found.literal):
-        raise compiler.unsupported(f"{name}() with look-around, a back reference or a possessive quantifier")
+    # The same view must give the same on both engines.
+    tokens = TOKEN.findall(found.literal)
+    possessive = [one for one, other in pairwise(tokens) if QUANTIFIER.fullmatch(one) and other == "+"]
+    if uncommon := possessive or list(filter(NOT_EVERYWHERE.fullmatch, tokens)):
+        raise compiler.unsupported(f"{name}() with {uncommon[0]!r}", "the engines do not read it alike")
     try:
-        # Python checks the syntax; classes such as \p{L} are known to both engines and not to Python.
-        re.compile(re.sub(r"\\[pP](\{\^?\w+\}|[A-Z])", "x", found.literal))
-    except re.error as error:
-        raise compiler.error(f"{name}() takes a regular expression: {error}") from error
+        # RE2 has no Python of its own here; DuckDB's is the one that will run.
+        with duckdb.connect() as engine:
+            engine.execute("SELECT regexp_matches('', $1)", [found.literal])
+    except duckdb.Error as error:
+        reason = str(error).partition(": ")[2].splitlines()[0]
+        raise compiler.error(f"{name}() takes a regular expression of RE2: {reason}") from error
     return found.literal
 
 

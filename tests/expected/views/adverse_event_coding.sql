@@ -4,9 +4,12 @@ SELECT
   "t4"."version_id",
   "t4"."sync",
   "t4"."key",
+  "t4"."_item4_0"."part" AS "part",
   "t4"."_item4_0"."element" AS "element",
+  "t4"."_item4_0"."text" AS "text",
   "t4"."_item4_0"."system" AS "system",
-  "t4"."_item4_0"."code" AS "code"
+  "t4"."_item4_0"."code" AS "code",
+  "t4"."_item4_0"."display" AS "display"
 FROM (
   SELECT
     "t3"."site",
@@ -32,433 +35,1131 @@ FROM (
             "t2"."_resource"."id" >= '{'
           )
         )
-        AND JSON_VALID("t2"."_resource"."id")
-        THEN CAST(NULL AS TEXT)
+        THEN REPLACE(
+          CASE
+            WHEN JSON_VALID("t2"."_resource"."id")
+            THEN CAST(NULL AS TEXT)
+            ELSE "t2"."_resource"."id"
+          END,
+          CHR(127),
+          ''
+        )
         ELSE "t2"."_resource"."id"
       END AS "key",
       LIST_CONCAT(
         COALESCE(
-          LIST_APPLY(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."event"
-              )."coding",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_row0__ : {'element': 'event', 'system': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."system" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."system" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."system" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."system")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."system"
-            END, 'code': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."code" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."code" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."code" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."code")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."code"
-            END}
-          ),
-          []
-        ),
-        COALESCE(
-          LIST_APPLY(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."seriousness"
-              )."coding",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_row0__ : {'element': 'seriousness', 'system': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."system" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."system" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."system" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."system")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."system"
-            END, 'code': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."code" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."code" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."code" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."code")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."code"
-            END}
-          ),
-          []
-        ),
-        COALESCE(
-          LIST_APPLY(
-            LIST_FILTER(
-              FLATTEN(
+          FLATTEN(
+            LIST_APPLY(
+              CASE
+                WHEN (
+                  "t2"."_resource"."event"
+                ) IS NULL
+                THEN []
+                ELSE CAST(["t2"."_resource"."event"] AS STRUCT("text" TEXT, "coding" STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])[])
+              END,
+              LAMBDA __ibis_param_row0__ : COALESCE(
                 LIST_APPLY(
-                  LIST_APPLY(
+                  CASE
+                    WHEN COALESCE(
+                      ARRAY_LENGTH(
+                        LIST_FILTER(
+                          (
+                            __ibis_param_row0__
+                          )."coding",
+                          LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                        )
+                      ),
+                      0
+                    ) = 0
+                    THEN CAST([CAST(NULL AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT))] AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])
+                    ELSE LIST_FILTER(
+                      (
+                        __ibis_param_row0__
+                      )."coding",
+                      LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                    )
+                  END,
+                  LAMBDA __ibis_param_row1__ : {'part': 0, 'element': 'event', 'text': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."text" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."text" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."text" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row0__
+                        )."text")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."text"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row0__
+                    )."text"
+                  END, 'system': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."system" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."system")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."system"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."code" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."code")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."code"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."code"
+                  END, 'display': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."display" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."display" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."display" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."display")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."display"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."display"
+                  END}
+                ),
+                []
+              )
+            )
+          ),
+          []
+        ),
+        COALESCE(
+          FLATTEN(
+            LIST_APPLY(
+              CASE
+                WHEN (
+                  "t2"."_resource"."seriousness"
+                ) IS NULL
+                THEN []
+                ELSE CAST(["t2"."_resource"."seriousness"] AS STRUCT("text" TEXT, "coding" STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])[])
+              END,
+              LAMBDA __ibis_param_row0__ : COALESCE(
+                LIST_APPLY(
+                  CASE
+                    WHEN COALESCE(
+                      ARRAY_LENGTH(
+                        LIST_FILTER(
+                          (
+                            __ibis_param_row0__
+                          )."coding",
+                          LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                        )
+                      ),
+                      0
+                    ) = 0
+                    THEN CAST([CAST(NULL AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT))] AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])
+                    ELSE LIST_FILTER(
+                      (
+                        __ibis_param_row0__
+                      )."coding",
+                      LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                    )
+                  END,
+                  LAMBDA __ibis_param_row1__ : {'part': 0, 'element': 'seriousness', 'text': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."text" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."text" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."text" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row0__
+                        )."text")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."text"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row0__
+                    )."text"
+                  END, 'system': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."system" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."system")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."system"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."code" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."code")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."code"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."code"
+                  END, 'display': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."display" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."display" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."display" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."display")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."display"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."display"
+                  END}
+                ),
+                []
+              )
+            )
+          ),
+          []
+        ),
+        COALESCE(
+          FLATTEN(
+            LIST_APPLY(
+              CASE
+                WHEN (
+                  "t2"."_resource"."severity"
+                ) IS NULL
+                THEN []
+                ELSE CAST(["t2"."_resource"."severity"] AS STRUCT("text" TEXT, "coding" STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])[])
+              END,
+              LAMBDA __ibis_param_row0__ : COALESCE(
+                LIST_APPLY(
+                  CASE
+                    WHEN COALESCE(
+                      ARRAY_LENGTH(
+                        LIST_FILTER(
+                          (
+                            __ibis_param_row0__
+                          )."coding",
+                          LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                        )
+                      ),
+                      0
+                    ) = 0
+                    THEN CAST([CAST(NULL AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT))] AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])
+                    ELSE LIST_FILTER(
+                      (
+                        __ibis_param_row0__
+                      )."coding",
+                      LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                    )
+                  END,
+                  LAMBDA __ibis_param_row1__ : {'part': 0, 'element': 'severity', 'text': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."text" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."text" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."text" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row0__
+                        )."text")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."text"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row0__
+                    )."text"
+                  END, 'system': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."system" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."system")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."system"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."code" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."code")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."code"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."code"
+                  END, 'display': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."display" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."display" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."display" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."display")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."display"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."display"
+                  END}
+                ),
+                []
+              )
+            )
+          ),
+          []
+        ),
+        COALESCE(
+          FLATTEN(
+            LIST_APPLY(
+              CASE
+                WHEN (
+                  "t2"."_resource"."outcome"
+                ) IS NULL
+                THEN []
+                ELSE CAST(["t2"."_resource"."outcome"] AS STRUCT("text" TEXT, "coding" STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])[])
+              END,
+              LAMBDA __ibis_param_row0__ : COALESCE(
+                LIST_APPLY(
+                  CASE
+                    WHEN COALESCE(
+                      ARRAY_LENGTH(
+                        LIST_FILTER(
+                          (
+                            __ibis_param_row0__
+                          )."coding",
+                          LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                        )
+                      ),
+                      0
+                    ) = 0
+                    THEN CAST([CAST(NULL AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT))] AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])
+                    ELSE LIST_FILTER(
+                      (
+                        __ibis_param_row0__
+                      )."coding",
+                      LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                    )
+                  END,
+                  LAMBDA __ibis_param_row1__ : {'part': 0, 'element': 'outcome', 'text': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."text" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."text" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."text" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row0__
+                        )."text")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."text"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row0__
+                    )."text"
+                  END, 'system': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."system" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."system")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."system"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."code" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."code")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."code"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."code"
+                  END, 'display': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."display" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."display" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."display" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."display")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."display"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."display"
+                  END}
+                ),
+                []
+              )
+            )
+          ),
+          []
+        ),
+        COALESCE(
+          FLATTEN(
+            LIST_APPLY(
+              LIST_FILTER(
+                LIST_APPLY(
+                  LIST_FILTER(
+                    LIST_FILTER(
+                      "t2"."_resource"."extension",
+                      LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+                    ),
+                    LAMBDA __ibis_param_x1__ : (
+                      (
+                        __ibis_param_x1__
+                      )."url" = 'http://hl7.org/fhir/us/ctcae/StructureDefinition/ctcae-grade'
+                    )
+                    OR (
+                      (
+                        __ibis_param_x1__
+                      )."url" = 'http://hl7.org/fhir/us/mcode/StructureDefinition/ctcae-grade'
+                    )
+                    OR (
+                      (
+                        __ibis_param_x1__
+                      )."url" = 'http://hl7.org/fhir/uv/ae-research-ig/StructureDefinition/ae-grade'
+                    )
+                  ),
+                  LAMBDA __ibis_param_x0__ : (
+                    __ibis_param_x0__
+                  )."valueCodeableConcept"
+                ),
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_row0__ : COALESCE(
+                LIST_APPLY(
+                  CASE
+                    WHEN COALESCE(
+                      ARRAY_LENGTH(
+                        LIST_FILTER(
+                          (
+                            __ibis_param_row0__
+                          )."coding",
+                          LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                        )
+                      ),
+                      0
+                    ) = 0
+                    THEN CAST([CAST(NULL AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT))] AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])
+                    ELSE LIST_FILTER(
+                      (
+                        __ibis_param_row0__
+                      )."coding",
+                      LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                    )
+                  END,
+                  LAMBDA __ibis_param_row1__ : {'part': 0, 'element': 'grade', 'text': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row0__
+                      )."text" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row0__
+                        )."text" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row0__
+                        )."text" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row0__
+                        )."text")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row0__
+                        )."text"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row0__
+                    )."text"
+                  END, 'system': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."system" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."system" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."system" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."system")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."system"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."system"
+                  END, 'code': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."code" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."code" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."code" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."code")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."code"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."code"
+                  END, 'display': CASE
+                    WHEN (
+                      (
+                        __ibis_param_row1__
+                      )."display" >= '['
+                    )
+                    AND (
+                      (
+                        (
+                          __ibis_param_row1__
+                        )."display" < ']'
+                      )
+                      OR (
+                        (
+                          __ibis_param_row1__
+                        )."display" >= '{'
+                      )
+                    )
+                    THEN REPLACE(
+                      CASE
+                        WHEN JSON_VALID((
+                          __ibis_param_row1__
+                        )."display")
+                        THEN CAST(NULL AS TEXT)
+                        ELSE (
+                          __ibis_param_row1__
+                        )."display"
+                      END,
+                      CHR(127),
+                      ''
+                    )
+                    ELSE (
+                      __ibis_param_row1__
+                    )."display"
+                  END}
+                ),
+                []
+              )
+            )
+          ),
+          []
+        ),
+        COALESCE(
+          FLATTEN(
+            LIST_APPLY(
+              LIST_APPLY(
+                LIST_FILTER(
+                  "t2"."_resource"."suspectEntity",
+                  LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+                ),
+                LAMBDA __ibis_param_x1_item__, __ibis_param_x1_index__ : {'item': __ibis_param_x1_item__, 'index': __ibis_param_x1_index__ - 1}
+              ),
+              LAMBDA __ibis_param_row0__ : COALESCE(
+                LIST_APPLY(
+                  COALESCE(
                     FLATTEN(
                       LIST_APPLY(
-                        "t2"."_resource"."suspectEntity",
-                        LAMBDA __ibis_param_x0__ : (
-                          __ibis_param_x0__
-                        )."causality"
+                        LIST_FILTER(
+                          LIST_APPLY(
+                            (
+                              (
+                                __ibis_param_row0__
+                              )."item"
+                            )."causality",
+                            LAMBDA __ibis_param_x1__ : (
+                              __ibis_param_x1__
+                            )."assessment"
+                          ),
+                          LAMBDA __ibis_param_x1__ : __ibis_param_x1__ IS NOT NULL
+                        ),
+                        LAMBDA __ibis_param_row0__ : COALESCE(
+                          LIST_APPLY(
+                            CASE
+                              WHEN COALESCE(
+                                ARRAY_LENGTH(
+                                  LIST_FILTER(
+                                    (
+                                      __ibis_param_row0__
+                                    )."coding",
+                                    LAMBDA __ibis_param_x2__ : __ibis_param_x2__ IS NOT NULL
+                                  )
+                                ),
+                                0
+                              ) = 0
+                              THEN CAST([CAST(NULL AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT))] AS STRUCT("system" TEXT, "code" TEXT, "display" TEXT)[])
+                              ELSE LIST_FILTER(
+                                (
+                                  __ibis_param_row0__
+                                )."coding",
+                                LAMBDA __ibis_param_x2__ : __ibis_param_x2__ IS NOT NULL
+                              )
+                            END,
+                            LAMBDA __ibis_param_row1__ : {'element': 'causality', 'text': CASE
+                              WHEN (
+                                (
+                                  __ibis_param_row0__
+                                )."text" >= '['
+                              )
+                              AND (
+                                (
+                                  (
+                                    __ibis_param_row0__
+                                  )."text" < ']'
+                                )
+                                OR (
+                                  (
+                                    __ibis_param_row0__
+                                  )."text" >= '{'
+                                )
+                              )
+                              THEN REPLACE(
+                                CASE
+                                  WHEN JSON_VALID((
+                                    __ibis_param_row0__
+                                  )."text")
+                                  THEN CAST(NULL AS TEXT)
+                                  ELSE (
+                                    __ibis_param_row0__
+                                  )."text"
+                                END,
+                                CHR(127),
+                                ''
+                              )
+                              ELSE (
+                                __ibis_param_row0__
+                              )."text"
+                            END, 'system': CASE
+                              WHEN (
+                                (
+                                  __ibis_param_row1__
+                                )."system" >= '['
+                              )
+                              AND (
+                                (
+                                  (
+                                    __ibis_param_row1__
+                                  )."system" < ']'
+                                )
+                                OR (
+                                  (
+                                    __ibis_param_row1__
+                                  )."system" >= '{'
+                                )
+                              )
+                              THEN REPLACE(
+                                CASE
+                                  WHEN JSON_VALID((
+                                    __ibis_param_row1__
+                                  )."system")
+                                  THEN CAST(NULL AS TEXT)
+                                  ELSE (
+                                    __ibis_param_row1__
+                                  )."system"
+                                END,
+                                CHR(127),
+                                ''
+                              )
+                              ELSE (
+                                __ibis_param_row1__
+                              )."system"
+                            END, 'code': CASE
+                              WHEN (
+                                (
+                                  __ibis_param_row1__
+                                )."code" >= '['
+                              )
+                              AND (
+                                (
+                                  (
+                                    __ibis_param_row1__
+                                  )."code" < ']'
+                                )
+                                OR (
+                                  (
+                                    __ibis_param_row1__
+                                  )."code" >= '{'
+                                )
+                              )
+                              THEN REPLACE(
+                                CASE
+                                  WHEN JSON_VALID((
+                                    __ibis_param_row1__
+                                  )."code")
+                                  THEN CAST(NULL AS TEXT)
+                                  ELSE (
+                                    __ibis_param_row1__
+                                  )."code"
+                                END,
+                                CHR(127),
+                                ''
+                              )
+                              ELSE (
+                                __ibis_param_row1__
+                              )."code"
+                            END, 'display': CASE
+                              WHEN (
+                                (
+                                  __ibis_param_row1__
+                                )."display" >= '['
+                              )
+                              AND (
+                                (
+                                  (
+                                    __ibis_param_row1__
+                                  )."display" < ']'
+                                )
+                                OR (
+                                  (
+                                    __ibis_param_row1__
+                                  )."display" >= '{'
+                                )
+                              )
+                              THEN REPLACE(
+                                CASE
+                                  WHEN JSON_VALID((
+                                    __ibis_param_row1__
+                                  )."display")
+                                  THEN CAST(NULL AS TEXT)
+                                  ELSE (
+                                    __ibis_param_row1__
+                                  )."display"
+                                END,
+                                CHR(127),
+                                ''
+                              )
+                              ELSE (
+                                __ibis_param_row1__
+                              )."display"
+                            END}
+                          ),
+                          []
+                        )
                       )
                     ),
-                    LAMBDA __ibis_param_x0__ : (
-                      __ibis_param_x0__
-                    )."assessment"
+                    []
                   ),
-                  LAMBDA __ibis_param_x0__ : (
-                    __ibis_param_x0__
-                  )."coding"
-                )
-              ),
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_row0__ : {'element': 'causality', 'system': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."system" >= '['
-              )
-              AND (
-                (
-                  (
+                  LAMBDA __ibis_param_row1__ : {'part': TRY_CAST(CAST(CAST(CAST((
                     __ibis_param_row0__
-                  )."system" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."system" >= '{'
-                )
+                  )."index" AS DECIMAL(38, 0)) + CAST(1 AS DECIMAL(38, 0)) AS DECIMAL(38, 0)) AS TEXT) AS BIGINT), 'element': (
+                    __ibis_param_row1__
+                  )."element", 'text': (
+                    __ibis_param_row1__
+                  )."text", 'system': (
+                    __ibis_param_row1__
+                  )."system", 'code': (
+                    __ibis_param_row1__
+                  )."code", 'display': (
+                    __ibis_param_row1__
+                  )."display"}
+                ),
+                []
               )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."system")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."system"
-            END, 'code': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."code" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."code" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."code" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."code")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."code"
-            END}
-          ),
-          []
-        ),
-        COALESCE(
-          LIST_APPLY(
-            LIST_FILTER(
-              FLATTEN(
-                LIST_APPLY(
-                  LIST_APPLY(
-                    LIST_FILTER(
-                      LIST_FILTER(
-                        "t2"."_resource"."extension",
-                        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-                      ),
-                      LAMBDA __ibis_param_x0__ : (
-                        __ibis_param_x0__
-                      )."url" = 'http://hl7.org/fhir/us/ctcae/StructureDefinition/ctcae-grade'
-                    ),
-                    LAMBDA __ibis_param_x0__ : (
-                      __ibis_param_x0__
-                    )."valueCodeableConcept"
-                  ),
-                  LAMBDA __ibis_param_x0__ : (
-                    __ibis_param_x0__
-                  )."coding"
-                )
-              ),
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."system" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."system" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."system" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."system")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."system"
-            END, 'code': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."code" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."code" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."code" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."code")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."code"
-            END}
-          ),
-          []
-        ),
-        COALESCE(
-          LIST_APPLY(
-            LIST_FILTER(
-              FLATTEN(
-                LIST_APPLY(
-                  LIST_APPLY(
-                    LIST_FILTER(
-                      LIST_FILTER(
-                        "t2"."_resource"."extension",
-                        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-                      ),
-                      LAMBDA __ibis_param_x0__ : (
-                        __ibis_param_x0__
-                      )."url" = 'http://hl7.org/fhir/us/mcode/StructureDefinition/ctcae-grade'
-                    ),
-                    LAMBDA __ibis_param_x0__ : (
-                      __ibis_param_x0__
-                    )."valueCodeableConcept"
-                  ),
-                  LAMBDA __ibis_param_x0__ : (
-                    __ibis_param_x0__
-                  )."coding"
-                )
-              ),
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."system" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."system" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."system" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."system")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."system"
-            END, 'code': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."code" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."code" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."code" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."code")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."code"
-            END}
-          ),
-          []
-        ),
-        COALESCE(
-          LIST_APPLY(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."severity"
-              )."coding",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_row0__ : {'element': 'grade', 'system': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."system" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."system" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."system" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."system")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."system"
-            END, 'code': CASE
-              WHEN (
-                (
-                  __ibis_param_row0__
-                )."code" >= '['
-              )
-              AND (
-                (
-                  (
-                    __ibis_param_row0__
-                  )."code" < ']'
-                )
-                OR (
-                  (
-                    __ibis_param_row0__
-                  )."code" >= '{'
-                )
-              )
-              AND JSON_VALID((
-                __ibis_param_row0__
-              )."code")
-              THEN CAST(NULL AS TEXT)
-              ELSE (
-                __ibis_param_row0__
-              )."code"
-            END}
+            )
           ),
           []
         )
@@ -476,9 +1177,18 @@ FROM (
             CASE
               WHEN "t0"."resource" = ''
               THEN ERROR('periop: the text of a resource is empty')
-              ELSE "t0"."resource"
+              ELSE CASE
+                WHEN CONTAINS("t0"."resource", ']"') OR CONTAINS("t0"."resource", '}"')
+                THEN REGEXP_REPLACE(
+                  "t0"."resource",
+                  '([:,\[\s])"([\[{](?:[\]}\[{\s0-9-]|\\"|true|false|null))',
+                  '\1"\\u007f\2',
+                  'g'
+                )
+                ELSE "t0"."resource"
+              END
             END,
-            '{"resourceType":"VARCHAR","id":"VARCHAR","event":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"seriousness":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"suspectEntity":[{"causality":[{"assessment":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}]}],"extension":[{"url":"VARCHAR","valueCodeableConcept":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}],"severity":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}}'
+            '{"resourceType":"VARCHAR","id":"VARCHAR","event":{"text":"VARCHAR","coding":[{"system":"VARCHAR","code":"VARCHAR","display":"VARCHAR"}]},"seriousness":{"text":"VARCHAR","coding":[{"system":"VARCHAR","code":"VARCHAR","display":"VARCHAR"}]},"severity":{"text":"VARCHAR","coding":[{"system":"VARCHAR","code":"VARCHAR","display":"VARCHAR"}]},"outcome":{"text":"VARCHAR","coding":[{"system":"VARCHAR","code":"VARCHAR","display":"VARCHAR"}]},"extension":[{"url":"VARCHAR","valueCodeableConcept":{"text":"VARCHAR","coding":[{"system":"VARCHAR","code":"VARCHAR","display":"VARCHAR"}]}}],"suspectEntity":[{"causality":[{"assessment":{"text":"VARCHAR","coding":[{"system":"VARCHAR","code":"VARCHAR","display":"VARCHAR"}]}}]}]}'
           ) AS "_resource"
         FROM "resources" AS "t0"
       ) AS "t1"

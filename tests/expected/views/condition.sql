@@ -17,78 +17,94 @@ FROM (
           "t2"."_resource"."id" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."id")
-      THEN CAST(NULL AS TEXT)
-      ELSE "t2"."_resource"."id"
-    END AS "key",
-    CASE
-      WHEN (
-        (
-          "t2"."_resource"."subject"
-        )."reference" > 'Patient/'
-      )
-      AND (
-        (
-          "t2"."_resource"."subject"
-        )."reference" < 'Patient0'
-      )
-      AND (
-        (
-          CONTAINS(SUBSTRING((
-            "t2"."_resource"."subject"
-          )."reference", 9), '/')
-          OR CONTAINS((
-            "t2"."_resource"."subject"
-          )."reference", '?')
-          OR CONTAINS((
-            "t2"."_resource"."subject"
-          )."reference", '#')
-          OR CONTAINS((
-            "t2"."_resource"."subject"
-          )."reference", '|')
-        ) = FALSE
-      )
-      THEN SUBSTRING((
-        "t2"."_resource"."subject"
-      )."reference", 9)
-      ELSE NULLIF(
-        REGEXP_EXTRACT(
-          (
-            "t2"."_resource"."subject"
-          )."reference",
-          '^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?Patient/([^/?#|]+)(?:/_history/[^/?#|]+)?$',
-          1
-        ),
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."id")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."id"
+        END,
+        CHR(127),
         ''
       )
-    END AS "patient",
-    LIST_EXTRACT(
-      LIST_FILTER(
+      ELSE "t2"."_resource"."id"
+    END AS "key",
+    REPLACE(
+      LIST_EXTRACT(
         LIST_APPLY(
-          (
-            "t2"."_resource"."clinicalStatus"
-          )."coding",
-          LAMBDA __ibis_param_x0__ : (
-            __ibis_param_x0__
+          LIST_FILTER(
+            LIST_FILTER(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."clinicalStatus"
+                )."coding",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."system" = 'http://terminology.hl7.org/CodeSystem/condition-clinical'
+            ),
+            LAMBDA __ibis_param_owner0__ : (
+              (
+                (
+                  __ibis_param_owner0__
+                )."code"
+              ) IS NOT NULL
+            )
+            OR (
+              (
+                (
+                  __ibis_param_owner0__
+                )."_code"
+              ) IS NOT NULL
+            )
+          ),
+          LAMBDA __ibis_param_whole0__ : (
+            __ibis_param_whole0__
           )."code"
         ),
-        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+        1
       ),
-      1
+      CHR(127),
+      ''
     ) AS "clinical_status",
-    LIST_EXTRACT(
-      LIST_FILTER(
+    REPLACE(
+      LIST_EXTRACT(
         LIST_APPLY(
-          (
-            "t2"."_resource"."verificationStatus"
-          )."coding",
-          LAMBDA __ibis_param_x0__ : (
-            __ibis_param_x0__
+          LIST_FILTER(
+            LIST_FILTER(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."verificationStatus"
+                )."coding",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."system" = 'http://terminology.hl7.org/CodeSystem/condition-ver-status'
+            ),
+            LAMBDA __ibis_param_owner0__ : (
+              (
+                (
+                  __ibis_param_owner0__
+                )."code"
+              ) IS NOT NULL
+            )
+            OR (
+              (
+                (
+                  __ibis_param_owner0__
+                )."_code"
+              ) IS NOT NULL
+            )
+          ),
+          LAMBDA __ibis_param_whole0__ : (
+            __ibis_param_whole0__
           )."code"
         ),
-        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+        1
       ),
-      1
+      CHR(127),
+      ''
     ) AS "verification_status",
     CASE
       WHEN (
@@ -102,8 +118,15 @@ FROM (
           "t2"."_resource"."onsetDateTime" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."onsetDateTime")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."onsetDateTime")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."onsetDateTime"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."onsetDateTime"
     END AS "onset",
     CASE
@@ -124,10 +147,19 @@ FROM (
           )."start" >= '{'
         )
       )
-      AND JSON_VALID((
-        "t2"."_resource"."onsetPeriod"
-      )."start")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID((
+            "t2"."_resource"."onsetPeriod"
+          )."start")
+          THEN CAST(NULL AS TEXT)
+          ELSE (
+            "t2"."_resource"."onsetPeriod"
+          )."start"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE (
         "t2"."_resource"."onsetPeriod"
       )."start"
@@ -144,28 +176,129 @@ FROM (
           "t2"."_resource"."recordedDate" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."recordedDate")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."recordedDate")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."recordedDate"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."recordedDate"
     END AS "recorded",
-    (
-      COALESCE(
-        ARRAY_LENGTH(
+    LIST_EXTRACT(
+      LIST_FILTER(
+        LIST_APPLY(
           LIST_FILTER(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            LIST_APPLY(
+              LIST_APPLY(
+                LIST_FILTER(
+                  LIST_FILTER(
+                    "t2"."_resource"."extension",
+                    LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+                  ),
+                  LAMBDA __ibis_param_x1__ : (
+                    (
+                      __ibis_param_x1__
+                    )."url" = 'http://hl7.org/fhir/us/mcode/StructureDefinition/mcode-related-primary-cancer-condition'
+                  )
+                  OR (
+                    (
+                      __ibis_param_x1__
+                    )."url" = 'http://hl7.org/fhir/us/mcode/StructureDefinition/mcode-related-condition'
+                  )
+                  OR (
+                    (
+                      __ibis_param_x1__
+                    )."url" = 'http://hl7.org/fhir/StructureDefinition/condition-related'
+                  )
+                  OR (
+                    (
+                      __ibis_param_x1__
+                    )."url" = 'http://hl7.org/fhir/StructureDefinition/condition-dueTo'
+                  )
+                ),
+                LAMBDA __ibis_param_x0__ : (
+                  __ibis_param_x0__
+                )."valueReference"
+              ),
+              LAMBDA __ibis_param_x0__ : (
+                __ibis_param_x0__
+              )."reference"
             ),
-            LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
-          )
+            LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+          ),
+          LAMBDA __ibis_param_x0__ : CASE
+            WHEN (
+              __ibis_param_x0__ > 'Condition/'
+            )
+            AND (
+              __ibis_param_x0__ < 'Condition0'
+            )
+            AND (
+              (
+                CONTAINS(SUBSTRING(__ibis_param_x0__, 11), '/')
+                OR CONTAINS(__ibis_param_x0__, '?')
+                OR CONTAINS(__ibis_param_x0__, '#')
+                OR CONTAINS(__ibis_param_x0__, '|')
+              ) = FALSE
+            )
+            THEN SUBSTRING(__ibis_param_x0__, 11)
+            ELSE NULLIF(
+              REGEXP_EXTRACT(
+                __ibis_param_x0__,
+                '^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?Condition/([^/?#|]+)(?:/_history/[^/?#|]+)?$',
+                1
+              ),
+              ''
+            )
+          END
         ),
-        0
-      ) = 0
-    ) = FALSE AS "test_data"
+        LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+      ),
+      1
+    ) AS "related_primary",
+    (
+      (
+        COALESCE(
+          ARRAY_LENGTH(
+            LIST_FILTER(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."meta"
+                )."security",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
+          ),
+          0
+        ) = 0
+      ) = FALSE
+    )
+    OR (
+      (
+        COALESCE(
+          ARRAY_LENGTH(
+            LIST_FILTER(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."meta"
+                )."tag",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
+          ),
+          0
+        ) = 0
+      ) = FALSE
+    ) AS "test_data"
   FROM (
     SELECT
       *
@@ -179,9 +312,18 @@ FROM (
           CASE
             WHEN "t0"."resource" = ''
             THEN ERROR('periop: the text of a resource is empty')
-            ELSE "t0"."resource"
+            ELSE CASE
+              WHEN CONTAINS("t0"."resource", ']"') OR CONTAINS("t0"."resource", '}"')
+              THEN REGEXP_REPLACE(
+                "t0"."resource",
+                '([:,\[\s])"([\[{](?:[\]}\[{\s0-9-]|\\"|true|false|null))',
+                '\1"\\u007f\2',
+                'g'
+              )
+              ELSE "t0"."resource"
+            END
           END,
-          '{"resourceType":"VARCHAR","id":"VARCHAR","subject":{"reference":"VARCHAR"},"clinicalStatus":{"coding":[{"code":"VARCHAR"}]},"verificationStatus":{"coding":[{"code":"VARCHAR"}]},"onsetDateTime":"VARCHAR","onsetPeriod":{"start":"VARCHAR"},"recordedDate":"VARCHAR","meta":{"security":[{"code":"VARCHAR"}]}}'
+          '{"resourceType":"VARCHAR","id":"VARCHAR","clinicalStatus":{"coding":[{"system":"VARCHAR","code":"VARCHAR","_code":"JSON"}]},"verificationStatus":{"coding":[{"system":"VARCHAR","code":"VARCHAR","_code":"JSON"}]},"onsetDateTime":"VARCHAR","onsetPeriod":{"start":"VARCHAR"},"recordedDate":"VARCHAR","extension":[{"url":"VARCHAR","valueReference":{"reference":"VARCHAR"}}],"meta":{"security":[{"code":"VARCHAR"}],"tag":[{"code":"VARCHAR"}]}}'
         ) AS "_resource"
       FROM "resources" AS "t0"
     ) AS "t1"

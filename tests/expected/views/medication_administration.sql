@@ -17,51 +17,17 @@ FROM (
           "t2"."_resource"."id" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."id")
-      THEN CAST(NULL AS TEXT)
-      ELSE "t2"."_resource"."id"
-    END AS "key",
-    CASE
-      WHEN (
-        (
-          "t2"."_resource"."subject"
-        )."reference" > 'Patient/'
-      )
-      AND (
-        (
-          "t2"."_resource"."subject"
-        )."reference" < 'Patient0'
-      )
-      AND (
-        (
-          CONTAINS(SUBSTRING((
-            "t2"."_resource"."subject"
-          )."reference", 9), '/')
-          OR CONTAINS((
-            "t2"."_resource"."subject"
-          )."reference", '?')
-          OR CONTAINS((
-            "t2"."_resource"."subject"
-          )."reference", '#')
-          OR CONTAINS((
-            "t2"."_resource"."subject"
-          )."reference", '|')
-        ) = FALSE
-      )
-      THEN SUBSTRING((
-        "t2"."_resource"."subject"
-      )."reference", 9)
-      ELSE NULLIF(
-        REGEXP_EXTRACT(
-          (
-            "t2"."_resource"."subject"
-          )."reference",
-          '^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?Patient/([^/?#|]+)(?:/_history/[^/?#|]+)?$',
-          1
-        ),
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."id")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."id"
+        END,
+        CHR(127),
         ''
       )
-    END AS "patient",
+      ELSE "t2"."_resource"."id"
+    END AS "key",
     CASE
       WHEN (
         "t2"."_resource"."status" >= '['
@@ -73,8 +39,15 @@ FROM (
           "t2"."_resource"."status" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."status")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."status")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."status"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."status"
     END AS "status",
     CASE
@@ -89,8 +62,15 @@ FROM (
           "t2"."_resource"."effectiveDateTime" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."effectiveDateTime")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."effectiveDateTime")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."effectiveDateTime"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."effectiveDateTime"
     END AS "effective",
     CASE
@@ -111,10 +91,19 @@ FROM (
           )."start" >= '{'
         )
       )
-      AND JSON_VALID((
-        "t2"."_resource"."effectivePeriod"
-      )."start")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID((
+            "t2"."_resource"."effectivePeriod"
+          )."start")
+          THEN CAST(NULL AS TEXT)
+          ELSE (
+            "t2"."_resource"."effectivePeriod"
+          )."start"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE (
         "t2"."_resource"."effectivePeriod"
       )."start"
@@ -137,32 +126,104 @@ FROM (
           )."end" >= '{'
         )
       )
-      AND JSON_VALID((
-        "t2"."_resource"."effectivePeriod"
-      )."end")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID((
+            "t2"."_resource"."effectivePeriod"
+          )."end")
+          THEN CAST(NULL AS TEXT)
+          ELSE (
+            "t2"."_resource"."effectivePeriod"
+          )."end"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE (
         "t2"."_resource"."effectivePeriod"
       )."end"
     END AS "end",
-    (
-      COALESCE(
-        ARRAY_LENGTH(
-          LIST_FILTER(
-            LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
-          )
+    CASE
+      WHEN (
+        (
+          "t2"."_resource"."medicationReference"
+        )."reference" > 'Medication/'
+      )
+      AND (
+        (
+          "t2"."_resource"."medicationReference"
+        )."reference" < 'Medication0'
+      )
+      AND (
+        (
+          CONTAINS(SUBSTRING((
+            "t2"."_resource"."medicationReference"
+          )."reference", 12), '/')
+          OR CONTAINS((
+            "t2"."_resource"."medicationReference"
+          )."reference", '?')
+          OR CONTAINS((
+            "t2"."_resource"."medicationReference"
+          )."reference", '#')
+          OR CONTAINS((
+            "t2"."_resource"."medicationReference"
+          )."reference", '|')
+        ) = FALSE
+      )
+      THEN SUBSTRING((
+        "t2"."_resource"."medicationReference"
+      )."reference", 12)
+      ELSE NULLIF(
+        REGEXP_EXTRACT(
+          (
+            "t2"."_resource"."medicationReference"
+          )."reference",
+          '^(?:[A-Za-z][A-Za-z0-9+.\-]*://.+/)?Medication/([^/?#|]+)(?:/_history/[^/?#|]+)?$',
+          1
         ),
-        0
-      ) = 0
-    ) = FALSE AS "test_data"
+        ''
+      )
+    END AS "medication",
+    (
+      (
+        COALESCE(
+          ARRAY_LENGTH(
+            LIST_FILTER(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."meta"
+                )."security",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
+          ),
+          0
+        ) = 0
+      ) = FALSE
+    )
+    OR (
+      (
+        COALESCE(
+          ARRAY_LENGTH(
+            LIST_FILTER(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."meta"
+                )."tag",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
+          ),
+          0
+        ) = 0
+      ) = FALSE
+    ) AS "test_data"
   FROM (
     SELECT
       *
@@ -176,9 +237,18 @@ FROM (
           CASE
             WHEN "t0"."resource" = ''
             THEN ERROR('periop: the text of a resource is empty')
-            ELSE "t0"."resource"
+            ELSE CASE
+              WHEN CONTAINS("t0"."resource", ']"') OR CONTAINS("t0"."resource", '}"')
+              THEN REGEXP_REPLACE(
+                "t0"."resource",
+                '([:,\[\s])"([\[{](?:[\]}\[{\s0-9-]|\\"|true|false|null))',
+                '\1"\\u007f\2',
+                'g'
+              )
+              ELSE "t0"."resource"
+            END
           END,
-          '{"resourceType":"VARCHAR","id":"VARCHAR","subject":{"reference":"VARCHAR"},"status":"VARCHAR","effectiveDateTime":"VARCHAR","effectivePeriod":{"start":"VARCHAR","end":"VARCHAR"},"meta":{"security":[{"code":"VARCHAR"}]}}'
+          '{"resourceType":"VARCHAR","id":"VARCHAR","status":"VARCHAR","effectiveDateTime":"VARCHAR","effectivePeriod":{"start":"VARCHAR","end":"VARCHAR"},"medicationReference":{"reference":"VARCHAR"},"meta":{"security":[{"code":"VARCHAR"}],"tag":[{"code":"VARCHAR"}]}}'
         ) AS "_resource"
       FROM "resources" AS "t0"
     ) AS "t1"

@@ -17,8 +17,15 @@ FROM (
           "t2"."_resource"."id" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."id")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."id")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."id"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."id"
     END AS "key",
     CASE
@@ -32,8 +39,15 @@ FROM (
           "t2"."_resource"."gender" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."gender")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."gender")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."gender"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."gender"
     END AS "gender",
     CASE
@@ -48,8 +62,15 @@ FROM (
           "t2"."_resource"."birthDate" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."birthDate")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."birthDate")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."birthDate"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."birthDate"
     END AS "birth_date",
     CASE
@@ -71,8 +92,15 @@ FROM (
           "t2"."_resource"."deceasedDateTime" >= '{'
         )
       )
-      AND JSON_VALID("t2"."_resource"."deceasedDateTime")
-      THEN CAST(NULL AS TEXT)
+      THEN REPLACE(
+        CASE
+          WHEN JSON_VALID("t2"."_resource"."deceasedDateTime")
+          THEN CAST(NULL AS TEXT)
+          ELSE "t2"."_resource"."deceasedDateTime"
+        END,
+        CHR(127),
+        ''
+      )
       ELSE "t2"."_resource"."deceasedDateTime"
     END AS "deceased_date",
     (
@@ -89,23 +117,45 @@ FROM (
       ) = 0
     ) = FALSE AS "replaced",
     (
-      COALESCE(
-        ARRAY_LENGTH(
-          LIST_FILTER(
+      (
+        COALESCE(
+          ARRAY_LENGTH(
             LIST_FILTER(
-              (
-                "t2"."_resource"."meta"
-              )."security",
-              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
-            ),
-            LAMBDA __ibis_param_x1__ : (
-              __ibis_param_x1__
-            )."code" = 'HTEST'
-          )
-        ),
-        0
-      ) = 0
-    ) = FALSE AS "test_data"
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."meta"
+                )."security",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
+          ),
+          0
+        ) = 0
+      ) = FALSE
+    )
+    OR (
+      (
+        COALESCE(
+          ARRAY_LENGTH(
+            LIST_FILTER(
+              LIST_FILTER(
+                (
+                  "t2"."_resource"."meta"
+                )."tag",
+                LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+              ),
+              LAMBDA __ibis_param_x1__ : (
+                __ibis_param_x1__
+              )."code" = 'HTEST'
+            )
+          ),
+          0
+        ) = 0
+      ) = FALSE
+    ) AS "test_data"
   FROM (
     SELECT
       *
@@ -119,9 +169,18 @@ FROM (
           CASE
             WHEN "t0"."resource" = ''
             THEN ERROR('periop: the text of a resource is empty')
-            ELSE "t0"."resource"
+            ELSE CASE
+              WHEN CONTAINS("t0"."resource", ']"') OR CONTAINS("t0"."resource", '}"')
+              THEN REGEXP_REPLACE(
+                "t0"."resource",
+                '([:,\[\s])"([\[{](?:[\]}\[{\s0-9-]|\\"|true|false|null))',
+                '\1"\\u007f\2',
+                'g'
+              )
+              ELSE "t0"."resource"
+            END
           END,
-          '{"resourceType":"VARCHAR","id":"VARCHAR","gender":"VARCHAR","birthDate":"VARCHAR","deceasedBoolean":"VARCHAR","deceasedDateTime":"VARCHAR","link":[{"type":"VARCHAR"}],"meta":{"security":[{"code":"VARCHAR"}]}}'
+          '{"resourceType":"VARCHAR","id":"VARCHAR","gender":"VARCHAR","birthDate":"VARCHAR","deceasedBoolean":"VARCHAR","deceasedDateTime":"VARCHAR","link":[{"type":"VARCHAR"}],"meta":{"security":[{"code":"VARCHAR"}],"tag":[{"code":"VARCHAR"}]}}'
         ) AS "_resource"
       FROM "resources" AS "t0"
     ) AS "t1"
