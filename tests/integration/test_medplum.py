@@ -1,4 +1,4 @@
-"""Nights against Medplum's FHIR router: a search server that is not HAPI, without `_history` and without `_elements`."""
+"""Nights against Medplum's FHIR router: a search server that is not HAPI, without `_history` and `_elements`."""
 
 from __future__ import annotations
 
