@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS := 300
+COUNT := 10000
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup setup-dev demo test lint unit fuzz lock expected bench clean
+.PHONY: help setup setup-dev demo test lint unit fuzz sequences lock expected bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +46,9 @@ unit: setup-dev
 
 fuzz: setup-dev ## search for new failures with random examples, for SECONDS=300
 	$(BIN)/python -m tests.fuzz $(SECONDS)
+
+sequences: setup-dev ## random nights of a changing and failing server, COUNT=10000 of them (hours)
+	nice $(BIN)/python -m tests.sequences $(COUNT)
 
 lock: | $(VENV)/.venv ## resolve the dependencies anew into the two lock files (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock --upgrade --quiet

@@ -110,7 +110,6 @@ class FhirClient:
     verify_other_origins: ssl.SSLContext | bool = True
     server_time: str | None = field(default=None, init=False)
     _speaks_tls: bool | None = field(default=None, init=False)
-    _closed_unheard: bool = field(default=False, init=False)  # a connection was, before any answer
 
     def __post_init__(self) -> None:
         self.base = check_base_url(self.base)
@@ -244,7 +243,7 @@ class FhirClient:
                 # Within the attempt, because a body that does not parse may be one that was cut off.
                 return use(Response(response.status_code, response.headers, self._read(response, request.label)))
 
-        return self._run(request.label, attempt)
+        return self._retrying.run(request.label, attempt)
 
     def _download(self, request: HttpRequest, target: Path) -> Downloaded:
         # Not `lake.files`: this package knows nothing of the lake, and these files are thrown away after they are
@@ -287,7 +286,9 @@ class FhirClient:
             permanent = permanent_tls_error(error, request.label, self._server) or permanent_connection_error(
                 error, request.label, self._server
             )
-            self._closed_unheard |= self.server_time is None and closed_by_server(error)
+            # At once, because no other attempt goes better, and only before an answer: it is a connection more.
+            if permanent is None and self.server_time is None and closed_by_server(error) and self._needs_tls():
+                permanent = tls_needed(request.label, self._server)
             # Nothing of this server was heard yet.
             few = ATTEMPTS_AT_FIRST if is_refused(error) and self.server_time is None else None
             raise permanent or RetryError(described(error), attempts=few) from error
@@ -394,15 +395,6 @@ class FhirClient:
             raise tls_needed(request.label, self._server)
         words = self._outcome(response, request.label)
         raise status_error(status, request.label, self._server, words, request.asked)
-
-    def _run(self, label: str, attempt: Callable[[], Result]) -> Result:
-        try:
-            return self._retrying.run(label, attempt)
-        except UnavailableError:
-            # Looked at last, and not at each connection that breaks off: it is a connection more.
-            if self._closed_unheard and self._needs_tls():
-                raise tls_needed(label, self._server) from None
-            raise
 
     def _needs_tls(self) -> bool:
         """Return True if the site is given with http and its port speaks TLS. It is looked at once in a sync."""

@@ -41,6 +41,7 @@ from connectors.lake.spool import SPOOL_SCHEMA, Spool
 from connectors.lake.table import SCHEMA, Lake
 
 CHUNK = 10_000  # events or rows in memory at a time
+FILES = 1_000  # of the lake, whose rows are taken over together
 # One thread: each has buffers of its own, and several sites may be synchronised at the same time.
 MEMORY, THREADS = "128MB", 1
 
@@ -62,6 +63,11 @@ EVENTS = pa.schema(
     ]
 )
 COMPLETE = pa.schema([("resource_type", pa.string()), ("patient", pa.string())])
+SQL_TYPES = {pa.string(): "VARCHAR", pa.bool_(): "BOOLEAN", pa.int64(): "BIGINT"}
+CREATE = "".join(
+    f"CREATE TABLE {name} ({', '.join(f'{column.name} {SQL_TYPES[column.type]}' for column in schema)});"
+    for name, schema in (("events", EVENTS), ("known", KNOWN), ("complete", COMPLETE))
+)
 
 # Every event with the version that is current in the lake, those of a resource one after the other.
 REPLAY = """
@@ -183,7 +189,7 @@ class Reconciler:
     def _flush(self) -> None:
         arrays = [pa.array(values, each.type) for values, each in zip(zip(*self._events), EVENTS)]  # noqa: B905
         if arrays:
-            self._tables.insert("events", pa.record_batch(arrays, schema=EVENTS))
+            self._tables.insert("events", [pa.record_batch(arrays, schema=EVENTS)])
         self._events = []
 
     def decide(self, *, full: bool = False) -> Account:
@@ -205,8 +211,14 @@ class Reconciler:
         if not self._known:
             # Only where something was received or may be missing: a run without changes does not read the lake.
             self._known = True
+            # Many files of a night hold a few rows each, and an insert costs more than they do.
+            pending: list[pa.RecordBatch] = []
             for batch in self._lake.rows(self._site, KNOWN.names):
-                self._tables.insert("known", batch.select(KNOWN.names))
+                pending.append(batch.select(KNOWN.names))
+                if sum(each.num_rows for each in pending) >= CHUNK or len(pending) >= FILES:
+                    self._tables.insert("known", pending)
+                    pending = []
+            self._tables.insert("known", pending)
 
     def _replay(self, kind: str, id_: str, events: Sequence[tuple[Any, ...]], full: bool) -> None:
         """Replay the events of one resource. The last five columns are its current version in the lake."""
@@ -253,10 +265,11 @@ class Reconciler:
         if not (whole or self._complete):
             return Counter()
         self._read_known()
-        for kind, patients in self._complete.items():
-            ids = pa.array(sorted(patients), pa.string())
-            kinds = pa.repeat(pa.scalar(kind, pa.string()), len(ids))
-            self._tables.insert("complete", pa.record_batch([kinds, ids], schema=COMPLETE))
+        asked = [*self._complete.items()]
+        ids = [pa.array(sorted(patients), pa.string()) for _, patients in asked]
+        kinds = [pa.repeat(pa.scalar(kind, pa.string()), len(patients)) for kind, patients in asked]
+        pairs = zip(kinds, ids, strict=True)
+        self._tables.insert("complete", [pa.record_batch([*each], schema=COMPLETE) for each in pairs])
         query = MISSING.format(current=current_sql(received_only=False))
         self._tables.execute(query, {"whole": whole, "spared": list(spared)})
         self._searched = True
@@ -324,11 +337,13 @@ class _Tables:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._remove_files()  # left by a run that was killed: they hold ids of patients
 
-    def insert(self, table: str, rows: pa.RecordBatch) -> None:
+    def insert(self, table: str, rows: Sequence[pa.RecordBatch]) -> None:
         """Append rows."""
+        if not rows:
+            return
         with self._explained():
             connection = self._open()
-            connection.register("rows", pa.Table.from_batches([rows]))
+            connection.register("rows", pa.Table.from_batches(rows))
             connection.execute(f"INSERT INTO {table} SELECT * FROM rows")  # noqa: S608 (one of the three names)
 
     def execute(self, query: str, parameters: object = None) -> None:
@@ -358,8 +373,7 @@ class _Tables:
             self._connection = duckdb.connect(
                 config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(self._directory)}
             )
-            for name, schema in (("events", EVENTS), ("known", KNOWN), ("complete", COMPLETE)):
-                self._connection.from_arrow(schema.empty_table()).create(name)
+            self._connection.execute(CREATE)
         return self._connection
 
     @contextmanager

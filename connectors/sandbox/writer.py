@@ -35,6 +35,7 @@ from connectors.sandbox.bundles import (
 
 CHUNK = 200  # resources in one transaction, more if one patient has more
 ANY_STATUS = tuple(status for status in range(200, 600) if status not in RETRIED_STATUSES)
+GATEWAY_TIMEOUT = 504  # of a Bundle that a server works on for longer than the gateway before it waits
 OWN_IDS_REFUSED = (400, 404, 405, 412, 422)  # servers do not agree on the status for an id of ours
 FEWER = "the server takes at most {} resources in a {}"
 SINGLES = "the server takes no Bundle: each resource is put alone"
@@ -82,6 +83,7 @@ class SandboxWriter:
     size: int = CHUNK
     _ids_taken: bool = False
     _taken: bool = False  # something, in the way that is used now
+    _divisible: bool = False  # what is sent now can be sent in parts
 
     def put(self, resources: Sequence[Resource]) -> None:
         """Put all resources. Raises SandboxError where the server does not take one, however it is sent."""
@@ -97,6 +99,7 @@ class SandboxWriter:
             for part in parts:
                 self._put(part)
             return
+        self._divisible = bool(self._parts(resources))
         response = self._send(resources)
         if response is None:
             self._taken = True
@@ -207,16 +210,22 @@ class SandboxWriter:
         return None
 
     def _post(self, kind: str, entries: Sequence[dict[str, Any]]) -> Response:
-        return post_bundle(self.client, kind, entries)
+        return post_bundle(self.client, kind, entries, divisible=self._divisible)
 
     def _refusal(self, response: Response) -> ServerError | AuthenticationError | SandboxError:
         return refusal(self.client, response)
 
 
-def post_bundle(client: FhirClient, kind: str, entries: Sequence[dict[str, Any]]) -> Response:
-    """Send a transaction or a batch; return the response, whatever its status."""
+def post_bundle(
+    client: FhirClient, kind: str, entries: Sequence[dict[str, Any]], *, divisible: bool = False
+) -> Response:
+    """Send a transaction or a batch; return the response, whatever its status.
+
+    divisible: it can be sent in parts, which helps where a gateway does not wait for the whole.
+    """
     body = orjson.dumps({"resourceType": "Bundle", "type": kind, "entry": entries})
-    return client.post(client.base, f"a {kind} of {len(entries)} resources", body, None, ANY_STATUS)
+    statuses = (*ANY_STATUS, GATEWAY_TIMEOUT) if divisible else ANY_STATUS
+    return client.post(client.base, f"a {kind} of {len(entries)} resources", body, None, statuses)
 
 
 def refusal(client: FhirClient, response: Response) -> ServerError | AuthenticationError | SandboxError:

@@ -46,6 +46,14 @@ EXPORT_ERRORS = (
     "an export in the folder reports errors, so something is missing in it: see the quarantine of the site, and export "
     "again"
 )
+NO_FHIR = (
+    "files of the folder hold JSON without a resourceType, which is no FHIR: the quarantine of the site names them "
+    "(no-resource-type), and while they are there nothing is taken as deleted; move them out of the folder"
+)
+DOCUMENT_TOO_LARGE = (
+    "a *.json file of more than {} MB was not read, because such a file is read as a whole: export it as NDJSON, of "
+    "which a line is read at a time"
+)
 DAMAGED = "a gzip file is cut or corrupt, what stood before the damage was read: export it again"
 CHUNK = 1 << 18
 NESTED = 8  # Bundles in Bundles: nobody needs more, and each level takes memory and stack
@@ -132,6 +140,8 @@ class FolderSource:
         """Yield what is in one file."""
         name = file.relative_to(self.path).as_posix()
         for item in self.read_document(file, name) if is_document(file) else self.read_lines(file, name):
+            if isinstance(item, Rejected) and item.reason is Reason.NO_RESOURCE_TYPE:
+                yield Note(NO_FHIR)  # one sentence, however many there are
             if not isinstance(item, Rejected) or item.reason is not Reason.OPERATION_OUTCOME:
                 yield item
             elif not item.severe:
@@ -151,6 +161,7 @@ class FolderSource:
                 # A document is parsed as a whole, in several times its size of memory.
                 if size > self.limits.document:
                     yield Rejected(Reason.TOO_LARGE, name, pieces[0])
+                    yield Problem(DOCUMENT_TOO_LARGE.format(self.limits.document >> 20))
                     return
         except TruncatedError:
             yield Rejected(Reason.DAMAGED_GZIP, name, b"".join(pieces))

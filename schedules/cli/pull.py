@@ -24,7 +24,9 @@ COMMAND_LINE = Path("the options of periop pull")  # in place of the file in mes
 @click.option("--type", "types", metavar="TYPE,…", required=True, multiple=True, help="The resource types to read.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write to.")
 @click.option("--group", metavar="ID", help="Only the patients of this Group.")
-@click.option("--ids", type=existing_file, help="Only the patients whose ids are in this file, one on each line.")
+@click.option(
+    "--ids", type=existing_file, help="Only the patients in this file: an id on each line, or columns system and value."
+)
 @click.option("--since", metavar="INSTANT", help="Only what changed since then, like 2026-01-31T00:00:00Z.")
 @click.option("--export", is_flag=True, help="By Bulk Data $export instead of searches.")
 @click.option("--site", help="The server and credentials of this site of periop.toml, instead of URL.")
@@ -85,7 +87,7 @@ def _wanted(types: tuple[str, ...], group: str | None, ids: Path | None, since: 
     from connectors.fhir.resource import ID
     from connectors.fhir.resource_types import KNOWN
     from schedules.run.pull import Wanted
-    from schedules.run.sources import patient_ids
+    from schedules.run.sources import whole_patient_list
 
     named = tuple(dict.fromkeys(part.strip() for each in types for part in each.split(",") if part.strip()))
     if not named or (unknown := [each for each in named if each not in KNOWN]):
@@ -97,7 +99,7 @@ def _wanted(types: tuple[str, ...], group: str | None, ids: Path | None, since: 
         raise ConfigError("--since: give an instant with its time zone, like 2026-01-31T00:00:00Z")
     if ids is not None and (group is not None or export):
         raise ConfigError("--ids is for searches: leave out --group and --export")
-    return Wanted(named, group, patient_ids(ids) if ids is not None else None, since, export)
+    return Wanted(named, group, whole_patient_list(ids) if ids is not None else None, since, export)
 
 
 def _print(session: Session, folder: ExportFolder, json_wanted: bool) -> ExitCode:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +14,12 @@ from schedules.run.sources import authenticator, dialect_of, limits_of, logging_
 
 if TYPE_CHECKING:
     from connectors.export_folder import ExportFolder
+    from connectors.fhir.events import Note, SourceEvent
     from connectors.http.client import FhirClient
     from connectors.lake.table import Cursor
     from connectors.sources.bulk.source import BulkSource
     from connectors.sources.parts import Part
+    from connectors.sources.patient_list import PatientList
     from connectors.sources.search.by_type import TypeSearch
     from schedules.config.settings import Settings
     from schedules.config.site_settings import BulkSite, SearchSite
@@ -28,20 +30,23 @@ PATIENTS, JOBS = "patients", "jobs"
 
 @dataclass(frozen=True)
 class Wanted:
-    """The content of a pull. patients: ids, None for all. since: an instant. export: by $export, and not by search."""
+    """The content of a pull. patients: None for all. since: an instant. export: by $export, and not by search."""
 
     types: tuple[str, ...]
     group: str | None = None
-    patients: tuple[str, ...] | None = None
+    patients: PatientList | None = None
     since: str | None = None
     export: bool = False
 
     def asked(self, url: str) -> dict[str, str | list[str] | bool | None]:
-        """Return what identifies the pull in the log of its folder: the ids as a digest."""
-        ids = None if self.patients is None else hashlib.sha256("\n".join(self.patients).encode()).hexdigest()
+        """Return what identifies the pull in the log of its folder: the patients as a digest."""
+        ids = None if self.patients is None else hashlib.sha256(self._named(self.patients).encode()).hexdigest()
         what = {"server": url, "types": [*self.types], "group": self.group, "patients": ids, "since": self.since}
         digest = hashlib.sha256(repr(sorted(what.items())).encode()).hexdigest()[:32]
         return {"id": digest, **what, "export": self.export}
+
+    def _named(self, listed: PatientList) -> str:
+        return "\n".join((*sorted(listed.ids), *(f"{system}|{value}" for system, value in sorted(listed.identifiers))))
 
 
 def pull_into_folder(
@@ -74,19 +79,20 @@ def pull_into_folder(
             cursor = _cursor(wanted, now())
             complete = _read(folder, iter([Part("export", lambda: bulk.pull(cursor))]), 1, progress)
         else:
-            complete = _search(folder, _types(settings, site, wanted, environ), hidden, progress)
+            complete = _search(folder, _types(settings, site, wanted, environ), wanted, hidden, progress)
         if complete:
             folder.finish()
         folder.close()
     return folder
 
 
-def _search(folder: ExportFolder, source: TypeSearch, hidden: Path, progress: ProgressReporter) -> bool:
+def _search(folder: ExportFolder, source: TypeSearch, wanted: Wanted, hidden: Path, progress: ProgressReporter) -> bool:
     from connectors.sources.search.medications import Medications
 
     # The searches are known only when the server was asked: for the Group, and whether it takes lists of patients.
     with source.client() as client:
-        _remember_patients(source, client, hidden / PATIENTS)
+        for note in _remember_patients(source, client, wanted.patients, hidden / PATIENTS):
+            folder.take(note)
         if not _read(folder, source.parts(client), source.limits.streams, progress):
             return False
         # Only now all references to Medications are known.
@@ -109,17 +115,29 @@ def _read(folder: ExportFolder, parts: Iterator[Part], streams: int, progress: P
     return complete
 
 
-def _remember_patients(source: TypeSearch, client: FhirClient, file: Path) -> None:
-    """Let a pull that is taken up ask for the same patients, whatever the Group holds meanwhile."""
-    from connectors.lake.files import write_atomically
-    from connectors.sources.search.by_type import members
+def _remember_patients(
+    source: TypeSearch, client: FhirClient, listed: PatientList | None, file: Path
+) -> Sequence[SourceEvent]:
+    """Let a pull that is taken up ask for the same patients, whatever Group or server hold meanwhile.
 
-    if source.group is None:
-        return
+    Return notes on those who are not found.
+    """
+    from connectors.lake.files import write_atomically
+    from connectors.sources.search.by_type import members, patients_by_identifier
+
+    if source.group is None and (listed is None or not listed.identifiers):
+        return ()
+    notes: list[Note] = []
     # Else the parts of a Group that changed since the kill would be others, and some patients would come twice.
     if not file.exists():
-        write_atomically(file, "\n".join(members(client, source.group, source.limits)))
+        if source.group is not None:
+            found = members(client, source.group, source.limits)
+        else:
+            assert listed is not None  # noqa: S101 - as it was asked above
+            found, notes = patients_by_identifier(client, listed, source.limits, source.dialect)
+        write_atomically(file, "\n".join(found))
     source.patients = tuple(file.read_text(encoding="ascii").split())
+    return notes
 
 
 def _types(settings: Settings, site: SearchSite | BulkSite, wanted: Wanted, environ: Mapping[str, str]) -> TypeSearch:
@@ -132,7 +150,7 @@ def _types(settings: Settings, site: SearchSite | BulkSite, wanted: Wanted, envi
     return TypeSearch(
         site.url,
         wanted.types,
-        wanted.patients,
+        tuple(sorted(wanted.patients.ids)) if wanted.patients is not None else None,
         wanted.group,
         wanted.since,
         authenticator(settings, site, environ),

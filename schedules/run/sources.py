@@ -168,16 +168,14 @@ def patient_list(file: Path) -> PatientList:
     return listed
 
 
-def patient_ids(file: Path) -> tuple[str, ...]:
-    """Return the ids in a file that has nothing else in it. Raises `ConfigError` as `patient_list` does."""
+def whole_patient_list(file: Path) -> PatientList:
+    """Return the list in a file of which each line names somebody. Raises `ConfigError` as `patient_list` does."""
     from connectors.sources.patient_list import lines_of
 
     listed = patient_list(file)
     if listed.unreadable:
         raise ConfigError(f"{file}: {lines_of(listed.unreadable)} cannot be read; {FORM_OF_LIST}")
-    if listed.identifiers:
-        raise ConfigError(f"{file}: names patients by identifiers; write ids here, which need no search")
-    return tuple(sorted(listed.ids))
+    return listed
 
 
 def named_patients(site: SearchSite) -> PatientGroup | PatientList | None:

@@ -160,6 +160,43 @@ def test_fault_57_a_server_that_takes_the_first_of_a_list_is_asked_one_by_one(se
     assert (code, resources(tmp_path / "out")) == (0, once(server))
 
 
+@pytest.mark.parametrize("status", [400, 414])
+def test_fault_157_a_list_that_is_refused_is_asked_for_in_halves(server: FhirStub, tmp_path: Path, status: int) -> None:
+    def refuse(request: Request) -> Reply | None:
+        # Of the type Observation fewer than of others: each type may have a limit of its own.
+        most = 3 if request.path == "Observation" else 7
+        asked = request.params.get("_id", request.params.get("subject", ""))
+        return outcome(status, "too-long") if asked.count(",") >= most else None
+
+    server.rules.append(refuse)
+    (tmp_path / "ids").write_text("\n".join(each["id"] for each in server.of_type("Patient")))
+    code, _, err = pull(server, tmp_path / "out", *ALL, "--ids", str(tmp_path / "ids"))
+    assert (code, err, resources(tmp_path / "out")) == (0, "", once(server))
+    # 48 patients: 16 searches of 3 of Observation in all, and a few that were refused, but not one by one.
+    lists = [each.params["subject"].count(",") + 1 for each in server.requests if each.path == "Observation"]
+    assert max(lists) <= 6
+    assert min(lists) >= 1
+    assert len(lists) < 2 * 48 // 3
+
+
+def test_fault_157_the_patients_may_be_named_by_identifiers(server: FhirStub, tmp_path: Path) -> None:
+    first, second, third = (each["id"] for each in server.of_type("Patient")[:3])
+    for name, number in ((first, "7"), (second, "8"), (third, "9")):
+        server.store[f"Patient/{name}"]["identifier"] = [{"system": "urn:mrn", "value": number}]
+    server.parameters.add("identifier")
+    file = tmp_path / "list.csv"
+    file.write_text("system,value,name\nurn:mrn,7,Smith\nurn:mrn,8,Jones\nurn:mrn,404,Nobody\n")
+    code, _, err = pull(server, tmp_path / "out", "--type", "Patient,Condition", "--ids", str(file))
+    named = {name.partition("/")[2] for name in resources(tmp_path / "out") if name.startswith("Patient/")}
+    assert (code, named) == (0, {first, second})
+    assert "no Patient on the server has the identifier in line 4 of the list of patients" in err
+    # Taken up or asked for again, it is the same pull; with another list it is not.
+    assert pull(server, tmp_path / "out", "--type", "Patient,Condition", "--ids", str(file))[0] == 0
+    file.write_text("system,value\nurn:mrn,9\n")
+    code, _, err = pull(server, tmp_path / "out", "--type", "Patient,Condition", "--ids", str(file))
+    assert (code, "holds another pull" in err) == (1, True)
+
+
 @pytest.mark.parametrize(("lost", "code"), [(1, 0), (2, 3)])
 def test_fault_57_a_page_that_was_lost_is_asked_for_again(
     server: FhirStub, tmp_path: Path, lost: int, code: int

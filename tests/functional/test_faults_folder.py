@@ -254,3 +254,27 @@ def test_fault_56_a_file_that_is_too_large_to_be_read_whole_is_named(folder: Fol
     report = folder.sync(limits=FolderLimits(document=1000))
     assert (report.reasons, list(folder.current())) == ({"too-large": 1}, ["Patient/a"])
     assert [each["where"] for each in folder.quarantine.entries("site")] == ["b.ndjson"]
+
+
+def test_fault_160_a_document_that_is_not_read_for_its_size_makes_the_site_partial(folder: Folder) -> None:
+    folder.put("a.ndjson", patient("a"))
+    entry = [{"resource": patient(f"p{number}", text="x" * 4000)} for number in range(600)]
+    folder.write("all.json", json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entry}).encode())
+    report = folder.sync(limits=FolderLimits(document=2 << 20))
+    said = "a *.json file of more than 2 MB was not read, because such a file is read as a whole: export it as NDJSON"
+    assert (report.status, list(folder.current())) == ("partial", ["Patient/a"])
+    assert report.messages[0].startswith(said)
+    assert folder.sync().counts.stored == 600
+
+
+@pytest.mark.parametrize("text", ['{"name": "app", "version": 1}', '{\n "a": {"b": 1}\n}', '[{"a": 1}]'])
+def test_fault_159_json_that_is_no_fhir_is_named_with_the_reason(folder: Folder, text: str) -> None:
+    folder.put("a.ndjson", patient("a"))
+    folder.write("Lovelace.Ada.json", text.encode())
+    report = folder.sync()
+    assert (report.status, list(folder.current())) == ("ok", ["Patient/a"])
+    said = [each for each in report.notes if "JSON without a resourceType, which is no FHIR" in each]
+    assert len(said) == 1
+    assert "Ada" not in repr(report)  # the name of a file may be that of a patient, so the quarantine alone has it
+    (entry,) = folder.quarantine.entries("site")
+    assert (entry["where"].split(" ")[0], entry["reason"]) == ("Lovelace.Ada.json", "no-resource-type")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from connectors.errors import RefusedError, SourceConfigError
 from connectors.http.authenticators import NoAuth
+from connectors.http.retry import Clock
 from connectors.sources.bulk.source import BulkSource
 from connectors.sources.patient_list import PatientList, read_patient_list
 from connectors.sources.search.dialect import Dialect
@@ -21,7 +23,7 @@ from connectors.sources.search.source import SearchLimits
 from schedules.cli.main import main
 from schedules.cli.session import Session
 from tests.fhir_stub import FhirStub, Reply, Request, fhir_stub, outcome
-from tests.search_nights import NEW, TYPES, Night, condition, put_patient
+from tests.search_nights import NEW, NIGHT, TYPES, Night, condition, put_patient
 
 MRN = "urn:oid:1.2.3"
 
@@ -74,6 +76,25 @@ def test_fault_73_the_members_of_a_group_are_the_patients(night: Night) -> None:
     assert (report.status, report.notes, people(night)) == ("ok", (), "ab")
     night.stub.store["Observation/o1-a"]["meta"] = {"versionId": "2", "lastUpdated": NEW}
     assert night.sync().by_type["Observation"].stored == 1  # the changes of those who are known, and nothing else
+
+
+@pytest.mark.parametrize("end", ["2024", "2025-05", "2025-06-09", "2025-06-10T00:59:59Z", "2025-06-10T02:00:00+02:00"])
+def test_fault_156_a_membership_that_has_ended_is_none(night: Night, end: str) -> None:
+    night.stub.put(group("a", "b"))
+    former = {"entity": {"reference": "Patient/c"}, "period": {"end": end}}
+    night.stub.store["Group/lung"]["member"].append(former)
+    night.options = {"named": PatientGroup("lung"), "clock": Clock(now=lambda: datetime.fromisoformat(NIGHT))}
+    report = night.sync()
+    assert (report.status, report.notes, people(night)) == ("ok", (), "ab")
+
+
+@pytest.mark.parametrize("end", ["2026", "2025-06", "2025-06-10", "2025-06-10T01:00:01Z", "soon", None])
+def test_fault_156_a_membership_that_goes_on_or_cannot_be_read_counts(night: Night, end: str | None) -> None:
+    night.stub.put(group("a", "b"))
+    member = {"entity": {"reference": "Patient/c"}, "period": {"start": "2025-01-01", "end": end}, "inactive": False}
+    night.stub.store["Group/lung"]["member"].append(member)
+    night.options = {"named": PatientGroup("lung"), "clock": Clock(now=lambda: datetime.fromisoformat(NIGHT))}
+    assert (night.sync().status, people(night)) == ("ok", "abc")
 
 
 def test_fault_73_who_joins_is_read_in_full_and_who_leaves_is_told(night: Night) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from connectors.http.authenticators import BearerAuth
 from connectors.sources.search.dialect import BY_PATIENT, Dialect, by_patient
 from connectors.sources.search.source import SearchLimits
 from schedules.cli.main import main
@@ -212,6 +213,27 @@ def test_fault_61_a_server_that_knows_only_patient_says_so_in_its_statement(nigh
     assert (code, "patient is honoured" in said) == (0, True)
     _, said = run(tmp_path, "sync", "--dry-run", keys=KEYS, url=night.stub.base)
     assert "Observation?patient=…(2 patients)" in said
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_fault_158_a_statement_that_wants_credentials_is_read_with_them(night: Night, status: int) -> None:
+    put_patient(night.stub, "a")
+    only_patient(night)
+    read: list[bool] = []
+
+    def closed(request: Request) -> Reply | None:
+        if request.path == "metadata":
+            read.append("authorization" in request.headers)
+        return None if "authorization" in request.headers else outcome(status, "login")
+
+    night.stub.rules.append(closed)
+    night.options = {"learns": True, "auth": BearerAuth("s3cret")}
+    assert night.sync().status == "ok"
+    assert night.current() == dict(sorted(night.stub.store.items()))
+    assert read == [False, True]
+    night.stub.rules.clear()  # where the server gives it to everybody, no credentials are sent for it
+    sent = [each for each in (night.sync(), night.stub.requests)[1] if each.path == "metadata"]
+    assert ["authorization" in each.headers for each in sent] == [False]
 
 
 def test_fault_61_where_both_are_listed_subject_is_asked(night: Night) -> None:

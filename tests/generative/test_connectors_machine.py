@@ -65,13 +65,15 @@ dialects = st.builds(
 class Nights(RuleBasedStateMachine):
     """One site over many nights."""
 
+    lake_type = Lake  # `tests.sequences` has one in memory
+
     @initialize(features=features, streams=st.sampled_from([1, 3]), dialect=dialects, by_group=st.booleans())
     def begin(self, features: Features, streams: int, dialect: Dialect, by_group: bool) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.server = ModelServer(features, members=self._cohort)
         self.streams, self.dialect = streams, dialect
         self.named = PatientGroup("g") if by_group else None
-        self.lake = Lake(self.folder / "lake")
+        self.lake = self.lake_type(self.folder / "lake")
         self.quarantine = Quarantine(self.folder / "quarantine")
         self.reports: list[SyncReport] = []
         for patient in "abcd":

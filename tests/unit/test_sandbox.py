@@ -11,6 +11,7 @@ import pytest
 from connectors.errors import SandboxError
 from connectors.http.authenticators import NoAuth
 from connectors.http.client import FhirClient
+from connectors.http.retry import Clock
 from connectors.sandbox.bundles import (
     add_tag,
     chunks_by_patient,
@@ -182,6 +183,30 @@ def test_fault_74_a_transaction_that_is_too_large_is_sent_in_parts(server: FhirS
     assert not bundles(server, "batch")
     accepted = [each for each in bundles(server, "transaction") if each <= 30]
     assert sum(accepted) == 100
+
+
+def test_fault_163_a_transaction_that_a_gateway_does_not_wait_for_is_sent_in_parts(server: FhirStub) -> None:
+    server.rules.append(too_large(30, 504))
+    assert loaded(server, ward(20)) == ["the server takes at most 25 resources in a transaction"]
+    assert sum(each for each in bundles(server, "transaction") if each <= 30) == 100
+
+
+def test_fault_163_what_cannot_be_divided_is_sent_again_after_a_504(server: FhirStub) -> None:
+    server.own_ids = False  # then the resources of a patient belong together
+    left = 2
+
+    def busy(request: Request) -> Reply | None:
+        nonlocal left
+        if request.method == "POST" and request.path == "" and left:
+            left -= 1
+            return Reply(504, "gateway timeout", "text/plain")
+        return None
+
+    server.rules.append(busy)
+    clock = Clock(sleep=lambda _: None)
+    with FhirClient(server.base, NoAuth(), clock=clock) as client:
+        found = Sandbox(client, "x").load(ward(1))
+    assert (sum(found.created.values()), left) == (5, 0)
 
 
 def test_fault_74_a_patient_who_is_too_large_is_put_before_what_refers_to_him(server: FhirStub) -> None:

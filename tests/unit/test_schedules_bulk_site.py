@@ -12,7 +12,7 @@ from connectors.sources.bulk.source import BulkSource
 from schedules.config.settings import Limits, Settings
 from schedules.config.site_settings import BulkSite
 from schedules.errors import ConfigError
-from schedules.run.sources import TYPES, patient_ids, source
+from schedules.run.sources import TYPES, source, whole_patient_list
 
 URL = "https://fhir.hospital.example/r4"
 
@@ -91,7 +91,6 @@ def test_the_source_of_a_site(tmp_path: Path) -> None:
         (b"p1\nthe/secret\n", "line 2 cannot be read"),
         (b"name,born\nsecret,1950\n", "line 1: has other columns than id, or system and value"),
         (b"id;name\n?;secret\n", r"names no patient \(line 2 cannot be read\)"),
-        (b"system,value\nurn:mrn,secret\n", "names patients by identifiers"),
     ],
 )
 def test_a_list_of_patients_that_cannot_be_used(tmp_path: Path, content: bytes | None, said: str) -> None:
@@ -99,5 +98,5 @@ def test_a_list_of_patients_that_cannot_be_used(tmp_path: Path, content: bytes |
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=said) as raised:
-        patient_ids(file)
+        whole_patient_list(file)
     assert "secret" not in str(raised.value)

@@ -12,7 +12,7 @@ from functools import partial
 import httpx
 
 from connectors.errors import IncompleteError, RefusedError, ServerError
-from connectors.fhir.events import NotOffered, Problem, SourceEvent
+from connectors.fhir.events import Note, NotOffered, Problem, SourceEvent
 from connectors.fhir.lenient import json_or_none
 from connectors.fhir.outcome import lacks_type
 from connectors.fhir.resource import Resource
@@ -22,9 +22,12 @@ from connectors.http.client import FhirClient
 from connectors.http.retry import Clock, TransferLimits
 from connectors.lake.table import Cursor
 from connectors.sources.parts import Part, PartEnd, read_parts
+from connectors.sources.patient_list import PatientList
+from connectors.sources.search.batches import LearnedBatches
 from connectors.sources.search.dialect import Dialect
 from connectors.sources.search.entries import Entries, events_of
 from connectors.sources.search.group import read_members
+from connectors.sources.search.listed import ids_of
 from connectors.sources.search.medications import Medications
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchLimits, SearchRequest, changes, everything, ids
@@ -103,12 +106,12 @@ class TypeSearch:
                 yield self._part(paging, SearchRequest(kind, (), None, kind, counted=True))
             return
         limits = self.dialect.within(self.limits)
-        if not takes_lists(paging, client.base, patients, limits):
-            limits = replace(limits, batch=1)
+        limits = replace(limits, batch=patients_of_a_search(paging, client.base, patients, limits))
+        batches = LearnedBatches(limits.batch)
         for kind in self.types:
             if kind not in WITHOUT_PATIENT:
                 for request in everything(client.base, kind, patients, limits):
-                    yield self._part(paging, request)
+                    yield self._part(paging, request, batches)
 
     def medications(self, client: FhirClient, found: Medications) -> Iterator[Part]:
         """Yield the searches for types without patients: by the ids that the resources in `found` refer to."""
@@ -118,12 +121,15 @@ class TypeSearch:
         new = sorted(found.referenced({client.base}) - found.received - found.stored)
         for kind in self.types:
             if kind in WITHOUT_PATIENT:
+                batches = LearnedBatches(self.limits.batch)
                 for request in everything(client.base, kind, new, self.limits, "medications"):
-                    yield self._part(Paging(client, self.limits, self.dialect), request)
+                    yield self._part(Paging(client, self.limits, self.dialect), request, batches)
 
-    def _part(self, paging: Paging, request: SearchRequest) -> Part:
+    def _part(self, paging: Paging, request: SearchRequest, batches: LearnedBatches | None = None) -> Part:
         asked = replace(changes(request, self.since), counted=True) if self.since else request
-        return Part(request.label, partial(self._read, paging, asked))
+        read = partial(self._read, paging)
+        # A list that is refused is asked for in halves, all of them in one part: its name is that of the whole list.
+        return Part(request.label, partial(batches.read, asked, read) if batches else partial(read, asked))
 
     def _read(self, paging: Paging, request: SearchRequest) -> Iterator[SourceEvent]:
         kind, entries = request.resource_type, Entries(frozenset(self.types), self.limits.resource)
@@ -152,27 +158,56 @@ def members(client: FhirClient, group: str, limits: SearchLimits) -> tuple[str, 
     return found.patients
 
 
-def takes_lists(paging: Paging, base: str, patients: Sequence[str], limits: SearchLimits) -> bool:
-    """Return False if the server answers for fewer patients when they are asked for together than one by one.
+def patients_by_identifier(
+    client: FhirClient, listed: PatientList, limits: SearchLimits, dialect: Dialect
+) -> tuple[tuple[str, ...], list[Note]]:
+    """Return the ids of the patients in a list, in order, and notes on identifiers that nobody has.
+
+    Raises ServerError.
+    """
+    found, notes = ids_of(Paging(client, limits, dialect), client.base, listed, limits)
+    return tuple(sorted(found)), notes
+
+
+def patients_of_a_search(paging: Paging, base: str, patients: Sequence[str], limits: SearchLimits) -> int:
+    """Return for how many patients a server answers in one search, found out by halving a list of them.
 
     US Core lets a server take only one of a list (multipleOr: MAY); some take the first one without a word.
     """
-    batch = next(everything(base, "Patient", patients, limits), None)
-    if batch is None or not batch.patients or len(batch.patients) < 2:
-        return True
+    first = next(everything(base, "Patient", patients, limits), None)
+    listed = sorted(first.patients or ()) if first else []
+    size = len(listed)
     with suppress(ServerError):
-        together = found_ids(paging, batch, limits)
-        # Who does not exist is missing in both answers; two are enough to tell.
-        missing = sorted(batch.patients - together)[:2]
-        alone = [next(everything(base, "Patient", [each], limits)) for each in missing]
-        return not any(found_ids(paging, each, limits) for each in alone)
-    return False  # a list is refused, or nothing is known of it
+        while size > 1:
+            if _answers_for_all(paging, base, listed[:size], limits):
+                return limits.batch if size == len(listed) else size
+            size //= 2
+        return limits.batch if len(listed) < 2 else 1
+    return 1  # nothing is known of it
+
+
+def _answers_for_all(paging: Paging, base: str, patients: Sequence[str], limits: SearchLimits) -> bool:
+    together = next(everything(base, "Patient", patients, limits))
+    try:
+        missing = sorted({*patients} - found_ids(paging, together, limits))[:2]
+    except RefusedError:  # too many, perhaps
+        return False
+    # Who does not exist is missing in both answers; two are enough to tell.
+    alone = [next(everything(base, "Patient", [each], limits)) for each in missing]
+    return not any(found_ids(paging, each, limits) for each in alone)
 
 
 def found_ids(paging: Paging, request: SearchRequest, limits: SearchLimits) -> set[str]:
     """Return the ids of the patients that a search for patients returns."""
-    asked, found = replace(ids(request, limits), counted=False), set[str]()
-    for page in paging.pages(asked):
+    try:
+        return _read_ids(paging, replace(ids(request, limits), counted=False))
+    except RefusedError:  # `_elements` is optional in FHIR
+        return _read_ids(paging, replace(request, counted=False))
+
+
+def _read_ids(paging: Paging, request: SearchRequest) -> set[str]:
+    found = set[str]()
+    for page in paging.pages(request):
         bodies = [json_or_none(entry.resource) for entry in page.entries]
         found |= {body["id"] for body in bodies if isinstance(body, dict) and isinstance(body.get("id"), str)}
     return found & (request.patients or frozenset())

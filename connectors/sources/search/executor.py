@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from connectors.errors import EmptyPagesError, ProtocolError, RefusedError, ServerError, UnavailableError
@@ -17,6 +17,7 @@ from connectors.sources.concurrency import run_concurrently
 from connectors.sources.search import requests
 from connectors.sources.search.batches import LearnedBatches, Read
 from connectors.sources.search.entries import Entries, deletion, events_of, id_in_url, is_remark_of_page, version_of
+from connectors.sources.search.lists import ListCanary
 from connectors.sources.search.medications import MEDICATION, Medications
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchLimits, SearchRequest
@@ -44,6 +45,7 @@ class SearchExecutor:
     compared_types: types whose ids are compared although no comparison was due.
     medications: the Medications in the lake, and the references to others as they are found.
     returned_types: types of which something came.
+    canary: tries whether lists of patients are understood, before the first one is used.
     batches: how many patients the server takes in one search.
     """
 
@@ -53,6 +55,7 @@ class SearchExecutor:
     observed: ServerObservations
     entries: Entries
     base: str
+    canary: ListCanary | None = None
     medications: Medications = field(default_factory=Medications)
     batches: LearnedBatches = field(init=False)
     server_unavailable: bool = False
@@ -120,9 +123,24 @@ class SearchExecutor:
         of: str = "patients",
     ) -> Iterator[SourceEvent]:
         """Read these types of these patients, each search by `read`."""
+        kinds = tuple(kinds)
+        if kinds and patients:
+            yield from self._try_lists()
         made = [each for kind in kinds for each in requests.everything(self.base, kind, patients, self.limits, of)]
         tasks = [(partial(self.batches.read, request, self._unless_absent(read)), request) for request in made]
         yield from self._concurrently(tasks)
+
+    def _try_lists(self) -> Iterator[SourceEvent]:
+        """Try a list of patients, once in a sync and only in one that uses any."""
+        if (canary := self.canary) is None:
+            return
+        self.canary = None
+        yield from canary.run(self.plan.types)
+        self.limits = replace(self.limits, batch=canary.batch)
+        self.batches = LearnedBatches(canary.batch)
+        self.observed.lists = canary.learned
+        if canary.blank:
+            self.observed.failed.update(self.plan.types)  # so that the next sync asks for the changes since then again
 
     def _unless_absent(self, read: Read) -> Read:
         """Return `read` with a refusal that says that the server does not have the type noted, and not raised."""

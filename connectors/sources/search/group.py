@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from connectors.errors import ProtocolError, RefusedError, ServerError
+from connectors.fhir import dates
+from connectors.fhir.instants import comparable, instant
 from connectors.fhir.lenient import json_or_none
 from connectors.fhir.references import is_token, patient_of
 from connectors.http.client import FhirClient
@@ -14,6 +18,7 @@ from connectors.sources.search.entries import id_of
 from connectors.sources.search.paging import Paging
 from connectors.sources.search.requests import SearchLimits, SearchRequest, ids
 
+DATE = re.compile(dates.DATE)
 NO_GROUP = (
     "the Group of the site cannot be read ({}): check its id, and ask the server's administrator whether the client "
     "may read it{}"
@@ -35,7 +40,7 @@ class Members:
 
 
 def read_members(client: FhirClient, paging: Paging, group: str, limits: SearchLimits) -> Members:
-    """Return the patients of a Group, without those who left it (`inactive`).
+    """Return the patients of a Group, without those who left it: `inactive`, or with a `period` that has ended.
 
     A Group that describes its members (`actual` false), or lists fewer than it has (`quantity`), is asked for by the
     search for its patients instead, whose pages hold them all (FHIR R4, 3.1.1.4.13, `_has`).
@@ -48,7 +53,9 @@ def read_members(client: FhirClient, paging: Paging, group: str, limits: SearchL
     listed = [each for each in body.get("member") or [] if isinstance(each, dict)]
     quantity = body.get("quantity")
     count = quantity if isinstance(quantity, int) else 0
-    patients, nameless = _patients([each for each in listed if each.get("inactive") is not True])
+    now = client.clock.now()
+    members = [each for each in listed if not has_left(each, now)]
+    patients, nameless = _patients(members)
     if len(listed) >= count and body.get("actual") is not False:
         return Members(patients, tuple(_nameless(nameless)))
     try:
@@ -57,12 +64,30 @@ def read_members(client: FhirClient, paging: Paging, group: str, limits: SearchL
         searched = ()
     # A server that does not know `_has` may ignore it, and answer with everybody.
     # A search cannot tell who has left; as far as the Group lists them it does.
-    former = {*_patients([each for each in listed if each.get("inactive") is True])[0]} - {*patients}
+    former = {*_patients([each for each in listed if has_left(each, now)])[0]} - {*patients}
     asked = searched if _plausible(searched, count) else ()
     found = dict.fromkeys((*patients, *(each for each in asked if each not in former)))
     fewer = not asked or len(found) + len(former) < count
     missing = [FEWER.format(count or "other", len(listed))] if fewer else []
     return Members(tuple(found), (*missing, *_nameless(nameless)))
+
+
+def has_left(member: Mapping[str, Any], now: datetime) -> bool:
+    """Return True if a member of a Group is one no more (FHIR R4, Group.member.inactive and .period).
+
+    >>> has_left({"period": {"end": "2025-03"}}, datetime(2025, 3, 31, tzinfo=UTC))
+    False
+    >>> has_left({"period": {"end": "2025-03"}}, datetime(2025, 4, 1, tzinfo=UTC))
+    True
+    """
+    period = member.get("period")
+    end = period.get("end") if isinstance(period, dict) else None
+    if member.get("inactive") is True or not isinstance(end, str):
+        return member.get("inactive") is True
+    if (moment := instant(end)) is not None:
+        return moment < comparable(now.isoformat())
+    # The end is inclusive: of a day, a month or a year it is the last moment (FHIR R4, datatypes.html#Period).
+    return DATE.fullmatch(end) is not None and end < now.astimezone(UTC).date().isoformat()[: len(end)]
 
 
 def _read(client: FhirClient, group: str) -> dict[str, Any]:

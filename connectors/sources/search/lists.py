@@ -1,14 +1,16 @@
 """Finds out how many patients a server understands in one search.
 
 A comma in a parameter means "or" (FHIR R4, 3.1.1.4.11), but some servers read only the first value of a list, or answer
-200 with nothing. So the first batch is tried before anything is read: the cohort query has just returned a resource of
-each of its patients, and the search by patient must find the same.
+200 with nothing. So the first batch is tried before the first list is used: the cohort query has just returned a
+resource of each of its patients, and the search by patient must find the same.
+
+Once a server was seen to understand lists, Patients are no longer tried until all ids are compared. The type of the
+cohort is, each time that a list is used: a search index that went blank shows in nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from connectors.errors import RefusedError, ServerError
@@ -35,6 +37,7 @@ class ListCanary:
     witnesses: a resource of the type `cohort_type` that the cohort query returned, by patient; '' where none is known:
     then any resource of that type tells that the patient was looked for. batch: after `run`, how
     many patients may be asked for together. blank: after `run`, the search by patient finds nothing that is there.
+    known: lists were understood before. learned: after `run`, that they are.
     """
 
     paging: Paging
@@ -42,18 +45,23 @@ class ListCanary:
     cohort_type: str
     witnesses: Mapping[str, str]
     limits: SearchLimits
+    known: bool = False
     batch: int = field(init=False)
     blank: bool = field(default=False, init=False)
+    learned: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.batch = self.limits.batch
 
     def run(self, types: Sequence[str]) -> Iterator[SourceEvent]:
         """Try the patients by `_id` and by `subject`, as far as these types need it; yield what was found out."""
+        patients = self._patients
+        self.learned = min(self.batch, len(patients)) > 1
         for kind in self._kinds(types):
-            # What cannot be asked here cannot be asked by the sync either, and it says so then.
-            with suppress(ServerError):
-                yield from self._try(kind, self._patients)
+            try:
+                yield from self._try(kind, patients)
+            except ServerError:  # what cannot be asked here cannot be asked by the sync either, and it says so then
+                self.learned = False
 
     def searches(self, types: Sequence[str]) -> Iterator[SearchRequest]:
         """Yield the searches that `run` sends where lists are understood."""
@@ -62,7 +70,8 @@ class ListCanary:
             yield self._narrow(first)
 
     def _kinds(self, types: Sequence[str]) -> list[str]:
-        return [kind for kind in dict.fromkeys(("Patient", self.cohort_type)) if kind in types]
+        tried = (self.cohort_type,) if self.known else ("Patient", self.cohort_type)
+        return [kind for kind in dict.fromkeys(tried) if kind in types]
 
     @property
     def _patients(self) -> list[str]:
@@ -77,6 +86,7 @@ class ListCanary:
             if not missing:
                 break
             if all(self._missing(kind, [patient]) for patient in missing[:SINGLES]):
+                self.learned = False
                 # Not even alone. Of a Patient that proves nothing: the client may not be allowed to see him.
                 if len(missing) == size and kind == self.cohort_type and any(self.witnesses.values()):
                     self.blank = True

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import httpx
 
 from connectors.auth.scopes import scope_problems
-from connectors.errors import ConnectorError
+from connectors.errors import AuthenticationError, ConnectorError, RefusedError
 from connectors.fhir.capability import CapabilityStatement, read_capability_statement
 from connectors.fhir.events import Note, NotOffered, SourceEvent
 from connectors.fhir.instants import earliest
@@ -145,12 +145,9 @@ class SearchSource:
                 yield Note(LEFT.format(len(plan.left), self._whence, self.cohort.resource_type))
             # A server may be mended, so what it refused before is tried again when all ids are compared.
             limits = dialect.within(self.limits if plan.reconcile else learned_batch(previous, self.limits))
-            canary = self._canary(paging, client, cohort, limits)
-            yield from canary.run(self.types)
-            if canary.blank:
-                observed.failed.update(plan.types)  # so that the next sync asks for the changes since then again
-            limits, medications = replace(limits, batch=canary.batch), self._medications(plan)
-            executor = SearchExecutor(paging, limits, plan, observed, self._entries, client.base, medications)
+            canary = self._canary(paging, client, cohort, limits, previous if not plan.reconcile else None)
+            medications = self._medications(plan)
+            executor = SearchExecutor(paging, limits, plan, observed, self._entries, client.base, canary, medications)
             known = set(plan.known)
             for event in executor.run(self.cohort.resource_type):
                 if isinstance(event, Resource) and event.resource_type == "Patient":
@@ -189,10 +186,11 @@ class SearchSource:
                 pass
             self.server_time = paging.began or client.server_time
             limits = dialect.within(learned_batch(previous, self.limits))
-            for request in self._canary(paging, client, cohort, limits).searches(self.types):
-                yield from planned_search(paging, request, f"{request.label}{TRIED}")
             patients = cohort.patients | linked(self.texts, cohort.patients)
             plan = self._sync_plan(previous, patients)
+            canary = self._canary(paging, client, cohort, limits, previous if not plan.reconcile else None)
+            for request in canary.searches(self.types):
+                yield from planned_search(paging, request, f"{request.label}{TRIED}")
             yield from planned(plan, paging, client.base, limits, self.cohort.resource_type)
 
     def _cohort(self, paging: Paging, client: FhirClient) -> Cohort | ListedCohort:
@@ -218,10 +216,17 @@ class SearchSource:
         return "the Group of the site" if isinstance(self.named, PatientGroup) else "the list of patients"
 
     def _canary(
-        self, paging: Paging, client: FhirClient, cohort: Cohort | ListedCohort, limits: SearchLimits
+        self,
+        paging: Paging,
+        client: FhirClient,
+        cohort: Cohort | ListedCohort,
+        limits: SearchLimits,
+        previous: Cursor | None,
     ) -> ListCanary:
+        """Return what tries lists of patients. previous: where they may have been learned, None to learn them anew."""
+        known = previous is not None and previous.state.get("lists") == "yes"
         witnesses = {patient: id_ for patient, id_ in cohort.witnesses.items() if not self.excluded(patient)}
-        return ListCanary(paging, client.base, self.cohort.resource_type, witnesses, limits)
+        return ListCanary(paging, client.base, self.cohort.resource_type, witnesses, limits, known)
 
     def _client(self) -> FhirClient:
         return FhirClient(self.url, self.auth, self.transfer, self.clock, self.http_transport, self.verify)
@@ -249,15 +254,21 @@ class SearchSource:
     def _statement(self) -> CapabilityStatement | None:
         """Return the CapabilityStatement, None where there is none to be had."""
         # Without credentials, which FHIR does not need here (R4, 3.1.0.13): a token is asked for when the types are
-        # known. And without patience: a server that is away is waited for when it is asked for the cohort.
+        # known. Some gateways want them all the same. And without patience: a server that is away is waited for when
+        # it is asked for the cohort.
         transfer = replace(self.transfer, attempts=1)
-        client = FhirClient(self.url, NoAuth(), transfer, self.clock, self.http_transport, self.verify)
-        try:
-            with client:
-                url = f"{client.base}/metadata"
-                return client.get_parsed(url, "CapabilityStatement", read_capability_statement)
-        except ConnectorError:  # then all is found out by asking for it
-            return None
+        for auth in (NoAuth(), self.auth) if self.auth != NoAuth() else (NoAuth(),):
+            client = FhirClient(self.url, auth, transfer, self.clock, self.http_transport, self.verify)
+            try:
+                with client:
+                    url = f"{client.base}/metadata"
+                    return client.get_parsed(url, "CapabilityStatement", read_capability_statement)
+            except AuthenticationError:
+                continue
+            except ConnectorError as error:
+                if not isinstance(error, RefusedError) or error.status != 403:
+                    return None  # then all is found out by asking for it
+        return None
 
     def _in_lake(self, kind: str) -> bool:
         return next(self.texts(kind), None) is not None

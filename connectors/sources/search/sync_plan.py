@@ -7,6 +7,7 @@ The state in the cursor, with all times by the server's clock, and without any i
     changes.<Type>  yes: the server may understand `_lastUpdated` here; no: it does not, everything is asked for
     history.<Type>  yes: the server was seen to answer `<Type>/_history`, where deletions show; no: it does not
     absent.<Type>   yes: the server said that it does not have this type; asked for again when all ids are compared
+    lists           yes: the server was seen to answer for all patients of a list
     batch           how many patients the server was found to take in one search, if fewer than the settings say
     reconciled      when all ids were last compared
     asked           everything, if the last sync asked for all of every type
@@ -146,6 +147,7 @@ class ServerObservations:
     unlisted: types of which any refusal says that the server does not have them. absent: types of which that was seen,
     or that the server says it does not have. rejected: something cannot be read. left: why former patients
     left was read; else they are asked about once more. batch: patients in one search, None where any number will do.
+    lists: all patients of a list are answered for; None where none was tried.
     """
 
     failed: set[str] = field(default_factory=set)
@@ -158,6 +160,7 @@ class ServerObservations:
     rejected: bool = False
     left: bool = True
     batch: int | None = None
+    lists: bool | None = None
 
     def state(
         self, plan: SyncPlan, previous: Cursor | None, server_time: str | None, *, complete_cohort: bool
@@ -192,6 +195,7 @@ class ServerObservations:
         unread = {fingerprint(patient) for patient in self.unread}
         state["left"] = ",".join(sorted((_fingerprints(before, "left") - back) | left))
         state["batch"] = str(self.batch or "")
+        state["lists"] = before.get("lists", "") if self.lists is None else "yes" if self.lists else ""
         state["stale"] = ",".join(sorted((_fingerprints(before, "stale") - fresh) | unread))
         return {key: value for key, value in state.items() if value}
 
