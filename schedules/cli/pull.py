@@ -24,9 +24,7 @@ COMMAND_LINE = Path("the options of periop pull")  # in place of the file in mes
 @click.option("--type", "types", metavar="TYPE,…", required=True, multiple=True, help="The resource types to read.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write to.")
 @click.option("--group", metavar="ID", help="Only the patients of this Group.")
-@click.option(
-    "--ids", type=existing_file, help="Only the patients in this file: an id on each line, or columns system and value."
-)
+@click.option("--ids", type=existing_file, help="Only the patients in this file: ids, or systems and values.")
 @click.option("--since", metavar="INSTANT", help="Only what changed since then, like 2026-01-31T00:00:00Z.")
 @click.option("--export", is_flag=True, help="By Bulk Data $export instead of searches.")
 @click.option("--site", help="The server and credentials of this site of periop.toml, instead of URL.")
