@@ -178,6 +178,12 @@ class Nights(RuleBasedStateMachine):
         self._change(("condition", patient, "lung", 0, 0))
         self.undisturbed_sync(pause)
 
+    @rule(changes=st.lists(mutations, min_size=1, max_size=8), pause=pauses)
+    def changed_night(self, changes: list[tuple[str, str, str, int, int]], pause: int) -> None:
+        # Without it few sequences hold a change that is followed by a search for changes and nothing else.
+        self.change(changes)
+        self.undisturbed_sync(pause)
+
     @rule(pause=pauses)
     def quiet_sync(self, pause: int) -> None:
         self.undisturbed_sync(pause)
