@@ -71,4 +71,4 @@ bench: setup-dev ## the benchmarks; they print ratios of one run
 	$(BIN)/python benchmarks/connecting.py
 
 clean: ## remove what was built or written by the demo
-	rm -rf $(VENV) $(TOOLS) periop-demo dist fixtures/hapi/target fixtures/oidc/node_modules
+	rm -rf $(VENV) $(TOOLS) periop-demo dist fixtures/hapi/target fixtures/oidc/node_modules fixtures/medplum/node_modules

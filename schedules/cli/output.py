@@ -188,6 +188,8 @@ def status_tables(found: dict[str, Any]) -> RenderableType:
 def _summary(found: dict[str, Any]) -> Iterable[RenderableType]:
     release = found["release"]
     yield Text(f"Release {release['number']}: {release['path']}" if release else "No release yet.")
+    if found["release_waits"]:
+        yield Text(wording.clean(found["release_waits"]))
     if found["running_pid"] is not None:
         yield Text(f"A run is in progress (process {found['running_pid']}).")
     last = found["last_good_run"]
