@@ -18,6 +18,7 @@ from schedules.cli.analyze import analyze
 from schedules.cli.check import check
 from schedules.cli.codes import codes
 from schedules.cli.demo import demo
+from schedules.cli.diff import diff
 from schedules.cli.explain import explain
 from schedules.cli.forget import forget
 from schedules.cli.init import init
@@ -34,6 +35,7 @@ from schedules.cli.sync import sync
 from schedules.cli.terminology import terminology
 from schedules.cli.verify import verify
 from schedules.cli.view import view
+from schedules.cli.withdraw import withdraw
 
 # Objects made until Python looks for reference cycles. With the default of 700 it looks again and again while modules
 # are imported, a tenth of the time of `periop view run`.
@@ -81,6 +83,8 @@ COMMANDS = (
     explain,
     analyze,
     publish,
+    diff,
+    withdraw,
     run,
     serve,
     status,

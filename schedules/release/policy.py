@@ -68,6 +68,9 @@ def waiting(
     folder = settings.releases_dir / str(current) if current is not None else None
     if folder is not None and has_figures_of(folder, released):
         return None
+    if not asked.now and (number := _withdrawn_before(released, ledger)):
+        said = f"The figures are those of release {number}, which was withdrawn; `periop publish --now` releases them."
+        return Waiting(said, False, current, folder)
     if not asked.accept_fall:
         _refuse_a_fall(settings, released, past)
     k = threshold(released.min_cell)
@@ -82,6 +85,20 @@ def waiting(
     moves = tuple(move for entry in past for move in small_moves(entry.results or {}, results, k))
     if moves:
         return Waiting(_would_disclose(moves, k), True, current, folder, moves)
+    return None
+
+
+def _withdrawn_before(released: Released, ledger: ReleaseLedger) -> int | None:
+    """Return the release with these figures that was withdrawn, None where there is none."""
+    import orjson
+
+    from analytics.results import dumps, same_figures
+
+    withdrawn = ledger.withdrawn()
+    for entry in (each for each in ledger.past() if each.release in withdrawn):
+        content = {name: value for name, value in (entry.results or {}).items() if name != "populations"}
+        if same_figures(orjson.dumps(content), dumps(released, entry.release)):
+            return entry.release
     return None
 
 
