@@ -52,13 +52,18 @@ GC_THRESHOLD = 50_000
     help="The configuration file.",
 )
 @click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    help="A file with NAME=value lines: the secrets that the configuration names, readable by its owner only.",
+)
+@click.option(
     "-v",
     "--verbose",
     count=True,
     help="Log stages and each request on stderr; -vv: headers too (never patient data, never secrets).",
 )
 @pass_session
-def cli(session: Session, config: Path, verbose: int) -> None:
+def cli(session: Session, config: Path, env_file: Path | None, verbose: int) -> None:
     """Perioperative oncology endpoints from FHIR servers, every night.
 
     \b
@@ -70,6 +75,11 @@ def cli(session: Session, config: Path, verbose: int) -> None:
                  75 another run is in progress · 130 interrupted
     """
     session.config, session.verbose = config, verbose
+    if env_file is not None:
+        from schedules.config.env_file import read_env_file
+
+        # The file wins, as with systemd: what is left in a shell from yesterday is not stronger than what is named.
+        session.environ = {**session.environ, **read_env_file(env_file)}
 
 
 # In the order in which they are learned; `--help` sorts them by name.
