@@ -74,6 +74,7 @@ def differences(a: Json, b: Json) -> tuple[Difference, ...]:
     """Return the numbers that differ between two results.json, in the order of b, then those that only a has."""
     in_a, in_b = dict(_numbers(a)), dict(_numbers(b))
     names = dict.fromkeys((*in_b, *in_a))
+    # Not 0: a release does not say of a term that it leaves out whether anybody had it.
     absent = ("", NOT_LISTED)
     found = ((name, in_a.get(name, absent), in_b.get(name, absent)) for name in names)
     return tuple(

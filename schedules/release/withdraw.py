@@ -42,6 +42,7 @@ def withdraw(
     if release not in ledger.withdrawn():
         ledger.withdraw(release, when)  # first: from here on no run makes a release of the same figures
     left = tuple(target for target in targets if not _take_back(target, release, releases_dir, withdrawn_dir))
+    # `current` first: a reader must never follow it to a folder that is gone.
     folder = releases_dir / str(release)
     _point_elsewhere(releases_dir, release)
     if folder.is_dir():
@@ -68,6 +69,7 @@ def _take_back(target: Path, release: int, releases_dir: Path, withdrawn_dir: Pa
             return False
         if not copy.is_dir():
             return True
+        # Two hospitals may publish to one folder: only what is ours is deleted.
         if ours is None or (copy / "results.json").read_bytes() != ours.read_bytes():
             return False
         _point_elsewhere(target, release)

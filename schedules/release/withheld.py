@@ -64,6 +64,7 @@ def _proportions(true: Iterable[Proportion], shown: Iterable[Proportion], k: int
             continue
         why = _small(k, x=p.x, all_but_x=(p.n or 0) - (p.x or 0), n=p.n)
         effect: Effect = "withheld" if found is not None else "left out"
+        # Terms that the study does not name are there because somebody has them: a row alone would say so.
         if found is None and why == LINKED:
             why = LISTED
         yield WithheldCell("proportions", p.id, p.label, f"{p.x}/{p.n}", effect, why)

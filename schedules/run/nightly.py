@@ -246,6 +246,7 @@ def publish_release(
         run.detail["waiting"] = wait.reason
         if wait.by_disclosure_control:
             run.exit_code = ExitCode.SUPPRESSED
+        # The release that stays goes to targets that could not be reached before.
         if not dry_run and wait.path is not None:
             pipeline.deliver(settings, wait.path)
         return wait
