@@ -24,6 +24,7 @@ from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
 from schedules.cli.map import map_
+from schedules.cli.pool import pool
 from schedules.cli.publish import publish
 from schedules.cli.pull import pull
 from schedules.cli.run import run
@@ -95,6 +96,7 @@ COMMANDS = (
     publish,
     diff,
     withdraw,
+    pool,
     run,
     serve,
     status,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analytics.disclosure.control import Released
+    from analytics.pooling.pool import Pooled
     from connectors.check.findings import Diagnosis, Finding
     from connectors.report import SyncReport
     from connectors.sources.base import PlannedRequest
@@ -281,6 +282,33 @@ def withheld(cells: Sequence[WithheldCell], moves: Sequence[Move], notice: str) 
     for move in moves:
         moved.add_row(*text_cells(str(move.release), move.id, move.statistic, f"{move.before:g}", f"{move.after:g}"))
     return Group(table, moved)
+
+
+def pooled_tables(pooled: Pooled) -> RenderableType:
+    """Return the pooled proportions, medians and survival, with the notes on the sites."""
+    from analytics.pooling.page import heterogeneity_text, pooled_row, quantile_text
+
+    sites = ", ".join(site.name for site in pooled.sites)
+    parts: list[RenderableType] = [
+        Text(wording.clean(pooled.study.title), style="bold"),
+        Text(wording.clean(f"Data cutoff {pooled.study.data_cut} · pooled from {len(pooled.sites)} releases: {sites}")),
+    ]
+    table = new_table("Endpoint", "Population", "x/n", "%", "Interval", "Between sites", right=("x/n", "%"))
+    for p in (each for each in pooled.proportions if not is_worst_grade(each.id)):
+        row, between = pooled_row(p), heterogeneity_text(p.heterogeneity) if pooled.by_site else ""
+        counted = (row.counts, row.value, row.interval, between)
+        shown = (row.missing.word, "", row.missing.reason or "", "") if row.missing else counted
+        table.add_row(*text_cells(row.label, row.population, *shown))
+    medians = new_table("Median", "n", "Pooled", right=("n",))
+    for quantity in pooled.quantiles:
+        medians.add_row(*text_cells(*quantile_text(quantity)))
+    curves = [each.estimate for each in pooled.survival]
+    for curve in curves:
+        medians.add_row(*text_cells(curve.label, "" if curve.n is None else str(curve.n), _median(curve)))
+    parts += [table, medians, _landmarks(curves)]
+    without = [f"{s.estimate.label}: without {', '.join(s.suppressed_at)}" for s in pooled.survival if s.suppressed_at]
+    parts += [Text(wording.clean(note)) for note in (*without, *pooled.notes)]
+    return Group(*parts)
 
 
 def new_table(*names: str, right: Sequence[str] = (), title: str | None = None) -> Table:
