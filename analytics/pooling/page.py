@@ -69,6 +69,7 @@ def _site_row(p: PooledProportion, count: SiteCount) -> EstimateRow:
             p.id, count.site.name, p.population, p.id, missing=Missing(wording.WORDS["suppressed"], None)
         )
     x, n = count.x[0], count.n[0]
+    # A site that enrolled nobody yet is in the forest all the same: its absence would look like a mistake.
     if n == 0:
         return EstimateRow(p.id, count.site.name, p.population, p.id, counts="0/0")
     ci = clopper_pearson(x, n, p.ci.level) if p.ci else None
@@ -83,6 +84,7 @@ def pooled_row(p: PooledProportion) -> EstimateRow:
         return replace(row, missing=Missing(wording.WORDS["not_evaluable"], p.reason))
     if p.exact:
         return tables.proportion_row(Proportion(p.id, p.label, p.population, p.id, p.x[0], p.n[0], p.percent[0], p.ci))
+    # No dot in the picture: the pool is somewhere in this range, and its middle is no estimate.
     low, high = (str(round_half_up(limit)) for limit in p.percent)
     interval = f"{wording.percent_interval(p.ci)} ({wording.level(p.ci)}, of all these)" if p.ci else ""
     value = f"{low}{wording.DASH}{high}{wording.SPACE}%"

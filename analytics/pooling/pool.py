@@ -66,6 +66,7 @@ class Pooled:
 def pool(documents: Sequence[tuple[str, Json]], study: Study) -> Pooled:
     """Pool the results.json of several sites, each with the name of its file. Raises `PoolingError`."""
     sites = read_sites(documents, study)
+    # In the order of the first site; terms of adverse events that only others have come last.
     ids = dict.fromkeys(p["id"] for site in sites for p in site.results["proportions"])
     return Pooled(
         study,
@@ -94,6 +95,7 @@ def _tells(figure: PooledProportion, count: SiteCount, others: Sequence[SiteCoun
     """Return whether x of one site lies within fewer than k values once the other sites are subtracted."""
     if figure.x is None:
         return False
+    # What the site itself says of its count holds as well.
     low = max(count.x[0], figure.x[0] - sum(other.x[1] for other in others))
     high = min(count.x[1], figure.x[1] - sum(other.x[0] for other in others))
     return high - low + 1 < count.site.min_cell
@@ -108,6 +110,7 @@ def _quantiles(spec: QuantileSpec, study: Study, sites: Sequence[Site]) -> Poole
         curves = [site.figures("survival")[curve.id] for site in sites]
         times = risk_table_times([each for each in curves if each["curve"]])
         return PooledQuantiles(estimate_follow_up(spec, times, (n or 0) + (missing or 0)), None)
+    # Of sites without a median, not reached for instance, nothing bounds that of the pool.
     medians = [q["median"] for q in shown if q["median"] is not None]
     bounds = (min(medians), max(medians)) if medians and len(medians) == len(sites) else None
     reason = NOT_FROM_AGGREGATES if not suppressed else f"suppressed at {', '.join(suppressed)}"

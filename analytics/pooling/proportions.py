@@ -90,12 +90,14 @@ def pool_proportion(identity: str, sites: Sequence[Site]) -> PooledProportion:
 def _count(site: Site, figure: Json | None, population: str) -> SiteCount | None:
     if figure is not None and figure["x"] is not None and figure["n"] is not None:
         return SiteCount(site, (figure["x"], figure["x"]), (figure["n"], figure["n"]))
+    # No table at this cutoff, for instance: not even a bound.
     if figure is not None and figure["status"] == "not_evaluable":
         return None
     # An adverse event that is not listed happened to nobody there, or is suppressed with all of its table.
     size = figure["n"] if figure is not None and figure["n"] is not None else site.size(population)
     if size is not None:
         return SiteCount(site, (0, size if site.protected else 0), (size, size))
+    # Every population is a part of the enrolled.
     everybody = site.size("enrolled")
     return None if everybody is None else SiteCount(site, (0, everybody), (0, everybody))
 
@@ -127,6 +129,7 @@ def heterogeneity(counts: Sequence[SiteCount]) -> Heterogeneity | None:
     x, n = sum(a for a, _ in shown), sum(b for _, b in shown)
     if len(shown) < 3 or any(not count.known for count in counts) or x in (0, n):
         return None
+    # With the pooled p in the variance a site where nobody has it needs no correction.
     p = x / n
     q = sum(b * (a / b - p) ** 2 for a, b in shown) / (p * (1 - p))
     df = len(shown) - 1

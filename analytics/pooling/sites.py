@@ -38,6 +38,7 @@ class Site:
 
     def size(self, population: str) -> int | None:
         """Return the size of a population at the main data cutoff, None where no figure shows it."""
+        # An estimate that lacks some patients has a smaller n: the greatest is that of the population.
         shown = [
             p["n"]
             for p in self.results["proportions"]
@@ -62,6 +63,7 @@ def read_sites(documents: Sequence[tuple[str, Json]], study: Study) -> tuple[Sit
     if len(documents) < 2:
         raise PoolingError("the results.json of at least two sites are needed; give more files")
     sites = tuple(_site(file, content) for file, content in documents)
+    # All faults at once: who collects releases by mail does not want to ask each site again and again.
     faults = [fault for site in sites for fault in _faults(site, study)]
     first: dict[str, str] = {}
     for site in sites:
@@ -81,6 +83,7 @@ def read_sites(documents: Sequence[tuple[str, Json]], study: Study) -> tuple[Sit
 def _site(file: str, content: Json) -> Site:
     if content.get("schema") != SCHEMA:
         raise PoolingError(f"{file}: is no results.json of periop (schema {SCHEMA}); give one of a release")
+    # It has every count, and would pass for an unprotected release of the same site.
     if "notice" in content:
         raise PoolingError(f"{file}: is internal and not for release; give the results.json of a release")
     return Site(", ".join(content["sites"]) or file, file, content)

@@ -66,6 +66,7 @@ def risk_table_times(curves: Sequence[Json]) -> Times:
             months += [float(point["t"])] * (point["events"] + point["censored"])
             event += [True] * point["events"] + [False] * point["censored"]
     times = np.asarray(months, dtype=np.float64)
+    # A parameter that was measured in other units than days stays as it was written.
     days = np.round(times * DAYS["months"])
     if (np.abs(times * DAYS["months"] - days) <= ROUNDING).all():
         times = days / DAYS["months"]
@@ -74,6 +75,7 @@ def risk_table_times(curves: Sequence[Json]) -> Times:
 
 def _life_table(spec: SurvivalSpec, curves: Sequence[Json]) -> Survival:
     n, events = (sum(curve[name] for curve in curves) for name in ("n", "events"))
+    # Exact equality will do: coarsened steps are at whole months and at landmarks.
     common = set.intersection(*({float(p["t"]) for p in curve["curve"]} for curve in curves)) - {0.0}
     steps: list[Counts] = []
     before = 0.0

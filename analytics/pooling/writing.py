@@ -73,6 +73,7 @@ def _proportion(p: PooledProportion, *, by_site: bool) -> Json:
 
 
 def _site(count: SiteCount, p: PooledProportion) -> Json:
+    # The bounds of a site are those of its population, which it shows; they say nothing more.
     if not count.known:
         return {"site": count.site.name, "x": None, "n": _single(count.n), "status": "suppressed"}
     x, n = count.x[0], count.n[0]

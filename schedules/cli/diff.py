@@ -42,6 +42,7 @@ def _results(session: Session, named: str) -> Mapping[str, Any]:
     from schedules.release.differences import read_release, read_results
     from schedules.release.release_ledger import ReleaseLedger
 
+    # A file that is named like a number can be given as ./1.
     if not named.isdecimal():
         file = Path(named)
         return read_results(file / "results.json" if file.is_dir() else file)

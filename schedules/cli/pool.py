@@ -27,6 +27,7 @@ def pool(session: Session, files: tuple[Path, ...], study: str | None, out: Path
     from schedules.release.differences import read_results
 
     session.log()
+    # The names as they were given: a refusal names the file that a person must replace.
     documents = [(str(file), read_results(file)) for file in files]
     loaded = session.study(study or str(documents[0][1].get("study")))
     pooled = pool_results(documents, loaded)
