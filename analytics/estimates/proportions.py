@@ -14,10 +14,11 @@ from analytics.estimates.rounding import exact_percent
 from mappers.study import ProportionSpec, Where
 
 # The names of methods are part of results.json.
+INTERVALS = ("clopper-pearson", "wilson", "jeffreys")
 SCIPY_NAMES: dict[str, Literal["exact", "wilson"]] = {"clopper-pearson": "exact", "wilson": "wilson"}
 
 
-def interval(x: int, n: int, level: float, method: str) -> Interval:
+def proportion_interval(x: int, n: int, level: float, method: str) -> Interval:
     """Return the two-sided interval of x of n in percent, for `0 <= x <= n` and `n >= 1`.
 
     - ``clopper-pearson``: exact (Clopper and Pearson 1934). The lower limit of x = 0 is 0, the upper of x = n is 100.
@@ -27,7 +28,7 @@ def interval(x: int, n: int, level: float, method: str) -> Interval:
 
     Raises `ValueError` for counts outside of these bounds.
 
-    >>> ci = interval(15, 33, 0.90, "clopper-pearson")
+    >>> ci = proportion_interval(15, 33, 0.90, "clopper-pearson")
     >>> f"{ci.low:.2f} to {ci.high:.2f}"
     '30.49 to 61.06'
     """
@@ -83,7 +84,7 @@ def estimate_proportion(spec: ProportionSpec, x: int, n: int) -> Proportion:
     """Return the estimate of `x` of `n`; not evaluable where the population is empty."""
     if n == 0:
         return not_evaluable(spec, f"no patient in population {spec.population}", n=0)
-    return _proportion(spec, x, n, float(exact_percent(x, n)), interval(x, n, spec.ci_level, spec.ci_method))
+    return _proportion(spec, x, n, float(exact_percent(x, n)), proportion_interval(x, n, spec.ci_level, spec.ci_method))
 
 
 def not_evaluable(spec: ProportionSpec, reason: str, n: int | None = None) -> Proportion:

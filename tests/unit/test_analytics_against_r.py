@@ -14,7 +14,7 @@ import pytest
 
 from analytics.estimates import baseline
 from analytics.estimates.design import p_value
-from analytics.estimates.proportions import interval
+from analytics.estimates.proportions import proportion_interval
 from analytics.estimates.survival import Times, estimate_survival
 from mappers.study import Design, QuantileSpec, SurvivalSpec
 
@@ -97,7 +97,7 @@ def test_follow_up(case: str) -> None:
 def test_intervals_of_a_proportion_and_the_test_against_a_null_rate(row: dict[str, str]) -> None:
     x, n, level, null = int(row["x"]), int(row["n"]), float(row["level"]), float(row["null_rate"])
     for method in ("clopper-pearson", "wilson", "jeffreys"):
-        ci = interval(x, n, level, method)
+        ci = proportion_interval(x, n, level, method)
         for name, limit in (("low", ci.low), ("high", ci.high)):
             expected = OF_R["proportion", f"{x} of {n}", f"{method} {name}", at(level)]
             assert limit is not None
