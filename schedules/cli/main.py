@@ -18,11 +18,13 @@ from schedules.cli.analyze import analyze
 from schedules.cli.check import check
 from schedules.cli.codes import codes
 from schedules.cli.demo import demo
+from schedules.cli.diff import diff
 from schedules.cli.explain import explain
 from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
 from schedules.cli.map import map_
+from schedules.cli.pool import pool
 from schedules.cli.publish import publish
 from schedules.cli.pull import pull
 from schedules.cli.run import run
@@ -34,6 +36,7 @@ from schedules.cli.sync import sync
 from schedules.cli.terminology import terminology
 from schedules.cli.verify import verify
 from schedules.cli.view import view
+from schedules.cli.withdraw import withdraw
 
 # Objects made until Python looks for reference cycles. With the default of 700 it looks again and again while modules
 # are imported, a tenth of the time of `periop view run`.
@@ -94,6 +97,9 @@ COMMANDS = (
     explain,
     analyze,
     publish,
+    diff,
+    withdraw,
+    pool,
     run,
     serve,
     status,

@@ -66,22 +66,42 @@ def waiting(
 
     current, past = current_release(settings.releases_dir), ledger.past()
     folder = settings.releases_dir / str(current) if current is not None else None
+    # Before all else: the same figures once more tell nothing new, whatever the mode.
     if folder is not None and has_figures_of(folder, released):
         return None
+    if not asked.now and (number := _withdrawn_before(released, ledger)):
+        said = f"The figures are those of release {number}, which was withdrawn; `periop publish --now` releases them."
+        return Waiting(said, False, current, folder)
     if not asked.accept_fall:
         _refuse_a_fall(settings, released, past)
     k = threshold(released.min_cell)
     if not k:
         return None  # nothing is protected within a release, so nothing between two
     if settings.release.mode == "at_cutoffs" and not asked.now:
+        # An entry whose folder is not there was left by a kill: the date still has no release.
         made = {entry.release for entry in past} & ({*releases(settings.releases_dir)} | ledger.withdrawn())
         done = [entry for entry in past if entry.release in made]
         if reason := not_due(settings, released.data_cutoff, done, today):
             return Waiting(reason, False, current, folder)
     results = as_json(released, 0) | {"populations": dict(released.population_sizes)}
+    # All of them, also withdrawn ones and those of other rules: what was read cannot be taken back.
     moves = tuple(move for entry in past for move in small_moves(entry.results or {}, results, k))
     if moves:
         return Waiting(_would_disclose(moves, k), True, current, folder, moves)
+    return None
+
+
+def _withdrawn_before(released: Released, ledger: ReleaseLedger) -> int | None:
+    """Return the release with these figures that was withdrawn, None where there is none."""
+    import orjson
+
+    from analytics.results import dumps, same_figures
+
+    withdrawn = ledger.withdrawn()
+    for entry in (each for each in ledger.past() if each.release in withdrawn):
+        content = {name: value for name, value in (entry.results or {}).items() if name != "populations"}
+        if same_figures(orjson.dumps(content), dumps(released, entry.release)):
+            return entry.release
     return None
 
 
@@ -96,6 +116,7 @@ def not_due(settings: Settings, data_cutoff: str, past: list[Entry], today: date
     at_cutoff = [entry for entry in past if entry.data_cut == data_cutoff and days[entry.release] >= cutoff]
     if today >= cutoff and not at_cutoff:
         return None
+    # A release that a person made in between is that of the declared days before it.
     last = max(days.values(), default=date.min)
     if any(last < day <= today for day in settings.release.release_on):
         return None
@@ -123,6 +144,7 @@ def _refuse_a_fall(settings: Settings, released: Released, past: tuple[Entry, ..
     now = released.population_sizes["enrolled"]
     if not before or now is None:
         return
+    # Exact: of five patients one is not more than a fifth, whatever floats say.
     if Fraction(before - now, before) > Fraction(repr(settings.release.max_fall)):
         share = settings.release.max_fall * 100
         report = settings.internal_dir / "report.html"

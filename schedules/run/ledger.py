@@ -139,6 +139,7 @@ class Ledger:
 
     def why_no_release(self) -> str | None:
         """Return why the last run that got as far as a release made none; None where it made one, or found it made."""
+        # A run that failed before says nothing about the release.
         runs = self._runs("where kind in ('run', 'publish') and exit_code in (0, 3, 5) order by id desc limit 1", ())
         return next((run.detail.get("waiting") for run in runs), None)
 

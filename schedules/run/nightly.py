@@ -240,13 +240,13 @@ def publish_release(
     if released.sites_missing:
         run.detail["sites_missing"] = list(released.sites_missing)
     ledger = ReleaseLedger(settings.release_ledger_dir)
-    if not dry_run:
-        ledger.adopt(settings.releases_dir, releases(settings.releases_dir))
+    ledger.adopt(settings.releases_dir, releases(settings.releases_dir))
     today = run.started.astimezone(ZoneInfo(settings.schedule.timezone)).date()
     if wait := waiting(settings, released, ledger, today, asked):
         run.detail["waiting"] = wait.reason
         if wait.by_disclosure_control:
             run.exit_code = ExitCode.SUPPRESSED
+        # The release that stays goes to targets that could not be reached before.
         if not dry_run and wait.path is not None:
             pipeline.deliver(settings, wait.path)
         return wait
