@@ -1,4 +1,4 @@
-"""What is known of the installed program: its version, whether it was updated, and whether another one is in its way.
+"""Tell of the installed program its version, whether it was updated, and whether another one is in its way.
 
 The root packages of periop have everyday names, and PyPI has distributions that install folders of these names: pip
 lays one over the other without a word.
