@@ -356,6 +356,17 @@ def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
     yield Text("")
 
 
+def target_list(targets: Mapping[str, str | None]) -> RenderableType:
+    """Return the targets of releases as a list, each with what speaks against it."""
+    table = Table.grid(padding=(0, 1))
+    for path, problem in targets.items():
+        mark, style = LEVEL_MARKS[FindingLevel.OK if problem is None else FindingLevel.MISSING]
+        table.add_row(
+            Text(" "), Text(mark, style=style), *text_cells(problem or f"{path}: releases can be copied there")
+        )
+    return Group(Text("Targets of releases:"), table)
+
+
 def _in_grid(finding: Finding) -> bool:
     return bool(finding.resource_type) and finding.check in GRID_COLUMNS
 
