@@ -57,10 +57,11 @@ def render_pool(pooled: Pooled) -> str:
 
 
 def _forest(p: PooledProportion, pooled: Pooled) -> Iterator[ForestRow]:
-    if pooled.by_site:
+    yield ForestRow(pooled_row(p), whole=True, note=heterogeneity_text(p.heterogeneity) if pooled.by_site else "")
+    # A figure that every site suppresses has nothing to compare.
+    if pooled.by_site and p.percent is not None:
         for count in p.by_site:
             yield ForestRow(_site_row(p, count))
-    yield ForestRow(pooled_row(p), whole=True, note=heterogeneity_text(p.heterogeneity) if pooled.by_site else "")
 
 
 def _site_row(p: PooledProportion, count: SiteCount) -> EstimateRow:
@@ -81,7 +82,7 @@ def pooled_row(p: PooledProportion) -> EstimateRow:
     """Return the pooled figure in words: x/n, percent and interval, or the bounds of each."""
     row = EstimateRow(p.id, p.label, p.population, p.id)
     if p.x is None or p.n is None or p.percent is None:
-        return replace(row, missing=Missing(wording.WORDS["not_evaluable"], p.reason))
+        return replace(row, missing=Missing(wording.WORDS[p.status], p.reason))
     if p.exact:
         return tables.proportion_row(Proportion(p.id, p.label, p.population, p.id, p.x[0], p.n[0], p.percent[0], p.ci))
     # No dot in the picture: the pool is somewhere in this range, and its middle is no estimate.

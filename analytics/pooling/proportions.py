@@ -17,6 +17,7 @@ from analytics.estimates.rounding import exact_percent
 from analytics.pooling.sites import Json, Site
 
 Bounds = tuple[int, int]
+NOWHERE = "suppressed at every site"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ class PooledProportion:
         return self.x is not None and self.n is not None and self.x[0] == self.x[1] and self.n[0] == self.n[1]
 
     @property
+    def status(self) -> str:
+        """Return ``ok``, ``bounds``, ``suppressed`` at every site, or ``not_evaluable``."""
+        if self.percent is None:
+            return "suppressed" if self.reason == NOWHERE else "not_evaluable"
+        return "ok" if self.exact else "bounds"
+
+    @property
     def suppressed_at(self) -> tuple[str, ...]:
         """Return the names of the sites whose count is a bound."""
         return tuple(count.site.name for count in self.by_site if not count.known)
@@ -107,6 +115,8 @@ def _pooled(identity: str, label: str, population: str, counts: list[SiteCount],
     if n[1] == 0:
         reason = f"no patient in population {population}"
         return PooledProportion(identity, label, population, x, n, None, None, tuple(counts), reason=reason)
+    if not any(count.known for count in counts):
+        return PooledProportion(identity, label, population, None, None, None, None, tuple(counts), reason=NOWHERE)
     # The ends of x/n: nobody of those who are not shown has it, and all of them have it.
     # Where n is not shown either, those who would have it are part of it, and nobody else need be.
     low, high = (x[0], n[1]), (x[1], sum(max(count.n[0], count.x[1]) for count in counts))

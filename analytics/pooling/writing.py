@@ -39,11 +39,6 @@ def pooled_json(pooled: Pooled) -> Json:
     }
 
 
-def status(p: PooledProportion) -> str:
-    """Return ``ok``, ``bounds`` where a site suppressed its count, or ``not_evaluable``."""
-    return "not_evaluable" if p.percent is None else "ok" if p.exact else "bounds"
-
-
 def _proportion(p: PooledProportion, *, by_site: bool) -> Json:
     exact = p.exact and p.x is not None and p.n is not None
     found: Json = {
@@ -55,7 +50,7 @@ def _proportion(p: PooledProportion, *, by_site: bool) -> Json:
         # From the counts and not from a float, which may lie on the wrong side of a half, as in results.json.
         "percent": _percent(exact_percent(p.x[0], p.n[0])) if exact and p.percent and p.x and p.n else None,
         "ci": interval_json(p.ci, 2),
-        "status": status(p),
+        "status": p.status,
     }
     if p.reason:
         found["reason"] = p.reason
