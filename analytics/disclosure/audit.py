@@ -8,15 +8,13 @@ definition, and the rule by which counts are withheld.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from analytics.disclosure.model import Bools, Count, Floats, Model, Part, derived_groups, is_protected, protected_groups
+from analytics.disclosure.model import Bools, Count, Floats, Model, Part, derived_groups, protected_groups
 
 TOLERANCE = 1e-6
 DISTINCT = 2  # values that a reader cannot tell apart
@@ -44,7 +42,7 @@ def audit(counts: Iterable[Count], k: int) -> tuple[Exposure, ...]:
     patients: a patient has the same bit in each. What holds then:
 
     - a count of 1 to k - 1 patients, or of all of its population but 1 to k - 1, can have at least k different values;
-    - it can have at least two even for a reader who guesses right which counts are withheld because they are small;
+    - of these at least two are 1 to k - 1, for a reader who guesses right that it is withheld because it is small;
     - no other group of 1 to k - 1 patients that two counts define (in both, in one only, in neither), and none that all
       counts of linked variables define together, has one possible value only.
 
@@ -73,27 +71,27 @@ class _Attacker:
         self.alone = [model.alone(b, self.published) for b in range(len(model.blocks))]
         # By the first group of a part: its solutions, the true one first.
         self.solutions: dict[int, list[Floats]] = {}
-        self.guessed: dict[int, list[Floats]] = {}
 
     def exposed(self) -> Iterable[Exposure]:
         """Yield what can be narrowed down."""
         protected = protected_groups(self.model, self.k)
         for (b, packed), size in protected.items():
             group = np.unpackbits(np.frombuffer(packed, np.uint8), count=len(self.model.blocks[b].sizes)).astype(bool)
-            low, high = self._range(b, group, self.k, with_rule=False)
-            if high - low + 1 >= self.k:
-                # A reader who guesses which counts are small knows them to be 1 to k - 1.
-                low, high = self._range(b, group, DISTINCT, with_rule=True)
-                if high - low + 1 >= DISTINCT:
-                    continue
+            low, high = self._range(b, group, self._is_hidden)
+            if self._is_hidden(low, high):
+                continue
             yield self._exposure(b, size, low, high, group)
         for b, block in enumerate(self.model.blocks):
             for group in self._same_so_far(b, derived_groups(block, self.k)):
                 if (b, np.packbits(group).tobytes()) in protected:
                     continue
-                low, high = self._range(b, group, DISTINCT, with_rule=False)
-                if high - low + 1 < DISTINCT:
+                low, high = self._range(b, group, _are_two)
+                if not _are_two(low, high):
                     yield self._exposure(b, int(block.sizes[group].sum()), low, high, group)
+
+    def _is_hidden(self, low: int, high: int) -> bool:
+        """Return whether `low` to `high` are enough values for a small count, those that are small among them."""
+        return high - low + 1 >= self.k and _are_two(max(low, 1), min(high, self.k - 1))
 
     def _same_so_far(self, b: int, groups: Bools) -> Bools:
         """Return those of `groups` of block b that are alike in all solutions found so far."""
@@ -116,76 +114,54 @@ class _Attacker:
         ids = tuple(self.model.counts[i].id for i in block.counts if self.published[i])
         return Exposure(size, low, high, ids, described)
 
-    def _range(self, b: int, group: Bools, enough: int, *, with_rule: bool) -> tuple[int, int]:
-        """Return the least and greatest value of `group`, or as soon as it is known any two that are `enough` apart."""
+    def _range(self, b: int, group: Bools, enough: Callable[[int, int], bool]) -> tuple[int, int]:
+        """Return the least and greatest value of `group`, or as soon as they are found any that are `enough` apart."""
         part = self.parts[b]
         target = np.zeros(len(part.columns))
         target[self._columns(part, b)] = group
-        known = (self.guessed if with_rule else self.solutions).setdefault(int(part.columns[0]), [part.sizes])
+        known = self.solutions.setdefault(int(part.columns[0]), [part.sizes])
         values = [target @ solution for solution in known]
         low, high = round(float(min(values))), round(float(max(values)))
         # First within the block, which is quick and nearly always enough, then in all that hangs together with it.
         systems = [self.alone[b], part] if len(part.columns) > len(group) else [part]
         for system, sign in ((system, sign) for system in systems for sign in (1.0, -1.0)):
-            if high - low + 1 >= enough:
+            if enough(low, high):
                 break
             own = np.isin(part.columns, system.columns, assume_unique=True)
             solution = part.sizes.copy()
-            solution[own] = self._solve(system, sign * target[own], with_rule=with_rule)
+            solution[own] = self._solve(system, sign * target[own])
             known.append(solution)
             value = round(float(target @ solution))
             low, high = min(low, value), max(high, value)
         return low, high
 
-    def _solve(self, part: Part, objective: Floats, *, with_rule: bool) -> Floats:
+    def _solve(self, part: Part, objective: Floats) -> Floats:
         """Return a solution in whole numbers in which `objective` is small; the truth where no better one is found."""
-        rule = self._rule(part) if with_rule else None
-        constraints = [LinearConstraint(part.matrix, part.values, part.values), *([rule] if rule else [])]
+        equations = [LinearConstraint(part.matrix, part.values, part.values)]
         most = part.sizes.sum()
         # Fractions first, which is quick: what does not move with them does not move at all.
-        fractions = milp(objective, constraints=constraints, bounds=Bounds(0, most))
+        fractions = milp(objective, constraints=equations, bounds=Bounds(0, most))
         if fractions.x is None or objective @ fractions.x > objective @ part.sizes - 1 + TOLERANCE:
             return part.sizes
-        near = Bounds(np.maximum(0, part.sizes - self.k), part.sizes + self.k)
         tried = [np.round(fractions.x)]
         # A change of up to k in each group is nearly always enough, and found much sooner than the very end.
+        near = Bounds(np.maximum(0, part.sizes - self.k), part.sizes + self.k)
         for bounds in (near, Bounds(0, most)):
-            if self._solves(tried[-1], part, rule) and objective @ tried[-1] < objective @ part.sizes:
+            if _solves(tried[-1], part) and objective @ tried[-1] < objective @ part.sizes:
                 return tried[-1]
             whole = np.ones(len(objective), dtype=np.int64)
             found = milp(
-                objective, constraints=constraints, bounds=bounds, integrality=whole, options={"time_limit": 10.0}
+                objective, constraints=equations, bounds=bounds, integrality=whole, options={"time_limit": 10.0}
             )
             tried.append(part.sizes if found.x is None else np.round(found.x))
         # Without an answer in time the truth alone counts as possible: the count is taken for exposed.
-        return tried[-1] if self._solves(tried[-1], part, rule) else part.sizes
+        return tried[-1] if _solves(tried[-1], part) else part.sizes
 
-    @staticmethod
-    def _solves(solution: Floats, part: Part, rule: LinearConstraint | None) -> bool:
-        """Return whether a solution in whole numbers, which was rounded, is one."""
-        fits = (solution >= 0).all() and np.abs(part.matrix @ solution - part.values).max(initial=0.0) < TOLERANCE
-        if fits and rule is not None:
-            rows: Any = rule.A
-            values = np.asarray(rows @ solution)
-            fits = (values >= rule.lb - TOLERANCE).all() and (values <= rule.ub + TOLERANCE).all()
-        return bool(fits)
 
-    def _rule(self, part: Part) -> LinearConstraint | None:
-        """Return what follows for a reader who guesses right which withheld counts are small."""
-        rows: list[Floats] = []
-        for i, count in enumerate(self.model.counts):
-            if self.published[i] or not self.model.places[i]:
-                continue
-            b, r = self.model.places[i][0]
-            start = int(np.searchsorted(part.columns, self.model.starts[b]))
-            if start >= len(part.columns) or part.columns[start] != self.model.starts[b]:
-                continue
-            block = self.model.blocks[b]
-            whole = [row for row, c in enumerate(block.counts) if self.model.counts[c].id == count.population]
-            rests = [block.members[row] & ~block.members[r] for row in whole]
-            for group in (block.members[r], *rests):
-                if is_protected(int(block.sizes[group].sum()), self.k):
-                    row_of = np.zeros(len(part.columns))
-                    row_of[start : start + len(group)] = group
-                    rows.append(row_of)
-        return LinearConstraint(sparse.csr_array(np.array(rows)), 1.0, self.k - 1.0) if rows else None
+def _are_two(low: int, high: int) -> bool:
+    return high - low + 1 >= DISTINCT
+
+
+def _solves(solution: Floats, part: Part) -> bool:
+    """Return whether a solution that was rounded to whole numbers is one."""
+    return bool((solution >= 0).all() and np.abs(part.matrix @ solution - part.values).max(initial=0.0) < TOLERANCE)

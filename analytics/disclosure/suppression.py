@@ -33,9 +33,6 @@ TOLERANCE = 1e-7
 # After so many rounds nothing that was withheld is given back: the rounds are bounded by the number of counts.
 FREE_ROUNDS = 25
 
-# Sums of groups that are at least 1, and at most this number
-Rule = tuple[sparse.csr_array, float]
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -202,7 +199,7 @@ class _Choice:
         return slice(start, start + len(self.model.blocks[b].sizes))
 
     def _narrow(self, parts: dict[int, Part], published: Bools) -> Iterator[frozenset[int]]:
-        """Yield the counts that keep a protected count within fewer than k values, or tell it to a good guesser."""
+        """Yield the counts that keep a protected count within fewer than k values."""
         members: dict[int, list[int]] = {}
         for b, part in parts.items():
             members.setdefault(id(part), []).append(b)
@@ -213,46 +210,41 @@ class _Choice:
                 own = self._protected_in(b)
                 targets.append(np.zeros((len(own), len(part.columns))))
                 targets[-1][:, self._columns(part, b)] = own
-            small = np.concatenate(targets)
-            # A reader who guesses right which counts are withheld because they are small knows these limits.
-            rule = (sparse.csr_array(small), self.k - 1.0)
-            for limits, enough in ((None, self.k), (rule, 2)):
-                known = self._known(part, limits)
-                for target in small:
-                    # First within the block, which is quick and nearly always enough.
-                    if self._moves_alone(part, blocks, target, limits, enough, known, published):
+            known = self._known(part)
+            for target in np.concatenate(targets):
+                # First within the block, which is quick and nearly always enough.
+                if len(blocks) > 1:
+                    b = next(b for b in blocks if target[self._columns(part, b)].any())
+                    alone = self.model.alone(b, published)
+                    if self._binding(part, alone, self._columns(part, b), target, known) is None:
                         continue
-                    if (used := self._too_near(part, target, limits, enough, known)) is not None:
-                        yield self._units_of(part.sources[used])
+                used = self._binding(part, part, slice(None), target, known)
+                if used is not None:
+                    yield self._units_of(part.sources[used])
 
-    def _moves_alone(
-        self,
-        part: Part,
-        blocks: list[int],
-        target: Floats,
-        rule: Rule | None,
-        enough: int,
-        known: list[Floats],
-        published: Bools,
-    ) -> bool:
-        """Return whether `target` has enough values while all other blocks of its part stay as they are."""
-        if len(blocks) == 1:
-            return False
-        b = next(b for b in blocks if target[self._columns(part, b)].any())
-        place = self._columns(part, b)
-        system = self.model.alone(b, published)
-        inside = None
-        if rule is not None:
-            rows = self._protected_in(b).astype(float)
-            inside = (sparse.csr_array(rows), rule[1])
+    def _known(self, part: Part) -> list[Floats]:
+        """Return the solutions found in earlier rounds that are still solutions: most questions are answered by one."""
+        found = [part.sizes]
+        for solution in self.solutions:
+            own = solution[part.columns]
+            if np.abs(part.matrix @ own - part.values).max(initial=0.0) < TOLERANCE:
+                found.append(own)
+        return found
+
+    def _binding(self, part: Part, system: Part, place: slice, target: Floats, known: list[Floats]) -> Counts | None:
+        """Return the equations of `system` that keep `target` within too few values; None if it has enough.
+
+        `system` is the part or one block of it, whose groups stand at `place`.
+        """
         seen = [float(target @ solution) for solution in known]
         low, high = min(seen), max(seen)
+        used: list[Counts] = []
         for sign in (1.0, -1.0):
-            if _values(low, high) >= enough:
-                break
-            end, _, solution = _end(system, sign * target[place], inside)
-            if solution is None:
-                return True
+            if self._is_hidden(low, high):
+                return None
+            end, binding, solution = _end(system, sign * target[place])
+            if solution is None:  # no limit to this side
+                return None
             whole = part.sizes.copy()
             whole[place] = solution
             known.append(whole)
@@ -260,47 +252,20 @@ class _Choice:
             everything[part.columns] = whole
             self.solutions.append(everything)
             low, high = min(low, sign * end), max(high, sign * end)
-        return _values(low, high) >= enough
-
-    def _known(self, part: Part, rule: Rule | None) -> list[Floats]:
-        """Return the solutions found in earlier rounds that are still solutions: most questions are answered by one."""
-        found = [part.sizes]
-        for solution in self.solutions:
-            own = solution[part.columns]
-            fits = np.abs(part.matrix @ own - part.values).max(initial=0.0) < TOLERANCE
-            if fits and (rule is None or _within(rule[0] @ own, rule[1])):
-                found.append(own)
-        return found
-
-    def _too_near(
-        self, part: Part, target: Floats, rule: Rule | None, enough: int, known: list[Floats]
-    ) -> Counts | None:
-        """Return the equations that leave fewer than `enough` values for `target`; None if there are as many."""
-        seen = [float(target @ solution) for solution in known]
-        low, high = min(seen), max(seen)
-        used: list[Counts] = []
-        for sign in (1.0, -1.0):
-            if _values(low, high) >= enough:
-                return None
-            end, binding, solution = _end(part, sign * target, rule)
-            if solution is None:  # no limit to this side
-                return None
-            known.append(solution)
-            whole = self.model.sizes.astype(float)
-            whole[part.columns] = solution
-            self.solutions.append(whole)
-            low, high = min(low, sign * end), max(high, sign * end)
             used.append(np.flatnonzero(binding))
-        return None if _values(low, high) >= enough else np.concatenate(used)
+        return None if self._is_hidden(low, high) else np.concatenate(used)
+
+    def _is_hidden(self, low: float, high: float) -> bool:
+        """Return whether a small count from `low` to `high` has k values, and two of them that are small themselves.
+
+        The second is for a reader who guesses right that it is withheld because it is small.
+        """
+        return _values(low, high) >= self.k and _values(max(low, 1.0), min(high, self.k - 1.0)) > 1
 
 
 def _values(low: float, high: float) -> int:
     """Return how many whole numbers lie from `low` to `high`."""
     return int(np.floor(high + TOLERANCE) - np.ceil(low - TOLERANCE)) + 1
-
-
-def _within(values: Floats, most: float) -> bool:
-    return bool((values >= 1 - TOLERANCE).all() and (values <= most + TOLERANCE).all())
 
 
 def _hidden_changes(matrix: sparse.csr_array) -> Floats:
@@ -328,21 +293,14 @@ def _combination(part: Part, target: Floats) -> Bools:
     return used
 
 
-def _end(part: Part, objective: Floats, rule: Rule | None) -> tuple[float, Bools, Floats | None]:
+def _end(part: Part, objective: Floats) -> tuple[float, Bools, Floats | None]:
     """Return the least value of `objective`, the equations that keep it from being less, and a solution that has it.
 
     The solution is None where there is no least value.
     """
-    rows: Any = None
-    limits: Floats | None = None
-    if rule is not None:
-        rows = sparse.vstack([rule[0], -rule[0]], format="csr")
-        limits = np.concatenate([np.full(rule[0].shape[0], rule[1]), np.full(rule[0].shape[0], -1.0)])
     # `linprog` takes sparse matrices (its documentation says so), scipy-stubs do not know it.
     equations: Any = part.matrix
-    found = linprog(
-        objective, A_ub=rows, b_ub=limits, A_eq=equations, b_eq=part.values, bounds=(0, None), method="highs"
-    )
+    found = linprog(objective, A_eq=equations, b_eq=part.values, bounds=(0, None), method="highs")
     if found.x is None or found.fun is None:
         return -np.inf, np.zeros(len(part.values), bool), None
     used: Bools = np.abs(found.eqlin.marginals) > TOLERANCE

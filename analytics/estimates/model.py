@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from analytics.provenance import NOT_GIVEN, Provenance
+from mappers.study import Design
 
 # The words are part of results.json.
 Status = Literal["ok", "suppressed", "not_evaluable"]
@@ -46,6 +47,8 @@ class Proportion:
     ci: Interval | None
     status: Status = "ok"
     reason: str | None = None
+    # What it is tested against; the test follows from x and n alone (`analytics.estimates.design`).
+    design: Design | None = None
 
 
 @dataclass(frozen=True)

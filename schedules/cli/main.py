@@ -18,11 +18,13 @@ from schedules.cli.analyze import analyze
 from schedules.cli.check import check
 from schedules.cli.codes import codes
 from schedules.cli.demo import demo
+from schedules.cli.diff import diff
 from schedules.cli.explain import explain
 from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
 from schedules.cli.map import map_
+from schedules.cli.pool import pool
 from schedules.cli.publish import publish
 from schedules.cli.pull import pull
 from schedules.cli.run import run
@@ -34,6 +36,7 @@ from schedules.cli.sync import sync
 from schedules.cli.terminology import terminology
 from schedules.cli.verify import verify
 from schedules.cli.view import view
+from schedules.cli.withdraw import withdraw
 
 # Objects made until Python looks for reference cycles. With the default of 700 it looks again and again while modules
 # are imported, a tenth of the time of `periop view run`.
@@ -50,13 +53,18 @@ GC_THRESHOLD = 50_000
     help="The configuration file.",
 )
 @click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    help="A file with NAME=value lines: the secrets that the configuration names, readable by its owner only.",
+)
+@click.option(
     "-v",
     "--verbose",
     count=True,
     help="Log stages and each request on stderr; -vv: headers too (never patient data, never secrets).",
 )
 @pass_session
-def cli(session: Session, config: Path, verbose: int) -> None:
+def cli(session: Session, config: Path, env_file: Path | None, verbose: int) -> None:
     """Perioperative oncology endpoints from FHIR servers, every night.
 
     \b
@@ -64,10 +72,18 @@ def cli(session: Session, config: Path, verbose: int) -> None:
                  periop init     write periop.toml, then: periop run
     \b
     Exit codes:  0 ok · 1 error · 2 usage or config · 3 partial (a site is missing) · 4 stale
-                 5 suppressed by disclosure control · 6 authentication
+                 5 suppressed by disclosure control · 6 authentication · 7 updated (serve)
                  75 another run is in progress · 130 interrupted
     """
+    from schedules.installation import refuse_foreign_packages, site_folder
+
+    refuse_foreign_packages(site_folder())
     session.config, session.verbose = config, verbose
+    if env_file is not None:
+        from schedules.config.env_file import read_env_file
+
+        # The file wins, as with systemd: what is left in a shell from yesterday is not stronger than what is named.
+        session.environ = {**session.environ, **read_env_file(env_file)}
 
 
 # In the order in which they are learned; `--help` sorts them by name.
@@ -81,6 +97,9 @@ COMMANDS = (
     explain,
     analyze,
     publish,
+    diff,
+    withdraw,
+    pool,
     run,
     serve,
     status,
