@@ -24,7 +24,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """What is shown: `figures` by id, and the `steps` of each curve in months; `counts` are all that was considered.
+    """The figures that are shown by id, and the `steps` of each curve in months; `counts` are all that was considered.
 
     `refused` are the exposures for which nothing is shown: the choice could not be made safe.
     """
