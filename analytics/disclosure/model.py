@@ -184,7 +184,8 @@ def protected_groups(model: Model, k: int) -> dict[tuple[int, bytes], int]:
         for b, r in model.places[i]:
             block = model.blocks[b]
             inside = block.members[r]
-            both = [inside]
+            # A reader who knows the whole knows the rest as well as the count.
+        both = [inside]
             if whole is not None:
                 both.append(block.members[block.counts.index(whole)] & ~inside)
             for group in both:

@@ -73,6 +73,7 @@ def _candidates(results: Results, k: int) -> tuple[list[Candidate], list[Count]]
             continue  # no step of the coarsened curve: shown nowhere
         elif cell.figure.endswith(tuple(GRADE_LEVELS)) and cell.figure.partition("#")[0] not in shown:
             continue
+        # The totals of such a curve are protected, so that it is withheld as a whole.
         elif cell.figure in ends and ends[cell.figure] is None:
             further.append(replace(count, published=False))
         else:
@@ -117,6 +118,7 @@ def _weight(cell: Cell, results: Results) -> float:
     curve = any(s.id == cell.figure for s in results.survival)
     if cell.time is not None:
         return STEP
+    # The study knows its endpoints; the defaults know kinds only.
     declared = results.importance.get(cell.figure)
     if declared is not None:
         return declared

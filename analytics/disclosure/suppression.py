@@ -79,6 +79,7 @@ class _Choice:
         )
         self.cuts: list[frozenset[int]] = []
         self.solutions: list[Floats] = []
+        # Small counts first: what they take with them is found round by round.
         self.withheld = self._small()
         self.protected = [
             (b, np.unpackbits(np.frombuffer(packed, np.uint8), count=len(self.model.blocks[b].sizes)).astype(bool))
@@ -159,6 +160,7 @@ class _Choice:
         # Linear algebra is quick. Intervals are looked at when nothing is determined outright.
         if not cuts:
             cuts = list(self._narrow(parts, published))
+        # A condition without a unit cannot be met: the audit will say so.
         new = {frozenset(cut) for cut in cuts if cut} - set(self.cuts)
         self.cuts += sorted(new, key=sorted)
         return bool(new)
@@ -288,6 +290,7 @@ def _combination(part: Part, target: Floats) -> Bools:
     transposed = sparse.hstack([part.matrix.T, -part.matrix.T], format="csr")
     found = linprog(np.ones(2 * m), A_eq=transposed, b_eq=target, bounds=(0, None), method="highs")
     if found.x is None:
+        # Too hard to say which: any of the equations may be the one.
         return np.ones(m, bool)
     used: Bools = np.abs(found.x[:m] - found.x[m:]) > TOLERANCE
     return used
