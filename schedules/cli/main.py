@@ -22,6 +22,7 @@ from schedules.cli.explain import explain
 from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
+from schedules.cli.maintain import maintain
 from schedules.cli.map import map_
 from schedules.cli.publish import publish
 from schedules.cli.pull import pull
@@ -85,6 +86,7 @@ COMMANDS = (
     serve,
     status,
     verify,
+    maintain,
     forget,
     keys,
     sandbox,
