@@ -40,6 +40,13 @@ def put_patient(stub: FhirStub, name: str, observations: int = 4) -> None:
     stub.put(*(resource("Observation", f"o{n}-{name}", name) for n in range(observations)))
 
 
+def current(lake: Lake) -> dict[str, Resource]:
+    """Return what a reader of the lake sees: the version of the highest sync number, unless it is a deletion."""
+    rows = [row for batch in lake.rows("site", ["id", "sync", "deleted", "resource"]) for row in batch.to_pylist()]
+    newest = {f"{row['resource_type']}/{row['id']}": row for row in sorted(rows, key=lambda row: row["sync"])}
+    return {name: json.loads(row["resource"]) for name, row in sorted(newest.items()) if not row["deleted"]}
+
+
 class Night:
     """A stub server, and a lake that follows it."""
 
@@ -66,12 +73,8 @@ class Night:
         return sync_site(self.source(), self.lake, "site", self.quarantine, **options)
 
     def current(self) -> dict[str, Resource]:
-        """Return what a reader of the lake sees: the version of the highest sync number, unless it is a deletion."""
-        rows = [
-            row for batch in self.lake.rows("site", ["id", "sync", "deleted", "resource"]) for row in batch.to_pylist()
-        ]
-        newest = {f"{row['resource_type']}/{row['id']}": row for row in sorted(rows, key=lambda row: row["sync"])}
-        return {name: json.loads(row["resource"]) for name, row in sorted(newest.items()) if not row["deleted"]}
+        """Return what a reader of the lake sees."""
+        return current(self.lake)
 
     def by_rule(self, kind: str) -> list[Resource]:
         """The current versions of a type by the rule that the readers of the lake share."""

@@ -82,8 +82,11 @@ def render_html(
     published_other: pd.DataFrame | None = None,
     *,
     statement: str | None = None,
+    notice: str | None = None,
 ) -> str:
     """Return the report of release number `release` as one HTML document.
+
+    `notice` stands at each section and on each printed page.
 
     `published` and `published_other` are frames of the published figures (`analytics.report.comparison`).
     `statement` is what the caller knows of the data, e.g. that the patients are invented; without disclosure
@@ -93,6 +96,7 @@ def render_html(
     # At run time too: a caller without type checking must not print uncontrolled results.
     require_released(released)
     context = _page(released, study, release, statement) | _results(released)
+    context["notice"] = notice
     context["comparison"] = compare(released, study, published, published_other)
     # Notes with an id stand beside their figure in the comparison.
     context["general_notes"] = tuple(note.text for note in study.notes if note.id is None)

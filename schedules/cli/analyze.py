@@ -44,7 +44,7 @@ def analyze(
     name = study or settings.study
     loaded = session.study(name)
     with session.progress() as progress, recorded_run(settings, "analyze", session.now) as run:
-        released = analyze_cohort(settings, loaded, session.pipeline(), progress, run)
+        released = analyze_cohort(settings, loaded, session.pipeline(), progress, run).released
     _print_results(session, released, loaded, name, json_wanted)
     return run.exit_code
 

@@ -18,12 +18,14 @@ from schedules.cli.analyze import analyze
 from schedules.cli.check import check
 from schedules.cli.codes import codes
 from schedules.cli.demo import demo
+from schedules.cli.diff import diff
 from schedules.cli.explain import explain
 from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
 from schedules.cli.maintain import maintain
 from schedules.cli.map import map_
+from schedules.cli.pool import pool
 from schedules.cli.publish import publish
 from schedules.cli.pull import pull
 from schedules.cli.run import run
@@ -35,6 +37,7 @@ from schedules.cli.sync import sync
 from schedules.cli.terminology import terminology
 from schedules.cli.verify import verify
 from schedules.cli.view import view
+from schedules.cli.withdraw import withdraw
 
 # Objects made until Python looks for reference cycles. With the default of 700 it looks again and again while modules
 # are imported, a tenth of the time of `periop view run`.
@@ -51,13 +54,18 @@ GC_THRESHOLD = 50_000
     help="The configuration file.",
 )
 @click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    help="A file with NAME=value lines: the secrets that the configuration names, readable by its owner only.",
+)
+@click.option(
     "-v",
     "--verbose",
     count=True,
     help="Log stages and each request on stderr; -vv: headers too (never patient data, never secrets).",
 )
 @pass_session
-def cli(session: Session, config: Path, verbose: int) -> None:
+def cli(session: Session, config: Path, env_file: Path | None, verbose: int) -> None:
     """Perioperative oncology endpoints from FHIR servers, every night.
 
     \b
@@ -69,6 +77,11 @@ def cli(session: Session, config: Path, verbose: int) -> None:
                  75 another run is in progress · 130 interrupted
     """
     session.config, session.verbose = config, verbose
+    if env_file is not None:
+        from schedules.config.env_file import read_env_file
+
+        # The file wins, as with systemd: what is left in a shell from yesterday is not stronger than what is named.
+        session.environ = {**session.environ, **read_env_file(env_file)}
 
 
 # In the order in which they are learned; `--help` sorts them by name.
@@ -82,6 +95,9 @@ COMMANDS = (
     explain,
     analyze,
     publish,
+    diff,
+    withdraw,
+    pool,
     run,
     serve,
     status,

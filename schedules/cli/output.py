@@ -6,6 +6,7 @@ Figures are worded, and so rounded, by `analytics.report.wording`, as in the rep
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analytics.disclosure.control import Released
+    from analytics.pooling.pool import Pooled
     from connectors.check.findings import Diagnosis, Finding
     from connectors.report import SyncReport
     from connectors.sources.base import PlannedRequest
     from mappers.codes.report import Share, UnknownCode
     from mappers.study import Study
+    from schedules.release.differences import Difference
     from schedules.release.published import Agreement
+    from schedules.release.succession import Move
+    from schedules.release.withheld import WithheldCell
 
 WIDTH = 140  # of a pipe or a file, which has none of its own
 TABLE_ROWS = 1_000  # of a view: rich lays out a whole table at once, and no one reads more
@@ -188,6 +193,8 @@ def status_tables(found: dict[str, Any]) -> RenderableType:
 def _summary(found: dict[str, Any]) -> Iterable[RenderableType]:
     release = found["release"]
     yield Text(f"Release {release['number']}: {release['path']}" if release else "No release yet.")
+    if found["release_waits"]:
+        yield Text(wording.clean(found["release_waits"]))
     if found["running_pid"] is not None:
         yield Text(f"A run is in progress (process {found['running_pid']}).")
     last = found["last_good_run"]
@@ -246,6 +253,62 @@ def _runs(runs: Sequence[dict[str, Any]]) -> Table:
         ended, error = run["finished"] or "", run["error"] or ""
         table.add_row(*text_cells(run["kind"], run["started"], ended, run["status"], release, error))
     return table
+
+
+def release_differences(found: Sequence[Difference], a: str, b: str) -> Table:
+    """Return the numbers that differ between two releases; of a curve only how many do."""
+    table = new_table("Figure", "Number", a, b, "Change", right=(a, b, "Change"))
+    steps: Counter[str] = Counter()
+    for each in found:
+        if each.statistic.startswith("curve "):
+            steps[each.id] += 1
+        else:
+            change = "" if each.change is None else f"{each.change:+g}"
+            table.add_row(*text_cells(each.label, each.statistic, str(each.a), str(each.b), change))
+    for identity, count in steps.items():
+        table.add_row(*text_cells(identity, f"{count} numbers of the curve (--json lists them)", "", "", ""))
+    return table
+
+
+def withheld(cells: Sequence[WithheldCell], moves: Sequence[Move], notice: str) -> RenderableType:
+    """Return cell by cell what is not released as it is, and what moved by too few since past releases."""
+    table = new_table("Figure", "Inside", "Release", "Why", title=notice)
+    for cell in cells:
+        name = cell.label if cell.section != "quality" else f"{cell.id}: {cell.label}"
+        table.add_row(*text_cells(name, cell.internal, cell.effect, cell.why))
+    if not moves:
+        return table
+    moved = new_table("Moved by too few since release", "Figure", "Number", "Then", "Now", title=notice)
+    for move in moves:
+        moved.add_row(*text_cells(str(move.release), move.id, move.statistic, f"{move.before:g}", f"{move.after:g}"))
+    return Group(table, moved)
+
+
+def pooled_tables(pooled: Pooled) -> RenderableType:
+    """Return the pooled proportions, medians and survival, with the notes on the sites."""
+    from analytics.pooling.page import heterogeneity_text, pooled_row, quantile_text
+
+    sites = ", ".join(site.name for site in pooled.sites)
+    parts: list[RenderableType] = [
+        Text(wording.clean(pooled.study.title), style="bold"),
+        Text(wording.clean(f"Data cutoff {pooled.study.data_cut} · pooled from {len(pooled.sites)} releases: {sites}")),
+    ]
+    table = new_table("Endpoint", "Population", "x/n", "%", "Interval", "Between sites", right=("x/n", "%"))
+    for p in (each for each in pooled.proportions if not is_worst_grade(each.id)):
+        row, between = pooled_row(p), heterogeneity_text(p.heterogeneity) if pooled.by_site else ""
+        counted = (row.counts, row.value, row.interval, between)
+        shown = (row.missing.word, "", row.missing.reason or "", "") if row.missing else counted
+        table.add_row(*text_cells(row.label, row.population, *shown))
+    medians = new_table("Median", "n", "Pooled", right=("n",))
+    for quantity in pooled.quantiles:
+        medians.add_row(*text_cells(*quantile_text(quantity)))
+    curves = [each.estimate for each in pooled.survival]
+    for curve in curves:
+        medians.add_row(*text_cells(curve.label, "" if curve.n is None else str(curve.n), _median(curve)))
+    parts += [table, medians, _landmarks(curves)]
+    without = [f"{s.estimate.label}: without {', '.join(s.suppressed_at)}" for s in pooled.survival if s.suppressed_at]
+    parts += [Text(wording.clean(note)) for note in (*without, *pooled.notes)]
+    return Group(*parts)
 
 
 def new_table(*names: str, right: Sequence[str] = (), title: str | None = None) -> Table:

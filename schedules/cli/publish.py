@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,15 +12,20 @@ from schedules.errors import ExitCode
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
+    from schedules.release.policy import Waiting
     from schedules.release.publish import PublishReport
+    from schedules.run.pipeline import Analysis
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Print the number of the release without writing it.")
+@click.option("--dry-run", is_flag=True, help="Print what would be released and what withheld, and write no release.")
+@click.option("--now", "release_now", is_flag=True, help="Do not wait for a declared date.")
+@click.option("--accept-fall", is_flag=True, help="Believe once that so many enrolled patients are gone.")
 @as_json
 @pass_session
-def publish(session: Session, dry_run: bool, json_wanted: bool) -> ExitCode:
+def publish(session: Session, dry_run: bool, release_now: bool, accept_fall: bool, json_wanted: bool) -> ExitCode:
     """Write the results of the cohort tables as a release."""
+    from schedules.release.policy import Asked
     from schedules.run.nightly import analyze_cohort, publish_release, recorded_run
 
     settings = session.settings()
@@ -27,33 +33,73 @@ def publish(session: Session, dry_run: bool, json_wanted: bool) -> ExitCode:
     # A dry run is in the ledger too, under its own name: it takes the lock and reads the tables.
     kind = "publish --dry-run" if dry_run else "publish"
     with session.progress() as progress, recorded_run(settings, kind, session.now) as run:
-        released = analyze_cohort(settings, study, pipeline, progress, run)
-        published = publish_release(settings, study, pipeline, progress, run, released, dry_run=dry_run)
+        analysis = analyze_cohort(settings, study, pipeline, progress, run)
+        asked = Asked(now=release_now, accept_fall=accept_fall)
+        published = publish_release(settings, study, pipeline, progress, run, analysis, asked=asked, dry_run=dry_run)
+    released = analysis.released
     if json_wanted:
         # The same document as that of `periop run`, without the stages that were not run.
         nothing_else = {"exit_code": run.exit_code, "sites": [], "map": None}
-        session.print_json(nothing_else | release_json(released, published) | {"dry_run": dry_run})
+        found = nothing_else | release_json(released, published) | {"dry_run": dry_run}
+        session.print_json(found | (_withheld_json(analysis, published) if dry_run else {}))
     else:
         session.print_out(release_text(published, dry_run))
+        if dry_run:
+            _print_withheld(session, analysis, published)
     return run.exit_code
 
 
-def release_json(released: Released, published: PublishReport | None) -> dict[str, Any]:
-    """Return what `publish --json` and `run --json` print of the release."""
+# The only place that prints true counts: for a person in the hospital who decides about a release.
+def _withheld_json(analysis: Analysis, published: PublishReport | Waiting | None) -> dict[str, Any]:
+    from schedules.release.internal import NOTICE
+    from schedules.release.withheld import withheld_cells
+
+    cells = [dataclasses.asdict(cell) for cell in withheld_cells(analysis.internal, analysis.released)]
+    moves = [dataclasses.asdict(move) for move in getattr(published, "moves", ())]
+    return {"notice": NOTICE, "withheld_cells": cells, "moved": moves}
+
+
+def _print_withheld(session: Session, analysis: Analysis, published: PublishReport | Waiting | None) -> None:
+    from schedules.cli.output import withheld
+    from schedules.release.internal import NOTICE
+    from schedules.release.withheld import withheld_cells
+
+    cells, moves = withheld_cells(analysis.internal, analysis.released), getattr(published, "moves", ())
+    if cells or moves:
+        session.print_out(withheld(cells, moves, NOTICE))
+    else:
+        session.print_out("Nothing is withheld or coarsened.")
+
+
+def release_json(released: Released, published: PublishReport | Waiting | None) -> dict[str, Any]:
+    """Return what `publish --json` and `run --json` print of the release; while it waits, of the one that stays."""
+    from schedules.release.policy import Waiting
+
+    number, path, unchanged, reason = None, None, None, None
+    if isinstance(published, Waiting):
+        number, path, unchanged, reason = published.current, published.path, True, published.reason
+    elif published:
+        number, path, unchanged = published.release, published.path, published.unchanged
     return {
         "sites_missing": list(released.sites_missing),
         "sites_missing_note": released.provenance.note,
         "withheld": released.suppressed_entirely,
-        "release": published.release if published else None,
-        "path": str(published.path) if published else None,
-        "unchanged": published.unchanged if published else None,
+        "waiting": reason,
+        "release": number,
+        "path": str(path) if path else None,
+        "unchanged": unchanged,
     }
 
 
-def release_text(published: PublishReport | None, dry_run: bool = False) -> str:
+def release_text(published: PublishReport | Waiting | None, dry_run: bool = False) -> str:
     """Return a sentence about the release, and the path of its report."""
+    from schedules.release.policy import Waiting
+
     if published is None:
         return "Disclosure control suppressed every result; no release was written."
+    if isinstance(published, Waiting):
+        stays = f"Release {published.current} is still current." if published.current else "No release is current."
+        return f"{published.reason}\n{stays}"
     if published.unchanged:
         return f"Nothing changed: release {published.release} is still current.\nReport: {published.report}"
     if dry_run:

@@ -45,7 +45,7 @@ def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> st
 
 
 def _first_line(file: Path) -> str:
-    content = _private_bytes(file, "secret", own=True)
+    content = private_bytes(file, "secret", own=True)
     try:
         return content.decode().rstrip("\r\n")  # editors end the line; spaces may belong to it
     except UnicodeDecodeError:
@@ -57,14 +57,14 @@ def signing_key(file: Path) -> SigningKey:
     from connectors.auth.keys import read_key
     from connectors.errors import SourceConfigError
 
-    content = _private_bytes(file, "private key")
+    content = private_bytes(file, "private key")
     try:
         return read_key(content)
     except SourceConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 
 
-def _private_bytes(file: Path, what: str, *, own: bool = False) -> bytes:
+def private_bytes(file: Path, what: str, *, own: bool = False) -> bytes:
     """Return the content of a file that only its owner, or its group, can read. `own`: not the group of our own file.
 
     Raises `ConfigError` where others can read it.
@@ -92,7 +92,7 @@ def client_ssl_context(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLC
     if site.client_cert_file is None:
         return context
     key_file = site.client_key_file or site.client_cert_file
-    _private_bytes(key_file, "private key of the client certificate")
+    private_bytes(key_file, "private key of the client certificate")
     if not isinstance(context, ssl.SSLContext):
         import httpx
 

@@ -5,6 +5,7 @@ The sites are in `site_settings`. Secrets are not here: `credentials` reads them
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
-from schedules.config.fields import Count, Days, FilePath, Flag, Seconds, Section, resolve_path
+from schedules.config.fields import Count, Days, FilePath, Flag, Seconds, Section, Share, resolve_path
 from schedules.config.site_settings import Site
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
@@ -72,6 +73,18 @@ class Disclosure(Section):
     # 11 as in the cell size suppression policy of the US Centers for Medicare & Medicaid Services.
     min_cell: Annotated[int, Field(strict=True, ge=0, le=1000)] = 11
     note: str | None = None
+
+
+class Release(Section):
+    """When a release leaves the house, where `min_cell` protects counts; without protection every run may make one.
+
+    `mode`: at the data cutoff of the study and on each day of `release_on`, or on every night on which no figure has
+    moved by too few. `max_fall`: the share of the enrolled patients that may be gone since the last release.
+    """
+
+    mode: Literal["at_cutoffs", "every"] = "at_cutoffs"
+    release_on: tuple[date, ...] = ()
+    max_fall: Share = 0.2
 
 
 class FolderTarget(Section):
@@ -171,6 +184,7 @@ class Settings(Section):
     # Each section may be absent; frozen models make safe defaults.
     schedule: Schedule = Schedule()
     disclosure: Disclosure = Disclosure()
+    release: Release = Release()
     publish: tuple[FolderTarget, ...] = ()
     limits: Limits = Limits()
     mapping: Mapping = Mapping()
@@ -211,6 +225,16 @@ class Settings(Section):
     def releases_dir(self) -> Path:
         """Return the folder of the releases."""
         return self.data_dir / "releases"
+
+    @property
+    def release_ledger_dir(self) -> Path:
+        """Return the folder of the release ledger: everything that ever left the house."""
+        return self.data_dir / "release-ledger"
+
+    @property
+    def internal_dir(self) -> Path:
+        """Return the folder of the internal report, which is not for release."""
+        return self.data_dir / "internal"
 
     @property
     def ledger_file(self) -> Path:

@@ -1,9 +1,10 @@
 """Write a release: all of its files or none, under the next number, with `current` switched last.
 
-    releases/.new-<n>/   written and flushed  ──rename──>  releases/<n>/  ──>  releases/current -> <n>
+    release ledger  ──>  releases/.new-<n>/  ──rename──>  releases/<n>/  ──>  releases/current -> <n>
 
-A kill before the rename leaves a `.new-*` folder, which the next run removes. A kill between the rename and the
-switch leaves a complete release, to which the next run switches.
+A kill before the rename leaves an entry in the ledger and perhaps a `.new-*` folder, which the next run removes; the
+number is not used again. A kill between the rename and the switch leaves a complete release, to which the next run
+switches.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from analytics.disclosure.control import Released
     from mappers.study import Study
     from schedules.release.published import PublishedFigures
+    from schedules.release.release_ledger import Recorder
 
 CURRENT = "current"
 DRAFT = ".new-"
@@ -53,11 +55,13 @@ def write_release(
     published: PublishedFigures,
     statement: str | None = None,
     *,
+    recorder: Recorder | None = None,
     dry_run: bool = False,
 ) -> PublishReport:
     """Write results.json, results.csv and report.html of `released`. Raises `PublishError` for anything else.
 
-    With `dry_run` write nothing, and return which release it would be.
+    `recorder` enters it into the release ledger before. With `dry_run` write nothing, and return which release it
+    would be.
     """
     from analytics.disclosure.control import Released
     from analytics.report.html import render_html
@@ -76,10 +80,10 @@ def write_release(
             ).encode(),
         }
 
-    return (plan_release if dry_run else store_release)(artefacts, releases_dir)
+    return (plan_release if dry_run else store_release)(artefacts, releases_dir, recorder)
 
 
-def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
+def plan_release(artefacts: Artefacts, releases_dir: Path, recorder: Recorder | None = None) -> PublishReport:
     """Return which release would be current after `store_release`, without writing anything.
 
     Two releases are the same if their results.json under the same number hold the same figures, whenever made.
@@ -89,20 +93,23 @@ def plan_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
     for number in (current_release(releases_dir), highest):
         if number is not None and _has_figures_of(releases_dir / str(number), artefacts(number)):
             return PublishReport(number, releases_dir / str(number), unchanged=True)
-    # Above the highest and not above `current`: a number is never used for two different releases.
-    number = (highest or 0) + 1
+    # Above the highest, also of those that were withdrawn: a number is never used for two different releases.
+    number = max(highest or 0, recorder.highest() if recorder else 0) + 1
     return PublishReport(number, releases_dir / str(number), unchanged=False)
 
 
-def store_release(artefacts: Artefacts, releases_dir: Path) -> PublishReport:
+def store_release(artefacts: Artefacts, releases_dir: Path, recorder: Recorder | None = None) -> PublishReport:
     """Write the files that `artefacts(n)` makes for release n, unless the current release is the same."""
     releases_dir.mkdir(parents=True, exist_ok=True)
     _remove_drafts(releases_dir)  # the caller holds the run lock, so no other process is writing one
-    plan = plan_release(artefacts, releases_dir)
+    plan = plan_release(artefacts, releases_dir, recorder)
     if not plan.unchanged:
-        _write(releases_dir, plan.release, artefacts(plan.release))
+        files = artefacts(plan.release)
+        if recorder:  # before anybody can read it: what was read and is not in the ledger would never be missed
+            recorder(plan.release, files[IDENTITY]())
+        _write(releases_dir, plan.release, files)
     if current_release(releases_dir) != plan.release:  # also after a kill between rename and switch
-        _switch(releases_dir, plan.release)
+        switch(releases_dir, plan.release)
     return plan
 
 
@@ -146,7 +153,7 @@ def _copy(release: Path, number: int, copy: Path, target_dir: Path) -> None:
     elif not _is_same(copy, files):
         # Two hospitals that publish to one folder, or a data folder that was deleted and began at 1 again.
         raise PublishError(f"{copy}: holds a different release of that number; empty the folder or give another path")
-    _switch(target_dir, number)
+    switch(target_dir, number)
 
 
 def releases(releases_dir: Path) -> tuple[int, ...]:
@@ -167,6 +174,13 @@ def current_release(releases_dir: Path) -> int | None:
     if not name.isdecimal() or not (releases_dir / name).is_dir():
         raise PublishError(f"{current}: points to no release; remove it and run `periop publish` again")
     return int(name)
+
+
+def has_figures_of(folder: Path, released: Released) -> bool:
+    """Return whether the release in `folder` has the figures of `released`, whenever it was made."""
+    from analytics.results import dumps
+
+    return _has_figures_of(folder, {IDENTITY: lambda: dumps(released, int(folder.name))})
 
 
 def _has_figures_of(folder: Path, files: Files) -> bool:
@@ -196,8 +210,8 @@ def _write(releases_dir: Path, number: int, files: Files) -> None:
     flush_to_disk(releases_dir)  # the rename itself must survive a power cut before `current` names it
 
 
-def _switch(releases_dir: Path, number: int) -> None:
-    """Replace `current` in one step: a symbolic link, or a file with the number where links are not possible."""
+def switch(releases_dir: Path, number: int) -> None:
+    """Make release `number` current in one step: a symbolic link, or a file with the number without links."""
     draft, current = releases_dir / f"{DRAFT}{CURRENT}", releases_dir / CURRENT
     try:
         # A relative link, so that the folder can be moved. It is made next to its place and renamed over it, since

@@ -137,6 +137,12 @@ class Ledger:
         where = f"where kind = 'run' and exit_code in ({placeholders}) and started <= ? order by finished desc limit 1"
         return next(iter(self._runs(where, (*map(int, COMPLETE), _text(now + FUTURE)))), None)
 
+    def why_no_release(self) -> str | None:
+        """Return why the last run that got as far as a release made none; None where it made one, or found it made."""
+        # A run that failed before says nothing about the release.
+        runs = self._runs("where kind in ('run', 'publish') and exit_code in (0, 3, 5) order by id desc limit 1", ())
+        return next((run.detail.get("waiting") for run in runs), None)
+
     def has_started_before(self, instant: datetime, now: datetime) -> bool:
         """Return True if any run, or the service itself, was recorded before `instant`."""
         # What stands in the future was recorded before now, and nobody knows when: rather a run too many than none.

@@ -10,6 +10,9 @@ ends:
     no site could be synchronised             NoSiteError
     no site has ever sent a resource          NothingYetError
     disclosure control left no estimate       SUPPRESSED, and no release
+    past releases could be subtracted         SUPPRESSED, and no new release
+    far fewer patients than in the last one   PublishError
+    no release is due by the declared dates   as if there were one
     a site is missing or incomplete           PARTIAL, and the release says so
     otherwise                                 OK
 """
@@ -22,16 +25,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from connectors.errors import AuthenticationError
 from connectors.report import Progress, SyncReport
 from schedules.config.credentials import private_folder
 from schedules.errors import AuthenticationFailed, ExitCode, NoSiteError, NothingYetError
+from schedules.release.policy import AS_CONFIGURED, Asked, Waiting, waiting
 from schedules.release.publish import releases, unusable
+from schedules.release.release_ledger import ReleaseLedger
 from schedules.run.ledger import Clock, OpenRun, open_ledger
 from schedules.run.lock import run_lock
 from schedules.run.maintain import Maintenance, maintain
-from schedules.run.pipeline import Pipeline
+from schedules.run.pipeline import Analysis, Pipeline
 from schedules.run.provenance import provenance
 from schedules.run.sync import Attempt, attempt_sites
 
@@ -60,13 +66,14 @@ class ProgressReporter:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of the stages of a run. `published` is None where disclosure control suppressed everything."""
+    """The results of the stages of a run. `published` is None where disclosure control suppressed everything, and a
+    `Waiting` where no release is made for another reason."""
 
     exit_code: ExitCode
     sites: tuple[SyncReport, ...]
     mapped: MapReport
     released: Released
-    published: PublishReport | None
+    published: PublishReport | Waiting | None
 
 
 def run_nightly(
@@ -89,12 +96,12 @@ def run_nightly(
         verify_share(settings, pipeline, progress, run)
         # A full sync needs no full map: the map finds what the sync stored, and gives the same tables either way.
         mapped = map_lake(settings, study, pipeline, progress, run)
-        released = analyze_cohort(settings, study, pipeline, progress, run)
-        published = publish_release(settings, study, pipeline, progress, run, released)
+        analysis = analyze_cohort(settings, study, pipeline, progress, run)
+        published = publish_release(settings, study, pipeline, progress, run, analysis)
         # After the map: what it has read need not be kept in small files. After the release: nobody waits for this.
         if settings.maintain.nightly:
             maintain_data(settings, progress, run)
-        return Outcome(run.exit_code, sites, mapped, released, published)
+        return Outcome(run.exit_code, sites, mapped, analysis.released, published)
 
 
 @contextmanager
@@ -199,8 +206,8 @@ def refuse_an_empty_lake(settings: Settings) -> None:
 
 def analyze_cohort(
     settings: Settings, study: Study, pipeline: Pipeline, progress: ProgressReporter, run: OpenRun
-) -> Released:
-    """Estimate from the configured cohort tables, after disclosure control.
+) -> Analysis:
+    """Estimate from the configured cohort tables, with and without disclosure control.
 
     Raises `NothingYetError` where a table has not been made yet.
     """
@@ -212,12 +219,12 @@ def analyze_cohort(
         raise NothingYetError(f"{folder}: holds no {', '.join(absent)} yet; run `periop map`")
     found = provenance(settings, run)
     progress.step("estimating")
-    released = pipeline.analyze(folder, study, settings.disclosure.min_cell, found)
-    if released.suppressed_entirely:
+    analysis = pipeline.analyze_for_release(folder, study, settings.disclosure.min_cell, found)
+    if analysis.released.suppressed_entirely:
         run.exit_code = ExitCode.SUPPRESSED
     elif found.sites_missing:
         run.exit_code = ExitCode.PARTIAL
-    return released
+    return analysis
 
 
 def publish_release(
@@ -226,20 +233,39 @@ def publish_release(
     pipeline: Pipeline,
     progress: ProgressReporter,
     run: OpenRun,
-    released: Released,
+    analysis: Analysis,
     *,
+    asked: Asked = AS_CONFIGURED,
     dry_run: bool = False,
-) -> PublishReport | None:
-    """Write the release and deliver it to the targets; with `dry_run` write nothing.
+) -> PublishReport | Waiting | None:
+    """Write the internal report and the release, and deliver the release; with `dry_run` write nothing.
 
-    Returns None, and writes nothing, when disclosure control suppressed everything.
+    Returns None, and writes no release, when disclosure control suppressed everything; a `Waiting` when none is due, or
+    when past releases could be subtracted from it. Raises `PublishError` where far fewer patients are enrolled than in
+    the last release.
     """
+    released = analysis.released
+    if not dry_run:
+        # First: whatever stops the release, the people of the hospital can see the figures and why.
+        progress.step("writing the internal report")
+        pipeline.write_internal(settings, study, analysis.internal)
     if released.suppressed_entirely:
         return None
     if released.sites_missing:
         run.detail["sites_missing"] = list(released.sites_missing)
+    ledger = ReleaseLedger(settings.release_ledger_dir)
+    ledger.adopt(settings.releases_dir, releases(settings.releases_dir))
+    today = run.started.astimezone(ZoneInfo(settings.schedule.timezone)).date()
+    if wait := waiting(settings, released, ledger, today, asked):
+        run.detail["waiting"] = wait.reason
+        if wait.by_disclosure_control:
+            run.exit_code = ExitCode.SUPPRESSED
+        # The release that stays goes to targets that could not be reached before.
+        if not dry_run and wait.path is not None:
+            pipeline.deliver(settings, wait.path)
+        return wait
     progress.step("publishing")
     # `release` is recorded after everything is written and delivered; until then the run has none.
-    published = pipeline.publish(settings, study, released, dry_run=dry_run)
+    published = pipeline.publish(settings, study, released, when=run.started, dry_run=dry_run)
     run.release = None if dry_run else published.release
     return published

@@ -25,6 +25,8 @@ from schedules.run.forget import finish_erasure, load_forgotten, remember_learne
 from schedules.run.sources import source
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from analytics.disclosure.control import Released
     from analytics.provenance import Provenance
     from mappers.build.mapping import MapReport
@@ -39,6 +41,14 @@ MEMORY: dict[EngineName, str] = {"duckdb": "1GB", "spark": "4GB"}
 log = logging.getLogger(__name__)
 
 MAX_THREADS = 4  # each needs a share of MEMORY, and a server of many cores would run out of it
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The estimates: after disclosure control (`released`), and everything, for the hospital only (`internal`)."""
+
+    released: Released
+    internal: Released
 
 
 @dataclass
@@ -137,27 +147,53 @@ class Pipeline:
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None) -> Released:
         """Estimate everything that `study` declares from the cohort tables, after disclosure control."""
+        return self.analyze_for_release(cohort_dir, study, min_cell, provenance).released
+
+    def analyze_for_release(
+        self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None
+    ) -> Analysis:
+        """Estimate as `analyze` does, and give the hospital's own people everything too."""
         from analytics.analysis import analyse, load_cohort
         from analytics.disclosure.control import release
         from analytics.provenance import NOT_GIVEN
 
+        results = analyse(load_cohort(cohort_dir), study, provenance or NOT_GIVEN)
         # The only way from patient-level estimates to a `Released`, which is all that can be published.
-        return release(analyse(load_cohort(cohort_dir), study, provenance or NOT_GIVEN), min_cell)
+        return Analysis(release(results, min_cell), release(results, 0))
 
-    def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
-        """Write the release and deliver it to every target; with `dry_run` only return which release it would be."""
-        from schedules.release.publish import deliver, write_release
+    def write_internal(self, settings: Settings, study: Study, internal: Released) -> Path:
+        """Write the internal report, which never leaves the data folder, and return its file."""
+        from schedules.release.internal import write_internal
         from schedules.release.published import load_published
+
+        return write_internal(internal, study, settings.internal_dir, load_published(study, study_path(settings.study)))
+
+    def publish(
+        self, settings: Settings, study: Study, released: Released, *, when: datetime, dry_run: bool
+    ) -> PublishReport:
+        """Write the release as made at `when` and deliver it; with `dry_run` only return which release it would be."""
+        from schedules.release.publish import write_release
+        from schedules.release.published import load_published
+        from schedules.release.release_ledger import Recorder, ReleaseLedger
 
         # Read even where nothing will change: a wrong file of published figures is an error at once.
         figures = load_published(study, study_path(settings.study))
-        report = write_release(released, study, settings.releases_dir, figures, self.statement, dry_run=dry_run)
+        recorder = Recorder(ReleaseLedger(settings.release_ledger_dir), when, released.population_sizes)
+        report = write_release(
+            released, study, settings.releases_dir, figures, self.statement, recorder=recorder, dry_run=dry_run
+        )
         if not dry_run:
-            # Also where nothing changed: a target may be new, or was not reachable the last time.
-            with _umask(self.target_umask):
-                for target in settings.target_dirs:
-                    deliver(report.path, target)
+            self.deliver(settings, report.path)
         return report
+
+    def deliver(self, settings: Settings, release: Path) -> None:
+        """Copy the release in the folder `release` to every target that does not have it."""
+        from schedules.release.publish import deliver
+
+        # Also where nothing changed: a target may be new, or was not reachable the last time.
+        with _umask(self.target_umask):
+            for target in settings.target_dirs:
+                deliver(release, target)
 
 
 @contextmanager

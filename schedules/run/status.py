@@ -44,6 +44,7 @@ def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], ExitCode]
             "data_dir": str(settings.data_dir),
             "study": settings.study,
             "release": _release(settings),
+            "release_waits": ledger.why_no_release() if ledger else None,
             "running_pid": holder_pid(settings.data_dir) if running else None,
             "last_good_run": _instant(last.finished) if last else None,
             "stale": stale,

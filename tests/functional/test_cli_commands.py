@@ -32,8 +32,12 @@ from mappers.study import Study
 from schedules.cli.main import main
 from schedules.cli.session import Session
 from schedules.config.settings import Settings
+from schedules.release.internal import write_internal
 from schedules.release.publish import PublishReport, plan_release, store_release
+from schedules.release.published import PublishedFigures
+from schedules.release.release_ledger import Recorder, ReleaseLedger
 from schedules.run.lock import run_lock
+from schedules.run.pipeline import Analysis
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -66,7 +70,7 @@ def results(proportions: Sequence[Proportion], provenance: Provenance | None = N
         data_cutoff="2024-12-01",
         sites=("milan",),
         study_hash="0" * 64,
-        population_sizes={"enrolled": 33},
+        population_sizes={"enrolled": max((p.n or 0 for p in proportions), default=33)},
         proportions=tuple(proportions),
         quantiles=(age,),
         survival=(),
@@ -133,9 +137,23 @@ class StandIn:
         self.asked.append(("analyze", cohort_dir, min_cell, (provenance or NOT_GIVEN).sites_missing))
         return release(results(self.proportions, provenance), min_cell)
 
-    def publish(self, settings: Settings, study: Study, released: Released, *, dry_run: bool) -> PublishReport:
+    def analyze_for_release(
+        self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None
+    ) -> Analysis:
+        released = self.analyze(cohort_dir, study, min_cell, provenance)
+        return Analysis(released, release(results(self.proportions, provenance), 0))
+
+    def write_internal(self, settings: Settings, study: Study, internal: Released) -> Path:
+        return write_internal(internal, study, settings.internal_dir, PublishedFigures())
+
+    def publish(
+        self, settings: Settings, study: Study, released: Released, *, when: datetime, dry_run: bool
+    ) -> PublishReport:
+        recorder = Recorder(ReleaseLedger(settings.release_ledger_dir), when, released.population_sizes)
         file = plan_release if dry_run else store_release
-        return file(lambda n: {"results.json": lambda: dumps(released, n)}, settings.releases_dir)
+        return file(lambda n: {"results.json": lambda: dumps(released, n)}, settings.releases_dir, recorder)
+
+    def deliver(self, settings: Settings, release: Path) -> None: ...
 
 
 class Terminal:
@@ -498,7 +516,7 @@ class GoneReader(io.StringIO):
 def test_a_reader_that_went_away_changes_nothing(periop: Terminal) -> None:
     periop.pipeline.partial.add("rome")
     assert periop("run", stdout=GoneReader()) == 3
-    assert periop.err.count("\n") == 4  # the steps, and no complaint
+    assert periop.err.count("\n") == 5  # the steps, and no complaint
 
 
 def test_init_writes_a_file_that_works(periop: Terminal) -> None:

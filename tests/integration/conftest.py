@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 START = Path(__file__).parents[2] / "fixtures" / "hapi" / "start.sh"
 OIDC = Path(__file__).parents[2] / "fixtures" / "oidc"
+MEDPLUM = Path(__file__).parents[2] / "fixtures" / "medplum"
 
 
 def missing(reason: str) -> None:
@@ -93,8 +95,8 @@ def lines_of(file: Path, process: subprocess.Popen[bytes], patience: float = 60)
                 yield line
                 line, end = "", time.monotonic() + patience
                 continue
-            assert process.poll() is None, f"the token server ended with {process.returncode}"
-            assert time.monotonic() < end, f"the token server said nothing for {patience:.0f} s"
+            assert process.poll() is None, f"{file.stem} ended with {process.returncode}"
+            assert time.monotonic() < end, f"{file.stem} said nothing for {patience:.0f} s"
             time.sleep(0.01)
 
 
@@ -108,17 +110,54 @@ def stopped(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@pytest.fixture(scope="session")
-def oidc_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The libraries of the token server, from the lock file, where they are not there yet."""
+def install(folder: Path, library: str, pytests: Path) -> None:
+    """Install the libraries of a Node server from its lock file, where they are not there yet.
+
+    pytests: a folder of pytest, beside which processes find the lock that they share.
+    """
     for tool in ("node", "npm"):
         if shutil.which(tool) is None:
-            missing(f"the real token server needs {tool}")
-    with one_at_a_time(tmp_path_factory.mktemp("oidc"), "oidc"):
-        if not (OIDC / "node_modules" / "oidc-provider").is_dir():
-            npm = subprocess.run(["npm", "ci"], cwd=OIDC, timeout=300, capture_output=True, text=True, check=False)
+            missing(f"the real server of fixtures/{folder.name} needs {tool}")
+    with one_at_a_time(pytests, folder.name):
+        if not (folder / "node_modules" / library).is_dir():
+            npm = subprocess.run(["npm", "ci"], cwd=folder, timeout=300, capture_output=True, text=True, check=False)
             if npm.returncode:
-                missing(f"npm could not install the real token server: {npm.stderr[-500:]}")
+                missing(f"npm could not install fixtures/{folder.name}: {npm.stderr[-500:]}")
+
+
+@pytest.fixture(scope="session")
+def oidc_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The libraries of the token server."""
+    install(OIDC, "oidc-provider", tmp_path_factory.mktemp("oidc"))
+
+
+@contextmanager
+def node_server(folder: Path, settings: Path, log: Path) -> Iterator[Iterator[str]]:
+    """Run `server.mjs` of a folder until the end of the block; give the lines that it says after READY."""
+    with log.open("wb") as out, ExitStack() as stack:
+        process = subprocess.Popen(["node", "server.mjs", str(settings)], cwd=folder, stdout=out)
+        stack.callback(stopped, process)
+        said = lines_of(log, process)
+        assert next(said) == "READY\n"
+        yield said
+
+
+@pytest.fixture(scope="session")
+def medplum(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Starts Medplum's FHIR router once for each settings, and returns its base URL; see its server.mjs."""
+    folder = tmp_path_factory.mktemp("medplum")
+    install(MEDPLUM, "@medplum/fhir-router", folder)
+    with ExitStack() as stack:
+
+        @cache
+        def start(*, next: bool = True) -> str:  # noqa: A002 - the name of the setting
+            port = free_port()
+            file = folder / f"medplum-{port}.json"
+            file.write_text(json.dumps({"port": port, "next": next}))
+            stack.enter_context(node_server(MEDPLUM, file, folder / f"medplum-{port}.log"))
+            return f"http://127.0.0.1:{port}/fhir/R4"
+
+        yield start
 
 
 @pytest.fixture
@@ -130,12 +169,7 @@ def token_server(oidc_installed: None, tmp_path: Path) -> Iterator[Callable[...,
             port, file = free_port(), tmp_path / "token-server.json"
             defaults = {"port": port, "fhir": "https://fhir.example.org", "ttl": 300, "scopes": "system/*.rs"}
             file.write_text(json.dumps({**defaults, "clients": clients, **settings}))
-            log = tmp_path / f"token-server-{port}.log"
-            with log.open("wb") as out:
-                process = subprocess.Popen(["node", "server.mjs", str(file)], cwd=OIDC, stdout=out)
-            stack.callback(stopped, process)
-            said = lines_of(log, process)
-            assert next(said) == "READY\n"
+            said = stack.enter_context(node_server(OIDC, file, tmp_path / f"token-server-{port}.log"))
             return TokenServer(f"http://127.0.0.1:{port}", said)
 
         yield start

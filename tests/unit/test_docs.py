@@ -161,6 +161,7 @@ SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "SiteLimits": [SERVER],
     "Schedule": ["`[schedule]`"],
     "Disclosure": ["`[disclosure]`"],
+    "Release": ["`[release]`"],
     "FolderTarget": ["`[[publish]]`"],
     "Limits": ["`[limits]`"],
     "Mapping": ["`[mapping]`"],
