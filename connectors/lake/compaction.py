@@ -20,7 +20,7 @@ LOG_SHARE = 2  # commits in the log to a small file of a table: many syncs of a 
 
 @dataclass(frozen=True)
 class LakePlan:
-    """What there is to do in the lake.
+    """The work to do in the lake.
 
     Attributes:
         files: the files to write anew, with the numbers of the rows that go.

@@ -33,7 +33,7 @@ Version = tuple[str, str, str, int]  # the values of VERSION
 
 @dataclass(frozen=True)
 class TablePlan:
-    """What there is to do in the table in `folder`.
+    """The work to do in the table in `folder`.
 
     Attributes:
         files: the files to write anew, with the numbers of the rows that go.

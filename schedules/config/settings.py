@@ -134,7 +134,7 @@ class Limits(Section):
 
 
 class Maintain(Section):
-    """How the data folder is kept small: `nightly` as the last step of a run, or only by `periop maintain`.
+    """The upkeep of the data folder: `nightly` as the last step of a run, or only by `periop maintain`.
 
     `small_files`: the files of a table are merged where so many are small.
     """
