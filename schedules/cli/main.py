@@ -73,9 +73,12 @@ def cli(session: Session, config: Path, env_file: Path | None, verbose: int) -> 
                  periop init     write periop.toml, then: periop run
     \b
     Exit codes:  0 ok · 1 error · 2 usage or config · 3 partial (a site is missing) · 4 stale
-                 5 suppressed by disclosure control · 6 authentication
+                 5 suppressed by disclosure control · 6 authentication · 7 updated (serve)
                  75 another run is in progress · 130 interrupted
     """
+    from schedules.installation import refuse_foreign_packages, site_folder
+
+    refuse_foreign_packages(site_folder())
     session.config, session.verbose = config, verbose
     if env_file is not None:
         from schedules.config.env_file import read_env_file

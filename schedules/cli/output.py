@@ -119,9 +119,7 @@ def _counted(estimate: Proportion) -> tuple[str, str, str]:
         # The reason of a suppressed figure is printed once, below the tables: it is the same for all.
         return wording.WORDS[estimate.status], "", "" if estimate.status == "suppressed" else estimate.reason or ""
     x, n = wording.counts(estimate)
-    ci = estimate.ci
-    interval = f"{wording.percent_interval(ci)} ({wording.level(ci)})" if ci is not None else ""
-    return f"{x}/{n}", wording.share(x, n), interval
+    return f"{x}/{n}", wording.share(x, n), wording.interval_and_test(estimate)
 
 
 def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agreement]) -> Table:
@@ -354,6 +352,17 @@ def _diagnosis(found: Diagnosis) -> Iterator[RenderableType]:
     for number, sentence in enumerate(found.requests, 1):
         yield Padding(Text(wording.clean(f"{number}. {sentence}")), (0, 0, 0, 2))
     yield Text("")
+
+
+def target_list(targets: Mapping[str, str | None]) -> RenderableType:
+    """Return the targets of releases as a list, each with what speaks against it."""
+    table = Table.grid(padding=(0, 1))
+    for path, problem in targets.items():
+        mark, style = LEVEL_MARKS[FindingLevel.OK if problem is None else FindingLevel.MISSING]
+        table.add_row(
+            Text(" "), Text(mark, style=style), *text_cells(problem or f"{path}: releases can be copied there")
+        )
+    return Group(Text("Targets of releases:"), table)
 
 
 def _in_grid(finding: Finding) -> bool:

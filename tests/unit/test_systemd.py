@@ -75,4 +75,5 @@ def test_no_unit_holds_a_secret_and_all_run_the_installed_program() -> None:
 def test_the_exit_codes_of_the_units_are_those_of_the_program() -> None:
     service, once = UNITS / "periop.service", UNITS / "periop-run.service"
     assert value(service, "RestartPreventExitStatus") == [str(int(ExitCode.CONFIG))]
+    assert value(service, "Restart") == ["on-failure"]  # so also after UPDATED
     assert value(once, "SuccessExitStatus") == [f"{int(ExitCode.PARTIAL)} {int(ExitCode.SUPPRESSED)}"]
