@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from analytics.estimates.model import Proportion
-from analytics.estimates.proportions import clopper_pearson
+from analytics.estimates.proportions import proportion_interval
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.pooling.pool import Pooled, PooledQuantiles
 from analytics.pooling.proportions import Bounds, Heterogeneity, PooledProportion, SiteCount
@@ -57,10 +57,11 @@ def render_pool(pooled: Pooled) -> str:
 
 
 def _forest(p: PooledProportion, pooled: Pooled) -> Iterator[ForestRow]:
-    if pooled.by_site:
+    yield ForestRow(pooled_row(p), whole=True, note=heterogeneity_text(p.heterogeneity) if pooled.by_site else "")
+    # A figure that every site suppresses has nothing to compare.
+    if pooled.by_site and p.percent is not None:
         for count in p.by_site:
             yield ForestRow(_site_row(p, count))
-    yield ForestRow(pooled_row(p), whole=True, note=heterogeneity_text(p.heterogeneity) if pooled.by_site else "")
 
 
 def _site_row(p: PooledProportion, count: SiteCount) -> EstimateRow:
@@ -72,7 +73,7 @@ def _site_row(p: PooledProportion, count: SiteCount) -> EstimateRow:
     # A site that enrolled nobody yet is in the forest all the same: its absence would look like a mistake.
     if n == 0:
         return EstimateRow(p.id, count.site.name, p.population, p.id, counts="0/0")
-    ci = clopper_pearson(x, n, p.ci.level) if p.ci else None
+    ci = proportion_interval(x, n, p.ci.level, p.ci.method) if p.ci else None
     one = Proportion(p.id, count.site.name, p.population, p.id, x, n, float(exact_percent(x, n)), ci)
     return tables.proportion_row(one)
 
@@ -81,7 +82,7 @@ def pooled_row(p: PooledProportion) -> EstimateRow:
     """Return the pooled figure in words: x/n, percent and interval, or the bounds of each."""
     row = EstimateRow(p.id, p.label, p.population, p.id)
     if p.x is None or p.n is None or p.percent is None:
-        return replace(row, missing=Missing(wording.WORDS["not_evaluable"], p.reason))
+        return replace(row, missing=Missing(wording.WORDS[p.status], p.reason))
     if p.exact:
         return tables.proportion_row(Proportion(p.id, p.label, p.population, p.id, p.x[0], p.n[0], p.percent[0], p.ci))
     # No dot in the picture: the pool is somewhere in this range, and its middle is no estimate.

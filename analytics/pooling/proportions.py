@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from scipy import stats
 
 from analytics.estimates.model import Interval
-from analytics.estimates.proportions import clopper_pearson
+from analytics.estimates.proportions import INTERVALS, proportion_interval
 from analytics.estimates.rounding import exact_percent
 from analytics.pooling.sites import Json, Site
 
 Bounds = tuple[int, int]
-EXACT = "clopper-pearson"
+NOWHERE = "suppressed at every site"
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,13 @@ class PooledProportion:
         return self.x is not None and self.n is not None and self.x[0] == self.x[1] and self.n[0] == self.n[1]
 
     @property
+    def status(self) -> str:
+        """Return ``ok``, ``bounds``, ``suppressed`` at every site, or ``not_evaluable``."""
+        if self.percent is None:
+            return "suppressed" if self.reason == NOWHERE else "not_evaluable"
+        return "ok" if self.exact else "bounds"
+
+    @property
     def suppressed_at(self) -> tuple[str, ...]:
         """Return the names of the sites whose count is a bound."""
         return tuple(count.site.name for count in self.by_site if not count.known)
@@ -108,15 +115,17 @@ def _pooled(identity: str, label: str, population: str, counts: list[SiteCount],
     if n[1] == 0:
         reason = f"no patient in population {population}"
         return PooledProportion(identity, label, population, x, n, None, None, tuple(counts), reason=reason)
+    if not any(count.known for count in counts):
+        return PooledProportion(identity, label, population, None, None, None, None, tuple(counts), reason=NOWHERE)
     # The ends of x/n: nobody of those who are not shown has it, and all of them have it.
     # Where n is not shown either, those who would have it are part of it, and nobody else need be.
     low, high = (x[0], n[1]), (x[1], sum(max(count.n[0], count.x[1]) for count in counts))
     percent = (float(exact_percent(*low)), float(exact_percent(*high)))
     interval = None
     # A site without patients has no interval, so that any site may be the one to name method and level.
-    if ci is not None and ci["method"] == EXACT:
-        ends = [clopper_pearson(count, of, ci["level"]) for count, of in (low, high)]
-        interval = Interval(ci["level"], EXACT, ends[0].low, ends[1].high)
+    if ci is not None and ci["method"] in INTERVALS:
+        ends = [proportion_interval(count, of, ci["level"], ci["method"]) for count, of in (low, high)]
+        interval = Interval(ci["level"], ci["method"], ends[0].low, ends[1].high)
     return PooledProportion(identity, label, population, x, n, percent, interval, tuple(counts), heterogeneity(counts))
 
 

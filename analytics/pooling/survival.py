@@ -28,6 +28,7 @@ from mappers.study import SurvivalSpec
 
 BAND = "log-log on a life table of pooled steps"
 MEDIAN_CI = "brookmeyer-crowley, log-log on a life table of pooled steps"
+NO_CURVE = "no site releases this curve"
 NO_STEP = "not every site has a step here"
 ROUNDING = 0.002  # days: half of the last of four decimals of a month
 
@@ -46,11 +47,18 @@ def pool_survival(spec: SurvivalSpec, sites: Sequence[Site]) -> PooledSurvival:
     suppressed = tuple(site.name for site, s in found if s is None or s["status"] == "suppressed")
     shown = [(site, s) for site, s in found if s is not None and s["curve"]]
     if not shown:
-        reason = "no site releases this curve" if suppressed else not_evaluable(spec).reason
-        return PooledSurvival(replace(not_evaluable(spec), n=None, events=None, reason=reason), suppressed)
+        return PooledSurvival(_suppressed(spec) if suppressed else not_evaluable(spec), suppressed)
     if not any(site.protected for site, _ in shown):
         return PooledSurvival(estimate_survival(spec, risk_table_times([s for _, s in shown])), suppressed)
     return PooledSurvival(_life_table(spec, [s for _, s in shown]), suppressed)
+
+
+def _suppressed(spec: SurvivalSpec) -> Survival:
+    blank = not_evaluable(spec)
+    marks = tuple(replace(mark, status="suppressed", reason=NO_CURVE) for mark in blank.landmarks)
+    return replace(
+        blank, n=None, events=None, landmarks=marks, median_status="suppressed", status="suppressed", reason=NO_CURVE
+    )
 
 
 def risk_table_times(curves: Sequence[Json]) -> Times:
@@ -81,8 +89,11 @@ def _life_table(spec: SurvivalSpec, curves: Sequence[Json]) -> Survival:
     before = 0.0
     for t in sorted(common):
         within = [p for curve in curves for p in curve["curve"] if before < float(p["t"]) <= t]
-        steps.append(Counts(t, sum(p["events"] for p in within), sum(p["censored"] for p in within)))
-        before = t
+        step = Counts(t, sum(p["events"] for p in within), sum(p["censored"] for p in within))
+        # Before the first event there is no band: those who were censored until then are part of the next step.
+        if steps or step.events:
+            steps.append(step)
+            before = t
     points = life_table(n, steps, spec.ci_level)
     complete = sum(step.events for step in steps) == events
     median = crossing(points, 0.5)
@@ -91,11 +102,11 @@ def _life_table(spec: SurvivalSpec, curves: Sequence[Json]) -> Survival:
     interval = median_interval(points, spec.ci_level, MEDIAN_CI)
     landmarks = []
     for at in sorted(spec.landmarks):
-        step = next((point for point in points[1:] if point.t == at), None)
-        if step is None or (left := step.at_risk - step.events - step.censored) == 0:
+        end = next((point for point in points[1:] if point.t == at), None)
+        if end is None or (left := end.at_risk - end.events - end.censored) == 0:
             landmarks.append(Landmark(at, None, None, None, "suppressed", NO_STEP))
         else:
-            landmarks.append(Landmark(at, left, step.s, landmark_interval(step, spec.ci_level, BAND)))
+            landmarks.append(Landmark(at, left, end.s, landmark_interval(end, spec.ci_level, BAND)))
     return Survival(
         id=spec.id,
         label=spec.label,

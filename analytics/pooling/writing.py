@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from analytics.estimates.proportions import clopper_pearson
+from analytics.estimates.proportions import proportion_interval
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.pooling.pool import Pooled, PooledQuantiles
 from analytics.pooling.proportions import Bounds, PooledProportion, SiteCount
@@ -39,11 +39,6 @@ def pooled_json(pooled: Pooled) -> Json:
     }
 
 
-def status(p: PooledProportion) -> str:
-    """Return ``ok``, ``bounds`` where a site suppressed its count, or ``not_evaluable``."""
-    return "not_evaluable" if p.percent is None else "ok" if p.exact else "bounds"
-
-
 def _proportion(p: PooledProportion, *, by_site: bool) -> Json:
     exact = p.exact and p.x is not None and p.n is not None
     found: Json = {
@@ -55,7 +50,7 @@ def _proportion(p: PooledProportion, *, by_site: bool) -> Json:
         # From the counts and not from a float, which may lie on the wrong side of a half, as in results.json.
         "percent": _percent(exact_percent(p.x[0], p.n[0])) if exact and p.percent and p.x and p.n else None,
         "ci": interval_json(p.ci, 2),
-        "status": status(p),
+        "status": p.status,
     }
     if p.reason:
         found["reason"] = p.reason
@@ -77,7 +72,7 @@ def _site(count: SiteCount, p: PooledProportion) -> Json:
     if not count.known:
         return {"site": count.site.name, "x": None, "n": _single(count.n), "status": "suppressed"}
     x, n = count.x[0], count.n[0]
-    ci = clopper_pearson(x, n, p.ci.level) if n and p.ci is not None else None
+    ci = proportion_interval(x, n, p.ci.level, p.ci.method) if n and p.ci is not None else None
     return {"site": count.site.name, "x": x, "n": n, "ci": interval_json(ci, 2), "status": "ok"}
 
 

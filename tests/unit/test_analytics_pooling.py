@@ -130,10 +130,23 @@ def test_heterogeneity_is_the_chi_squared_test_of_sites_by_outcome(pooled: Poole
 # With suppression
 
 
+def hidden(figure: dict[str, Any]) -> dict[str, Any]:
+    """A proportion as a site suppresses it: x, and n where that of its population is suppressed too."""
+    n = figure["n"] if figure["population"] == "enrolled" else None
+    return figure | {"x": None, "n": n, "percent": None, "ci": None, "status": "suppressed", "reason": "protected"}
+
+
 @pytest.fixture(scope="module")
 def protected() -> list[tuple[str, dict[str, Any]]]:
-    # 11 patients a site, ten times: 110.
-    return documents(min_cell=11, copies=10)
+    """Three sites of 110 patients that suppress by number: each fifth figure all of them, of the others one or none."""
+    found = []
+    for place, (name, content) in enumerate(documents(copies=10)):
+        figures = content["proportions"]
+        ids = sorted(figure["id"] for figure in figures)
+        gone = {each for i, each in enumerate(ids) if i % 5 == 0 or i % 4 == place}
+        shown = [hidden(figure) if figure["id"] in gone else figure for figure in figures]
+        found.append((name, content | {"disclosure": {"min_cell": 11}, "proportions": shown}))
+    return found
 
 
 def test_fault_135_a_suppressed_count_becomes_a_bound_and_the_interval_follows(
@@ -279,3 +292,16 @@ def test_a_site_that_is_not_up_to_date_is_named(open_documents: list[tuple[str, 
     stale = content | {"sites_missing": ["milan"], "sites_missing_note": "milan is not up to date."}
     found = pool([(name, stale), *open_documents[1:]], STUDY)
     assert "milan: milan is not up to date." in found.notes
+
+
+def test_what_every_site_suppresses_is_suppressed_and_no_range(protected: list[tuple[str, dict[str, Any]]]) -> None:
+    first = min(figure["id"] for figure in protected[0][1]["proportions"])
+    blank = {"n": None, "events": None, "curve": [], "landmarks": [], "status": "suppressed"}
+    without = [(name, content | {"survival": [s | blank for s in content["survival"]]}) for name, content in protected]
+    found = pool(without, STUDY)
+    (figure,) = [p for p in found.proportions if p.id == first]
+    assert (figure.status, figure.x, figure.reason) == ("suppressed", None, "suppressed at every site")
+    assert [(s.estimate.status, s.estimate.n) for s in found.survival] == [("suppressed", None)] * 2
+    assert {mark.reason for s in found.survival for mark in s.estimate.landmarks} == {"no site releases this curve"}
+    (one,) = [s for s in pool([*without[:1], *protected[1:]], STUDY).survival if s.estimate.id == "survival.efs"]
+    assert (one.suppressed_at, one.estimate.n) == (("milan",), 220)
