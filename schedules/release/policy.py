@@ -66,8 +66,10 @@ def waiting(
 
     current, past = current_release(settings.releases_dir), ledger.past()
     folder = settings.releases_dir / str(current) if current is not None else None
-    # Before all else: the same figures once more tell nothing new, whatever the mode.
-    if folder is not None and has_figures_of(folder, released):
+    # Before all else: the same figures once more tell nothing new, whatever the mode. The highest may be newer than
+    # `current`, after a kill between the two steps, and is then to be made current.
+    there = {current, *releases(settings.releases_dir)[-1:]} - {None}
+    if any(has_figures_of(settings.releases_dir / str(number), released) for number in there):
         return None
     if not asked.now and (number := _withdrawn_before(released, ledger)):
         said = f"The figures are those of release {number}, which was withdrawn; `periop publish --now` releases them."

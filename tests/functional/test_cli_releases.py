@@ -111,6 +111,20 @@ def test_a_kill_between_ledger_and_folder_is_made_up_for(periop: Terminal) -> No
     assert released(periop) == ["2"]  # the number 1 may have been seen
 
 
+def test_a_kill_before_a_release_is_made_current_is_made_up_for(periop: Terminal) -> None:
+    protected(periop, "release_on = [2026-05-02]")
+    periop("run")
+    respond(periop, 20)
+    periop.now += timedelta(days=1)
+    periop("run")
+    link = periop.data / "releases" / "current"
+    link.unlink()
+    link.symlink_to("1")
+    assert periop("run") == 0
+    assert link.readlink() == Path("2")
+    assert released(periop) == ["1", "2"]
+
+
 def test_releases_of_an_earlier_version_count(periop: Terminal) -> None:
     protected(periop, 'mode = "every"')
     respond(periop, 15)
