@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
 from analytics.disclosure.control import Released
+from analytics.estimates.design import design_test
 from analytics.estimates.model import FlowStep, Interval, Landmark, Proportion, QualityItem, Quantiles, Survival
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.provenance import Provenance
@@ -96,7 +98,13 @@ def _proportion(p: Proportion) -> Json:
     # From the counts, not from `p.percent`: a float may lie on the wrong side of a half.
     exact = None if p.x is None or not p.n or p.percent is None else exact_percent(p.x, p.n)
     percent = None if exact is None else float(round_half_up(exact, 4))
-    return _fields(p, "id", "label", "population", "x", "n", percent=percent, ci=interval_json(p.ci, 2))
+    test = {} if p.design is None else {"test": _test(p)}
+    return _fields(p, "id", "label", "population", "x", "n", percent=percent, ci=interval_json(p.ci, 2), **test)
+
+
+def _test(p: Proportion) -> Json | None:
+    found = design_test(p)
+    return None if found is None else {**asdict(found), "p": _rounded(found.p, 6)}
 
 
 def quantile_json(q: Quantiles) -> Json:
@@ -162,7 +170,9 @@ def to_csv(released: Released) -> str:
 
 def _rows(released: Released) -> Iterator[CsvRow]:
     for p in released.proportions:
-        yield from _lines("proportions", p, p.population, _numbers(_proportion(p), "percent"))
+        written = _proportion(p)
+        tested = [] if p.design is None else [("p", (written["test"] or {}).get("p"), "probability")]
+        yield from _lines("proportions", p, p.population, _numbers(written, "percent") + tested)
     for q in released.quantiles:
         yield from _lines("quantiles", q, q.population, _numbers(quantile_json(q), q.unit))
     for s in released.survival:

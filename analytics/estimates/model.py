@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analytics.provenance import NOT_GIVEN, Provenance
+from mappers.study import Design
 
 # The words are part of results.json.
 Status = Literal["ok", "suppressed", "not_evaluable"]
@@ -44,6 +45,8 @@ class Proportion:
     ci: Interval | None
     status: Status = "ok"
     reason: str | None = None
+    # What it is tested against; the test follows from x and n alone (`analytics.estimates.design`).
+    design: Design | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from analytics.estimates.model import Proportion
-from analytics.estimates.proportions import clopper_pearson
+from analytics.estimates.proportions import proportion_interval
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.pooling.pool import Pooled, PooledQuantiles
 from analytics.pooling.proportions import Bounds, Heterogeneity, PooledProportion, SiteCount
@@ -73,7 +73,7 @@ def _site_row(p: PooledProportion, count: SiteCount) -> EstimateRow:
     # A site that enrolled nobody yet is in the forest all the same: its absence would look like a mistake.
     if n == 0:
         return EstimateRow(p.id, count.site.name, p.population, p.id, counts="0/0")
-    ci = clopper_pearson(x, n, p.ci.level) if p.ci else None
+    ci = proportion_interval(x, n, p.ci.level, p.ci.method) if p.ci else None
     one = Proportion(p.id, count.site.name, p.population, p.id, x, n, float(exact_percent(x, n)), ci)
     return tables.proportion_row(one)
 

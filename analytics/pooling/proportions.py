@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from scipy import stats
 
 from analytics.estimates.model import Interval
-from analytics.estimates.proportions import clopper_pearson
+from analytics.estimates.proportions import INTERVALS, proportion_interval
 from analytics.estimates.rounding import exact_percent
 from analytics.pooling.sites import Json, Site
 
 Bounds = tuple[int, int]
-EXACT = "clopper-pearson"
 NOWHERE = "suppressed at every site"
 
 
@@ -124,9 +123,9 @@ def _pooled(identity: str, label: str, population: str, counts: list[SiteCount],
     percent = (float(exact_percent(*low)), float(exact_percent(*high)))
     interval = None
     # A site without patients has no interval, so that any site may be the one to name method and level.
-    if ci is not None and ci["method"] == EXACT:
-        ends = [clopper_pearson(count, of, ci["level"]) for count, of in (low, high)]
-        interval = Interval(ci["level"], EXACT, ends[0].low, ends[1].high)
+    if ci is not None and ci["method"] in INTERVALS:
+        ends = [proportion_interval(count, of, ci["level"], ci["method"]) for count, of in (low, high)]
+        interval = Interval(ci["level"], ci["method"], ends[0].low, ends[1].high)
     return PooledProportion(identity, label, population, x, n, percent, interval, tuple(counts), heterogeneity(counts))
 
 

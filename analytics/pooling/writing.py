@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from analytics.estimates.proportions import clopper_pearson
+from analytics.estimates.proportions import proportion_interval
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.pooling.pool import Pooled, PooledQuantiles
 from analytics.pooling.proportions import Bounds, PooledProportion, SiteCount
@@ -72,7 +72,7 @@ def _site(count: SiteCount, p: PooledProportion) -> Json:
     if not count.known:
         return {"site": count.site.name, "x": None, "n": _single(count.n), "status": "suppressed"}
     x, n = count.x[0], count.n[0]
-    ci = clopper_pearson(x, n, p.ci.level) if n and p.ci is not None else None
+    ci = proportion_interval(x, n, p.ci.level, p.ci.method) if n and p.ci is not None else None
     return {"site": count.site.name, "x": x, "n": n, "ci": interval_json(ci, 2), "status": "ok"}
 
 

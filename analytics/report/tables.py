@@ -125,7 +125,7 @@ def proportion_row(estimate: Proportion) -> EstimateRow:
         counts=f"{x}/{n}",
         value=wording.share(x, n),
         plain=wording.share(x, n),
-        interval=f"{wording.percent_interval(ci)} ({wording.level(ci)})" if ci else "",
+        interval=wording.interval_and_test(estimate),
         picture=picture,
     )
 

@@ -23,6 +23,7 @@ from schedules.cli.explain import explain
 from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
+from schedules.cli.maintain import maintain
 from schedules.cli.map import map_
 from schedules.cli.pool import pool
 from schedules.cli.publish import publish
@@ -104,6 +105,7 @@ COMMANDS = (
     serve,
     status,
     verify,
+    maintain,
     forget,
     keys,
     sandbox,

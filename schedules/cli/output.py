@@ -119,9 +119,7 @@ def _counted(estimate: Proportion) -> tuple[str, str, str]:
         # The reason of a suppressed figure is printed once, below the tables: it is the same for all.
         return wording.WORDS[estimate.status], "", "" if estimate.status == "suppressed" else estimate.reason or ""
     x, n = wording.counts(estimate)
-    ci = estimate.ci
-    interval = f"{wording.percent_interval(ci)} ({wording.level(ci)})" if ci is not None else ""
-    return f"{x}/{n}", wording.share(x, n), interval
+    return f"{x}/{n}", wording.share(x, n), wording.interval_and_test(estimate)
 
 
 def _medians(estimates: Iterable[Quantiles | Survival], published: dict[str, Agreement]) -> Table:

@@ -202,7 +202,7 @@ def test_methods_are_named(page: Page) -> None:
     ):
         assert name in page.text
     assert "rounded once, half up" in page.text
-    assert "wilson As named." in page.text
+    assert "Wilson Two-sided interval of a proportion by the score test" in page.text
 
 
 def test_data_quality(page: Page) -> None:
