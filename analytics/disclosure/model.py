@@ -185,7 +185,7 @@ def protected_groups(model: Model, k: int) -> dict[tuple[int, bytes], int]:
             block = model.blocks[b]
             inside = block.members[r]
             # A reader who knows the whole knows the rest as well as the count.
-        both = [inside]
+            both = [inside]
             if whole is not None:
                 both.append(block.members[block.counts.index(whole)] & ~inside)
             for group in both:
