@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-build
+DIST := dist
 SECONDS := 300
 COUNT := 10000
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup setup-dev demo test lint unit fuzz sequences lock expected bench clean
+.PHONY: help setup setup-dev demo test lint unit fuzz sequences lock bundle expected bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -50,9 +52,18 @@ fuzz: setup-dev ## search for new failures with random examples, for SECONDS=300
 sequences: setup-dev ## random nights of a changing and failing server, COUNT=10000 of them (hours)
 	nice $(BIN)/python -m tests.sequences $(COUNT)
 
+$(TOOLS)/.tools: requirements-build.lock
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.lock
+	@touch $@
+
+bundle: $(TOOLS)/.tools ## one archive in dist/ that installs periop without a network (Linux x86_64 and arm64, Python 3.11)
+	$(TOOLS)/bin/python deploy/bundle.py --out $(DIST)
+
 lock: | $(VENV)/.venv ## resolve the dependencies anew into the two lock files (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock --upgrade --quiet
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements-dev.lock --quiet
+	uv pip compile --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements-build.lock --upgrade --quiet
 
 expected: setup-dev ## write the committed artefacts anew (SQL of views, help, demo results, docs/derivation.md)
 	$(BIN)/python -m tests.expectations
@@ -62,6 +73,7 @@ bench: setup-dev ## the benchmarks; they print ratios of one run
 	$(BIN)/python benchmarks/flattening.py
 	$(BIN)/python benchmarks/syncing.py
 	$(BIN)/python benchmarks/connecting.py
+	$(BIN)/python benchmarks/year_of_nights.py
 
 clean: ## remove what was built or written by the demo
-	rm -rf $(VENV) periop-demo dist fixtures/hapi/target fixtures/oidc/node_modules fixtures/medplum/node_modules
+	rm -rf $(VENV) $(TOOLS) periop-demo dist fixtures/hapi/target fixtures/oidc/node_modules fixtures/medplum/node_modules

@@ -2,6 +2,7 @@
 
     AnalyticsError
     ├── AnalysisError       the given cohort tables cannot be analysed: names the table and the column
+    ├── PoolingError        results of sites cannot be pooled: names each file and what is wrong with it
     └── NotReleasedError    something made a `Released` without disclosure control (a bug; also a TypeError)
 
 No error carries a patient's identifier or value.
@@ -25,6 +26,10 @@ class AnalysisError(AnalyticsError):
         self.column = column
         place = table if column is None else f"{table}.{column}"
         super().__init__(f"{place}: {problem}; {remedy}.")
+
+
+class PoolingError(AnalyticsError):
+    """Results of several sites do not belong together; a line for each file and fault."""
 
 
 class NotReleasedError(AnalyticsError, TypeError):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
 from analytics.disclosure.control import Released
+from analytics.estimates.design import design_test
 from analytics.estimates.model import FlowStep, Interval, Landmark, Proportion, QualityItem, Quantiles, Survival
 from analytics.estimates.rounding import exact_percent, round_half_up
 from analytics.provenance import Provenance
@@ -45,8 +47,8 @@ def as_json(released: Released, release: int) -> Json:
         "provenance": _provenance(released.provenance),
         "disclosure": {"min_cell": released.min_cell, "statement": released.statement},
         "proportions": [_proportion(p) for p in released.proportions],
-        "quantiles": [_quantile(q) for q in released.quantiles],
-        "survival": [_survival(s) for s in released.survival],
+        "quantiles": [quantile_json(q) for q in released.quantiles],
+        "survival": [survival_json(s) for s in released.survival],
         "flow": [_fields(step, "id", "label", "kind", "parent", "n") for step in released.flow],
         "quality": [_fields(item, "site", "domain", "issue", "count") for item in released.quality],
     }
@@ -96,19 +98,29 @@ def _proportion(p: Proportion) -> Json:
     # From the counts, not from `p.percent`: a float may lie on the wrong side of a half.
     exact = None if p.x is None or not p.n or p.percent is None else exact_percent(p.x, p.n)
     percent = None if exact is None else float(round_half_up(exact, 4))
-    return _fields(p, "id", "label", "population", "x", "n", percent=percent, ci=_interval(p.ci, 2))
+    test = {} if p.design is None else {"test": _test(p)}
+    return _fields(p, "id", "label", "population", "x", "n", percent=percent, ci=interval_json(p.ci, 2), **test)
 
 
-def _quantile(q: Quantiles) -> Json:
+def _test(p: Proportion) -> Json | None:
+    found = design_test(p)
+    return None if found is None else {**asdict(found), "p": _rounded(found.p, 6)}
+
+
+def quantile_json(q: Quantiles) -> Json:
+    """Return a quantity as it stands in results.json."""
     values = {name: _rounded(getattr(q, name), 4) for name in ("median", "q1", "q3")}
     method = {"median_status": q.median_status, "unit": q.unit, "method": q.method}
+    if q.quartile_status != "ok":
+        method["quartile_status"] = q.quartile_status
     return _fields(q, "id", "label", "population", "n", "missing", **values, **method)
 
 
-def _survival(s: Survival) -> Json:
+def survival_json(s: Survival) -> Json:
+    """Return a survival estimate as it stands in results.json."""
     landmarks = [
         {"t": _rounded(mark.t, 4), "at_risk": mark.at_risk, "s": _fraction(mark.s)}
-        | _fields(mark, ci=_interval(mark.ci, 6))
+        | _fields(mark, ci=interval_json(mark.ci, 6))
         for mark in s.landmarks
     ]
     curve = [
@@ -122,13 +134,14 @@ def _survival(s: Survival) -> Json:
         median=_rounded(s.median, 4),
         median_status=s.median_status,
         unit="months",
-        ci=_interval(s.ci, 4),
+        ci=interval_json(s.ci, 4),
         landmarks=landmarks,
         curve=curve,
     )
 
 
-def _interval(ci: Interval | None, digits: int) -> Json | None:
+def interval_json(ci: Interval | None, digits: int) -> Json | None:
+    """Return an interval with limits of so many digits, None where there is none."""
     if ci is None:
         return None
     limits = {"low": _rounded(ci.low, digits), "high": _rounded(ci.high, digits)}
@@ -159,9 +172,11 @@ def to_csv(released: Released) -> str:
 
 def _rows(released: Released) -> Iterator[CsvRow]:
     for p in released.proportions:
-        yield from _lines("proportions", p, p.population, _numbers(_proportion(p), "percent"))
+        written = _proportion(p)
+        tested = [] if p.design is None else [("p", (written["test"] or {}).get("p"), "probability")]
+        yield from _lines("proportions", p, p.population, _numbers(written, "percent") + tested)
     for q in released.quantiles:
-        yield from _lines("quantiles", q, q.population, _numbers(_quantile(q), q.unit))
+        yield from _lines("quantiles", q, q.population, _numbers(quantile_json(q), q.unit))
     for s in released.survival:
         yield from _survival_rows(s)
     # The population of a step of the flow is the step itself.
@@ -187,7 +202,7 @@ def _provenance_rows(released: Released) -> Iterator[CsvRow]:
 
 def _survival_rows(s: Survival) -> Iterator[CsvRow]:
     # From the JSON, so that both files round alike.
-    written = _survival(s)
+    written = survival_json(s)
     yield from _lines("survival", s, s.population, _numbers(written, "months"))
     for mark, exact in zip(written["landmarks"], s.landmarks, strict=True):
         numbers = [("landmark.at_risk", mark["at_risk"], "patients"), ("landmark.s", mark["s"], "fraction")]

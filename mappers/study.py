@@ -31,6 +31,9 @@ Dataset = Literal["adsl", "adrs", "adtte", "adae"]
 Scalar = str | int | float
 Flag = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, Field(strict=True, gt=0, lt=1)]
+# What disclosure control keeps before others: relative to the defaults in docs/disclosure.md, which are 1 to 20
+Importance = Annotated[float, Field(gt=0, le=1000)]
+Count = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Part(BaseModel):
@@ -103,11 +106,44 @@ class Where(Part):
     maximum: float | None = None
 
 
+class Design(Part):
+    """The test that a single-arm phase II trial was planned for: is the true rate above `null_rate`?
+
+    `patients` and `responses` are the plan: so many evaluable patients, and so many responses from which the null rate
+    is rejected (A'Hern 2001). `first_patients` and `first_responses` are the first stage of a two-stage plan, and how
+    many responses it takes to go on (Simon 1989).
+    """
+
+    null_rate: Fraction
+    alpha: Fraction = 0.05
+    patients: Count | None = None
+    responses: Count | None = None
+    first_patients: Count | None = None
+    first_responses: Count | None = None
+
+    @model_validator(mode="after")
+    def _whole_stages(self) -> Self:
+        if (self.patients is None) != (self.responses is None):
+            raise ValueError("`patients` and `responses` are one plan: give both or neither")
+        if (self.first_patients is None) != (self.first_responses is None):
+            raise ValueError("`first_patients` and `first_responses` are one stage: give both or neither")
+        if self.responses is not None and self.patients is not None and self.responses > self.patients:
+            raise ValueError(f"`responses` is above the {self.patients} planned `patients`")
+        if self.first_patients is None or self.first_responses is None:
+            return self
+        if self.patients is None or self.first_patients >= self.patients:
+            raise ValueError("a first stage needs `patients`, the number of both stages together, to be larger")
+        if self.first_responses > self.first_patients:
+            raise ValueError(f"`first_responses` is above the {self.first_patients} `first_patients`")
+        return self
+
+
 class ProportionSpec(Part):
     """Patients of `population` with at least one row of `dataset` that meets every condition of `where`.
 
     `breakdown` groups the cells of one table (default: the id itself); disclosure control suppresses them together.
-    `cut` names a further data cutoff of the study; without it the main one is meant.
+    `cut` names a further data cutoff of the study; without it the main one is meant. `design` is what the figure is
+    tested against.
     """
 
     id: str
@@ -117,7 +153,10 @@ class ProportionSpec(Part):
     where: tuple[Where, ...] = ()
     breakdown: str | None = None
     ci_level: Fraction = 0.95
+    ci_method: Literal["clopper-pearson", "wilson", "jeffreys"] = "clopper-pearson"
+    design: Design | None = None
     cut: str | None = None
+    importance: Importance | None = None
 
 
 class QuantileSpec(Part):
@@ -134,6 +173,7 @@ class QuantileSpec(Part):
     unit: Literal["years", "weeks", "days", "months"]
     method: Literal["type7", "reverse_km"] = "type7"
     cut: str | None = None
+    importance: Importance | None = None
 
 
 class SurvivalSpec(Part):
@@ -146,6 +186,7 @@ class SurvivalSpec(Part):
     ci_level: Fraction = 0.95
     landmarks: tuple[Annotated[float, Field(gt=0)], ...] = (12, 24)
     min_at_risk: Annotated[int, Field(strict=True, ge=1)] = 5
+    importance: Importance | None = None
 
 
 class Cut(Part):

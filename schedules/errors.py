@@ -38,6 +38,7 @@ class ExitCode(IntEnum):
     STALE = 4
     SUPPRESSED = 5
     AUTHENTICATION = 6
+    UPDATED = 7  # `serve` only: to be started again as the new version
     LOCKED = 75
     INTERRUPTED = 130
 

@@ -28,6 +28,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from schedules.config.cron import CronSchedule
 from schedules.errors import ExitCode, LockBusyError, StopRequested, exit_code, is_user_facing, user_message
+from schedules.installation import ProgramWatch, installed_version
 from schedules.run.ledger import Clock, Run, read_ledger
 
 WATCHDOG_SECONDS = 60
@@ -64,6 +65,11 @@ def next_try(tries: Sequence[Run], slot: datetime, retry_until: timedelta) -> da
     return at if at <= tries[0].started + retry_until else None
 
 
+def in_utc(instant: datetime) -> str:
+    """Return an instant as the log has its own: in UTC, whatever the zone of the schedule."""
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
 class CronTrigger(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped
     """The slots of a `CronSchedule` for APScheduler.
 
@@ -92,12 +98,14 @@ class NightlyJob:
         now: Clock,
         run: Callable[[], ExitCode],
         retry_until: timedelta = RETRY_UNTIL,
+        program: ProgramWatch | None = None,
     ) -> None:
         self.schedule = schedule
         self.retry_until = retry_until
         self._ledger_file = ledger_file
         self._now = now
         self._run = run
+        self._program = program or ProgramWatch(lambda: None)
         self._running = threading.Lock()
 
     def due_slot(self) -> datetime | None:
@@ -121,9 +129,10 @@ class NightlyJob:
             return
         try:
             slot = self.due_slot()
-            if slot is None:
+            # Not with a program of two versions: it imports modules while it runs. The new one makes up for the slot.
+            if slot is None or self._program.is_updated():
                 return
-            log.info("the nightly run due at %s begins", slot.isoformat())
+            log.info("the nightly run due at %s begins", in_utc(slot))
             code = self._run()
             level = logging.INFO if code == ExitCode.OK else logging.WARNING
             log.log(level, "the nightly run ended: %s", code.name.lower())
@@ -134,11 +143,20 @@ class NightlyJob:
         except Exception as error:
             if is_user_facing(error):
                 log.error("the nightly run failed (exit code %d): %s", exit_code(error), user_message(error))
+            elif self._program.is_updated():  # which is what a module that does not fit the others looks like
+                log.error("the nightly run failed, because periop was updated while it ran; it is made up for")
             else:
                 log.exception("the nightly run failed because of a bug in periop; please report this traceback")
             self._log_next_try()
         finally:
             self._running.release()
+
+    def must_restart(self) -> bool:
+        """Return True if the program was updated, the update is over, and no run is in progress. Call it now and then.
+
+        A run that is in progress is not cut off: what it has imported goes on to work.
+        """
+        return self._program.is_settled() and not self._running.locked()
 
     def _log_next_try(self) -> None:
         now = self._now()
@@ -147,13 +165,13 @@ class NightlyJob:
             tries = ledger.nights_since(slot, now) if ledger and slot else ()
         at = next_try(tries, slot, self.retry_until) if slot else None
         if at is not None:
-            log.warning("the nightly run is tried again at %s", at.isoformat(timespec="minutes"))
+            log.warning("the nightly run is tried again at %s", in_utc(at))
         else:
             due = self.next_slot()
             log.error(
                 "the nightly run of %s has failed, and is not tried again before the next slot (%s)",
-                slot.isoformat(timespec="minutes") if slot else "this night",
-                due.isoformat(timespec="minutes") if due else "there is none",
+                in_utc(slot) if slot else "this night",
+                in_utc(due) if due else "there is none",
             )
 
     def wait_until_idle(self, seconds: float) -> bool:
@@ -164,8 +182,8 @@ class NightlyJob:
         return idle
 
 
-def make_scheduler(job: NightlyJob) -> BlockingScheduler:
-    """Return a scheduler with the cron job and the watchdog.
+def make_scheduler(job: NightlyJob, restart: Callable[[], None] = lambda: None) -> BlockingScheduler:
+    """Return a scheduler with the cron job and the watchdog, which also calls `restart` after an update of periop.
 
     In memory, because the ledger already remembers what ran. `misfire_grace_time=None`: however late APScheduler
     wakes up, it calls the job, since only the ledger decides whether a run is due.
@@ -179,19 +197,38 @@ def make_scheduler(job: NightlyJob) -> BlockingScheduler:
     scheduler.add_job(job.run_if_due, CronTrigger(job.schedule), id="nightly")
     watchdog = IntervalTrigger(seconds=WATCHDOG_SECONDS, timezone=UTC)
     scheduler.add_job(job.run_if_due, watchdog, id="watchdog", next_run_time=datetime.now(UTC))
+
+    def restart_if_updated() -> None:
+        if job.must_restart():
+            restart()
+
+    scheduler.add_job(restart_if_updated, IntervalTrigger(seconds=WATCHDOG_SECONDS, timezone=UTC), id="update")
     return scheduler
 
 
 def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]) -> ExitCode:
-    """Serve until SIGTERM (returns OK) or SIGINT (returns INTERRUPTED). Call it from the main thread.
+    """Serve until SIGTERM (returns OK), SIGINT (INTERRUPTED) or an update of periop (UPDATED). Call it from the main
+    thread.
 
     A signal sets `stop`, at which the run in progress ends at its next safe point. If it has not within
     `GRACE_SECONDS`, `exit_now` ends the process, which loses nothing: every stage survives a kill.
     """
-    scheduler = make_scheduler(job)
+    received: list[int] = []
+    updated = threading.Event()
+
+    def restart() -> None:
+        log.warning(
+            "periop was updated (version %s is installed now): the service ends with exit code %d, and is to be "
+            "started again",
+            installed_version(),
+            ExitCode.UPDATED,
+        )
+        updated.set()
+        shut_down()
+
+    scheduler = make_scheduler(job, restart)
     started = threading.Event()
     scheduler.add_listener(lambda _event: started.set(), EVENT_SCHEDULER_STARTED)
-    received: list[int] = []
 
     def shut_down() -> None:
         started.wait()  # a signal may come before the scheduler runs, and then `shutdown` would raise
@@ -207,9 +244,12 @@ def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]
     # SIGTERM comes from systemd or docker, SIGINT from a person at the terminal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    log.info("serving; the next nightly run is due at %s", job.next_slot())
+    due = job.next_slot()
+    log.info("serving; the next nightly run is due at %s", in_utc(due) if due else "no time")
     scheduler.start()
     code = ExitCode.INTERRUPTED if received and received[0] == signal.SIGINT else ExitCode.OK
+    if updated.is_set() and not received:
+        code = ExitCode.UPDATED
     # `shutdown` does not wait for the thread of a run; here it gets its time.
     if not job.wait_until_idle(GRACE_SECONDS):
         log.warning("the nightly run reached no safe point in time and is cut off; the next start makes up for it")

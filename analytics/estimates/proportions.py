@@ -1,8 +1,8 @@
-"""Estimate x of n patients with an exact confidence interval (docs/endpoint-rules.md 1, 13)."""
+"""Estimate x of n patients with a confidence interval (docs/endpoint-rules.md 1, 13)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from scipy import stats
@@ -13,18 +13,40 @@ from analytics.estimates.model import Interval, Proportion
 from analytics.estimates.rounding import exact_percent
 from mappers.study import ProportionSpec, Where
 
+# The names of methods are part of results.json.
+INTERVALS = ("clopper-pearson", "wilson", "jeffreys")
+SCIPY_NAMES: dict[str, Literal["exact", "wilson"]] = {"clopper-pearson": "exact", "wilson": "wilson"}
 
-def clopper_pearson(x: int, n: int, level: float) -> Interval:
-    """Return the exact two-sided interval in percent (Clopper and Pearson 1934), for `0 <= x <= n` and `n >= 1`.
 
-    The lower limit of x = 0 is 0 and the upper limit of x = n is 100. Raises `ValueError` outside of these bounds.
+def proportion_interval(x: int, n: int, level: float, method: str) -> Interval:
+    """Return the two-sided interval of x of n in percent, for `0 <= x <= n` and `n >= 1`.
 
-    >>> ci = clopper_pearson(15, 33, level=0.90)
+    - ``clopper-pearson``: exact (Clopper and Pearson 1934). The lower limit of x = 0 is 0, the upper of x = n is 100.
+    - ``wilson``: by the score test, without continuity correction (Wilson 1927).
+    - ``jeffreys``: equal tails of the beta distribution of a Jeffreys prior; the lower limit of x = 0 is 0, the upper
+      of x = n is 100 (Brown, Cai and DasGupta 2001, section 4.1.2).
+
+    Raises `ValueError` for counts outside of these bounds.
+
+    >>> ci = proportion_interval(15, 33, 0.90, "clopper-pearson")
     >>> f"{ci.low:.2f} to {ci.high:.2f}"
     '30.49 to 61.06'
     """
-    found = stats.binomtest(x, n).proportion_ci(level, method="exact")
-    return Interval(level, "clopper-pearson", 100 * float(found.low), 100 * float(found.high))
+    if method == "jeffreys":
+        low, high = _jeffreys(x, n, level)
+    else:
+        found = stats.binomtest(x, n).proportion_ci(level, method=SCIPY_NAMES[method])
+        low, high = float(found.low), float(found.high)
+    return Interval(level, method, 100 * low, 100 * high)
+
+
+def _jeffreys(x: int, n: int, level: float) -> tuple[float, float]:
+    if not 0 <= x <= n or n < 1:
+        raise ValueError("x is not within 0 and n, or n is below 1")
+    posterior, tail = stats.beta(x + 0.5, n - x + 0.5), (1 - level) / 2
+    low = 0.0 if x == 0 else float(posterior.ppf(tail))
+    high = 1.0 if x == n else float(posterior.ppf(1 - tail))
+    return low, high
 
 
 def patients_meeting(cohort: Cohort, spec: ProportionSpec) -> frozenset[str]:
@@ -62,7 +84,7 @@ def estimate_proportion(spec: ProportionSpec, x: int, n: int) -> Proportion:
     """Return the estimate of `x` of `n`; not evaluable where the population is empty."""
     if n == 0:
         return not_evaluable(spec, f"no patient in population {spec.population}", n=0)
-    return _proportion(spec, x, n, float(exact_percent(x, n)), clopper_pearson(x, n, spec.ci_level))
+    return _proportion(spec, x, n, float(exact_percent(x, n)), proportion_interval(x, n, spec.ci_level, spec.ci_method))
 
 
 def not_evaluable(spec: ProportionSpec, reason: str, n: int | None = None) -> Proportion:
@@ -75,4 +97,5 @@ def _proportion(
 ) -> Proportion:
     # A figure of its own, such as the rate of responses, is a table of one row.
     breakdown = spec.breakdown or spec.id
+    further["design"] = spec.design
     return Proportion(spec.id, spec.label, spec.population, breakdown, x, n, percent, ci, **further)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analytics.disclosure.control import Released
+from analytics.estimates.design import ONE_STAGE, TWO_STAGES, design_test
 from analytics.estimates.model import Interval
 from analytics.report import wording
 from mappers.study import Study
@@ -10,6 +11,10 @@ from mappers.study import Study
 # What each method name of a result means, with its source. The names are part of results.json.
 METHODS = {
     "clopper-pearson": "Exact two-sided interval of a proportion (Clopper and Pearson 1934).",
+    "wilson": "Two-sided interval of a proportion by the score test, without continuity correction (Wilson 1927).",
+    "jeffreys": "Two-sided interval of a proportion: equal tails of a Jeffreys prior (Brown, Cai and DasGupta 2001).",
+    ONE_STAGE: "One-sided test of the number of responses against the null rate of the design.",
+    TWO_STAGES: ("One-sided test against the null rate of the design; only ways that go on to the second stage count."),
     "log-log": (
         "Kaplan–Meier product limit; variance by Greenwood; pointwise interval on the log(−log) scale "
         "(Kalbfleisch and Prentice 1980)."
@@ -33,6 +38,10 @@ METHODS = {
 }
 NAMES = {
     "clopper-pearson": "Clopper–Pearson",
+    "wilson": "Wilson",
+    "jeffreys": "Jeffreys",
+    ONE_STAGE: "Exact binomial test (A’Hern 2001)",
+    TWO_STAGES: "Exact test of two stages (Simon 1989; Koyama and Chen 2008)",
     "log-log": "Greenwood, log(−log)",
     "brookmeyer-crowley, log-log": "Brookmeyer–Crowley, log(−log)",
     "log-log on a life table of coarsened steps": "Life table in coarse steps, log(−log)",
@@ -60,6 +69,7 @@ def methods(released: Released) -> tuple[tuple[str, str], ...]:
     for curve in released.survival:
         intervals += [curve.ci, *(landmark.ci for landmark in curve.landmarks)]
     names = [ci.method for ci in intervals if ci is not None]
+    names += [test.method for test in map(design_test, released.proportions) if test is not None]
     names += [quantity.method for quantity in released.quantiles if quantity.method]
     # A release made elsewhere may name a method that is not listed here: it keeps its own name.
     used = ((NAMES.get(name, name), METHODS.get(name, "As named.")) for name in dict.fromkeys(names))

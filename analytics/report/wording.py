@@ -10,6 +10,7 @@ import unicodedata
 from fractions import Fraction
 from typing import TypeVar
 
+from analytics.estimates.design import design_test
 from analytics.estimates.model import Interval, Proportion, Quantiles, Survival
 from analytics.estimates.rounding import exact_percent, round_half_up
 
@@ -63,6 +64,22 @@ def percent_interval(ci: Interval, scale: int = 1) -> str:
     return f"{low}{DASH}{high}{SPACE}%"
 
 
+def interval_and_test(estimate: Proportion) -> str:
+    """Return ``30–61 % (90 % CI)`` of a proportion, with the test against its design where it has one."""
+    ci = estimate.ci
+    parts = [f"{percent_interval(ci)} ({level(ci)})"] if ci is not None else []
+    if (test := design_test(estimate)) is not None:
+        null = f"{round_half_up(exact(test.null_rate) * 100, 1).normalize():f}{SPACE}%"
+        decision = "rejected" if test.rejected else "not rejected"
+        parts.append(f"null rate of {null} {decision}, one-sided {p_value(test.p)}")
+    return "; ".join(parts)
+
+
+def p_value(p: float) -> str:
+    """Return ``p = 0.012`` with three decimals; ``p < 0.001`` below."""
+    return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{round_half_up(exact(p), 3)}"
+
+
 def quantity(value: float, unit: str) -> str:
     """Return a median or quartile without its unit: one decimal; whole years without ``.0``."""
     rounded = round_half_up(exact(value), 1)
@@ -76,6 +93,8 @@ def quartiles(estimate: Quantiles) -> str:
 
 def spread(estimate: Quantiles) -> str:
     """Return ``49–74``; a quartile that is not reached is said in words."""
+    if estimate.quartile_status == "suppressed":
+        return "quartiles suppressed"
     return _range(estimate.q1, estimate.q3, estimate.unit)
 
 

@@ -34,6 +34,7 @@ def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted
     """Show what each site supports, how its sync works, and what to request from its administrator."""
     from schedules.cli.codes import share_json
     from schedules.config.settings import check_sites
+    from schedules.release.publish import unusable
     from schedules.run.inside import understood_shares
 
     if url is not None and sites:
@@ -48,15 +49,23 @@ def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted
             progress.step(f"checking {name}")
             found.append(diagnosis(session, settings, by_name[name]))
         shares = None if url is not None else understood_shares(settings, session.environ)
+    targets = {} if url is not None else {str(target): unusable(target) for target in settings.target_dirs}
     code = exit_code(found)
+    if any(targets.values()) and code != ExitCode.AUTHENTICATION:
+        code = ExitCode.ERROR
     if json_wanted:
         understood = None if shares is None else [share_json(each) for each in shares if each.site in names]
         sites_found = [_as_json(each) for each in found]
-        session.print_json({"sites": sites_found, "understood": understood, "exit_code": code})
+        targets_found = [{"path": path, "problem": problem} for path, problem in targets.items()]
+        session.print_json(
+            {"sites": sites_found, "targets": targets_found, "understood": understood, "exit_code": code}
+        )
         return code
-    from schedules.cli.output import diagnoses, share_table
+    from schedules.cli.output import diagnoses, share_table, target_list
 
     session.print_out(diagnoses(found))
+    if targets:
+        session.print_out(target_list(targets))
     if shares is not None:
         session.print_out(share_table([each for each in shares if each.site in names]))
     elif url is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from analytics.disclosure.control import Released
     from schedules.release.policy import Waiting
     from schedules.release.publish import PublishReport
+    from schedules.run.pipeline import Analysis
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Print the number of the release without writing it.")
+@click.option("--dry-run", is_flag=True, help="Print what would be released and what withheld, and write no release.")
 @click.option("--now", "release_now", is_flag=True, help="Do not wait for a declared date.")
 @click.option("--accept-fall", is_flag=True, help="Believe once that so many enrolled patients are gone.")
 @as_json
@@ -38,10 +40,35 @@ def publish(session: Session, dry_run: bool, release_now: bool, accept_fall: boo
     if json_wanted:
         # The same document as that of `periop run`, without the stages that were not run.
         nothing_else = {"exit_code": run.exit_code, "sites": [], "map": None}
-        session.print_json(nothing_else | release_json(released, published) | {"dry_run": dry_run})
+        found = nothing_else | release_json(released, published) | {"dry_run": dry_run}
+        session.print_json(found | (_withheld_json(analysis, published) if dry_run else {}))
     else:
         session.print_out(release_text(published, dry_run))
+        if dry_run:
+            _print_withheld(session, analysis, published)
     return run.exit_code
+
+
+# The only place that prints true counts: for a person in the hospital who decides about a release.
+def _withheld_json(analysis: Analysis, published: PublishReport | Waiting | None) -> dict[str, Any]:
+    from schedules.release.internal import NOTICE
+    from schedules.release.withheld import withheld_cells
+
+    cells = [dataclasses.asdict(cell) for cell in withheld_cells(analysis.internal, analysis.released)]
+    moves = [dataclasses.asdict(move) for move in getattr(published, "moves", ())]
+    return {"notice": NOTICE, "withheld_cells": cells, "moved": moves}
+
+
+def _print_withheld(session: Session, analysis: Analysis, published: PublishReport | Waiting | None) -> None:
+    from schedules.cli.output import withheld
+    from schedules.release.internal import NOTICE
+    from schedules.release.withheld import withheld_cells
+
+    cells, moves = withheld_cells(analysis.internal, analysis.released), getattr(published, "moves", ())
+    if cells or moves:
+        session.print_out(withheld(cells, moves, NOTICE))
+    else:
+        session.print_out("Nothing is withheld or coarsened.")
 
 
 def release_json(released: Released, published: PublishReport | Waiting | None) -> dict[str, Any]:
@@ -71,7 +98,7 @@ def release_text(published: PublishReport | Waiting | None, dry_run: bool = Fals
     if published is None:
         return "Disclosure control suppressed every result; no release was written."
     if isinstance(published, Waiting):
-        stays = f"Release {published.current} is still current." if published.current else "There is no release yet."
+        stays = f"Release {published.current} is still current." if published.current else "No release is current."
         return f"{published.reason}\n{stays}"
     if published.unchanged:
         return f"Nothing changed: release {published.release} is still current.\nReport: {published.report}"

@@ -45,7 +45,7 @@ def secret(env: str | None, file: Path | None, environ: Mapping[str, str]) -> st
 
 
 def _first_line(file: Path) -> str:
-    content = _private_bytes(file, "secret", own=True)
+    content = private_bytes(file, "secret", own=True)
     try:
         return content.decode().rstrip("\r\n")  # editors end the line; spaces may belong to it
     except UnicodeDecodeError:
@@ -57,14 +57,14 @@ def signing_key(file: Path) -> SigningKey:
     from connectors.auth.keys import read_key
     from connectors.errors import SourceConfigError
 
-    content = _private_bytes(file, "private key")
+    content = private_bytes(file, "private key")
     try:
         return read_key(content)
     except SourceConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 
 
-def _private_bytes(file: Path, what: str, *, own: bool = False) -> bytes:
+def private_bytes(file: Path, what: str, *, own: bool = False) -> bytes:
     """Return the content of a file that only its owner, or its group, can read. `own`: not the group of our own file.
 
     Raises `ConfigError` where others can read it.
@@ -92,7 +92,7 @@ def client_ssl_context(site: ServerSite, environ: Mapping[str, str]) -> ssl.SSLC
     if site.client_cert_file is None:
         return context
     key_file = site.client_key_file or site.client_cert_file
-    _private_bytes(key_file, "private key of the client certificate")
+    private_bytes(key_file, "private key of the client certificate")
     if not isinstance(context, ssl.SSLContext):
         import httpx
 
@@ -154,21 +154,46 @@ def pseudonym_key(settings: Settings, environ: Mapping[str, str]) -> bytes:
     """Return the key of the patients' pseudonyms: PERIOP_PSEUDONYM_KEY (64 or more hex digits), or `pseudonym.key`.
 
     The file is made at first use with 32 random bytes, readable by its owner alone. Raises `ConfigError` when the key
-    is malformed, when others can read its file, or when the file is missing although tables were made with it.
+    is malformed, when others can read its file, when the file is missing although tables were made with it, or when
+    the lake was mapped with another key.
     """
+    found = existing_key(settings, environ)
+    if found is not None:
+        return found
+    file = settings.data_dir / KEY_FILE
+    private_folder(file.parent)
+    with suppress(FileExistsError):  # another process was faster, and its key is read below
+        write_atomically(file, secrets.token_hex(KEY_BYTES) + "\n", exclusive=True)
+    return _decoded(_first_line(file), str(file))
+
+
+def existing_key(settings: Settings, environ: Mapping[str, str]) -> bytes | None:
+    """Return the key of the pseudonyms, None where none has been made yet. Raises as `pseudonym_key` does."""
     # The variable comes first: it keeps the key off the disk that holds the lake.
     if PSEUDONYM_KEY in environ:
-        return _decoded(environ[PSEUDONYM_KEY], f"environment variable {PSEUDONYM_KEY}")
+        where = f"environment variable {PSEUDONYM_KEY}"
+        return _key_of_the_lake(settings, _decoded(environ[PSEUDONYM_KEY], where), where)
     file = settings.data_dir / KEY_FILE
     if not file.exists():
         _refuse_a_lost_key(settings, file)
-        private_folder(file.parent)
-        with suppress(FileExistsError):  # another process was faster, and its key is read below
-            write_atomically(file, secrets.token_hex(KEY_BYTES) + "\n", exclusive=True)
+        return None
     # Stricter than for the keys of the sites, since nobody but periop has a use for this one.
     if os.name == "posix" and file.stat().st_mode & 0o077:
         raise ConfigError(f"{file}: others can read it; run `chmod 600` on it")
-    return _decoded(_first_line(file), str(file))
+    return _key_of_the_lake(settings, _decoded(_first_line(file), str(file)), str(file))
+
+
+def _key_of_the_lake(settings: Settings, key: bytes, where: str) -> bytes:
+    """Return `key`. Raises `ConfigError` where the lake was mapped with another one."""
+    # A lake that was restored beside the key of another installation would give every patient a new pseudonym, by which
+    # nobody finds again what was published, explained or erased before.
+    marker = settings.lake_dir / KEY_MARKER
+    if marker.exists() and not hmac.compare_digest(marker.read_text().strip(), fingerprint(key)):
+        raise ConfigError(
+            f"{where}: is not the key that this lake was mapped with; restore that key from its backup, "
+            f"or delete {marker} to give every patient a new pseudonym"
+        )
+    return key
 
 
 def mark_lake(settings: Settings, key: bytes) -> None:

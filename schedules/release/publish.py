@@ -109,7 +109,7 @@ def store_release(artefacts: Artefacts, releases_dir: Path, recorder: Recorder |
             recorder(plan.release, files[IDENTITY]())
         _write(releases_dir, plan.release, files)
     if current_release(releases_dir) != plan.release:  # also after a kill between rename and switch
-        _switch(releases_dir, plan.release)
+        switch(releases_dir, plan.release)
     return plan
 
 
@@ -153,7 +153,7 @@ def _copy(release: Path, number: int, copy: Path, target_dir: Path) -> None:
     elif not _is_same(copy, files):
         # Two hospitals that publish to one folder, or a data folder that was deleted and began at 1 again.
         raise PublishError(f"{copy}: holds a different release of that number; empty the folder or give another path")
-    _switch(target_dir, number)
+    switch(target_dir, number)
 
 
 def releases(releases_dir: Path) -> tuple[int, ...]:
@@ -210,8 +210,8 @@ def _write(releases_dir: Path, number: int, files: Files) -> None:
     flush_to_disk(releases_dir)  # the rename itself must survive a power cut before `current` names it
 
 
-def _switch(releases_dir: Path, number: int) -> None:
-    """Replace `current` in one step: a symbolic link, or a file with the number where links are not possible."""
+def switch(releases_dir: Path, number: int) -> None:
+    """Make release `number` current in one step: a symbolic link, or a file with the number without links."""
     draft, current = releases_dir / f"{DRAFT}{CURRENT}", releases_dir / CURRENT
     try:
         # A relative link, so that the folder can be moved. It is made next to its place and renamed over it, since

@@ -24,6 +24,7 @@ from connectors.lake.files import remove_unfinished, write_atomically
 from schedules.errors import LedgerError
 
 Json = Mapping[str, Any]
+# Six digits sort as text for longer than any hospital will publish.
 NAME = re.compile(r"\d{6,}\.json")
 
 
@@ -40,6 +41,11 @@ class Entry:
     when: datetime
     sha256: str
     results: Json | None = None
+
+    @property
+    def study(self) -> str:
+        """Return the id of the study of the release."""
+        return str((self.results or {}).get("study"))
 
     @property
     def data_cut(self) -> str:
@@ -85,6 +91,7 @@ class ReleaseLedger:
     def record(self, release: int, results: bytes, populations: Json, when: datetime) -> None:
         """Append a release before it is put in place: a kill in between leaves one too many here, never one too few."""
         content = orjson.loads(results)
+        # Beside what results.json says, for who looks for a release without reading all of its figures.
         said = {
             "study_hash": content.get("study_hash"),
             "min_cell": (content.get("disclosure") or {}).get("min_cell"),
@@ -155,6 +162,7 @@ def _name(number: int) -> str:
 def _entry(content: Json, sha256: str) -> Entry:
     when = datetime.fromisoformat(content["when"])
     results = content.get("results")
+    # A file that is JSON and no entry must not pass for one without figures.
     if (results is None) != (content["kind"] == "withdrawn"):
         raise ValueError("a release has results, and a withdrawal has none")
     return Entry(content["entry"], content["kind"], content["release"], when, sha256, results)

@@ -52,6 +52,7 @@ def small_moves(before: Json, after: Json, k: int) -> tuple[Move, ...]:
 def _counts(results: Json) -> Iterator[tuple[Name, int | None]]:
     for p in results.get("proportions", ()):
         x, n = p.get("x"), p.get("n")
+        # Who did not respond is a count too, and may move when x does not.
         rest = None if x is None or n is None else n - x
         yield from _named("proportions", p["id"], x=x, n=n, rest=rest)
     for q in results.get("quantiles", ()):
@@ -134,6 +135,7 @@ def _steps(survival: Json) -> Steps:
     for point in survival["curve"]:
         events, censored = events + point["events"], censored + point["censored"]
         found[float(point["t"])] = (events, censored, events + censored)
+    # After the last step only the totals are known.
     n, total = survival["n"], survival["events"]
     return found | {math.inf: (total, n - total, n)}
 

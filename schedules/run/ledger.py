@@ -139,6 +139,7 @@ class Ledger:
 
     def why_no_release(self) -> str | None:
         """Return why the last run that got as far as a release made none; None where it made one, or found it made."""
+        # A run that failed before says nothing about the release.
         runs = self._runs("where kind in ('run', 'publish') and exit_code in (0, 3, 5) order by id desc limit 1", ())
         return next((run.detail.get("waiting") for run in runs), None)
 
@@ -170,6 +171,14 @@ class Ledger:
         if row is None:
             return None
         return self._runs("where id = ?", (row[0],))[0], json.loads(row[1])
+
+    def newest_sync(self, until: datetime) -> int:
+        """Return the number of the newest sync of the lake that began before `until`, 0 if none is known."""
+        row = self._db.execute(
+            "select max(counts ->> '$.ordinal') from site_reports join runs on runs.id = run_id where started < ?",
+            (_text(until),),
+        ).fetchone()
+        return int(row[0] or 0)
 
     def first_sync(self, site: str, now: datetime) -> datetime | None:
         """Return when the first sync of `site` began."""

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from mappers.study import study_path
 from tests.functional.test_cli_commands import CONFIG, Terminal, periop, proportion
 
 __all__ = ["periop"]
 
+ALNEO = study_path("alneo")
 PROTECTED = CONFIG.replace("min_cell = 0", "min_cell = 5")
 
 
@@ -109,6 +111,20 @@ def test_a_kill_between_ledger_and_folder_is_made_up_for(periop: Terminal) -> No
     assert released(periop) == ["2"]  # the number 1 may have been seen
 
 
+def test_a_kill_before_a_release_is_made_current_is_made_up_for(periop: Terminal) -> None:
+    protected(periop, "release_on = [2026-05-02]")
+    periop("run")
+    respond(periop, 20)
+    periop.now += timedelta(days=1)
+    periop("run")
+    link = periop.data / "releases" / "current"
+    link.unlink()
+    link.symlink_to("1")
+    assert periop("run") == 0
+    assert link.readlink() == Path("2")
+    assert released(periop) == ["1", "2"]
+
+
 def test_releases_of_an_earlier_version_count(periop: Terminal) -> None:
     protected(periop, 'mode = "every"')
     respond(periop, 15)
@@ -132,6 +148,43 @@ def test_fault_132_a_fall_of_the_enrolled_stops_publication_until_it_is_accepted
     assert released(periop) == ["1", "2"]
     assert periop("publish", "--accept-fall") == 0
     assert released(periop) == ["1", "2", "3"]
+
+
+def test_fault_132_a_fall_is_no_alarm_while_no_release_is_due(periop: Terminal) -> None:
+    protected(periop, "release_on = [2026-06-01]")
+    respond(periop, 15, 33)
+    periop("run")
+    respond(periop, 10, 20)
+    assert periop("run") == 0
+    assert "No release is due" in periop.out
+    periop.now += timedelta(days=31)
+    assert periop("run") == 1  # now it would be published
+    assert "more than 20 % of the enrolled patients are gone" in periop.err
+
+
+def test_fault_132_a_withdrawn_release_is_no_measure_of_a_fall(periop: Terminal) -> None:
+    for n in (33, 66):  # twice as many by a mistake
+        respond(periop, 15, n)
+        periop("run")
+    periop("withdraw", "2")
+    respond(periop, 15, 34)
+    assert periop("run") == 0
+    assert released(periop) == ["1", "3"]
+
+
+def test_no_release_before_the_data_cutoff_has_come(periop: Terminal) -> None:
+    study = Path(ALNEO).read_text().replace("data_cut = 2024-12-01", "data_cut = 2026-06-01")
+    (periop.folder / "late.toml").write_text(study.replace('published = "alneo_published.csv"\n', ""))
+    protected(periop)
+    periop.config.write_text('study = "late.toml"\n' + periop.config.read_text())
+    periop.pipeline.data_cutoff = "2026-06-01"
+    assert periop("run") == 0
+    assert "No release is due: the next declared date is 2026-06-01.\nNo release is current." in periop.out
+    assert periop("publish", "--now") == 0  # an early one, by a person
+    periop.now += timedelta(days=31)
+    respond(periop, 21)
+    assert periop("run") == 0
+    assert released(periop) == ["1", "2"]
 
 
 def test_fault_132_the_share_is_set_in_the_configuration(periop: Terminal) -> None:
@@ -165,3 +218,116 @@ def test_the_internal_report_has_everything_and_is_for_the_owner_only(periop: Te
 
 def current(periop: Terminal) -> Path:
     return periop.data / "releases" / "current"
+
+
+def test_fault_133_a_dry_run_lists_what_is_withheld_and_why_and_publishes_nothing(periop: Terminal) -> None:
+    protected(periop, 'mode = "every"')
+    respond(periop, 15)
+    periop("run")
+    before = sorted(file.name for file in periop.data.rglob("*"))
+    periop.pipeline.proportions = [proportion("response.mpr", 16, 33), proportion("response.pcr", 3, 33)]
+    assert periop("publish", "--dry-run") == 5
+    assert "Internal: not for release" in periop.out
+    assert ["3/33", "withheld", "x:", "1", "to", "4", "patients"] in [
+        line.split()[-7:] for line in periop.out.splitlines()
+    ]
+    assert "since release 1 figures have moved" in periop.out
+    found = periop.json("publish", "--dry-run")
+    assert found["notice"] == "Internal: not for release"
+    assert found["withheld_cells"] == [
+        {
+            "section": "proportions",
+            "id": "response.pcr",
+            "label": "Label of response.pcr",
+            "internal": "3/33",
+            "effect": "withheld",
+            "why": "x: 1 to 4 patients",
+        }
+    ]
+    assert [(move["id"], move["statistic"], move["before"], move["after"]) for move in found["moved"]] == [
+        ("response.mpr", "x", 15, 16),
+        ("response.mpr", "rest", 18, 17),
+    ]
+    assert sorted(file.name for file in periop.data.rglob("*")) == before
+    periop.config.write_text(CONFIG)
+    assert periop("publish", "--dry-run") == 0
+    assert "This would be release 2" in periop.out
+    assert "Nothing is withheld or coarsened." in periop.out
+
+
+def test_diff_of_two_releases_and_of_a_file(periop: Terminal) -> None:
+    for x in (15, 17):
+        respond(periop, x)
+        periop("run")
+    assert periop("diff", "1", "2") == 0
+    (row,) = [line.split() for line in periop.out.splitlines() if " x " in line]
+    assert row[-4:] == ["x", "15", "17", "+2"]
+    found = periop.json("diff", "1", str(periop.data / "releases" / "2" / "results.json"))
+    assert found["context"] == {}
+    assert found["figures"] == [
+        {
+            "section": "proportions",
+            "id": "response.mpr",
+            "label": "Label of response.mpr",
+            "statistic": statistic,
+            "a": a,
+            "b": b,
+            "change": change,
+        }
+        for statistic, a, b, change in (("x", 15, 17, 2), ("percent", 45.4545, 51.5152, 6.0607))
+    ]
+    assert periop("diff", "2", str(periop.data / "releases" / "2")) == 0
+    assert periop.out == "No figure differs.\n"
+    assert periop("diff", "2", "9") == 1
+    assert "holds no release 9" in periop.err
+    assert periop("diff", str(periop.config), "2") == 1
+    assert "is no JSON" in periop.err
+
+
+def test_fault_134_a_withdrawn_release_is_gone_remembered_and_not_made_again(periop: Terminal) -> None:
+    share = periop.folder / "share"
+    periop.config.write_text(f'{CONFIG}[[publish]]\nkind = "folder"\npath = "share"\n')
+    for x in (15, 17):
+        respond(periop, x)
+        periop("run")
+    for number in (1, 2):  # the stand-in delivers nothing
+        (share / str(number)).mkdir(parents=True)
+        content = (periop.data / "releases" / str(number) / "results.json").read_bytes()
+        (share / str(number) / "results.json").write_bytes(content)
+    (share / "current").symlink_to("2")
+    assert periop("withdraw", "2") == 0
+    assert "Release 2 is withdrawn, and release 1 is current." in periop.out
+    for folder in (periop.data / "releases", share):
+        assert sorted(file.name for file in folder.iterdir()) == ["1", "current"]
+        assert (folder / "current").readlink() == Path("1")
+    assert (periop.data / "withdrawn" / "2" / "results.json").exists()
+    assert periop("run") == 0
+    assert "The figures are those of release 2, which was withdrawn" in periop.out
+    assert released(periop) == ["1"]
+    assert periop.json("diff", "1", "2")["figures"][0]["change"] == 2  # by the ledger
+    respond(periop, 18)
+    assert periop("run") == 0
+    assert released(periop) == ["1", "3"]
+
+
+def test_fault_134_a_withdrawn_release_still_counts_for_those_that_follow(periop: Terminal) -> None:
+    protected(periop, 'mode = "every"')
+    respond(periop, 15)
+    periop("run")
+    assert periop.json("withdraw", "1") == {"withdrawn": 1, "current": None, "left": [], "exit_code": 0}
+    respond(periop, 16)
+    assert periop("run") == 5
+    assert "No release is current." in periop.out
+    assert periop("withdraw", "1") == 0  # once more changes nothing
+    assert periop("withdraw", "2") == 1
+
+
+def test_another_release_in_a_target_is_left_and_named(periop: Terminal) -> None:
+    periop.config.write_text(f'{CONFIG}[[publish]]\nkind = "folder"\npath = "share"\n')
+    periop("run")
+    (periop.folder / "share" / "1").mkdir(parents=True)
+    (periop.folder / "share" / "1" / "results.json").write_text("{}")
+    assert periop("withdraw", "1") == 1
+    assert "release 1 could not be deleted there, or it is another one" in periop.err
+    assert (periop.folder / "share" / "1").exists()
+    assert released(periop) == []

@@ -165,4 +165,25 @@ def test_fault_87_a_lake_that_is_restored_without_its_key_is_refused(tmp_path: P
     with pytest.raises(ConfigError, match="missing, although this lake was mapped with it; restore it from a backup"):
         pseudonym_key(restored, {})
     assert not (restored.data_dir / "pseudonym.key").exists()
-    assert pseudonym_key(restored, {"PERIOP_PSEUDONYM_KEY": KEY}) == bytes.fromhex(KEY)
+    assert pseudonym_key(restored, {"PERIOP_PSEUDONYM_KEY": key.hex()}) == key
+
+
+def test_fault_146_a_lake_that_is_restored_beside_another_key_is_refused(tmp_path: Path) -> None:
+    settings = settled(tmp_path / "data")
+    Lake(settings.lake_dir).append("milan", [as_batch([condition(1)])], Cursor("test", complete=True))
+    mark_lake(settings, bytes.fromhex(KEY))
+    said = (
+        r"is not the key that this lake was mapped with; restore that key from its backup, or delete .*_pseudonym_key"
+    )
+    with pytest.raises(ConfigError, match=f"PERIOP_PSEUDONYM_KEY: {said}"):
+        pseudonym_key(settings, {"PERIOP_PSEUDONYM_KEY": "f" * 64})
+    file = settings.data_dir / "pseudonym.key"
+    file.write_text("e" * 64)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError, match=f"pseudonym.key: {said}"):
+        pseudonym_key(settings, {})
+    file.write_text(KEY.upper())
+    assert pseudonym_key(settings, {}) == bytes.fromhex(KEY)
+    # Whoever wants new pseudonyms says so.
+    (settings.lake_dir / "_pseudonym_key").unlink()
+    assert pseudonym_key(settings, {"PERIOP_PSEUDONYM_KEY": "f" * 64}) == b"\xff" * 32

@@ -120,6 +120,7 @@ def hospital(tmp_path: Path) -> Hospital:
         "views/patient/1234/part.bin",
         "cohort/adsl.parquet",
         "spill/x.tmp",
+        "internal/report.html",
         ".sync-milan.duckdb",
         "crash.txt",
     ):
@@ -149,7 +150,16 @@ def leftovers(data: Path, canaries: tuple[str, ...] = CANARIES) -> list[str]:
 def test_the_canaries_are_found_before(hospital: Hospital) -> None:
     found = leftovers(hospital.data)
     assert {"explain.log"}.isdisjoint(found)  # it holds a pseudonym
-    for part in ("lake/site=milan", "quarantine/milan", "views/", "cohort/", "spill/", ".sync-milan", "crash.txt"):
+    for part in (
+        "lake/site=milan",
+        "quarantine/milan",
+        "views/",
+        "cohort/",
+        "spill/",
+        "internal/",
+        ".sync-milan",
+        "crash.txt",
+    ):
         assert any(each.startswith(part) for each in found), part
 
 

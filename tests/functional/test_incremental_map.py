@@ -16,6 +16,7 @@ from mappers.study import Cut, Study
 from mappers.terminology import SHIPPED
 from mappers.terminology.rules import REPLACES
 from mappers.view.shipped import SHIPPED_VIEWS, load_views
+from schedules.config.credentials import KEY_MARKER
 from schedules.config.settings import Settings
 from schedules.run.pipeline import Pipeline
 from tests.cohorts import pseudonym
@@ -197,7 +198,8 @@ def test_another_rule_derives_everybody(
     assert mapped(config, study).derived == 0
 
 
-def test_another_key_derives_everybody(hospital: Hospital) -> None:
+def test_another_key_that_is_wanted_derives_everybody(hospital: Hospital) -> None:
+    (settled(hospital.data).lake_dir / KEY_MARKER).unlink()
     pipeline = Pipeline({"PERIOP_PSEUDONYM_KEY": "f" * 64})
     assert pipeline.map_lake(settled(hospital.data), ALNEO, progress=lambda _: None).derived == 6
 

@@ -11,7 +11,7 @@ import pytest
 from analytics.analysis import analyse
 from analytics.errors import AnalysisError
 from analytics.estimates.model import Proportion
-from analytics.estimates.proportions import clopper_pearson, estimate_proportion, not_evaluable, patients_meeting
+from analytics.estimates.proportions import estimate_proportion, not_evaluable, patients_meeting, proportion_interval
 from mappers.study import ProportionSpec, Where, load_study
 from tests.unit.analytics_tables import alneo, cohort
 
@@ -28,7 +28,7 @@ def _spec(**fields):
 
 def test_the_interval_of_the_primary_endpoint():
     """15 of 33 at 90 %: 30.49 to 61.06 (docs/endpoint-rules.md 13)."""
-    ci = clopper_pearson(15, 33, 0.90)
+    ci = proportion_interval(15, 33, 0.90, "clopper-pearson")
     assert (round(ci.low, 2), round(ci.high, 2)) == (30.49, 61.06)
     assert (ci.level, ci.method) == (0.90, "clopper-pearson")
 
@@ -37,7 +37,7 @@ def test_the_interval_of_the_primary_endpoint():
 def test_at_the_ends_the_interval_has_a_closed_form(n, level):
     """x = 0: 1 - (alpha/2)^(1/n); x = n: its mirror."""
     tail = ((1 - level) / 2) ** (1 / n)
-    none, everyone = clopper_pearson(0, n, level), clopper_pearson(n, n, level)
+    none, everyone = (proportion_interval(x, n, level, "clopper-pearson") for x in (0, n))
     assert (none.low, none.high) == (0, pytest.approx(100 * (1 - tail), rel=1e-9))
     assert (everyone.low, everyone.high) == (pytest.approx(100 * tail, rel=1e-9), 100)
 
@@ -52,7 +52,7 @@ def _tail(x, n, p):
 )
 def test_beyond_each_limit_the_observed_count_is_in_a_tail_of_half_the_error(x, n, level):
     """The definition of Clopper and Pearson (1934): P(X >= x) at the lower limit, P(X <= x) at the upper one."""
-    ci = clopper_pearson(x, n, level)
+    ci = proportion_interval(x, n, level, "clopper-pearson")
     tails = _tail(x, n, ci.low / 100), 1 - _tail(x + 1, n, ci.high / 100)
     assert tails == pytest.approx(((1 - level) / 2,) * 2, abs=1e-9)
 
@@ -60,7 +60,7 @@ def test_beyond_each_limit_the_observed_count_is_in_a_tail_of_half_the_error(x, 
 @pytest.mark.parametrize(("x", "n"), [(0, 0), (-1, 5), (6, 5)])
 def test_counts_that_are_none_have_no_interval(x, n):
     with pytest.raises(ValueError, match=r"\b[nk]\b"):
-        clopper_pearson(x, n, 0.95)
+        proportion_interval(x, n, 0.95, "clopper-pearson")
 
 
 def test_every_published_count_is_found():
@@ -117,7 +117,7 @@ def test_the_populations_lie_within_the_enrolled():
 
 def test_an_estimate_has_its_counts_its_percentage_and_its_interval():
     found = estimate_proportion(_spec(population="resected", breakdown="b", ci_level=0.90), 15, 33)
-    ci = clopper_pearson(15, 33, 0.90)
+    ci = proportion_interval(15, 33, 0.90, "clopper-pearson")
     assert found == Proportion("x", "x", "resected", "b", 15, 33, pytest.approx(100 * 15 / 33, abs=1e-12), ci)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,7 @@ import pytest
 
 from schedules.config.cron import CronSchedule
 from schedules.errors import AuthenticationFailed, ConfigError, ExitCode, LockBusyError, NoSiteError, StopRequested
+from schedules.installation import ProgramWatch
 from schedules.run.ledger import open_ledger, read_ledger
 from schedules.service import CronTrigger, NightlyJob, make_scheduler
 
@@ -148,8 +151,8 @@ def test_fault_81_a_night_that_fails_is_tried_again_after_growing_pauses(
         hospital.wake(SLOT + timedelta(minutes=minute))
     # Pauses of 5, 10, 20, 40 and 80 minutes; after one of 160 more than four hours would have passed.
     assert hospital.runs == minutes(0, 5, 15, 35, 75, 155)
-    assert "the nightly run is tried again at 2026-05-02T01:35+00:00" in caplog.text
-    assert "and is not tried again before the next slot (2026-05-03T01:30+00:00)" in caplog.text
+    assert "the nightly run is tried again at 2026-05-02T01:35Z" in caplog.text
+    assert "and is not tried again before the next slot (2026-05-03T01:30Z)" in caplog.text
 
 
 def test_fault_81_a_night_that_is_well_again_is_not_tried_once_more(hospital: Hospital) -> None:
@@ -244,7 +247,7 @@ def test_two_runs_never_run_at_once(hospital: Hospital) -> None:
 def test_the_scheduler_is_set_up_as_designed(hospital: Hospital) -> None:
     scheduler = make_scheduler(hospital.job)
     jobs = {job.id: job for job in scheduler.get_jobs()}
-    assert set(jobs) == {"nightly", "watchdog"}
+    assert set(jobs) == {"nightly", "watchdog", "update"}
     assert jobs["nightly"].trigger.schedule is hospital.job.schedule
     defaults = scheduler._job_defaults
     assert defaults == {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -254,3 +257,101 @@ def test_the_interface_of_apscheduler() -> None:
     trigger = CronTrigger(CronSchedule("30 1 * * *", ZoneInfo("UTC")))
     assert trigger.get_next_fire_time(None, SLOT) == SLOT
     assert trigger.get_next_fire_time(SLOT, SLOT) == SLOT + DAY
+
+
+class Program:
+    """What is installed, set by hand."""
+
+    def __init__(self) -> None:
+        self.state = "old"
+        self.watch = ProgramWatch(lambda: self.state)
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program()
+
+
+@pytest.fixture
+def updatable(tmp_path: Path, program: Program) -> Hospital:
+    hospital = Hospital(tmp_path)
+    hospital.job = NightlyJob(
+        hospital.job.schedule, hospital.file, lambda: hospital.now, hospital.run, program=program.watch
+    )
+    hospital.file_run("serve")
+    return hospital
+
+
+def test_fault_105_no_run_begins_with_a_program_of_two_versions(updatable: Hospital, program: Program) -> None:
+    program.state = "new"
+    updatable.wake(SLOT)
+    assert updatable.runs == []
+    assert [updatable.job.must_restart(), updatable.job.must_restart()] == [False, True]
+
+
+def test_fault_105_a_run_that_is_on_is_waited_for(updatable: Hospital, program: Program) -> None:
+    asked = []
+
+    def update() -> ExitCode:
+        program.state = "new"
+        asked.extend([updatable.job.must_restart(), updatable.job.must_restart()])
+        return ExitCode.OK
+
+    updatable.ends_with = update
+    updatable.wake(SLOT)
+    assert asked == [False, False]
+    assert updatable.job.must_restart()
+
+
+def test_fault_105_a_run_that_failed_under_an_update_is_no_bug(
+    updatable: Hospital, program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
+    def update() -> ExitCode:
+        program.state = "new"
+        raise ModuleNotFoundError("mappers.new_module")
+
+    updatable.ends_with = update
+    updatable.wake(SLOT)
+    assert "because periop was updated while it ran" in caplog.text
+    assert "bug" not in caplog.text
+
+
+def test_fault_105_the_scheduler_asks_for_a_restart(updatable: Hospital, program: Program) -> None:
+    restarts: list[bool] = []
+    scheduler = make_scheduler(updatable.job, lambda: restarts.append(True))
+    (job,) = [each for each in scheduler.get_jobs() if each.id == "update"]
+    job.func()
+    program.state = "new"
+    job.func()
+    assert restarts == []
+    job.func()
+    assert restarts == [True]
+
+
+UPDATED_SERVICE = """
+import logging, sys, threading
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+from schedules import service
+from schedules.config.cron import CronSchedule
+from schedules.errors import ExitCode
+from schedules.installation import ProgramWatch
+
+logging.basicConfig(stream=sys.stdout)
+service.WATCHDOG_SECONDS = 0.05
+states = iter(["old", "old"])
+watch = ProgramWatch(lambda: next(states, "new"))
+cron = CronSchedule("30 1 * * *", ZoneInfo("UTC"))
+job = service.NightlyJob(cron, Path(sys.argv[1]), lambda: datetime.now(UTC), lambda: ExitCode.OK, program=watch)
+sys.exit(service.serve(job, threading.Event(), sys.exit))
+"""
+
+
+def test_fault_105_the_service_ends_with_the_code_that_systemd_restarts_on(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UPDATED_SERVICE, str(tmp_path / "runs.sqlite")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.UPDATED, done.stderr
+    assert "the service ends with exit code 7, and is to be started again" in done.stdout

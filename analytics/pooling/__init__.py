@@ -1,0 +1,1 @@
+"""Pool released results of several sites into one, from aggregates alone."""

@@ -1,0 +1,98 @@
+"""What a run will miss is said before it: by `periop check`, and by the service at its start, which goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schedules.config.settings import Settings, load_settings
+from schedules.run.readiness import problems
+from tests.functional.test_cli_commands import Terminal, periop
+
+__all__ = ["periop"]  # the fixture
+
+TOML = """
+[[sites]]
+name = "milan"
+kind = "search"
+url = "http://127.0.0.1:9/fhir"
+auth = { kind = "bearer", token_env = "PERIOP_MILAN_TOKEN" }
+
+[[sites]]
+name = "rome"
+kind = "folder"
+path = "rome"
+
+[[publish]]
+kind = "folder"
+path = "share/of/registry"
+"""
+
+
+def configured(folder: Path) -> Path:
+    file = folder / "periop.toml"
+    file.write_text(TOML)
+    return file
+
+
+def settings(folder: Path) -> Settings:
+    return load_settings(configured(folder))
+
+
+def test_fault_104_each_thing_that_is_missing_is_a_sentence(tmp_path: Path) -> None:
+    milan, rome, share = problems(settings(tmp_path), {})
+    assert milan.startswith("site milan: environment variable PERIOP_MILAN_TOKEN: holds no secret")
+    assert rome == f"site rome: {tmp_path / 'rome'} is not there; make it, or mount the share"
+    assert "share/of is not there" in share
+
+
+def test_fault_104_nothing_is_said_where_all_is_there(tmp_path: Path) -> None:
+    for name in ("rome", "share/of"):
+        (tmp_path / name).mkdir(parents=True)
+    assert list(problems(settings(tmp_path), {"PERIOP_MILAN_TOKEN": "s3cret"})) == []
+    assert not (tmp_path / "periop-data").exists()  # to look changes nothing
+
+
+def test_fault_104_a_key_that_is_none_is_said(tmp_path: Path) -> None:
+    found = list(problems(settings(tmp_path), {"PERIOP_PSEUDONYM_KEY": "short"}))
+    assert any("PERIOP_PSEUDONYM_KEY: not a key" in each for each in found)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_fault_104_a_check_tries_the_targets(periop: Terminal, tmp_path: Path, there: bool) -> None:
+    (tmp_path / "fhir").mkdir()
+    resources = ('{"resourceType":"Patient","id":"a"}', '{"resourceType":"Condition","id":"c"}')
+    (tmp_path / "fhir" / "all.ndjson").write_text("\n".join(resources))
+    if there:
+        (tmp_path / "share" / "of").mkdir(parents=True)
+    target = TOML.partition("[[publish]]")[2]
+    site = 'name = "a"\nkind = "folder"\npath = "fhir"\ntypes = ["Patient", "Condition"]\n'
+    periop.config.write_text(f"[[sites]]\n{site}\n[[publish]]{target}")
+    assert periop("check") == (0 if there else 1)
+    assert "Targets of releases:" in periop.out
+    (listed,) = periop.json("check")["targets"]
+    assert listed["path"] == str(tmp_path / "share/of/registry")
+    assert (listed["problem"] is None) is there
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_fault_104_the_service_says_it_at_its_start_and_serves(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "schedules.cli", "--config", str(configured(tmp_path)), "serve"]
+    environ = {name: value for name, value in os.environ.items() if name != "PERIOP_MILAN_TOKEN"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "serving;" in line:
+                process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+    said = "".join(lines)
+    assert process.returncode == 0, said
+    assert said.count("a run will miss this: ") == 3
+    assert "PERIOP_MILAN_TOKEN" in said
