@@ -69,6 +69,7 @@ bench: setup-dev ## the benchmarks; they print ratios of one run
 	$(BIN)/python benchmarks/flattening.py
 	$(BIN)/python benchmarks/syncing.py
 	$(BIN)/python benchmarks/connecting.py
+	$(BIN)/python benchmarks/year_of_nights.py
 
 clean: ## remove what was built or written by the demo
 	rm -rf $(VENV) $(TOOLS) periop-demo dist fixtures/hapi/target fixtures/oidc/node_modules fixtures/medplum/node_modules

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from connectors.fhir.resource import Resource, read_resource
@@ -64,7 +65,8 @@ class Hospital:
         rows = [self._row(site, kind, name, body, late) for (kind, name), body in changes.items()]
         deleted = pa.array([body is None for body in changes.values()])
         batch = as_batch(rows)
-        batch = batch.set_column(batch.schema.get_field_index("deleted"), "deleted", deleted)
+        for name, value in (("deleted", deleted), ("resource", pc.if_else(deleted, None, batch["resource"]))):
+            batch = batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), value)
         self.lake.append(site, [batch], Cursor("test", complete=True))
 
     def _row(self, site: str, kind: str, name: str, body: dict[str, Any] | None, late: bool) -> Resource:
@@ -74,7 +76,7 @@ class Hospital:
         if body is None:
             self.held.pop((site, kind, name), None)
             gone = _read({"resourceType": kind, "id": name, "meta": meta})
-            return msgspec.structs.replace(gone, raw="", patient=None)
+            return msgspec.structs.replace(gone, raw="", patient=None, digest="")
         if not late or (site, kind, name) not in self.held:
             self.held[site, kind, name] = body
         return _read({**body, "meta": {**body.get("meta", {}), **meta}})

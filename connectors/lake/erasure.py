@@ -10,21 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import CommitProperties
-from deltalake.exceptions import DeltaError
-from deltalake.transaction import RemoveAction
-
-from connectors.errors import LakeError
-from connectors.lake.files import flush_to_disk
 from connectors.lake.forgotten import Concerns
-from connectors.lake.table import SCHEMA, Lake, LakeFile
-from connectors.lake.writer import PARTITION, write_partitions
-
-ROWS = 8_192  # read at a time
+from connectors.lake.rewrite import rewrite
+from connectors.lake.snapshot import LakeFile
+from connectors.lake.table import Lake
 
 
 def erase_rows(lake: Lake, concerns: Concerns, erased: Callable[[str, str, str], None]) -> Counter[str]:
@@ -48,7 +38,7 @@ def erase_rows(lake: Lake, concerns: Concerns, erased: Callable[[str, str, str],
             counts[kind] += len(rows)
             rewritten[file] = [number for number, _ in rows]
     if rewritten:
-        _commit(lake, rewritten)
+        rewrite(lake, rewritten)
     return counts
 
 
@@ -79,66 +69,3 @@ def _rows_to_erase(
 def _read(lake: Lake, file: LakeFile) -> Iterator[tuple[str, str | None, str | None]]:
     for batch in lake.read(file, ["id", "patient", "resource"]):
         yield from zip(*(batch[name].to_pylist() for name in ("id", "patient", "resource")), strict=True)
-
-
-def _commit(lake: Lake, rewritten: dict[LakeFile, list[int]]) -> None:
-    table = lake.table()
-    try:
-        added = write_partitions(lake.path, SCHEMA, _kept(rewritten))
-        removed = []
-        for file in rewritten:
-            path = Path(file.path)
-            inside = path.relative_to(lake.path.absolute()).as_posix()
-            values: dict[str, str | None] = dict(zip(PARTITION, (file.site, file.resource_type), strict=True))
-            found = path.stat()
-            # Its time is for a vacuum that keeps old files for a while; here they are deleted at once.
-            removed.append(RemoveAction(inside, True, int(found.st_mtime * 1000), found.st_size, values))
-        table.create_write_transaction(
-            [*added, *removed],
-            "append",
-            table.schema(),
-            list(PARTITION),
-            # Files that another writer added meanwhile would not have been looked at.
-            commit_properties=CommitProperties(max_commit_retries=0),
-        )
-    except (DeltaError, OSError, pa.ArrowException) as error:
-        raise LakeError(
-            f"nothing was erased in the lake at {lake.path} ({type(error).__name__}): check disk space "
-            "and permissions, and run the same again"
-        ) from error
-
-
-def _kept(rewritten: dict[LakeFile, list[int]]) -> Iterator[pa.RecordBatch]:
-    for file, numbers in rewritten.items():
-        gone, start = set(numbers), 0
-        for batch in pq.ParquetFile(file.path, pre_buffer=False).iter_batches(ROWS):
-            # By number and not by id: other versions of a resource may stay.
-            keep = [start + row not in gone for row in range(batch.num_rows)]
-            start += batch.num_rows
-            rows = batch.filter(pa.array(keep))
-            columns = {name: rows.column(name) for name in rows.schema.names}
-            for name, value in zip(PARTITION, (file.site, file.resource_type), strict=True):
-                columns[name] = pa.repeat(pa.scalar(value, pa.string()), rows.num_rows)
-            if rows.num_rows:
-                yield pa.record_batch([columns[field.name].cast(field.type) for field in SCHEMA], schema=SCHEMA)
-
-
-def delete_unused_files(lake: Lake) -> int:
-    """Delete the data files that the table no longer names, or never did; return how many.
-
-    Only for the holder of the run lock: the files of a sync that is about to commit would go too.
-    """
-    used = {str(Path(file.path).resolve()) for file in lake.files()}
-    unused = [
-        path for path in lake.path.glob("*/**/*.parquet") if _is_data(lake, path) and str(path.resolve()) not in used
-    ]
-    for path in unused:
-        path.unlink()
-    # Until the folder is on disk too, a power cut brings the names back.
-    for folder in {path.parent for path in unused}:
-        flush_to_disk(folder)
-    return len(unused)
-
-
-def _is_data(lake: Lake, path: Path) -> bool:
-    return path.relative_to(lake.path).parts[0] != "_delta_log"

@@ -5,20 +5,17 @@ at all. A sync that found nothing new commits only its cursor, and adds no sync 
 
 - Two app transactions (Delta protocol, "Transaction Identifiers"), which checkpoints preserve: `periop.sync` holds the
   number of the newest sync, `periop.site.<name>` the Delta version of the newest commit of that site.
-- The cursor itself, as commit metadata of that version. The log never expires (`enableExpiredLogCleanup` off and a
-  retention of a century): there is about one commit a night and site, and the cursors live there.
+- The cursor itself, as commit metadata of that version. The log never expires by itself (`enableExpiredLogCleanup` off
+  and a retention of a century), because the cursors live there; `connectors.lake.delta.trim_log` keeps those commits.
 
 Version 0 is the empty table, so data files without a log always mean damage and never a killed first sync.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -31,6 +28,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from connectors.errors import LakeError
 from connectors.fhir.references import is_token
+from connectors.lake.snapshot import FINGERPRINTS, WHOLE_SINCE, LakeFile, Snapshot, commit_info, kept_fingerprints
 from connectors.lake.writer import PARTITION, write_partitions
 
 SCHEMA = pa.schema(
@@ -94,42 +92,6 @@ class Cursor:
         return cls(**others, sync_number=found.get("ordinal", 0))
 
 
-@dataclass(frozen=True)
-class LakeFile:
-    """One Parquet file of a snapshot: all its rows are of one site and resource type; `sync` is the newest in it."""
-
-    site: str
-    resource_type: str
-    path: str
-    rows: int
-    sync: int
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The lake at one moment: the number of its newest sync, the id of the Delta table, and its files."""
-
-    sync_number: int
-    identity: str
-    files: tuple[LakeFile, ...]
-
-    def fingerprint(self, sync_number: int) -> int:
-        """Return a number from 0 to 2^63 - 1 that names the files which this sync added, 0 if it added none.
-
-        Where a backup of the lake was restored and then advanced, the same sync number has another fingerprint.
-        """
-        return self._fingerprints.get(sync_number, 0)
-
-    @cached_property
-    def _fingerprints(self) -> dict[int, int]:
-        names: dict[int, list[str]] = {}
-        for file in self.files:
-            names.setdefault(file.sync, []).append(Path(file.path).name)  # a random name, never used twice
-        digests = {sync: hashlib.sha256("\n".join(sorted(each)).encode()).digest() for sync, each in names.items()}
-        # 63 bits: readers store it as the version of a Delta transaction, which is a signed integer of 64 bits
-        return {sync: int.from_bytes(digest[:8]) >> 1 for sync, digest in digests.items()}
-
-
 class Lake:
     """The Delta table at `path`. One writer at a time; every method reads the newest snapshot.
 
@@ -187,11 +149,7 @@ class Lake:
         if version is None:
             return None
         try:
-            # Read from the log itself: deltalake's history() stops at the last checkpoint.
-            with (self.path / "_delta_log" / f"{version:020d}.json").open(encoding="utf-8") as log:
-                actions = map(json.loads, log)
-                info = next(action["commitInfo"] for action in actions if "commitInfo" in action)
-            return Cursor.from_metadata(info["periop.cursor"])
+            return Cursor.from_metadata(commit_info(self.path, version)["periop.cursor"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise LakeError(
                 f"the lake at {self.path} has lost commit {version} with the cursor of site {site}: {REPAIR}"
@@ -287,7 +245,11 @@ class Lake:
         if not self.exists():
             return Snapshot(0, "", ())
         table = self.table()
-        return Snapshot(table.transaction_version("periop.sync") or 0, str(table.metadata().id), self._files(table))
+        version = table.transaction_version(FINGERPRINTS)
+        kept = {} if version is None else kept_fingerprints(self.path, version)
+        newest = table.transaction_version("periop.sync") or 0
+        whole_since = table.transaction_version(WHOLE_SINCE) or 0
+        return Snapshot(newest, str(table.metadata().id), self._files(table), kept, whole_since)
 
     def files(self, resource_type: str | None = None) -> tuple[LakeFile, ...]:
         """Return the Parquet files of the newest snapshot, by site, type and path; () where there is no table."""
@@ -295,9 +257,9 @@ class Lake:
 
     def _files(self, table: DeltaTable) -> tuple[LakeFile, ...]:
         found = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()  # no need for pandas
-        names = ("partition.site", "partition.resource_type", "path", "num_records", "max.sync")
+        names = ("partition.site", "partition.resource_type", "path", "num_records", "max.sync", "size_bytes")
         rows = zip(*(found[name].to_pylist() for name in names), strict=True)
-        files = (LakeFile(s, t, str(self.path.absolute() / p), n, sync) for s, t, p, n, sync in rows)
+        files = (LakeFile(s, t, str(self.path.absolute() / p), n, sync, size) for s, t, p, n, sync, size in rows)
         return tuple(sorted(files, key=lambda file: (file.site, file.resource_type, file.path)))
 
     def rows(self, site: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from connectors.errors import LakeError
 from connectors.fhir.references import is_token
 from connectors.fhir.resource import Rejected, read_resource
-from connectors.lake.table import SCHEMA, Lake, LakeFile
+from connectors.lake.snapshot import LakeFile
+from connectors.lake.table import SCHEMA, Lake
 from connectors.lake.writer import PARTITION
 
 DAYS = 30  # in which every file has its turn

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
-from connectors.lake.table import Snapshot
+from connectors.lake.snapshot import Snapshot
 from mappers.engines.base import Engine, Files
 
 # names in the Delta log of tables that exist: another name would build all of them again
@@ -58,18 +58,22 @@ class IncrementalTable:
     def append(self, engine: Engine, sql: str, schema: ibis.Schema, lake: Snapshot) -> int:
         """Append the result of SQL and note the lake's newest sync in one commit; return the number of rows."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = self._opened = self._opened or DeltaTable.create(str(self.folder), schema.to_pyarrow())
+        self._opened = self._opened or DeltaTable.create(str(self.folder), schema.to_pyarrow())
         files = engine.write_parquet(sql, self.folder)
         rows = [pq.read_metadata(file).num_rows for file in files]
-        newest = [Transaction(SYNC, lake.sync_number), Transaction(FINGERPRINT, lake.fingerprint(lake.sync_number))]
-        table.create_write_transaction(
-            [_added(file, count) for file, count in zip(files, rows, strict=True)],
-            "append",
-            table.schema(),
-            commit_properties=CommitProperties(app_transactions=newest),
-        )
-        table.update_incremental()
+        self._commit([_added(file, count) for file, count in zip(files, rows, strict=True)], lake)
         return sum(rows)
+
+    def advance(self, lake: Snapshot) -> None:
+        """Note the lake's newest sync, where it brought nothing for this table. The table must have been built."""
+        self._commit([], lake)
+
+    def _commit(self, added: list[AddAction], lake: Snapshot) -> None:
+        table = self._opened = self._opened or DeltaTable(str(self.folder))
+        newest = [Transaction(SYNC, lake.sync_number), Transaction(FINGERPRINT, lake.fingerprint(lake.sync_number))]
+        properties = CommitProperties(app_transactions=newest)
+        table.create_write_transaction([*added], "append", table.schema(), commit_properties=properties)
+        table.update_incremental()
 
     def delete_predecessors(self) -> None:
         """Delete the tables of the same name with another digest."""

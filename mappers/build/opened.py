@@ -15,7 +15,8 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 
-from connectors.lake.table import Lake, Snapshot
+from connectors.lake.snapshot import Snapshot
+from connectors.lake.table import Lake
 from mappers.build.cohort import (
     CompiledCohort,
     columns_of,

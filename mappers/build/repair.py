@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from mappers.build.views import SUPERSEDED
+from mappers.build.views import table_folders
 
 
 def delete_damaged(views_dir: Path) -> tuple[str, ...]:
@@ -19,7 +18,7 @@ def delete_damaged(views_dir: Path) -> tuple[str, ...]:
 
     Every page is read: this is for a map that has failed, and not for every night.
     """
-    damaged = [table for table in _tables(views_dir) if not _is_readable(table)]
+    damaged = [table for table in table_folders(views_dir) if not _is_readable(table)]
     for table in damaged:
         shutil.rmtree(table)
     return tuple(sorted({table.parent.name for table in damaged}))
@@ -39,14 +38,6 @@ def _rows_of(file: Path) -> int:
         return sum(batch.num_rows for batch in pq.ParquetFile(file).iter_batches())
     except (OSError, ValueError, pa.ArrowException):
         return -1
-
-
-def _tables(views_dir: Path) -> Iterator[Path]:
-    for parent in (views_dir, views_dir / SUPERSEDED):
-        for name in sorted(parent.iterdir()) if parent.is_dir() else ():
-            # Hidden folders hold other things than tables of views: compiled SQL, and the lists that come next.
-            if name.is_dir() and not name.name.startswith("."):
-                yield from (each for each in sorted(name.iterdir()) if each.is_dir())
 
 
 def _is_readable(folder: Path) -> bool:

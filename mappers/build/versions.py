@@ -16,7 +16,8 @@ from ibis import _
 
 from connectors.fhir.modifiers import MODIFIER, UNDERSTOOD
 from connectors.lake.current import RESOURCE, VERSION, VERSION_TYPES, superseded
-from connectors.lake.table import SCHEMA, LakeFile
+from connectors.lake.snapshot import LakeFile
+from connectors.lake.table import SCHEMA
 from mappers.engines.base import Engine, Files
 
 LAKE = "lake"  # the name of registered rows of the lake: of one resource type at a time

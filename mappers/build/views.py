@@ -7,7 +7,7 @@ version. Current rows are those whose version is not in the list of superseded o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ibis import _
 
 from connectors.fhir.modifiers import UNDERSTOOD
 from connectors.lake.current import VERSION, VERSION_TYPES
-from connectors.lake.table import LakeFile, Snapshot
+from connectors.lake.snapshot import LakeFile, Snapshot
 from mappers.build.incremental import IncrementalTable
 from mappers.build.versions import (
     LISTED,
@@ -157,9 +157,13 @@ def refresh_views(folder: Path, lake: Snapshot, views: Views, engine: Engine) ->
 
 def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, engine: Engine) -> ViewReport:
     built, written = table.built_to(lake), 0
-    if built is None or built < lake.sync_number:
-        since = built or 0
-        resources = with_content(register_lake(engine, _files(lake, view.resource, since)), since)
+    since = built or 0
+    files = _files(lake, view.resource, since)
+    if built is not None and not files:  # most types, most nights: there is nothing that SQL could find
+        if built < lake.sync_number:
+            table.advance(lake)
+    elif built is None or built < lake.sync_number:
+        resources = with_content(register_lake(engine, files), since)
         engine.create_view(RESOURCES, engine.compile(resources))
         written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake)
     table.delete_predecessors()
@@ -168,7 +172,10 @@ def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, e
 
 def _refresh_superseded(table: IncrementalTable, resource_type: str, lake: Snapshot, engine: Engine) -> None:
     built = table.built_to(lake)
-    if built is None or built < lake.sync_number:
+    if built is not None and not _files(lake, resource_type, built):
+        if built < lake.sync_number:
+            table.advance(lake)
+    elif built is None or built < lake.sync_number:
         # Of all files, also after the first time: what a new version supersedes came with an earlier sync.
         rows = register_lake(engine, _files(lake, resource_type))
         if built is None:
@@ -182,3 +189,12 @@ def _refresh_superseded(table: IncrementalTable, resource_type: str, lake: Snaps
 
 def _files(lake: Snapshot, resource_type: str, since: int = 0) -> list[LakeFile]:
     return [file for file in lake.files if file.resource_type == resource_type and file.sync > since]
+
+
+def table_folders(folder: Path) -> Iterator[Path]:
+    """Yield the folders of the view tables and of the lists of superseded versions below `folder`."""
+    for parent in (folder, folder / SUPERSEDED):
+        for name in sorted(parent.iterdir()) if parent.is_dir() else ():
+            # Hidden folders hold other things than tables of views: compiled SQL, and the lists that come next.
+            if name.is_dir() and not name.name.startswith("."):
+                yield from (each for each in sorted(name.iterdir()) if each.is_dir())

@@ -24,6 +24,7 @@ from schedules.cli.export import export
 from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
+from schedules.cli.maintain import maintain
 from schedules.cli.map import map_
 from schedules.cli.pool import pool
 from schedules.cli.publish import publish
@@ -106,6 +107,7 @@ COMMANDS = (
     serve,
     status,
     verify,
+    maintain,
     forget,
     keys,
     sandbox,

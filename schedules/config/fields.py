@@ -47,6 +47,7 @@ def exposed(url: str) -> bool:
 # Numbers and words are strict: what is quoted, or `true` where a number belongs, is a mistake that should be seen.
 Flag = Annotated[bool, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400)]
+Days = Annotated[float, Field(strict=True, ge=0, le=36_500)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 FilePath = Annotated[Path, AfterValidator(resolve_path)]

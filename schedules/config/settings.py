@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
-from schedules.config.fields import Count, FilePath, Seconds, Section, Share, resolve_path
+from schedules.config.fields import Count, Days, FilePath, Flag, Seconds, Section, Share, resolve_path
 from schedules.config.site_settings import Site
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
@@ -133,6 +133,26 @@ class Limits(Section):
     max_compression_ratio: Annotated[int, Field(strict=True, ge=2)] = 200
 
 
+class Maintain(Section):
+    """The upkeep of the data folder: `nightly` as the last step of a run, or only by `periop maintain`.
+
+    `small_files`: the files of a table are merged where so many are small.
+    """
+
+    nightly: Flag = True
+    small_files: Annotated[int, Field(strict=True, ge=2, le=1000)] = 16
+
+
+class Retention(Section):
+    """Days after which something is deleted; without a number it is kept.
+
+    `superseded_days`: versions of resources that were replaced or deleted. `crash_days`: the traceback of a bug.
+    """
+
+    superseded_days: Days | None = None
+    crash_days: Days = 30
+
+
 class Mapping(Section):
     """Folders whose ViewDefinitions and value sets replace the shipped ones of the same name."""
 
@@ -168,6 +188,8 @@ class Settings(Section):
     publish: tuple[FolderTarget, ...] = ()
     limits: Limits = Limits()
     mapping: Mapping = Mapping()
+    maintain: Maintain = Maintain()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:

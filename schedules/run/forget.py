@@ -19,11 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.lake.erasure import delete_unused_files, erase_rows
+from connectors.lake.erasure import erase_rows
 from connectors.lake.files import write_atomically
 from connectors.lake.forgotten import EVERY_SITE, Forgotten, ForgottenAtSite
 from connectors.lake.identity import Record, Records
 from connectors.lake.quarantine import Quarantine
+from connectors.lake.rewrite import delete_unused_files
 from connectors.lake.table import Lake
 from schedules.config.credentials import pseudonym_key
 from schedules.errors import ConfigError

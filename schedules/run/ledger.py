@@ -172,6 +172,14 @@ class Ledger:
             return None
         return self._runs("where id = ?", (row[0],))[0], json.loads(row[1])
 
+    def newest_sync(self, until: datetime) -> int:
+        """Return the number of the newest sync of the lake that began before `until`, 0 if none is known."""
+        row = self._db.execute(
+            "select max(counts ->> '$.ordinal') from site_reports join runs on runs.id = run_id where started < ?",
+            (_text(until),),
+        ).fetchone()
+        return int(row[0] or 0)
+
     def first_sync(self, site: str, now: datetime) -> datetime | None:
         """Return when the first sync of `site` began."""
         row = self._db.execute(

@@ -1,9 +1,10 @@
-"""The nightly run on one page: sync -> map -> analyze -> publish, under the run lock and recorded in the ledger.
+"""The nightly run on one page: sync -> map -> analyze -> publish -> maintain, under the run lock and in the ledger.
 
     FHIR server --sync--> lake --map--> views, cohort --analyze--> Released --publish--> releases/<n>/, targets
 
-`run_nightly` runs all stages; `periop sync`, `map`, `analyze` and `publish` call the functions of single stages. Each
-stage reads what the one before it left on disk, so each can be killed and run again on its own. How a run ends:
+`run_nightly` runs all stages; `periop sync`, `map`, `analyze`, `publish` and `maintain` call the functions of single
+ones. Each stage reads what the one before it left on disk, so each can be killed and run again on its own. How a run
+ends:
 
     all sites refused the credentials         AuthenticationFailed
     no site could be synchronised             NoSiteError
@@ -35,6 +36,7 @@ from schedules.release.publish import releases, unusable
 from schedules.release.release_ledger import ReleaseLedger
 from schedules.run.ledger import Clock, OpenRun, open_ledger
 from schedules.run.lock import run_lock
+from schedules.run.maintain import Maintenance, maintain
 from schedules.run.pipeline import Analysis, Pipeline
 from schedules.run.provenance import provenance
 from schedules.run.sync import Attempt, attempt_sites
@@ -96,6 +98,9 @@ def run_nightly(
         mapped = map_lake(settings, study, pipeline, progress, run)
         analysis = analyze_cohort(settings, study, pipeline, progress, run)
         published = publish_release(settings, study, pipeline, progress, run, analysis)
+        # After the map: what it has read need not be kept in small files. After the release: nobody waits for this.
+        if settings.maintain.nightly:
+            maintain_data(settings, progress, run)
         return Outcome(run.exit_code, sites, mapped, analysis.released, published)
 
 
@@ -157,6 +162,15 @@ def verify_share(settings: Settings, pipeline: Pipeline, progress: ProgressRepor
     progress.step("verifying a share of the lake")
     # Before anything is derived from it: figures from damaged data would look like any others.
     run.detail["verified_files"] = pipeline.verify_share(settings, run.started.toordinal())
+
+
+def maintain_data(
+    settings: Settings, progress: ProgressReporter, run: OpenRun, *, dry_run: bool = False
+) -> Maintenance:
+    """Keep the data folder small; with `dry_run` only count what would be done. Raises `LakeError` for damage."""
+    done = maintain(settings, run.ledger, run.started, progress.step, dry_run=dry_run)
+    run.detail["maintain"] = done.as_json()
+    return done
 
 
 def map_lake(
@@ -244,6 +258,7 @@ def publish_release(
     today = run.started.astimezone(ZoneInfo(settings.schedule.timezone)).date()
     if wait := waiting(settings, released, ledger, today, asked):
         run.detail["waiting"] = wait.reason
+        log.info(wait.reason)
         if wait.by_disclosure_control:
             run.exit_code = ExitCode.SUPPRESSED
         # The release that stays goes to targets that could not be reached before.

@@ -165,6 +165,8 @@ SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "FolderTarget": ["`[[publish]]`"],
     "Limits": ["`[limits]`"],
     "Mapping": ["`[mapping]`"],
+    "Maintain": ["`[maintain]`"],
+    "Retention": ["`[retention]`"],
 }
 
 

@@ -1,0 +1,74 @@
+"""The files and the log of a Delta table: files that nothing names are found, and the log is kept short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from connectors.lake.files import flush_to_disk
+
+LOG = "_delta_log"
+SMALL = 64 << 20  # bytes: a larger file is not merged with others
+VERSIONS = ("periop.site.", "periop.fingerprints")  # transactions whose value is the version of a commit to keep
+
+
+def unnamed_files(folder: Path, named: Iterable[str]) -> list[Path]:
+    """Return the data files below `folder` that are not among `named`: replaced by others, or left by a killed run."""
+    used = {str(Path(each).resolve()) for each in named}
+    found = (each for each in folder.rglob("*.parquet") if each.relative_to(folder).parts[0] != LOG)
+    return sorted(each for each in found if str(each.resolve()) not in used)
+
+
+def delete_files(files: Iterable[Path]) -> None:
+    """Delete files for good."""
+    folders = set()
+    for file in files:
+        file.unlink(missing_ok=True)
+        folders.add(file.parent)
+    # Until the folder is on disk too, a power cut brings the names back.
+    for folder in folders:
+        flush_to_disk(folder)
+
+
+def log_length(folder: Path) -> int:
+    """Return the number of commits in the log of the table in `folder`, each a file."""
+    return sum(1 for _ in (folder / LOG).glob("*.json"))
+
+
+def trim_log(folder: Path) -> int:
+    """Write a checkpoint of the table in `folder` and delete the commits before it; return how many files.
+
+    Readers begin at the newest checkpoint (Delta protocol, "Checkpoints" and "Metadata Cleanup"), which holds the files
+    and the transactions. Commits that a transaction names by their version stay, because their metadata are read.
+    """
+    table, log = DeltaTable(folder), folder / LOG
+    version = table.version()
+    table.create_checkpoint()
+    checkpoint = log / f"{version:020d}.checkpoint.parquet"
+    # All of it must be on disk before anything goes that it stands for.
+    for path in (checkpoint, log / "_last_checkpoint", log):
+        flush_to_disk(path)
+    transactions = [each for each in pq.read_table(checkpoint, columns=["txn"])["txn"].to_pylist() if each]
+    kept = {each["version"] for each in transactions if (each["appId"] or "").startswith(VERSIONS)}
+    before = [path for path in log.iterdir() if _is_before(path, version)]
+    old = [path for path in before if not (_is_commit(path) and _version(path) in kept)]
+    delete_files(old)
+    return len(old)
+
+
+def _is_commit(path: Path) -> bool:
+    return path.suffix == ".json"
+
+
+def _is_before(path: Path, version: int) -> bool:
+    found = _version(path)
+    return found is not None and found < version
+
+
+def _version(path: Path) -> int | None:
+    """Return the version of a commit or a checkpoint, None for another file."""
+    number = path.name.partition(".")[0]
+    return int(number) if len(number) == 20 and number.isdecimal() else None
