@@ -40,6 +40,7 @@ def export_tables(
         ValueError: a text cannot be written to a SAS transport file.
         OSError: a file cannot be written.
     """
+    # One table in memory at a time: ADRS of a large registry has millions of rows.
     rows, described = {}, []
     for name in DATASETS:
         table = read(name.lower())
@@ -108,6 +109,7 @@ def _as_csv(table: pa.Table) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(table.column_names)
+    # Not by the writer of Arrow: it has no lists, and quotes every text.
     for batch in table.to_batches():
         columns = [_plain(column) for column in batch.columns]
         writer.writerows(zip(*columns, strict=True))

@@ -17,6 +17,7 @@ STRUCTURES = {
     "ADTTE": "one record per patient and parameter",
     "ADAE": "one record per patient and adverse event",
 }
+# In the order of the tables; a label is the same in each of them.
 VARIABLES = {
     "STUDYID": "Study Identifier",
     "USUBJID": "Unique Subject Identifier",
@@ -25,6 +26,7 @@ VARIABLES = {
     "AGE": "Age",
     "AGEU": "Age Units",
     "SEX": "Sex",
+    # Baseline values and flags of this study, named as ADaM names theirs
     "ECOGBL": "Baseline ECOG Performance Status",
     "SMKSTAT": "Baseline Smoking Status",
     "STAGEBL": "Baseline Clinical Stage Group",
@@ -41,6 +43,7 @@ VARIABLES = {
     "TRTSDTF": "Date of First Exposure Imput. Flag",
     "TRTEDT": "Date of Last Exposure to Treatment",
     "TRTEDTF": "Date of Last Exposure Imput. Flag",
+    # ADaM numbers the periods; the standard labels do not say which is which.
     "AP01SDT": "Period 01 Start Date (Neoadjuvant)",
     "AP01SDTF": "Period 01 Start Date Imput. Flag",
     "AP01EDT": "Period 01 End Date (Neoadjuvant)",
@@ -62,7 +65,9 @@ VARIABLES = {
     "DTHDTF": "Date of Death Imputation Flag",
     "LSTALVDT": "Date Last Known Alive",
     "DCUTDT": "Data Cutoff Date",
+    # No variable of the standard: it traces a row to FHIR resources.
     "SRCREF": "Source Resources",
+    # BDS and ADTTE
     "PARAMCD": "Parameter Code",
     "PARAM": "Parameter",
     "AVALC": "Analysis Value (C)",
@@ -84,6 +89,7 @@ VARIABLES = {
     "SRCDOM": "Source Data",
     "SRCVAR": "Source Variable",
     "SRCSEQ": "Source Sequence Number",
+    # OCCDS
     "AEDECOD": "Dictionary-Derived Term",
     "AEPTCD": "Preferred Term Code",
     "AETERM": "Reported Term for the Adverse Event",

@@ -43,12 +43,14 @@ def _columns(table: pa.Table) -> Iterator[tuple[str, pd.Series]]:
     """Yield name and values: text without a blank for nothing, numbers as SAS has them, days."""
     for field in table.schema:
         name, values = SHORT_NAMES.get(field.name, field.name), table[field.name]
+        # SAS has texts and numbers, and no missing text.
         if pa.types.is_list(field.type):
             texts = [SEPARATOR.join(each) if each else "" for each in values.to_pylist()]
             yield from _texts(name, texts)
         elif pa.types.is_string(field.type):
             yield from _texts(name, [each or "" for each in values.to_pylist()])
         elif pa.types.is_date(field.type):
+            # As numbers, so that a column without any day is still one of days.
             yield name, pd.Series((values.cast(pa.int32()).to_pandas() + SAS_EPOCH).astype("float64"))
         else:
             yield name, values.cast(pa.float64()).to_pandas()
@@ -56,6 +58,7 @@ def _columns(table: pa.Table) -> Iterator[tuple[str, pd.Series]]:
 
 def _texts(name: str, texts: list[str]) -> Iterator[tuple[str, pd.Series]]:
     """Yield `texts` as `name`, and what is longer than a text may be as `name` with a number."""
+    # All rows have as many variables as the longest of them needs.
     split = [_pieces(text) for text in texts]
     for number in range(max((len(pieces) for pieces in split), default=1)):
         column = f"{name}{number or ''}"
@@ -79,5 +82,6 @@ def _pieces(text: str) -> list[str]:
 
 
 def _label(column: str) -> str:
+    # A variable that goes on is labelled as such: a reader would look for a meaning of its own.
     full = {short: name for name, short in SHORT_NAMES.items()}.get(column, column)
     return VARIABLES[full] if full in VARIABLES else f"{VARIABLES[full.rstrip('0123456789')]} (continued)"

@@ -61,6 +61,7 @@ def export_cohort(
             raise NothingYetError(f"{settings.cohort_dir}: holds no cohort tables{at}; run `periop map` first")
         # Before anything is read, so that an error later hides no use.
         record_use(settings.data_dir, now, user, "all patients", "export")
+        # A folder that is there keeps its rights: its owner may share it with those who work on the tables.
         if not folder.is_dir():
             private_folder(folder)
         try:
@@ -70,6 +71,7 @@ def export_cohort(
 
 
 def _refuse_a_public_folder(settings: Settings, folder: Path) -> None:
+    # Also below them: what synchronises a folder takes what is in it.
     public = [settings.releases_dir, *(target.path for target in settings.publish if target.path is not None)]
     if any(folder.resolve().is_relative_to(each.resolve()) for each in public):
         raise ConfigError(f"{folder}: releases leave the hospital from here, rows of patients must not; name another")
