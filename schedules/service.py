@@ -158,6 +158,16 @@ class NightlyJob:
         """
         return self._program.is_settled() and not self._running.locked()
 
+    def tell_if_killed(self) -> None:
+        """Log that the last run of this night was killed, and what becomes of it. The service itself died with it."""
+        now = self._now()
+        slot = self.schedule.last_until(now)
+        with read_ledger(self._ledger_file) as ledger:
+            tries = ledger.nights_since(slot, now) if ledger and slot else ()
+        if tries and tries[-1].status == "interrupted" and tries[-1].finished is None:
+            log.error("the last nightly run was killed, perhaps for want of memory (journalctl -k tells)")
+            self._log_next_try()
+
     def _log_next_try(self) -> None:
         now = self._now()
         slot = self.schedule.last_until(now)
