@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from analytics.disclosure.differencing import without_cutoff
+from analytics.disclosure.figures import ANY_GRADE, COARSE, GRADES, SEVERE_OR_NOT, SIZE
 from analytics.disclosure.variable_groups import COURSE, UNKNOWN, VariableGroups, of_names, of_proportion, of_quantile
 from analytics.errors import AnalysisError
 from analytics.estimates import baseline, proportions, safety
-from analytics.estimates.cohort_tables import DAYS, Cohort, check, load_cohort, time_in_months
+from analytics.estimates.cohort_tables import DAYS, FLAGS, Cohort, check, load_cohort, time_in_months
 from analytics.estimates.flow import Box, patient_flow
 from analytics.estimates.model import Cell, Estimate, Proportion, Quantiles, Results, Survival
 from analytics.estimates.quality import quality
-from analytics.estimates.survival import Bools, Times, estimate_survival, merge_near_ties
+from analytics.estimates.survival import TOLERANCE, Bools, Times, estimate_survival, merge_near_ties
 from analytics.provenance import NOT_GIVEN, Provenance
 from mappers.study import TIMES_TO_EVENT, ProportionSpec, QuantileSpec, Study, SurvivalSpec
 
@@ -35,19 +36,26 @@ Patients = frozenset[str]
 
 @dataclass(frozen=True)
 class PatientGroup:
-    """The USUBJIDs behind one count; `variable_groups` and `time` as in `Cell`."""
+    """The USUBJIDs behind one count; the other fields as in `Cell`."""
 
+    id: str
     patients: Patients
-    variable_groups: VariableGroups
+    population: str
+    variable_groups: VariableGroups = COURSE
     time: float | None = None
 
 
 @dataclass(frozen=True)
 class Counted:
-    """One estimate, with the groups of patients that its counts stand for."""
+    """One estimate, with the groups of patients that its counts stand for.
+
+    `figure` is what the groups are shown by. `beside`: patients on the smaller side of each quartile, if it has any.
+    """
 
     estimate: Estimate
     groups: tuple[PatientGroup, ...] = ()
+    figure: str = ""
+    beside: tuple[int, int, int] | None = None
 
 
 def analyse(cohort: Cohort, study: Study, provenance: Provenance = NOT_GIVEN) -> Results:
@@ -75,6 +83,8 @@ def analyse(cohort: Cohort, study: Study, provenance: Provenance = NOT_GIVEN) ->
     quants = tuple(_quantiles(cohort, spec, study) for spec in study.quantiles)
     curves = tuple(_survival(cohort, spec, study) for spec in study.survival)
     boxes = patient_flow(cohort)
+    coarser = {figure: tuple(cells) for figure, cells in _coarser(cohort, study)}
+    counted = (*props, *quants, *curves, *(c for cells in coarser.values() for c in cells))
     return Results(
         study=study.id,
         study_title=study.title,
@@ -88,8 +98,21 @@ def analyse(cohort: Cohort, study: Study, provenance: Provenance = NOT_GIVEN) ->
         flow=tuple(box.step for box in boxes),
         quality=quality(cohort),
         provenance=provenance,
-        cells=_cells(cohort, (*props, *quants, *curves), boxes),
+        cells=_cells(cohort, counted, boxes),
+        coarser={name: tuple(c.estimate for c in cells) for name, cells in coarser.items()},  # type: ignore[misc]
+        beside={c.estimate.id: c.beside for c in quants if c.beside is not None},
+        importance=_importance(study),
     )
+
+
+def _importance(study: Study) -> dict[str, float]:
+    """Return what the study says of the importance of its estimates."""
+    specs: tuple[ProportionSpec | QuantileSpec | SurvivalSpec, ...] = (
+        *study.proportions,
+        *study.quantiles,
+        *study.survival,
+    )
+    return {spec.id: spec.importance for spec in specs if spec.importance is not None}
 
 
 def _check_parameters(cohort: Cohort, study: Study) -> None:
@@ -109,26 +132,37 @@ def _proportions(cohort: Cohort, study: Study) -> Iterator[Counted]:
         if (tables := _at_cutoff(cohort, spec.cut)) is None:
             yield Counted(proportions.not_evaluable(spec, NO_TABLES.format(spec.cut)))
         else:
-            yield _proportion(tables, spec, proportions.patients_meeting(tables, spec))
+            yield _proportion(tables, spec, proportions.patients_meeting(tables, spec), spec.id)
     # The grid of adverse events is not declared by the study: its terms are those that were seen.
     for spec, patients in safety.worst_grades(cohort, study):
-        yield _proportion(cohort, spec, patients)
+        yield _proportion(cohort, spec, patients, f"{spec.breakdown}{GRADES}")
+
+
+def _coarser(cohort: Cohort, study: Study) -> Iterator[tuple[str, list[Counted]]]:
+    """Yield the adverse events of each term and phase by coarser grades, with the figure that they make together."""
+    for level, cells in ((SEVERE_OR_NOT, safety.SEVERE_OR_NOT), (ANY_GRADE, safety.ANY_GRADE)):
+        found: dict[str, list[Counted]] = {}
+        for spec, patients in safety.worst_grades(cohort, study, cells):
+            figure = f"{spec.breakdown}{level}"
+            counted = _proportion(cohort, spec, patients, figure, prefix=level)
+            found.setdefault(figure, []).append(counted)
+        yield from found.items()
 
 
 def _at_cutoff(cohort: Cohort, cutoff: str | None) -> Cohort | None:
     return cohort if cutoff is None else cohort.other_cutoffs.get(cutoff)
 
 
-def _proportion(cohort: Cohort, spec: ProportionSpec, patients: Patients) -> Counted:
+def _proportion(cohort: Cohort, spec: ProportionSpec, patients: Patients, figure: str, prefix: str = "") -> Counted:
     population = cohort.population(spec.population)
     estimate = proportions.estimate_proportion(spec, len(patients), len(population))
-    return Counted(estimate, (PatientGroup(patients, of_proportion(spec)), _denominator(spec.population, population)))
+    group = PatientGroup(f"{spec.id}{prefix}", patients, _size_of(spec.population, spec.cut), of_proportion(spec))
+    return Counted(estimate, (group,), figure)
 
 
-def _denominator(name: str, patients: Patients) -> PatientGroup:
-    """Return a population as the n of an estimate."""
-    # The resected and the adjuvant are part of the course of treatment; the enrolled are all patients there are.
-    return PatientGroup(patients, UNKNOWN if name == "enrolled" else COURSE)
+def _size_of(population: str, cutoff: str | None) -> str:
+    """Return the id of the count of a population at a data cutoff."""
+    return f"{SIZE}{population}" if cutoff is None else f"{SIZE}{population}@{cutoff}"
 
 
 def _quantiles(cohort: Cohort, spec: QuantileSpec, study: Study) -> Counted:
@@ -137,29 +171,36 @@ def _quantiles(cohort: Cohort, spec: QuantileSpec, study: Study) -> Counted:
     population = tables.population(spec.population)
     if spec.method == "reverse_km":
         members, times = _times(tables, spec.paramcd or "", population, study)
-        estimate = baseline.estimate_follow_up(spec, times, len(population))
+        estimate, numbers = baseline.estimate_follow_up(spec, times, len(population)), times.months
+        numbers = numbers * DAYS["months"] / DAYS[spec.unit]
     else:
         values = baseline.values(tables, spec)
-        values = values[values.index.isin(population)]
-        members = tuple(values.dropna().index)
+        values = values[values.index.isin(population)].dropna()
+        members, numbers = tuple(values.index), values.to_numpy(dtype=float)
         estimate = baseline.estimate_quantiles(spec, values, len(population))
-    with_value = PatientGroup(frozenset(members), of_quantile(spec))
-    return Counted(estimate, (with_value, _denominator(spec.population, population)))
+    size = _size_of(spec.population, spec.cut)
+    with_value = PatientGroup(f"{spec.id}.n", frozenset(members), size, of_quantile(spec))
+    return Counted(estimate, (with_value,), spec.id, baseline.beside(estimate, numbers))
 
 
 def _survival(cohort: Cohort, spec: SurvivalSpec, study: Study) -> Counted:
     """Return the estimate, with the patients who had the event, and by each month or landmark who had it or left."""
     members, times = _times(cohort, spec.paramcd, cohort.population(spec.population), study)
-    # Published of a curve: its n and its events, and then how many had the event or left by each time.
-    masks: list[tuple[Bools, float | None]] = [(np.ones(times.n, bool), None), (times.event, None)]
-    # A coarsened curve has its steps at whole months and landmarks: these are all the counts that it can show.
-    for at in sorted({*spec.landmarks, *np.ceil(times.months).tolist()}):
-        left = times.months <= at
-        masks += [(times.event & left, at), (left, at)]
     usubjids = np.array(members, dtype=object)
     variable_groups = of_names([spec.paramcd])
-    groups = (PatientGroup(frozenset(usubjids[mask]), variable_groups, time) for mask, time in masks)
-    return Counted(estimate_survival(spec, times), tuple(groups))
+
+    def group(name: str, mask: Bools, whole: str, time: float | None = None) -> PatientGroup:
+        return PatientGroup(f"{spec.id}.{name}", frozenset(usubjids[mask]), whole, variable_groups, time)
+
+    # Published of a curve: its n and its events, and then how many had the event or left by each time.
+    groups = [group("n", np.ones(times.n, bool), _size_of(spec.population, None))]
+    groups.append(group("events", times.event, f"{spec.id}.n"))
+    # A coarsened curve has its steps at whole months and landmarks: these are all the counts that it can show.
+    for at in sorted({*map(float, spec.landmarks), *np.ceil(times.months - TOLERANCE).tolist()}):
+        left = times.months <= at + TOLERANCE
+        groups.append(group(f"events.{at:g}", times.event & left, f"{spec.id}.events", at))
+        groups.append(group(f"left.{at:g}", left, f"{spec.id}.n", at))
+    return Counted(estimate_survival(spec, times), tuple(groups), spec.id)
 
 
 def _times(cohort: Cohort, paramcd: str, population: Patients, study: Study) -> tuple[tuple[str, ...], Times]:
@@ -187,34 +228,60 @@ def _until_last_contact(cohort: Cohort, rows: pd.DataFrame) -> pd.Series:
 
 
 def _cells(cohort: Cohort, counted: tuple[Counted, ...], boxes: tuple[Box, ...]) -> tuple[Cell, ...]:
-    """Return the patients behind every count as row numbers; those who are never enrolled have no part in it."""
-    named = [("populations", _denominator(name, cohort.population(name))) for name in POPULATIONS[1:]]
-    named += [(without_cutoff(c.estimate.breakdown), group) for c in counted for group in c.groups]
-    named += [("flow", PatientGroup(box.patients, COURSE)) for box in boxes]
-    named += list(_unions(counted))
-    # Patients who are enrolled at any data cutoff: a reader may subtract the counts of one from those of another.
-    enrolled = cohort.population("enrolled").union(*(c.population("enrolled") for c in cohort.other_cutoffs.values()))
-    row_numbers = {patient: number for number, patient in enumerate(sorted(enrolled))}
+    """Return the patients behind every count as bits by row number, the screened ones too."""
+    everyone = frozenset(cohort.column("adsl", "USUBJID"))
+    everyone = everyone.union(*(frozenset(c.column("adsl", "USUBJID")) for c in cohort.other_cutoffs.values()))
+    row_numbers = pd.Index(sorted(everyone))
 
-    def numbered(patients: Patients) -> frozenset[int]:
-        return frozenset(row_numbers[patient] for patient in patients if patient in row_numbers)
+    @cache
+    def bits(patients: Patients) -> int:
+        present = np.zeros(len(row_numbers), dtype=bool)
+        present[row_numbers.get_indexer(pd.Index(list(patients), dtype=object))] = True
+        # One integer for each group: it can be compared and hashed, and a hundred thousand patients take 12 kB.
+        return int.from_bytes(np.packbits(present, bitorder="little").tobytes(), "little")
 
-    cells = [Cell("enrolled", numbered(cohort.population("enrolled")))]
-    cells += [Cell(name, numbered(g.patients), g.time, g.variable_groups) for name, g in named]
-    # The same group is often counted twice in a breakdown (every n); differencing takes each once.
-    return tuple(dict.fromkeys(cells))
+    cells = list(_populations(cohort))
+    cells += [(c.figure, group) for c in counted for group in c.groups]
+    cells += [(box.step.id, _box(box, cohort)) for box in boxes]
+    found = [Cell(g.id, figure, bits(g.patients), g.population, g.variable_groups, g.time) for figure, g in cells]
+    return (
+        *found,
+        *(Cell(g.id, "", bits(g.patients), g.population, g.variable_groups, None, False) for g in _unions(counted)),
+    )
 
 
-def _unions(counted: tuple[Counted, ...]) -> Iterator[tuple[str, PatientGroup]]:
+def _populations(cohort: Cohort) -> Iterator[tuple[str, PatientGroup]]:
+    """Yield the size of each population at each data cutoff."""
+    for cutoff, tables in (None, cohort), *cohort.other_cutoffs.items():
+        for name in POPULATIONS:
+            # The number of the enrolled is linked to everything: all else is counted among them.
+            enrolled = name == "enrolled"
+            whole = "" if enrolled else _size_of("enrolled", cutoff)
+            size = _size_of(name, cutoff)
+            # A study without these populations need not have their flags.
+            if enrolled or FLAGS[name] in tables.adsl.columns:
+                yield size, PatientGroup(size, tables.population(name), whole, UNKNOWN if enrolled else COURSE)
+
+
+def _box(box: Box, cohort: Cohort) -> PatientGroup:
+    """Return a box of the flow diagram; one that shows the size of a population is that count."""
+    name = box.step.id.removeprefix("flow.")
+    same = name in POPULATIONS and box.patients == cohort.population(name)
+    whole = box.step.parent if box.step.parent is None or not same else None
+    return PatientGroup(box.step.id, box.patients, whole or "", COURSE)
+
+
+def _unions(counted: tuple[Counted, ...]) -> Iterator[PatientGroup]:
     """Yield the cells of each breakdown together, where they exclude each other: their sum is a count as well."""
-    breakdowns: dict[str, list[PatientGroup]] = {}
+    breakdowns: dict[tuple[str, str], list[PatientGroup]] = {}
     for c in counted:
-        if isinstance(c.estimate, Proportion) and c.groups:
-            breakdowns.setdefault(c.estimate.breakdown, []).append(c.groups[0])
-    for breakdown, cells in breakdowns.items():
+        if isinstance(c.estimate, Proportion) and c.groups and not c.figure.endswith(COARSE):
+            group = c.groups[0]
+            breakdowns.setdefault((c.estimate.breakdown, group.population), []).append(group)
+    for (breakdown, population), cells in breakdowns.items():
         union = frozenset[str]().union(*(cell.patients for cell in cells))
         if len(cells) > 1 and len(union) == sum(len(cell.patients) for cell in cells):
             # Linked to everything if one cell is: the union of the groups would claim less.
             groups = [cell.variable_groups for cell in cells]
             together = frozenset[str]().union(*groups) if all(groups) else UNKNOWN
-            yield without_cutoff(breakdown), PatientGroup(union, together)
+            yield PatientGroup(f"{breakdown}.all", union, population, together)

@@ -112,6 +112,8 @@ def quantile_json(q: Quantiles) -> Json:
     """Return a quantity as it stands in results.json."""
     values = {name: _rounded(getattr(q, name), 4) for name in ("median", "q1", "q3")}
     method = {"median_status": q.median_status, "unit": q.unit, "method": q.method}
+    if q.quartile_status != "ok":
+        method["quartile_status"] = q.quartile_status
     return _fields(q, "id", "label", "population", "n", "missing", **values, **method)
 
 

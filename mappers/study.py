@@ -31,6 +31,8 @@ Dataset = Literal["adsl", "adrs", "adtte", "adae"]
 Scalar = str | int | float
 Flag = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, Field(strict=True, gt=0, lt=1)]
+# What disclosure control keeps before others: relative to the defaults in docs/disclosure.md, which are 1 to 20
+Importance = Annotated[float, Field(gt=0, le=1000)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -154,6 +156,7 @@ class ProportionSpec(Part):
     ci_method: Literal["clopper-pearson", "wilson", "jeffreys"] = "clopper-pearson"
     design: Design | None = None
     cut: str | None = None
+    importance: Importance | None = None
 
 
 class QuantileSpec(Part):
@@ -170,6 +173,7 @@ class QuantileSpec(Part):
     unit: Literal["years", "weeks", "days", "months"]
     method: Literal["type7", "reverse_km"] = "type7"
     cut: str | None = None
+    importance: Importance | None = None
 
 
 class SurvivalSpec(Part):
@@ -182,6 +186,7 @@ class SurvivalSpec(Part):
     ci_level: Fraction = 0.95
     landmarks: tuple[Annotated[float, Field(gt=0)], ...] = (12, 24)
     min_at_risk: Annotated[int, Field(strict=True, ge=1)] = 5
+    importance: Importance | None = None
 
 
 class Cut(Part):

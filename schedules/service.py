@@ -65,6 +65,11 @@ def next_try(tries: Sequence[Run], slot: datetime, retry_until: timedelta) -> da
     return at if at <= tries[0].started + retry_until else None
 
 
+def in_utc(instant: datetime) -> str:
+    """Return an instant as the log has its own: in UTC, whatever the zone of the schedule."""
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
 class CronTrigger(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped
     """The slots of a `CronSchedule` for APScheduler.
 
@@ -127,7 +132,7 @@ class NightlyJob:
             # Not with a program of two versions: it imports modules while it runs. The new one makes up for the slot.
             if slot is None or self._program.is_updated():
                 return
-            log.info("the nightly run due at %s begins", slot.isoformat())
+            log.info("the nightly run due at %s begins", in_utc(slot))
             code = self._run()
             level = logging.INFO if code == ExitCode.OK else logging.WARNING
             log.log(level, "the nightly run ended: %s", code.name.lower())
@@ -153,6 +158,16 @@ class NightlyJob:
         """
         return self._program.is_settled() and not self._running.locked()
 
+    def tell_if_killed(self) -> None:
+        """Log that the last run of this night was killed, and what becomes of it. The service itself died with it."""
+        now = self._now()
+        slot = self.schedule.last_until(now)
+        with read_ledger(self._ledger_file) as ledger:
+            tries = ledger.nights_since(slot, now) if ledger and slot else ()
+        if tries and tries[-1].status == "interrupted" and tries[-1].finished is None:
+            log.error("the last nightly run was killed, perhaps for want of memory (journalctl -k tells)")
+            self._log_next_try()
+
     def _log_next_try(self) -> None:
         now = self._now()
         slot = self.schedule.last_until(now)
@@ -160,13 +175,13 @@ class NightlyJob:
             tries = ledger.nights_since(slot, now) if ledger and slot else ()
         at = next_try(tries, slot, self.retry_until) if slot else None
         if at is not None:
-            log.warning("the nightly run is tried again at %s", at.isoformat(timespec="minutes"))
+            log.warning("the nightly run is tried again at %s", in_utc(at))
         else:
             due = self.next_slot()
             log.error(
                 "the nightly run of %s has failed, and is not tried again before the next slot (%s)",
-                slot.isoformat(timespec="minutes") if slot else "this night",
-                due.isoformat(timespec="minutes") if due else "there is none",
+                in_utc(slot) if slot else "this night",
+                in_utc(due) if due else "there is none",
             )
 
     def wait_until_idle(self, seconds: float) -> bool:
@@ -239,7 +254,8 @@ def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]
     # SIGTERM comes from systemd or docker, SIGINT from a person at the terminal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    log.info("serving; the next nightly run is due at %s", job.next_slot())
+    due = job.next_slot()
+    log.info("serving; the next nightly run is due at %s", in_utc(due) if due else "no time")
     scheduler.start()
     code = ExitCode.INTERRUPTED if received and received[0] == signal.SIGINT else ExitCode.OK
     if updated.is_set() and not received:

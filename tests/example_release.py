@@ -24,6 +24,7 @@ from analytics.estimates.model import (
     Survival,
 )
 from mappers.study import Study, load_study
+from tests.behind_counts import with_cells
 
 STUDIES = Path(__file__).parents[1] / "mappers" / "studies"
 SIZES = {"enrolled": 33, "resected": 28, "adjuvant": 26}
@@ -80,7 +81,7 @@ def example_results(study: Study | None = None) -> Results:
 
 def example_release(min_cell: int = 0, **changes: object) -> Released:
     """The example after disclosure control; `changes` replace fields of the results."""
-    return release(replace(example_results(), **changes), min_cell)
+    return release(with_cells(replace(example_results(), **changes)), min_cell)
 
 
 def published() -> tuple[pd.DataFrame, pd.DataFrame]:

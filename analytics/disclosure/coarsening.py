@@ -8,12 +8,12 @@ by Greenwood (1926), log(-log) band. Without censoring within a step it equals t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from scipy import stats
 
-from analytics.disclosure.differencing import is_protected
+from analytics.disclosure.model import is_protected
 from analytics.estimates.model import CurvePoint, Landmark, MedianStatus, Survival
 from analytics.estimates.survival import TOLERANCE, crossing, landmark_interval, median_interval
 
@@ -32,20 +32,24 @@ class Counts:
     censored: int
 
 
-def coarsen(exact: Survival, k: int) -> Survival | None:
-    """Return `exact` with its curve in safe steps and all else computed from them; None where totals are protected.
+def step_times(exact: Survival, k: int) -> tuple[float, ...] | None:
+    """Return the months at which the coarsened curve can have a step; None where its totals are protected.
 
     A step is closed when at least k events, and either no or at least k censorings, have happened since the one
-    before; at a landmark whenever that holds there.
+    before; at a landmark whenever that holds there. Any of them can be left out: its counts join those of the next.
     """
-    if exact.n == 0:
-        return exact
-    if exact.n is None or exact.events is None or exact.ci is None:
+    if exact.n is None or exact.events is None:
         return None
     times = tuple(sorted(landmark.t for landmark in exact.landmarks))
     steps = _without_small_rest(_steps(_grouped(exact.curve, times), times, k), exact.n, exact.events, k)
-    if steps is None:
-        return None
+    return None if steps is None else tuple(step.t for step in steps)
+
+
+def coarsen(exact: Survival, ends: Iterable[float]) -> Survival:
+    """Return `exact` with its curve in steps that end at `ends`, and all else computed from them."""
+    if exact.n is None or exact.events is None or exact.ci is None or exact.n == 0:
+        return exact
+    steps = list(_joined(_grouped(exact.curve, tuple(mark.t for mark in exact.landmarks)), sorted(ends)))
     level = exact.ci.level
     points = life_table(exact.n, steps, level)
     complete = sum(step.events for step in steps) == exact.events
@@ -75,6 +79,15 @@ def _grouped(curve: Iterable[CurvePoint], landmarks: tuple[float, ...]) -> list[
         events, censored = (found[t].events, found[t].censored) if t in found else (0, 0)
         found[t] = Counts(t, events + point.events, censored + point.censored)
     return [found[t] for t in sorted(found) if found[t].events or found[t].censored]
+
+
+def _joined(grouped: list[Counts], ends: Iterable[float]) -> Iterator[Counts]:
+    """Yield the counts of `grouped` between the times `ends`; what comes after the last is left out."""
+    before = -1.0
+    for end in ends:
+        events, censored = _total(part for part in grouped if before < part.t <= end)
+        yield Counts(end, events, censored)
+        before = end
 
 
 def _total(counts: Iterable[Counts]) -> tuple[int, int]:

@@ -37,9 +37,13 @@ VARIABLE_GROUPS: Mapping[str, VariableGroups] = {
 }
 
 
-def linked(first: VariableGroups, second: VariableGroups) -> bool:
-    """Return whether a reader who knows the study may subtract counts of the two."""
-    return not first or not second or not first.isdisjoint(second)
+def belongs(groups: VariableGroups, name: str) -> bool:
+    """Return whether a count of `groups` is linked to the variables of group `name`.
+
+    A group "safety ADJUVANT/Neutropenia" is part of "safety ADJUVANT": the figures of all terms of a phase are
+    linked to those of each, while those of two terms are not linked to each other.
+    """
+    return not groups or any(name == group or name.startswith(f"{group}/") for group in groups)
 
 
 def of_names(names: Iterable[str]) -> VariableGroups:
@@ -49,7 +53,7 @@ def of_names(names: Iterable[str]) -> VariableGroups:
 
 
 def of_proportion(spec: ProportionSpec) -> VariableGroups:
-    """Return the groups of a proportion: by its columns (ADSL), parameter (ADRS, ADTTE) or phase (ADAE)."""
+    """Return the groups of a proportion: by its columns (ADSL), parameter (ADRS, ADTTE) or phase and term (ADAE)."""
     if spec.dataset == "adsl":
         return of_names(where.column for where in spec.where)
     if spec.dataset != "adae":
@@ -57,7 +61,9 @@ def of_proportion(spec: ProportionSpec) -> VariableGroups:
     # A fatal event (grade 5) is linked to the deaths too.
     grades = [where for where in spec.where if where.column == "ATOXGRN"]
     fatal = any(where.minimum == 5 or set(where.is_in) == {5} for where in grades)
-    found = frozenset(f"safety {phase}" for phase in _values(spec.where, "APERIODC"))
+    terms = _values(spec.where, "AEDECOD") or [""]
+    phases = _values(spec.where, "APERIODC")
+    found = frozenset(f"safety {phase}/{term}".rstrip("/") for phase in phases for term in terms)
     return found | EVENTS if found and fatal else found
 
 

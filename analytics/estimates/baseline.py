@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analytics.errors import AnalysisError
@@ -62,6 +63,16 @@ def estimate_follow_up(spec: QuantileSpec, times: Times, population: int) -> Qua
     q1, median, q3 = (None if t is None else t * DAYS["months"] / DAYS[spec.unit] for t in found)
     status: MedianStatus = "not_reached" if median is None else "ok"
     return _quantiles(spec, times.n, median, q1, q3, missing=population - times.n, median_status=status)
+
+
+def beside(estimate: Quantiles, numbers: npt.NDArray[np.float64]) -> tuple[int, int, int]:
+    """Return how many of `numbers` lie on the smaller side of the first quartile, the median and the third quartile.
+
+    A quartile that is not reached has nobody beyond it.
+    """
+    quartiles = (estimate.q1, estimate.median, estimate.q3)
+    low, middle, high = (0 if q is None else int(min((numbers <= q).sum(), (numbers >= q).sum())) for q in quartiles)
+    return low, middle, high
 
 
 def not_evaluable(spec: QuantileSpec, reason: str, n: int | None = None, missing: int | None = None) -> Quantiles:

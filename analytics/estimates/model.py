@@ -8,7 +8,9 @@ be rendered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from analytics.provenance import NOT_GIVEN, Provenance
@@ -71,6 +73,8 @@ class Quantiles:
     reason: str | None = None
     # Published too: a median of few is not to be taken for one of all.
     missing: int | None = 0
+    # Quartiles may be withheld where the median is not: fewer patients lie beyond them.
+    quartile_status: MedianStatus = "ok"
 
     @property
     def breakdown(self) -> str:
@@ -161,23 +165,29 @@ class QualityItem:
     count: int | None
     status: Status = "ok"
     reason: str | None = None
+    # How many patients the records are of, where it is known. Never shown.
+    patients: int | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The patients behind one count of a result, as row numbers of the cohort (no identifiers).
+    """The patients behind one count of a result, as bits by their row number in the cohort (no identifiers).
 
-    Counts of one `breakdown` are suppressed together. Which counts can be subtracted from each other depends on
-    the patients behind them alone (`analytics.disclosure.differencing`). `time` marks a count of a survival curve
-    at that many months, which is published only if the coarsened curve has a step there. `variable_groups` say
-    what the count is about (`analytics.disclosure.variable_groups`; empty: linked to everything).
+    `figure` is the id of what shows the count: an estimate, a box of the flow diagram, ``n.<population>``. `population`
+    is the id of the count of those among whom it is counted. `time` marks a count of a survival curve at that many
+    months, which is shown only if the coarsened curve has a step there. `variable_groups` say what the count is about
+    (`analytics.disclosure.variable_groups`; empty: linked to everything). A count that is not `listed` is shown
+    nowhere: it is there because it could be derived.
     """
 
-    breakdown: str
+    id: str
+    figure: str
     # Row numbers and no USUBJIDs: what a mistake might print must not name a patient.
-    patients: frozenset[int]
-    time: float | None = None
+    patients: int
+    population: str = ""
     variable_groups: frozenset[str] = frozenset()
+    time: float | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -197,6 +207,12 @@ class Results:
     quality: tuple[QualityItem, ...]
     provenance: Provenance = NOT_GIVEN
     cells: tuple[Cell, ...] = ()
+    # Adverse events by coarser grades, by figure: shown in place of the six grades where those are too few.
+    coarser: Mapping[str, tuple[Proportion, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # How many patients lie on the smaller side of the first quartile, the median and the third quartile, by id.
+    beside: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: MappingProxyType({}))
+    # What the study says of the importance of an estimate, by id.
+    importance: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -21,6 +22,11 @@ from mappers.study import ProportionSpec, Study, Where
 
 # Unknown is a cell of its own: an event whose grade was not recorded must not vanish from the total.
 GRADES = ("1", "2", "3", "4", "5", "unknown")
+# From fine to coarse, with the codes of the grades in each cell (0: unknown). The coarser ones stand in a release
+# where the finer ones are too few: CTCAE grade 3 and above is what trials report (CTCAE v5, severe).
+BY_GRADE = {grade: (0,) if grade == "unknown" else (int(grade),) for grade in GRADES}
+SEVERE_OR_NOT = {"1-2": (1, 2), "3-5": (3, 4, 5), "unknown": (0,)}
+ANY_GRADE = {"any": (0, 1, 2, 3, 4, 5)}
 UNCODED = "Uncoded term"
 
 
@@ -43,8 +49,10 @@ PHASES = (
 COLUMNS = ("USUBJID", "APERIODC", "AEDECOD", "ATOXGRN", "TRTEMFL", "AOCC01FL")
 
 
-def worst_grades(cohort: Cohort, study: Study) -> Iterator[tuple[ProportionSpec, frozenset[str]]]:
-    """Yield every cell of the grid with its patients, by phase, term and grade.
+def worst_grades(
+    cohort: Cohort, study: Study, cells: Mapping[str, tuple[int, ...]] = MappingProxyType(BY_GRADE)
+) -> Iterator[tuple[ProportionSpec, frozenset[str]]]:
+    """Yield every cell of the grid with its patients, by phase, term and grade or, with other `cells`, several grades.
 
     The terms of a phase are those that the study names for it, seen or not, and every other term that was
     seen.
@@ -59,9 +67,8 @@ def worst_grades(cohort: Cohort, study: Study) -> Iterator[tuple[ProportionSpec,
         for term, part in {**named, **{term: distinct(slug(term), taken) for term in seen}}.items():
             # One grade for each patient even where two rows claim to be the worst: cells of a term are disjoint.
             worst = here.loc[here["AEDECOD"] == term].groupby("USUBJID")["GRADE"].max()
-            for grade in GRADES:
-                code = 0 if grade == "unknown" else int(grade)
-                yield _spec(phase, term, part, grade), frozenset(worst.index[worst == code])
+            for grade, codes in cells.items():
+                yield _spec(phase, term, part, grade, codes), frozenset(worst.index[worst.isin(codes)])
 
 
 def terms_of(study: Study, phase: Phase) -> dict[str, str]:
@@ -120,14 +127,14 @@ def _terms(cohort: Cohort, rows: pd.DataFrame) -> pd.Series:
     return of_code.fillna(terms)
 
 
-def _spec(phase: Phase, term: str, part: str, grade: str) -> ProportionSpec:
+def _spec(phase: Phase, term: str, part: str, grade: str, codes: tuple[int, ...]) -> ProportionSpec:
     breakdown = f"safety.{phase.slug}.{part}"
     conditions = {"APERIODC": phase.period, "TRTEMFL": "Y", "AOCC01FL": "Y"}
     # An uncoded term has no value to filter on.
     conditions |= {} if term == UNCODED else {"AEDECOD": term}
     where = [Where(column=column, is_in=(value,)) for column, value in conditions.items()]
-    if grade != "unknown":
-        where.append(Where(column="ATOXGRN", minimum=int(grade), maximum=int(grade)))
+    if 0 not in codes:
+        where.append(Where(column="ATOXGRN", minimum=min(codes), maximum=max(codes)))
     return ProportionSpec(
         id=f"{breakdown}.worst_grade_{grade}",
         label=f"{term}, {phase.name}, worst grade {grade}",

@@ -24,12 +24,15 @@ from matplotlib.figure import Figure
 from analytics.disclosure.control import Released
 from analytics.estimates.model import CurvePoint, Survival
 from analytics.report import wording
-from analytics.report.grades import GRADES, Bar, GradeTable, Phase, grade_table
+from analytics.report.grades import GRADES, MERGED, Bar, GradeTable, Phase, grade_table
 
 # The colours of report.css, and grades from light to dark: they stay apart in black and white.
 INK, MUTED, RULE, BLUE = "#1d2733", "#55606e", "#c9d0d8", "#0b5c8f"
 GRADE_COLOURS = dict(zip(GRADES, ("#bcd9e9", "#86bcdc", "#d9822b", "#a84315", "#5a160a", "#d5d9dd"), strict=True))
 GRADE_INK = dict(zip(GRADES, (INK, INK, INK, "#ffffff", "#ffffff", INK), strict=True))
+# Merged grades lie between the colours of theirs; grades that are not split have none of them.
+GRADE_COLOURS |= dict(zip(MERGED, ("#a1cbe2", "#c15c20", "#b9c4cb"), strict=True))
+GRADE_INK |= dict(zip(MERGED, (INK, "#ffffff", INK), strict=True))
 # The fonts of report.css. Matplotlib measures with a font of its own, which every installation has.
 FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 SETTINGS: dict[Any, Any] = {
@@ -224,7 +227,7 @@ def _draw_bars(figure: Figure, table: GradeTable, absent: str) -> None:
         _draw_phase(axes, table, phase, reach, absent)
         if i == 0:
             _draw_terms(axes, tuple(table.bars))
-    _draw_legend(figure, left, height, table.grades)
+    _draw_legend(figure, left, height, table)
 
 
 def _draw_phase(axes: Axes, table: GradeTable, phase: Phase, reach: float, absent: str) -> None:
@@ -265,14 +268,14 @@ def _write(axes: Axes, reach: float, row: int, word: str) -> None:
     axes.text(reach * 0.015, row, word, va="center", color=MUTED, fontstyle="italic", fontsize=8.5)
 
 
-def _draw_legend(figure: Figure, left: float, height: float, grades: tuple[str, ...]) -> None:
+def _draw_legend(figure: Figure, left: float, height: float, table: GradeTable) -> None:
     y = 1 - 0.2 / height
     figure.text(left, y, "Worst grade", va="center", ha="left", color=MUTED, fontsize=9)
-    for i, grade in enumerate(grades):
+    for i, (grade, heading) in enumerate(zip(table.grades, table.headings, strict=True)):
         x = left + 0.135 + 0.06 * i
         swatch = mpl.patches.Rectangle((x, y - 0.055 / height), 0.11 / 7.4, 0.11 / height, color=GRADE_COLOURS[grade])
         figure.add_artist(swatch)
-        figure.text(x + 0.021, y, grade, va="center", ha="left", fontsize=9)
+        figure.text(x + 0.021, y, heading, va="center", ha="left", fontsize=9)
 
 
 def _draw_terms(axes: Axes, terms: tuple[str, ...]) -> None:

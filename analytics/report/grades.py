@@ -2,7 +2,7 @@
 
 Their ids are ``safety.<phase>.<term>.worst_grade_<g>`` (`analytics.estimates.safety`): patients of the phase's
 population whose worst grade of that term was g, or ``unknown``. A patient has one worst grade per term and
-phase, so the cells of a bar are disjoint and add up.
+phase, so the cells of a bar are disjoint and add up. Disclosure control may have merged 1 and 2, 3 to 5, or all grades.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from analytics.estimates.model import Proportion
 
 GRADES = ("1", "2", "3", "4", "5", "unknown")
-ID = re.compile(r"safety\.(?P<phase>[^.]+)\.(?P<term>[^.]+)\.worst_grade_(?P<grade>[1-5]|unknown)")
+# Grades that were merged, and how a reader sees them
+MERGED = {"1-2": "1–2", "3-5": "≥ 3", "any": "not split"}
+ORDER = ("1", "2", "1-2", "3", "4", "5", "3-5", "unknown", "any")
+ID = re.compile(r"safety\.(?P<phase>[^.]+)\.(?P<term>[^.]+)\.worst_grade_(?P<grade>1-2|3-5|[1-5]|unknown|any)")
 # The order of treatment. A study with other phases shows them after these, by name.
 CHRONOLOGY = ("neoadjuvant", "post_surgery", "adjuvant")
 
@@ -58,9 +61,17 @@ class GradeTable:
 
     @property
     def grades(self) -> tuple[str, ...]:
-        """Return grades 1 to 5, and unknown where a patient has one."""
-        cells = [bar.cells.get("unknown") for bars in self.bars.values() for bar in bars.values()]
-        return GRADES if any(cell is not None and cell.x for cell in cells) else GRADES[:-1]
+        """Return grades 1 to 5, those that are merged somewhere, and unknown where a patient has one."""
+        bars = [bar for bars in self.bars.values() for bar in bars.values()]
+        used = {grade for bar in bars for grade in bar.cells}
+        unknown = any((cell := bar.cells.get("unknown")) is not None and cell.x for bar in bars)
+        shown = {*GRADES[:-1], *(used & MERGED.keys()), *(("unknown",) if unknown else ())}
+        return tuple(grade for grade in ORDER if grade in shown)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Return `grades` as a reader sees them."""
+        return tuple(MERGED.get(grade, grade) for grade in self.grades)
 
 
 def is_worst_grade(estimate_id: str) -> bool:

@@ -135,7 +135,7 @@ def _results(released: Released) -> dict[str, Any]:
         "coarsened": coarsened(released),
         "adverse_events": adverse_events(released, "ae"),
         "grade_phases": grades.phases,
-        "grades": grades.grades,
+        "grades": grades.headings,
         "grade_rows": tables.grade_rows(grades),
         "quality": tuple((q, wording.WORDS[q.status] if q.count is None else str(q.count)) for q in released.quality),
     }

@@ -9,7 +9,7 @@ from itertools import product
 from analytics.estimates.model import Estimate, Landmark, Proportion, Quantiles, Survival
 from analytics.estimates.rounding import round_half_up
 from analytics.report import wording
-from analytics.report.grades import GradeTable, is_worst_grade
+from analytics.report.grades import MERGED, GradeTable, is_worst_grade
 
 # Sections by the first part of an id; an id of another kind lands in "other", so that none is lost.
 SECTIONS = {
@@ -143,7 +143,7 @@ def quantile_row(estimate: Quantiles) -> EstimateRow:
         label=f"{estimate.label}, median and quartiles",
         counts=f"n = {wording.present(estimate.n, estimate.id)}{without}",
         value=f"{wording.median(estimate)}{unit}",
-        interval=f"{wording.spread(estimate)} (quartiles)",
+        interval=wording.spread(estimate) + (" (quartiles)" if estimate.quartile_status == "ok" else ""),
         plain=wording.quartiles(estimate),
     )
 
@@ -189,7 +189,9 @@ def grade_rows(table: GradeTable) -> tuple[GradeRow, ...]:
         if bar.missing is not None:
             rows.append(replace(row, missing=missing(bar.missing)))
             continue
-        cells = tuple(str(bar.cells[g].x) if g in bar.cells else "not counted" for g in table.grades)
+        absent = "not split" if bar.cells.keys() & MERGED.keys() else "not counted"
+        # A column of merged grades is empty where a term has each grade on its own.
+        cells = tuple(str(bar.cells[g].x) if g in bar.cells else "" if g in MERGED else absent for g in table.grades)
         # A share of nobody has no value; the count stands alone.
         total = f"{bar.total}" if not phase.n else f"{bar.total} ({wording.share(bar.total, phase.n)})"
         rows.append(replace(row, cells=cells, total=total))

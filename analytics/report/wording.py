@@ -93,6 +93,8 @@ def quartiles(estimate: Quantiles) -> str:
 
 def spread(estimate: Quantiles) -> str:
     """Return ``49–74``; a quartile that is not reached is said in words."""
+    if estimate.quartile_status == "suppressed":
+        return "quartiles suppressed"
     return _range(estimate.q1, estimate.q3, estimate.unit)
 
 

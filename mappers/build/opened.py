@@ -129,7 +129,7 @@ def open_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: bo
     compiler = compiler_digest()
     cache = SqlCache(config.views_dir / ".compiled", engine.name, compiler)
     views = _compiled_views(definitions, engine, cache)
-    tables = refresh_views(config.views_dir, lake, views, engine)
+    tables = refresh_views(config.views_dir, lake, views, engine, progress)
     for site in sorted({file.site for file in lake.files} - set(config.sites)):
         progress(f"site {site} is in the lake but not in periop.toml: left out")
     cohort = _compiled_cohort(config, views, terminology, engine, cache)

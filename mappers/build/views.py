@@ -7,7 +7,7 @@ version. Current rows are those whose version is not in the list of superseded o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,8 +139,17 @@ class ViewTables:
             engine.create_table_as(f"changed_{resource_type}", engine.compile(changed(lake, since)))
 
 
-def refresh_views(folder: Path, lake: Snapshot, views: Views, engine: Engine) -> ViewTables:
-    """Append to the view tables in `folder` what the lake has had since they were built."""
+def refresh_views(
+    folder: Path,
+    lake: Snapshot,
+    views: Views,
+    engine: Engine,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ViewTables:
+    """Append to the view tables in `folder` what the lake has had since they were built.
+
+    `progress` is told each view that is built from scratch; the changes of a night take no time worth telling.
+    """
     rows = {
         name: IncrementalTable.of(folder, name, lake.identity, view.sql, UNDERSTOOD) for name, view in views.items()
     }
@@ -149,10 +158,14 @@ def refresh_views(folder: Path, lake: Snapshot, views: Views, engine: Engine) ->
         resource_type: IncrementalTable.of(folder / SUPERSEDED, resource_type, lake.identity, ORDER)
         for resource_type in resource_types
     }
-    reports = tuple(_refresh_view(table, views[name], lake, engine) for name, table in rows.items())
+    reports = []
+    for number, (name, table) in enumerate(rows.items(), 1):
+        if table.built_to(lake) is None:
+            progress(f"flattening {name}: view {number} of {len(rows)}")
+        reports.append(_refresh_view(table, views[name], lake, engine))
     for resource_type, table in superseded.items():
         _refresh_superseded(table, resource_type, lake, engine)
-    return ViewTables(lake, views, rows, superseded, reports)
+    return ViewTables(lake, views, rows, superseded, tuple(reports))
 
 
 def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, engine: Engine) -> ViewReport:

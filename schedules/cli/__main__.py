@@ -1,6 +1,6 @@
 """Run the command line with `python -m schedules.cli`."""
 
-from schedules.cli.main import main
+from schedules.cli.entry import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

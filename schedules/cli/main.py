@@ -17,6 +17,7 @@ import click
 from schedules.cli.analyze import analyze
 from schedules.cli.check import check
 from schedules.cli.codes import codes
+from schedules.cli.completion import answer, completion
 from schedules.cli.demo import demo
 from schedules.cli.diff import diff
 from schedules.cli.explain import explain
@@ -31,7 +32,7 @@ from schedules.cli.pull import pull
 from schedules.cli.run import run
 from schedules.cli.sandbox import sandbox
 from schedules.cli.serve import serve
-from schedules.cli.session import Session, pass_session
+from schedules.cli.session import Session
 from schedules.cli.status import status
 from schedules.cli.sync import sync
 from schedules.cli.terminology import terminology
@@ -44,8 +45,14 @@ from schedules.cli.withdraw import withdraw
 GC_THRESHOLD = 50_000
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="periop-fhir", prog_name="periop")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="COMMAND [ARGS]...",
+    invoke_without_command=True,  # for --version
+    no_args_is_help=True,
+)
+@click.option("--version", is_flag=True, help="Print the version and exit.")
+@click.option("--json", "json_wanted", is_flag=True, help="With --version: as JSON, with Python and system.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -64,8 +71,10 @@ GC_THRESHOLD = 50_000
     count=True,
     help="Log stages and each request on stderr; -vv: headers too (never patient data, never secrets).",
 )
-@pass_session
-def cli(session: Session, config: Path, env_file: Path | None, verbose: int) -> None:
+@click.pass_context
+def cli(
+    context: click.Context, version: bool, json_wanted: bool, config: Path, env_file: Path | None, verbose: int
+) -> None:
     """Perioperative oncology endpoints from FHIR servers, every night.
 
     \b
@@ -76,8 +85,16 @@ def cli(session: Session, config: Path, env_file: Path | None, verbose: int) -> 
                  5 suppressed by disclosure control · 6 authentication · 7 updated (serve)
                  75 another run is in progress · 130 interrupted
     """
-    from schedules.installation import refuse_foreign_packages, site_folder
+    from schedules.installation import installed_version, refuse_foreign_packages, site_folder
 
+    session: Session = context.obj
+    if version:
+        print_version(session, installed_version(), json_wanted)
+        context.exit()
+    if json_wanted:
+        raise click.UsageError("--json before the command goes with --version; else give it after the command")
+    if context.invoked_subcommand is None:
+        raise click.UsageError("Missing command.", context)
     refuse_foreign_packages(site_folder())
     session.config, session.verbose = config, verbose
     if env_file is not None:
@@ -85,6 +102,17 @@ def cli(session: Session, config: Path, env_file: Path | None, verbose: int) -> 
 
         # The file wins, as with systemd: what is left in a shell from yesterday is not stronger than what is named.
         session.environ = {**session.environ, **read_env_file(env_file)}
+
+
+def print_version(session: Session, version: str, json_wanted: bool) -> None:
+    """Print the version, for a person or for a program."""
+    if not json_wanted:
+        session.print_out(f"periop, version {version}")
+        return
+    import platform
+
+    python, system = platform.python_version(), f"{platform.system()} {platform.machine()}"
+    session.print_json({"version": version, "python": python, "system": system})
 
 
 # In the order in which they are learned; `--help` sorts them by name.
@@ -112,6 +140,7 @@ COMMANDS = (
     pull,
     view,
     terminology,
+    completion,
 )
 for command in COMMANDS:
     cli.add_command(command)
@@ -123,6 +152,8 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
         gc.set_threshold(GC_THRESHOLD)
         session = Session.of_process()
         session.usual_umask = os.umask(0o077)  # nearly everything that periop writes is about patients
+    if arguments is None and (answered := answer(cli, session.environ)) is not None:
+        return answered
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Not cli.main(): that prints errors and ends the process by itself.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -174,12 +174,12 @@ def _published(estimate: str, published: dict[str, Agreement]) -> tuple[Text, ..
 
 def site_reports(reports: Sequence[SyncReport]) -> RenderableType:
     """Return a table of what the sync of each site received."""
-    return _sites([report.as_json() for report in reports], ())
+    return Group(*_sites([report.as_json() for report in reports]))
 
 
 def status_tables(found: dict[str, Any]) -> RenderableType:
     """Return the status that `schedules.run.status` read, as text and tables."""
-    parts = [*_summary(found), _sites(found["sites"], ("kind", "last_success")), _runs(found["runs"])]
+    parts = [*_summary(found), *_sites_read(found["sites"]), *_runs(found["runs"])]
     if found["quality"]:
         table = new_table("Site", "Domain", "Missing, unmapped or quarantined", "n", right=("n",))
         for row in found["quality"]:
@@ -196,18 +196,16 @@ def _summary(found: dict[str, Any]) -> Iterable[RenderableType]:
     if found["running_pid"] is not None:
         yield Text(f"A run is in progress (process {found['running_pid']}).")
     last = found["last_good_run"]
-    yield Text(f"Last good run: {last}" if last else "No good run yet: start one with `periop run`.")
+    yield Text(f"Last good run: {clock(last)}" if last else "No good run yet: start one with `periop run`.")
     if last and found["stale"]:
         yield Text(f"STALE: {'; '.join(_reasons_of_staleness(found))}.", style="bold red")
     if found["sites_missing"]:
-        named = ", ".join(
-            f"{site['site']} (last success: {site['last_success'] or 'never'})" for site in _missing(found)
-        )
+        named = ", ".join(f"{site['site']} (last success: {clock(site['last_success'])})" for site in _missing(found))
         yield Text(wording.clean(f"Not up to date: {named}."), style="yellow")
     if found["runs_from_the_future"]:
         count = found["runs_from_the_future"]
         yield Text(f"The clock was wrong once: {count} runs of the future are not counted.", style="yellow")
-    yield Text(f"Next run due: {found['next_due']}  (while `periop serve` is running)")
+    yield Text(f"Next run due: {clock(found['next_due'])}  (while `periop serve` is running)")
     rows = " · ".join(f"{kind} {count}" for kind, count in found["lake"].items())
     yield Text(f"Lake rows: {rows or 'none'}")
 
@@ -221,36 +219,63 @@ def _reasons_of_staleness(found: Mapping[str, Any]) -> Iterator[str]:
     if old:
         yield f"no sync of {wording.clean(', '.join(old))} for too long (schedule.site_days)"
     if not old or datetime.fromisoformat(found["now"]) > datetime.fromisoformat(found["stale_after"]):
-        yield f"a good run was due by {found['stale_after']}"
+        yield f"a good run was due by {clock(found['stale_after'])}"
 
 
-def _sites(sites: Sequence[Mapping[str, Any]], further_keys: Sequence[str]) -> Table:
+def clock(instant: str | None) -> str:
+    """Return an instant of a status as all times for people are written: in UTC, as in the log."""
+    return f"{datetime.fromisoformat(instant).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if instant else "never"
+
+
+def _sites(sites: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Yield the account of the sync of each site, and its messages below: in a cell they would be a narrow column."""
     numbers = ("received", "stored", "identical", "superseded", "quarantined")
-    further_names = (name.replace("_", " ").capitalize() for name in further_keys)
     counts = tuple(name.capitalize() for name in numbers)
-    table = new_table("Site", *further_names, "Status", *counts, "Messages", right=counts)
+    table = new_table("Site", "Status", *counts, right=counts)
     for site in sites:
-        # `deleted`: reported by the server. `removed`: found by comparing all ids. The reader needs only the sum.
-        deleted = sum(site["deleted"].values()) + sum(site["removed"].values())
-        messages = [
-            *site["messages"],
-            *site["notes"],
-            *([f"{deleted} deleted on the server"] if deleted else []),
-            *(f"{count} × {reason}" for reason, count in site["reasons"].items()),
-        ]
-        further = (str(site[name] or "never") for name in further_keys)
         counted = (str(site["counts"].get(name, "")) for name in numbers)
-        table.add_row(*text_cells(site["site"], *further, site["status"] or "", *counted, "; ".join(messages)))
-    return table
+        table.add_row(*text_cells(site["site"], site["status"] or "", *counted))
+    yield table
+    yield from _messages((site["site"], _site_messages(site)) for site in sites)
 
 
-def _runs(runs: Sequence[dict[str, Any]]) -> Table:
-    table = new_table("Run", "Started", "Ended", "Status", "Release", "Messages")
+def _sites_read(sites: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Yield when each site was read last, and what came. All columns fit into 80 characters; --json has the others."""
+    right = ("Received", "Stored", "Quarantined")
+    table = new_table("Site", "Last success", "Status", *right, right=right)
+    for site in sites:
+        counted = (str(site["counts"].get(name.lower(), "")) for name in right)
+        table.add_row(*text_cells(site["site"], clock(site["last_success"]), site["status"] or "", *counted))
+    yield table
+    yield from _messages((site["site"], _site_messages(site)) for site in sites)
+
+
+def _site_messages(site: Mapping[str, Any]) -> list[str]:
+    # `deleted`: reported by the server. `removed`: found by comparing all ids. The reader needs only the sum.
+    deleted = sum(site["deleted"].values()) + sum(site["removed"].values())
+    return [
+        *site["messages"],
+        *site["notes"],
+        *([f"{deleted} deleted on the server"] if deleted else []),
+        *(f"{count} × {reason}" for reason, count in site["reasons"].items()),
+    ]
+
+
+def _messages(said: Iterable[tuple[str, Sequence[str]]]) -> Iterator[RenderableType]:
+    """Yield a line for each message, indented where it goes on."""
+    for name, messages in said:
+        for message in messages:
+            yield Padding(Text(wording.clean(f"{name}: {message}")), (0, 0, 0, 2))
+
+
+def _runs(runs: Sequence[dict[str, Any]]) -> Iterator[RenderableType]:
+    table = new_table("Run", "Started", "Ended", "Status", "Release")
     for run in runs:
         release = "" if run["release"] is None else str(run["release"])
-        ended, error = run["finished"] or "", run["error"] or ""
-        table.add_row(*text_cells(run["kind"], run["started"], ended, run["status"], release, error))
-    return table
+        ended = clock(run["finished"]) if run["finished"] else ""
+        table.add_row(*text_cells(run["kind"], clock(run["started"]), ended, run["status"], release))
+    yield table
+    yield from _messages((clock(run["started"]), [run["error"]]) for run in runs if run["error"])
 
 
 def release_differences(found: Sequence[Difference], a: str, b: str) -> Table:

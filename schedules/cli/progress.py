@@ -105,16 +105,31 @@ def _bars(stream: TextIO) -> Iterator[ProgressReporter]:
     # transient: the bars disappear at the end, and what remains on the terminal is the result.
     bars = Bars(*columns, console=Console(file=stream, highlight=False, markup=False), transient=True)
     tasks: dict[tuple[str, str], TaskID] = {}
+    sites: dict[TaskID, str] = {}
+
+    def finish(site: str | None = None) -> None:
+        # Of a type whose number the server does not tell, nobody says that it is the last page: a bar would go on
+        # moving. It is done when the next type of the site comes, or the next step.
+        for task in bars.tasks:
+            if task.total is None and site in (None, sites[task.id]):
+                bars.update(task.id, total=task.completed)
+
+    def step(text: str) -> None:
+        finish()
+        bars.console.print(text)
 
     def page(progress: Progress) -> None:
         key = (progress.site, progress.resource_type)
+        if key not in tasks:
+            finish(progress.site)
         text = progress_text(progress) if progress.note else " ".join(key)
         if key not in tasks:
             tasks[key] = bars.add_task(text, total=progress.expected)
+            sites[tasks[key]] = progress.site
         bars.update(tasks[key], description=text, completed=progress.received, total=progress.expected)
         # The bar of the preparation, which has no resource type, ends with the first page.
         if not progress.note and (waited := tasks.pop((progress.site, ""), None)) is not None:
             bars.remove_task(waited)
 
     with bars:
-        yield ProgressReporter(page, lambda text: bars.console.print(text))
+        yield ProgressReporter(page, step)

@@ -49,6 +49,7 @@ def serve(session: Session) -> ExitCode:
     schedule = CronSchedule(settings.schedule.nightly, ZoneInfo(settings.schedule.timezone))
     retry_until = timedelta(hours=settings.schedule.retry_until)
     job = NightlyJob(schedule, settings.ledger_file, session.now, nightly_run, retry_until, program)
+    job.tell_if_killed()
     return serve_until_signal(job, stop, _exit_now)
 
 

@@ -1,11 +1,11 @@
 """Decide whether a release leaves the house now, and say in a sentence without counts why not.
 
-    no protection (min_cell 0 or 1), or no figure changed   publish
-    at_cutoffs, and no declared date has passed              wait
-    a count moved by 1 to k - 1 since any past release       wait, disclosure control
-    otherwise                                                publish
-
-An implausible fall of the enrolled patients is an error, whatever the mode, until a person accepts it.
+no figure changed                                        nothing to do
+its figures were withdrawn                               wait
+at_cutoffs, and no declared date has passed              wait
+a count moved by 1 to k - 1 since any past release       wait, disclosure control
+far fewer patients than in the last release              an error, until a person accepts it
+otherwise                                                publish
 """
 
 from __future__ import annotations
@@ -66,28 +66,31 @@ def waiting(
 
     current, past = current_release(settings.releases_dir), ledger.past()
     folder = settings.releases_dir / str(current) if current is not None else None
-    # Before all else: the same figures once more tell nothing new, whatever the mode.
-    if folder is not None and has_figures_of(folder, released):
+    # Before all else: the same figures once more tell nothing new, whatever the mode. The highest may be newer than
+    # `current`, after a kill between the two steps, and is then to be made current.
+    there = {current, *releases(settings.releases_dir)[-1:]} - {None}
+    if any(has_figures_of(settings.releases_dir / str(number), released) for number in there):
         return None
     if not asked.now and (number := _withdrawn_before(released, ledger)):
         said = f"The figures are those of release {number}, which was withdrawn; `periop publish --now` releases them."
         return Waiting(said, False, current, folder)
-    if not asked.accept_fall:
-        _refuse_a_fall(settings, released, past)
+    # Without a threshold nothing is protected within a release, so nothing between two.
     k = threshold(released.min_cell)
-    if not k:
-        return None  # nothing is protected within a release, so nothing between two
-    if settings.release.mode == "at_cutoffs" and not asked.now:
+    if k and settings.release.mode == "at_cutoffs" and not asked.now:
         # An entry whose folder is not there was left by a kill: the date still has no release.
         made = {entry.release for entry in past} & ({*releases(settings.releases_dir)} | ledger.withdrawn())
         done = [entry for entry in past if entry.release in made]
-        if reason := not_due(settings, released.data_cutoff, done, today):
+        if reason := not_due(settings, released.study, released.data_cutoff, done, today):
             return Waiting(reason, False, current, folder)
     results = as_json(released, 0) | {"populations": dict(released.population_sizes)}
     # All of them, also withdrawn ones and those of other rules: what was read cannot be taken back.
-    moves = tuple(move for entry in past for move in small_moves(entry.results or {}, results, k))
+    moves = tuple(move for entry in past for move in small_moves(entry.results or {}, results, k)) if k else ()
     if moves:
         return Waiting(_would_disclose(moves, k), True, current, folder, moves)
+    # Last, so that a fall is an error only where accepting it makes the release, and the next night is quiet.
+    if not asked.accept_fall:
+        withdrawn = ledger.withdrawn()
+        _refuse_a_fall(settings, released, [entry for entry in past if entry.release not in withdrawn])
     return None
 
 
@@ -105,7 +108,7 @@ def _withdrawn_before(released: Released, ledger: ReleaseLedger) -> int | None:
     return None
 
 
-def not_due(settings: Settings, data_cutoff: str, past: list[Entry], today: date) -> str | None:
+def not_due(settings: Settings, study: str, data_cutoff: str, past: list[Entry], today: date) -> str | None:
     """Return why no release is due by the declared dates, None where one is.
 
     The dates are the data cutoff of the study, which has one release when it has come, and each of
@@ -113,7 +116,8 @@ def not_due(settings: Settings, data_cutoff: str, past: list[Entry], today: date
     """
     cutoff, zone = date.fromisoformat(data_cutoff), ZoneInfo(settings.schedule.timezone)
     days = {entry.release: entry.when.astimezone(zone).date() for entry in past}
-    at_cutoff = [entry for entry in past if entry.data_cut == data_cutoff and days[entry.release] >= cutoff]
+    of_this = [entry for entry in past if (entry.study, entry.data_cut) == (study, data_cutoff)]
+    at_cutoff = [entry for entry in of_this if days[entry.release] >= cutoff]
     if today >= cutoff and not at_cutoff:
         return None
     # A release that a person made in between is that of the declared days before it.
@@ -136,7 +140,7 @@ def _would_disclose(moves: tuple[Move, ...], k: int) -> str:
     )
 
 
-def _refuse_a_fall(settings: Settings, released: Released, past: tuple[Entry, ...]) -> None:
+def _refuse_a_fall(settings: Settings, released: Released, past: list[Entry]) -> None:
     if not past or past[-1].results is None:
         return
     last = past[-1]

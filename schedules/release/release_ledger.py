@@ -43,6 +43,11 @@ class Entry:
     results: Json | None = None
 
     @property
+    def study(self) -> str:
+        """Return the id of the study of the release."""
+        return str((self.results or {}).get("study"))
+
+    @property
     def data_cut(self) -> str:
         """Return the data cutoff of the release, an ISO date."""
         return str((self.results or {}).get("data_cut"))

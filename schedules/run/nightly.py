@@ -258,6 +258,7 @@ def publish_release(
     today = run.started.astimezone(ZoneInfo(settings.schedule.timezone)).date()
     if wait := waiting(settings, released, ledger, today, asked):
         run.detail["waiting"] = wait.reason
+        log.info(wait.reason)
         if wait.by_disclosure_control:
             run.exit_code = ExitCode.SUPPRESSED
         # The release that stays goes to targets that could not be reached before.

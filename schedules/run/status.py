@@ -6,7 +6,7 @@ Writes nothing and takes no lock, so it may run at any time.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -79,10 +79,9 @@ def _release(settings: Settings) -> dict[str, Any] | None:
 
 
 def _next_due(settings: Settings, now: datetime) -> str | None:
-    # In the zone of the schedule, which the reader knows; all other instants are UTC.
-    zone = ZoneInfo(settings.schedule.timezone)
-    slot = CronSchedule(settings.schedule.nightly, zone).next_after(now)
-    return slot.astimezone(zone).isoformat() if slot else None
+    # In UTC like all instants: one clock for status, log and ledger, whatever the zone of the schedule.
+    slot = CronSchedule(settings.schedule.nightly, ZoneInfo(settings.schedule.timezone)).next_after(now)
+    return _instant(slot.astimezone(UTC)) if slot else None
 
 
 def _lake(settings: Settings) -> dict[str, int]:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ class StandIn:
         self.silent: set[str] = set()
         self.proportions = [proportion("response.mpr", 15, 33)]
         self.at_map: Callable[[], None] = lambda: None
+        self.data_cutoff = "2024-12-01"
         self.asked: list[Any] = []
 
     def sync_site(
@@ -135,7 +137,7 @@ class StandIn:
 
     def analyze(self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None) -> Released:
         self.asked.append(("analyze", cohort_dir, min_cell, (provenance or NOT_GIVEN).sites_missing))
-        return release(results(self.proportions, provenance), min_cell)
+        return release(replace(results(self.proportions, provenance), data_cutoff=self.data_cutoff), min_cell)
 
     def analyze_for_release(
         self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None
@@ -421,7 +423,7 @@ def test_status_tells_how_things_stand(periop: Terminal) -> None:
     periop("run")
     periop.now = NOON + timedelta(hours=26)
     assert periop("status") == 0
-    for text in ("Release 1", "milan", "1 × not UTF-8", "unknown code", "2026-05-03T01:30:00+00:00"):
+    for text in ("Release 1", "milan", "1 × not UTF-8", "unknown code", "2026-05-03T01:30:00Z"):
         assert text in periop.out
     found = periop.json("status")
     assert found["release"]["number"] == 1

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from mappers.study import study_path
 from tests.functional.test_cli_commands import CONFIG, Terminal, periop, proportion
 
 __all__ = ["periop"]
 
+ALNEO = study_path("alneo")
 PROTECTED = CONFIG.replace("min_cell = 0", "min_cell = 5")
 
 
@@ -109,6 +111,20 @@ def test_a_kill_between_ledger_and_folder_is_made_up_for(periop: Terminal) -> No
     assert released(periop) == ["2"]  # the number 1 may have been seen
 
 
+def test_a_kill_before_a_release_is_made_current_is_made_up_for(periop: Terminal) -> None:
+    protected(periop, "release_on = [2026-05-02]")
+    periop("run")
+    respond(periop, 20)
+    periop.now += timedelta(days=1)
+    periop("run")
+    link = periop.data / "releases" / "current"
+    link.unlink()
+    link.symlink_to("1")
+    assert periop("run") == 0
+    assert link.readlink() == Path("2")
+    assert released(periop) == ["1", "2"]
+
+
 def test_releases_of_an_earlier_version_count(periop: Terminal) -> None:
     protected(periop, 'mode = "every"')
     respond(periop, 15)
@@ -132,6 +148,43 @@ def test_fault_132_a_fall_of_the_enrolled_stops_publication_until_it_is_accepted
     assert released(periop) == ["1", "2"]
     assert periop("publish", "--accept-fall") == 0
     assert released(periop) == ["1", "2", "3"]
+
+
+def test_fault_132_a_fall_is_no_alarm_while_no_release_is_due(periop: Terminal) -> None:
+    protected(periop, "release_on = [2026-06-01]")
+    respond(periop, 15, 33)
+    periop("run")
+    respond(periop, 10, 20)
+    assert periop("run") == 0
+    assert "No release is due" in periop.out
+    periop.now += timedelta(days=31)
+    assert periop("run") == 1  # now it would be published
+    assert "more than 20 % of the enrolled patients are gone" in periop.err
+
+
+def test_fault_132_a_withdrawn_release_is_no_measure_of_a_fall(periop: Terminal) -> None:
+    for n in (33, 66):  # twice as many by a mistake
+        respond(periop, 15, n)
+        periop("run")
+    periop("withdraw", "2")
+    respond(periop, 15, 34)
+    assert periop("run") == 0
+    assert released(periop) == ["1", "3"]
+
+
+def test_no_release_before_the_data_cutoff_has_come(periop: Terminal) -> None:
+    study = Path(ALNEO).read_text().replace("data_cut = 2024-12-01", "data_cut = 2026-06-01")
+    (periop.folder / "late.toml").write_text(study.replace('published = "alneo_published.csv"\n', ""))
+    protected(periop)
+    periop.config.write_text('study = "late.toml"\n' + periop.config.read_text())
+    periop.pipeline.data_cutoff = "2026-06-01"
+    assert periop("run") == 0
+    assert "No release is due: the next declared date is 2026-06-01.\nNo release is current." in periop.out
+    assert periop("publish", "--now") == 0  # an early one, by a person
+    periop.now += timedelta(days=31)
+    respond(periop, 21)
+    assert periop("run") == 0
+    assert released(periop) == ["1", "2"]
 
 
 def test_fault_132_the_share_is_set_in_the_configuration(periop: Terminal) -> None:

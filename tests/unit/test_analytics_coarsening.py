@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from analytics.disclosure.coarsening import Counts, coarsen, life_table
+from analytics.disclosure import coarsening
+from analytics.disclosure.coarsening import Counts, life_table, step_times
 from analytics.estimates.model import Interval, Landmark
 from analytics.estimates.survival import Times, estimate_survival
 from mappers.study import SurvivalSpec
@@ -22,6 +23,19 @@ def _exact(events, censored, landmarks=(), min_at_risk=1):
     spec = SurvivalSpec(id="s", label="s", paramcd="OS", landmarks=landmarks, min_at_risk=min_at_risk)
     months = np.array([*events, *censored], dtype=float)
     return estimate_survival(spec, Times(months, np.arange(len(months)) < len(events)))
+
+
+def coarsen(exact, k):
+    """The curve with every step that it can have; None where it can have none."""
+    ends = step_times(exact, k)
+    return None if ends is None else coarsening.coarsen(exact, ends)
+
+
+def test_a_step_that_is_left_out_joins_the_next():
+    exact = _exact([1] * 3 + [4] * 3 + [9] * 3, [30] * 4)
+    assert step_times(exact, 3) == (1, 4, 9)
+    found = coarsening.coarsen(exact, (4, 9))
+    assert _steps(found) == [(0, 13, 0, 0), (4, 13, 6, 0), (9, 7, 3, 0)]
 
 
 def _steps(estimate):

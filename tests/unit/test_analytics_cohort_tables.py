@@ -170,7 +170,7 @@ def test_sites_are_those_of_the_patients_and_those_that_are_missing():
 
 
 def test_no_cell_carries_an_identifier():
-    assert all(isinstance(p, int) for cell in analyse(alneo(), STUDY).cells for p in cell.patients)
+    assert all(isinstance(p, int) for cell in analyse(alneo(), STUDY).cells for p in [cell.patients])
 
 
 def test_a_parameter_that_nothing_has_is_named():

@@ -75,7 +75,9 @@ def test_what_is_suppressed_is_null_with_a_reason():
     efs = _by_id(CLOSED["survival"])["survival.efs"]
     assert (efs["n"], efs["events"], efs["median"], efs["median_status"]) == (None, None, None, "suppressed")
     assert efs["curve"] == []
-    assert {step["n"] for step in CLOSED["flow"]} == {None}
+    # How many are enrolled is the denominator of all, and stands everywhere.
+    assert {step["id"]: step["n"] for step in CLOSED["flow"]}["flow.enrolled"] == 33
+    assert {step["n"] for step in CLOSED["flow"] if step["id"] != "flow.enrolled"} == {None}
 
 
 def test_there_is_no_nan_or_infinity():

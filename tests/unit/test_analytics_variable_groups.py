@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analytics.disclosure.variable_groups import COURSE, EVENTS, UNKNOWN, linked, of_names, of_proportion, of_quantile
+from analytics.disclosure.variable_groups import COURSE, EVENTS, UNKNOWN, belongs, of_names, of_proportion, of_quantile
 from mappers.study import ProportionSpec, QuantileSpec, Where
 
 
@@ -30,11 +30,16 @@ def test_names_together_are_unknown_if_one_is(names, groups):
 
 
 def test_what_is_unknown_is_linked_to_everything():
-    sex, course = frozenset({"sex"}), COURSE
-    assert not linked(sex, course)
-    assert linked(COURSE, EVENTS)
-    assert linked(UNKNOWN, sex)
-    assert linked(sex, UNKNOWN)
+    assert not belongs(frozenset({"sex"}), "course")
+    assert belongs(EVENTS, "course")
+    assert belongs(UNKNOWN, "sex")
+
+
+def test_the_figures_of_a_phase_are_linked_to_each_of_its_terms_and_two_terms_are_not_linked():
+    phase, term = frozenset({"safety ADJUVANT"}), frozenset({"safety ADJUVANT/Asthenia"})
+    assert belongs(phase, "safety ADJUVANT/Asthenia")
+    assert not belongs(term, "safety ADJUVANT")
+    assert not belongs(term, "safety ADJUVANT/Asthenia of the legs")
 
 
 def _proportion(dataset, **values):
@@ -63,6 +68,7 @@ def test_a_proportion_is_of_its_columns_its_parameter_or_its_phase():
         ({"APERIODC": _is("ADJUVANT"), "ATOXGRN": _is(5)}, {"safety ADJUVANT", "course", "events"}),
         ({"APERIODC": _is("ADJUVANT"), "ATOXGRN": _is(4, 5)}, {"safety ADJUVANT"}),
         ({"APERIODC": _is("ADJUVANT"), "AGE": {"minimum": 5}}, {"safety ADJUVANT"}),
+        ({"APERIODC": _is("ADJUVANT"), "AEDECOD": _is("Rash")}, {"safety ADJUVANT/Rash"}),
         ({"ATOXGRN": {"minimum": 5}}, UNKNOWN),
     ],
 )

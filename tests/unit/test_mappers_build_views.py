@@ -59,9 +59,10 @@ class Store:
         self.folder, self.engine = folder, engine
         self.view = CompiledView.of(engine, "patient", view)
         self.tables: ViewTables | None = None
+        self.told: list[str] = []
 
     def refresh(self, lake: Lake) -> list[ViewReport]:
-        self.tables = refresh_views(self.folder, lake.snapshot(), {"patient": self.view}, self.engine)
+        self.tables = refresh_views(self.folder, lake.snapshot(), {"patient": self.view}, self.engine, self.told.append)
         return list(self.tables.reports)
 
     def current_rows(self) -> list[tuple[str, str, str]]:
@@ -91,6 +92,15 @@ def test_a_run_appends_what_is_new(store: Store, lake: Lake, tmp_path: Path) -> 
     assert store.refresh(lake) == [ViewReport("patient", rows=1, rebuilt=False)]
     assert first < set(table(tmp_path).file_uris())
     assert store.current_rows() == [("a", "p1", "female"), ("a", "p2", "male"), ("a", "p3", "other")]
+
+
+def test_each_view_that_is_built_from_scratch_is_told(store: Store, lake: Lake) -> None:
+    sync(lake, patient("p1", "female"))
+    store.refresh(lake)
+    assert store.told == ["flattening patient: view 1 of 1"]
+    sync(lake, patient("p2", "male"))
+    store.refresh(lake)
+    assert len(store.told) == 1
 
 
 def test_without_new_syncs_nothing_is_written(store: Store, lake: Lake, tmp_path: Path) -> None:

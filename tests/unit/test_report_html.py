@@ -235,7 +235,7 @@ def test_suppressed_values_are_words_with_their_reason(suppressed: Page) -> None
     assert suppressed.row("response.pcr")[2].startswith("suppressed a protected count could be read or derived from it")
     assert suppressed.row("response.mpr")[2:4] == ["15/33", "45 %"]
     assert "R0 resection suppressed resected" in suppressed.text
-    assert "Enrolled n suppressed" in suppressed.text
+    assert "Resected n suppressed" in suppressed.text
 
 
 def test_the_statement_says_what_was_suppressed(suppressed: Page) -> None:

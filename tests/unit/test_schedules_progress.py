@@ -38,6 +38,21 @@ def test_a_terminal_gets_bars_and_keeps_the_steps() -> None:
     assert "estimating [bold]" in stream.getvalue()
 
 
+def test_fault_109_a_bar_without_a_total_ends_with_its_type() -> None:
+    """A bar that pulses has no m/n; one that is done shows n/n."""
+    stream = Terminal()
+    with progress_on(stream, lambda: 0.0) as watch:
+        watch.page(Progress("milan", "Patient", 7, None))
+        watch.page(Progress("rome", "Patient", 3, None))
+        watch.page(Progress("milan", "Observation", 4, None))
+        shown = stream.getvalue()
+        watch.step("flattening")
+    assert "7/7" in stream.getvalue()
+    ended = stream.getvalue()[len(shown) :]
+    for each in ("3/3", "4/4"):
+        assert each in ended
+
+
 def test_what_a_server_says_while_it_prepares_an_export() -> None:
     waiting = Progress("milan", "", 0, None, "the server prepares the export: 40%")
     stream, seconds = io.StringIO(), iter([0.0, 10, 10])

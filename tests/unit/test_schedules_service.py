@@ -151,8 +151,8 @@ def test_fault_81_a_night_that_fails_is_tried_again_after_growing_pauses(
         hospital.wake(SLOT + timedelta(minutes=minute))
     # Pauses of 5, 10, 20, 40 and 80 minutes; after one of 160 more than four hours would have passed.
     assert hospital.runs == minutes(0, 5, 15, 35, 75, 155)
-    assert "the nightly run is tried again at 2026-05-02T01:35+00:00" in caplog.text
-    assert "and is not tried again before the next slot (2026-05-03T01:30+00:00)" in caplog.text
+    assert "the nightly run is tried again at 2026-05-02T01:35Z" in caplog.text
+    assert "and is not tried again before the next slot (2026-05-03T01:30Z)" in caplog.text
 
 
 def test_fault_81_a_night_that_is_well_again_is_not_tried_once_more(hospital: Hospital) -> None:
@@ -180,6 +180,27 @@ def test_fault_82_a_run_that_is_always_killed_gets_pauses_that_grow_and_an_end(h
             began.append(hospital.now)
             hospital.killed()
     assert began == minutes(0, 1, 6, 16, 36, 76, 156)
+
+
+def test_fault_82_that_it_was_killed_is_told_with_what_comes_then(
+    hospital: Hospital, caplog: pytest.LogCaptureFixture
+) -> None:
+    hospital.now = SLOT
+    hospital.job.tell_if_killed()
+    assert caplog.text == ""
+    hospital.killed()
+    hospital.killed()
+    hospital.job.tell_if_killed()
+    assert "was killed, perhaps for want of memory" in caplog.text
+    assert "the nightly run is tried again at 2026-05-02T01:35Z" in caplog.text
+    hospital.now = SLOT + 5 * HOUR
+    hospital.killed()
+    hospital.job.tell_if_killed()
+    assert "is not tried again before the next slot (2026-05-03T01:30Z)" in caplog.text
+    hospital.file_run("run")
+    caplog.clear()
+    hospital.job.tell_if_killed()
+    assert caplog.text == ""
 
 
 def test_fault_80_runs_from_the_future_do_not_stop_the_service(tmp_path: Path) -> None:
