@@ -45,6 +45,7 @@ def design_test(estimate: Proportion) -> DesignTest | None:
     >>> f"{found.p:.6f}", found.rejected
     ('0.000839', True)
     """
+    # From x and n alone, so that it discloses no more than they do.
     design, x, n = estimate.design, estimate.x, estimate.n
     if design is None or x is None or not n or estimate.status != "ok":
         return None
@@ -60,6 +61,7 @@ def p_value(design: Design, x: int, n: int) -> tuple[float, str]:
     # A trial that ended with its first stage had one stage.
     if first is None or enough is None or n <= first:
         return float(stats.binom.sf(x - 1, n, design.null_rate)), ONE_STAGE
+    # By the responses of the first stage: only these went on to the second.
     went_on = np.arange(enough, first + 1)
     second = stats.binom.sf(x - went_on - 1, n - first, design.null_rate)
     return float((stats.binom.pmf(went_on, first, design.null_rate) * second).sum()), TWO_STAGES

@@ -43,6 +43,7 @@ def proportion_interval(x: int, n: int, level: float, method: str) -> Interval:
 def _jeffreys(x: int, n: int, level: float) -> tuple[float, float]:
     if not 0 <= x <= n or n < 1:
         raise ValueError("x is not within 0 and n, or n is below 1")
+    # The prior is beta(1/2, 1/2).
     posterior, tail = stats.beta(x + 0.5, n - x + 0.5), (1 - level) / 2
     low = 0.0 if x == 0 else float(posterior.ppf(tail))
     high = 1.0 if x == n else float(posterior.ppf(1 - tail))

@@ -21,6 +21,7 @@ from schedules.cli.completion import answer, completion
 from schedules.cli.demo import demo
 from schedules.cli.diff import diff
 from schedules.cli.explain import explain
+from schedules.cli.export import export
 from schedules.cli.forget import forget
 from schedules.cli.init import init
 from schedules.cli.keys import keys
@@ -124,6 +125,7 @@ COMMANDS = (
     codes,
     map_,
     explain,
+    export,
     analyze,
     publish,
     diff,

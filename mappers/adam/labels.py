@@ -1,0 +1,111 @@
+"""Labels of the cohort tables and their variables, at most 40 characters, as SAS transport files take them.
+
+For variables of the standard they are those of CDISC ADaM IG 1.3 (ADSL, BDS, ADTTE) and of the OCCDS for ADAE.
+"""
+
+from __future__ import annotations
+
+DATASETS = {
+    "ADSL": "Subject-Level Analysis Dataset",
+    "ADRS": "Response Analysis Dataset",
+    "ADTTE": "Time-to-Event Analysis Dataset",
+    "ADAE": "Adverse Event Analysis Dataset",
+}
+STRUCTURES = {
+    "ADSL": "one record per patient with the condition of the study",
+    "ADRS": "one record per patient, parameter and assessment",
+    "ADTTE": "one record per patient and parameter",
+    "ADAE": "one record per patient and adverse event",
+}
+# In the order of the tables; a label is the same in each of them.
+VARIABLES = {
+    "STUDYID": "Study Identifier",
+    "USUBJID": "Unique Subject Identifier",
+    "SUBJID": "Subject Identifier for the Study",
+    "SITEID": "Study Site Identifier",
+    "AGE": "Age",
+    "AGEU": "Age Units",
+    "SEX": "Sex",
+    # Baseline values and flags of this study, named as ADaM names theirs
+    "ECOGBL": "Baseline ECOG Performance Status",
+    "SMKSTAT": "Baseline Smoking Status",
+    "STAGEBL": "Baseline Clinical Stage Group",
+    "TSTGBL": "Baseline Clinical T Category",
+    "NSTGBL": "Baseline Clinical N Category",
+    "ALKSTAT": "Baseline ALK Status",
+    "ITTFL": "Intent-To-Treat Population Flag",
+    "SAFFL": "Safety Population Flag",
+    "SURGFL": "Resected Population Flag",
+    "ADJSAFFL": "Adjuvant Safety Population Flag",
+    "SCRFRS": "Reason for Screen Failure",
+    "ARM": "Description of Planned Arm",
+    "TRTSDT": "Date of First Exposure to Treatment",
+    "TRTSDTF": "Date of First Exposure Imput. Flag",
+    "TRTEDT": "Date of Last Exposure to Treatment",
+    "TRTEDTF": "Date of Last Exposure Imput. Flag",
+    # ADaM numbers the periods; the standard labels do not say which is which.
+    "AP01SDT": "Period 01 Start Date (Neoadjuvant)",
+    "AP01SDTF": "Period 01 Start Date Imput. Flag",
+    "AP01EDT": "Period 01 End Date (Neoadjuvant)",
+    "AP01EDTF": "Period 01 End Date Imput. Flag",
+    "AP01EXSRC": "Period 01 Exposure Source",
+    "AP02SDT": "Period 02 Start Date (Adjuvant)",
+    "AP02SDTF": "Period 02 Start Date Imput. Flag",
+    "AP02EDT": "Period 02 End Date (Adjuvant)",
+    "AP02EDTF": "Period 02 End Date Imput. Flag",
+    "AP02EXSRC": "Period 02 Exposure Source",
+    "SURGDT": "Date of Surgery",
+    "SURGDTF": "Date of Surgery Imputation Flag",
+    "SURGTYPE": "Type of Surgery",
+    "NEOCMPFL": "Neoadjuvant Treatment Completed Flag",
+    "ADJCMPFL": "Adjuvant Treatment Completed Flag",
+    "NOSURGRS": "Reason for No Surgery",
+    "DTHFL": "Subject Death Flag",
+    "DTHDT": "Date of Death",
+    "DTHDTF": "Date of Death Imputation Flag",
+    "LSTALVDT": "Date Last Known Alive",
+    "DCUTDT": "Data Cutoff Date",
+    # No variable of the standard: it traces a row to FHIR resources.
+    "SRCREF": "Source Resources",
+    # BDS and ADTTE
+    "PARAMCD": "Parameter Code",
+    "PARAM": "Parameter",
+    "AVALC": "Analysis Value (C)",
+    "AVAL": "Analysis Value",
+    "AVALU": "Analysis Value Unit",
+    "ADT": "Analysis Date",
+    "ADTF": "Analysis Date Imputation Flag",
+    "AVISIT": "Analysis Visit",
+    "ANL01FL": "Analysis Flag 01",
+    "EVALTYP": "Evaluator",
+    "DTYPE": "Derivation Type",
+    "CRIT1": "Analysis Criterion 1",
+    "CRIT1FL": "Criterion 1 Evaluation Result Flag",
+    "CNSR": "Censor",
+    "EVNTDESC": "Event or Censoring Description",
+    "CNSDTDSC": "Censor Date Description",
+    "STARTDT": "Time-to-Event Origin Date for Subject",
+    "STARTDTF": "Origin Date Imputation Flag",
+    "SRCDOM": "Source Data",
+    "SRCVAR": "Source Variable",
+    "SRCSEQ": "Source Sequence Number",
+    # OCCDS
+    "AEDECOD": "Dictionary-Derived Term",
+    "AEPTCD": "Preferred Term Code",
+    "AETERM": "Reported Term for the Adverse Event",
+    "AEBODSYS": "Body System or Organ Class",
+    "AETOXGR": "Standard Toxicity Grade",
+    "ATOXGR": "Analysis Toxicity Grade",
+    "ATOXGRN": "Analysis Toxicity Grade (N)",
+    "AESER": "Serious Event",
+    "AREL": "Analysis Causality",
+    "ASTDT": "Analysis Start Date",
+    "ASTDTF": "Analysis Start Date Imputation Flag",
+    "AENDT": "Analysis End Date",
+    "TRTEMFL": "Treatment Emergent Analysis Flag",
+    "APERIOD": "Period",
+    "APERIODC": "Period (C)",
+    "AOCC01FL": "1st Max Sev./Int. Occurrence 01 Flag",
+}
+# Names of SAS transport files have 8 characters.
+SHORT_NAMES = {"AP01EXSRC": "AP01XSRC", "AP02EXSRC": "AP02XSRC"}
