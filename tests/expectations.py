@@ -15,12 +15,13 @@ import click
 from click.testing import CliRunner
 
 from analytics.results import dumps
+from mappers.study import load_study
 from mappers.view.runner import sql
 from mappers.view.shipped import load_views
 from schedules.cli.main import cli
 from schedules.cli.session import Session
 from tests import derivation, vendor_matrix
-from tests.cohorts import ALNEO, run_folder
+from tests.cohorts import ALNEO, analyzed, run_folder
 
 FOLDER = Path(__file__).parent / "expected"
 
@@ -52,10 +53,13 @@ def help_texts() -> Iterator[tuple[str, str]]:
 
 
 def demo_results() -> Iterator[tuple[str, str]]:
-    """results.json of the built-in cohort."""
+    """results.json of the built-in cohort, without protection and with two thresholds."""
     with tempfile.TemporaryDirectory() as folder:
         ran = run_folder(Path(folder), ALNEO, name="demo")
+        released = {k: analyzed(ran.settings, load_study("alneo"), k) for k in (5, 11)}
     yield "demo_results.json", dumps(ran.released, 1).decode()
+    for k, found in released.items():
+        yield f"demo_results_min_cell_{k}.json", dumps(found, 1).decode()
 
 
 def everything() -> Iterator[tuple[str, str]]:

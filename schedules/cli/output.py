@@ -83,6 +83,8 @@ def results(released: Released, study: Study, agreed: Sequence[Agreement]) -> Re
         Text(wording.clean(study.title), style="bold"),
         Text(wording.clean(f"Data cutoff {released.data_cutoff} · sites: {sites}")),
     ]
+    if released.refusal:
+        parts.append(Text(f"Not for release: {released.refusal}.", style="red"))
     if released.sites_missing:
         parts.append(Text(wording.clean(f"Partial: {released.provenance.note}"), style="yellow"))
     parts += [_proportions(declared, published), _medians(medians, published)]

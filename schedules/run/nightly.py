@@ -250,6 +250,9 @@ def publish_release(
         progress.step("writing the internal report")
         pipeline.write_internal(settings, study, analysis.internal)
     if released.suppressed_entirely:
+        if released.refusal:
+            run.detail["refused"] = released.refusal
+            log.warning(released.refusal)
         return None
     if released.sites_missing:
         run.detail["sites_missing"] = list(released.sites_missing)
