@@ -60,6 +60,13 @@ class Provenance:
         """Return the sentences about the sites that are not up to date, None where all are."""
         return " ".join(each.sentence() for each in self.sites if not each.up_to_date) or None
 
+    @property
+    def patients_of_several_sites(self) -> str | None:
+        """Return how a patient who is known at several sites counts, None where the data are of one site."""
+        # Pseudonyms are of a site, and records are joined within a site only (`Patient.link`).
+        held = [each.site for each in self.sites if each.held]
+        return "counted once at each site: records are not linked across sites" if len(held) > 1 else None
+
     def facts(self) -> Iterator[tuple[str, str]]:
         """Yield what is known as (name, text) for a person."""
         if self.version:
@@ -70,6 +77,8 @@ class Provenance:
             yield "Lake", f"up to sync {self.lake_sync}"
         for each in self.sites:
             yield f"Data of {each.site}", day(each.complete or each.latest) if each.latest else "none"
+        if self.patients_of_several_sites:
+            yield "A patient known at several sites", f"is {self.patients_of_several_sites}"
 
 
 NOT_GIVEN = Provenance()

@@ -63,6 +63,7 @@ def _provenance(found: Provenance) -> Json:
             {"site": each.site, "complete": each.complete, "latest": each.latest, "up_to_date": each.up_to_date}
             for each in found.sites
         ],
+        "patients_of_several_sites": found.patients_of_several_sites,
     }
 
 
@@ -195,6 +196,7 @@ def _provenance_rows(released: Released) -> Iterator[CsvRow]:
     facts += [("lake_sync", "", str(found.lake_sync or ""))]
     facts += [(name, each.site, getattr(each, name) or "") for each in found.sites for name in ("complete", "latest")]
     facts += [("sites_missing_note", "", found.note or "")]
+    facts += [("patients_of_several_sites", "", found.patients_of_several_sites or "")]
     for name, site, value in facts:
         if value:
             yield ("provenance", name, escape_formula(site), "", "", "text", escape_formula(value), "", "ok", "")

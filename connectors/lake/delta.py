@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
@@ -15,7 +16,16 @@ SMALL = 64 << 20  # bytes: a larger file is not merged with others
 VERSIONS = ("periop.site.", "periop.fingerprints")  # transactions whose value is the version of a commit to keep
 
 
-def unnamed_files(folder: Path, named: Iterable[str]) -> list[Path]:
+def named_files(folder: Path, table: DeltaTable) -> dict[Path, int]:
+    """Return the data files of the newest version of the table in `folder`, with their bytes."""
+    # Not `file_uris`, which writes a blank in the path of the folder as %20.
+    found = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+    return {
+        folder / path: size for path, size in zip(*(found[n].to_pylist() for n in ("path", "size_bytes")), strict=True)
+    }
+
+
+def unnamed_files(folder: Path, named: Iterable[Path | str]) -> list[Path]:
     """Return the data files below `folder` that are not among `named`: replaced by others, or left by a killed run."""
     used = {str(Path(each).resolve()) for each in named}
     found = (each for each in folder.rglob("*.parquet") if each.relative_to(folder).parts[0] != LOG)

@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from connectors.lake.compaction import LOG_SHARE
 from connectors.lake.current import VERSION
-from connectors.lake.delta import SMALL, delete_files, log_length, trim_log, unnamed_files
+from connectors.lake.delta import SMALL, delete_files, log_length, named_files, trim_log, unnamed_files
 from connectors.lake.files import flush_to_disk
 from connectors.lake.table import Lake
 from mappers.build.views import SUPERSEDED, table_folders
@@ -90,17 +90,12 @@ def compact(plan: TablePlan) -> None:
         _rewrite(plan.folder, plan.files)
     if plan.files or plan.commits:
         trim_log(plan.folder)
-    delete_files(unnamed_files(plan.folder, DeltaTable(plan.folder).file_uris()))
+    delete_files(unnamed_files(plan.folder, named_files(plan.folder, DeltaTable(plan.folder))))
 
 
 def _plan(folder: Path, gone: frozenset[Version], at_least: int) -> TablePlan:
     try:
-        table = DeltaTable(folder)
-        found = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
-        sizes = {
-            folder / path: size
-            for path, size in zip(found["path"].to_pylist(), found["size_bytes"].to_pylist(), strict=True)
-        }
+        sizes = named_files(folder, DeltaTable(folder))
     except (DeltaError, OSError, ValueError) as error:
         raise unreadable(folder, error) from error
     small = [path for path, size in sizes.items() if size < SMALL]
@@ -116,7 +111,7 @@ def _gone(folder: Path, lake: Lake, kind: str) -> frozenset[Version]:
     listed: set[Version] = set()
     for table in (folder / SUPERSEDED / kind).glob("*"):
         if DeltaTable.is_deltatable(str(table)):
-            for path in DeltaTable(table).file_uris():
+            for path in named_files(table, DeltaTable(table)):
                 listed.update(_versions(pq.read_table(path, columns=list(VERSION))))
     ids = pa.array(sorted({version[1] for version in listed}), pa.string())
     for file in lake.files(kind) if listed else ():

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
+from connectors.lake.delta import named_files
 from connectors.lake.snapshot import Snapshot
 from mappers.engines.base import Engine, Files
 
@@ -84,7 +85,7 @@ class IncrementalTable:
     def register(self, engine: Engine, name: str) -> None:
         """Name all rows of the table for `engine`. The table must have been built."""
         table = self._opened = self._opened or DeltaTable(str(self.folder))
-        files = table.file_uris()
+        files = [str(path) for path in named_files(self.folder, table)]
         engine.register_parquet(name, [Files(tuple(files))] if files else [], pa.schema(table.schema().to_arrow()))
 
 

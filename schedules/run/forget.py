@@ -215,7 +215,7 @@ def _derived(settings: Settings) -> list[Path]:
     data = settings.data_dir
     views = [each for each in (data / "views").glob("*") if each.name != ".compiled"]  # SQL, and no data
     cohorts = [data / f"cohort{end}" for end in ("", ".new", ".old")]
-    leftovers = [data / "spill", data / "internal", *data.glob(".sync-*"), *data.glob(CRASH_FILES)]
+    leftovers = [data / "spill", data / ".maintain", data / "internal", *data.glob(".sync-*"), *data.glob(CRASH_FILES)]
     return [each for each in (*views, *cohorts, *leftovers) if each.exists()]
 
 
