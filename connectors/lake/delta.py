@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,8 +28,17 @@ def named_files(folder: Path, table: DeltaTable) -> dict[Path, int]:
 
 
 def unnamed_files(folder: Path, named: Iterable[Path | str]) -> list[Path]:
-    """Return the data files below `folder` that are not among `named`: replaced by others, or left by a killed run."""
-    used = {str(Path(each).resolve()) for each in named}
+    """Return the data files below `folder` that are not among `named`: replaced by others, or left by a killed run.
+
+    Raises:
+        FileNotFoundError: a named file is not there.
+    """
+    names = [Path(each) for each in named]
+    # A name without a file is written in a way that is not understood here, or its file is lost. Then the files that
+    # nothing seems to name may be those that the table needs, and none is taken for unused.
+    if lost := next((each for each in names if not each.is_file()), None):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(lost))
+    used = {str(each.resolve()) for each in names}
     found = (each for each in folder.rglob("*.parquet") if each.relative_to(folder).parts[0] != LOG)
     return sorted(each for each in found if str(each.resolve()) not in used)
 

@@ -96,8 +96,13 @@ def _kept(files: Mapping[LakeFile, Collection[int]]) -> Iterator[pa.RecordBatch]
 
 
 def unused_files(lake: Lake) -> list[Path]:
-    """Return the data files that the table no longer names, or never did."""
-    return unnamed_files(lake.path, (file.path for file in lake.files()))
+    """Return the data files that the table no longer names, or never did. Raises LakeError where one is lost."""
+    try:
+        return unnamed_files(lake.path, (file.path for file in lake.files()))
+    except FileNotFoundError as error:
+        raise LakeError(
+            f"{error.filename}: is not there; put the lake back from a backup, nothing was deleted"
+        ) from None
 
 
 def delete_unused_files(lake: Lake) -> int:

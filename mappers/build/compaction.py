@@ -96,6 +96,7 @@ def compact(plan: TablePlan) -> None:
 def _plan(folder: Path, gone: frozenset[Version], at_least: int) -> TablePlan:
     try:
         sizes = named_files(folder, DeltaTable(folder))
+        unused = tuple(unnamed_files(folder, sizes))
     except (DeltaError, OSError, ValueError) as error:
         raise unreadable(folder, error) from error
     small = [path for path, size in sizes.items() if size < SMALL]
@@ -103,7 +104,7 @@ def _plan(folder: Path, gone: frozenset[Version], at_least: int) -> TablePlan:
     small.sort(key=lambda path: (path.stat().st_mtime_ns, path.name) if path.exists() else (0, path.name))
     files: dict[Path, Collection[int]] = dict.fromkeys(small, ()) if len(small) >= at_least else {}
     files |= {path: rows for path in sizes if gone and (rows := _rows_of(path, gone))}
-    return TablePlan(folder, files, tuple(unnamed_files(folder, sizes)), log_length(folder) >= LOG_SHARE * at_least)
+    return TablePlan(folder, files, unused, log_length(folder) >= LOG_SHARE * at_least)
 
 
 def _gone(folder: Path, lake: Lake, kind: str) -> frozenset[Version]:

@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from connectors.errors import LakeError
 from connectors.fhir.resource import Resource
+from connectors.lake.rewrite import delete_unused_files, unused_files
 from connectors.lake.spool import SPOOL_SCHEMA, as_batch
 from connectors.lake.table import SCHEMA, Cursor, Lake
 
@@ -199,3 +200,19 @@ def test_a_lost_cursor(tmp_path: Path) -> None:
     (tmp_path / "lake" / "_delta_log" / f"{1:020d}.json").unlink()
     with pytest.raises(LakeError, match="lost commit 1 "):
         lake.cursor("a")
+
+
+def test_where_a_named_file_is_lost_no_other_file_is_taken_for_unused(tmp_path: Path) -> None:
+    """It may be there under a name that is not understood, and then it would be deleted."""
+    lake = Lake(tmp_path / "a lake")
+    lake.append("a", [batch("1")], cursor("x"))
+    lake.append("a", [batch("2")], cursor("y"))
+    orphan = tmp_path / "a lake" / "orphan.parquet"
+    orphan.write_bytes(b"of a killed run")
+    assert unused_files(lake) == [orphan]
+    path = Path(lake.files()[0].path)
+    path.rename(path.with_name("moved.parquet"))
+    with pytest.raises(LakeError, match=rf"{path.name}: is not there, and nothing was deleted; put it back"):
+        delete_unused_files(lake)
+    assert orphan.exists()
+    assert path.with_name("moved.parquet").exists()
