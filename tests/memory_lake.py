@@ -53,7 +53,7 @@ class MemoryLake(Lake):
         kinds = stored["resource_type"]
         for kind in sorted(kinds.unique().to_pylist()):
             (own,) = stored.filter(pa.compute.equal(kinds, kind)).combine_chunks().to_batches()
-            file = LakeFile(site, kind, f"memory/{kind}/{self.number:06}", own.num_rows, self.number)
+            file = LakeFile(site, kind, f"memory/{kind}/{self.number:06}", own.num_rows, self.number, own.nbytes)
             self.contents[file] = own
         self.cursors[site] = replace(cursor, sync_number=self.number)
         return self.number

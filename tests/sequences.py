@@ -63,11 +63,11 @@ class ManyNights(Nights):
         super().teardown()
 
 
-def run(number: int) -> tuple[int, int]:
+def run(number: int, examples: int = ROUND) -> tuple[int, int]:
     """Run a round with this seed; return how many sequences and finished syncs there were."""
     ManyNights.sequences = ManyNights.syncs = 0
     wanted = settings(
-        max_examples=ROUND,
+        max_examples=examples,
         stateful_step_count=25,
         deadline=None,
         database=None,
