@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics.disclosure.control import Released, release
-from analytics.estimates.model import Interval, Proportion, Quantiles, Results
+from analytics.estimates.model import Cell, Interval, Proportion, Quantiles, Results
 from analytics.provenance import NOT_GIVEN, Provenance
 from analytics.results import dumps
 from connectors.errors import AuthenticationError, ConnectorError, LakeError, UnavailableError
@@ -64,6 +64,7 @@ def proportion(identity: str, x: int, n: int) -> Proportion:
 
 
 def results(proportions: Sequence[Proportion], provenance: Provenance | None = None) -> Results:
+    n = max((p.n or 0 for p in proportions), default=33)
     age = Quantiles("baseline.age", "Age", "enrolled", 33, 62, 49, 74, "years", "type7")
     return Results(
         study="alneo",
@@ -71,14 +72,26 @@ def results(proportions: Sequence[Proportion], provenance: Provenance | None = N
         data_cutoff="2024-12-01",
         sites=("milan",),
         study_hash="0" * 64,
-        population_sizes={"enrolled": max((p.n or 0 for p in proportions), default=33)},
+        population_sizes={"enrolled": n},
         proportions=tuple(proportions),
         quantiles=(age,),
         survival=(),
         flow=(),
         quality=(),
         provenance=provenance or NOT_GIVEN,
+        # Of two figures, the smaller one is of patients of the larger one.
+        cells=(
+            Cell("n.enrolled", "n.enrolled", first(n)),
+            *(Cell(p.id, p.id, first(p.x or 0), "n.enrolled") for p in proportions),
+            Cell("baseline.age", "baseline.age", first(n), "n.enrolled"),
+        ),
+        beside={"baseline.age": (n // 4, n // 2, n // 4)},
     )
+
+
+def first(count: int) -> int:
+    """Return the first patients, one bit each."""
+    return (1 << count) - 1
 
 
 def receive(data_dir: Path, site: str) -> None:
