@@ -133,6 +133,15 @@ def logging_as_before() -> Iterator[None]:
         logger.setLevel(levels.get(logger, logging.NOTSET))
 
 
+@pytest.fixture(autouse=True)
+def umask_as_before() -> Iterator[None]:
+    """Undo the umask that a command sets for its process: files of later tests would be closed to other users."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 def loggers() -> list[logging.Logger]:
     """Return every logger of this process."""
     root = logging.getLogger()

@@ -118,8 +118,10 @@ def refused(arguments: list[str]) -> str | None:
     command: click.Command = cli
     while True:
         try:
+            # As the program makes it: click keeps the option for help of the first context that a command has.
+            context = click.Context(command, **cli.context_settings)
             # For a group the rest begins with the name of the command.
-            _, rest, _ = command.make_parser(click.Context(command)).parse_args(list(arguments))
+            _, rest, _ = command.make_parser(context).parse_args(list(arguments))
         except click.UsageError as error:
             return error.message
         if not isinstance(command, click.Group):

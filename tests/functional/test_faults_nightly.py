@@ -162,6 +162,7 @@ def test_fault_91_the_status_is_read_where_nothing_may_be_written() -> None:
         folder.chmod(0o755)
         periop = Terminal(folder)
         periop.config.write_text(CONFIG)
+        periop.config.chmod(0o644)  # whatever the umask is
         periop("run")
         assert periop("status") == 0
         before = periop.out
