@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analytics.disclosure.coarsening import Counts, coarsen, life_table
+from analytics.disclosure.coarsening import Counts, coarsen, life_table, step_times
+from analytics.estimates.model import Survival
 from analytics.estimates.survival import Times, crossing, curve, estimate_survival
 from mappers.study import SurvivalSpec
 
@@ -59,6 +60,11 @@ def test_a_quartile_is_the_first_time_at_or_below_it(patients, level):
     assert crossing(curve(_times(patients), 0.95), float(level)) == exact
 
 
+def _coarsened(exact: Survival, k: int) -> Survival | None:
+    ends = step_times(exact, k)
+    return None if ends is None else coarsen(exact, ends)
+
+
 def _small(count: int, k: int) -> bool:
     return 0 < count < k
 
@@ -73,7 +79,7 @@ def test_a_coarsened_curve_tells_no_small_count(patients, k, landmarks):
     times = Times(np.array([t / 10 for t, _ in patients]), np.array([event for _, event in patients]))
     spec = SurvivalSpec(id="s", label="s", paramcd="OS", landmarks=landmarks, min_at_risk=1)
     exact = estimate_survival(spec, times)
-    coarse = coarsen(exact, k)
+    coarse = _coarsened(exact, k)
     if coarse is None:
         assert _small(exact.events, k) or _small(exact.n - exact.events, k)
         return
@@ -104,7 +110,7 @@ def _counts(step):
 def test_without_censoring_a_coarse_step_lies_on_the_exact_curve(times):
     months = np.array([float(t) for t in times])
     exact = estimate_survival(SurvivalSpec(id="s", label="s", paramcd="OS"), Times(months, np.ones(len(times), bool)))
-    coarse = coarsen(exact, 5)
+    coarse = _coarsened(exact, 5)
     assert coarse is not None
     for step in coarse.curve[1:]:
         alive = sum(1 for t in times if t > step.t) / len(times)
