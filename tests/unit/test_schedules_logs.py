@@ -71,6 +71,7 @@ def test_the_exit_codes_are_the_contract() -> None:
         "STALE": 4,
         "SUPPRESSED": 5,
         "AUTHENTICATION": 6,
+        "UPDATED": 7,
         "LOCKED": 75,
         "INTERRUPTED": 130,
     }
