@@ -100,9 +100,7 @@ def unused_files(lake: Lake) -> list[Path]:
     try:
         return unnamed_files(lake.path, (file.path for file in lake.files()))
     except FileNotFoundError as error:
-        raise LakeError(
-            f"{error.filename}: is not there; put the lake back from a backup, nothing was deleted"
-        ) from None
+        raise LakeError(f"{error.filename}: is not there, and nothing was deleted; put it back from a backup") from None
 
 
 def delete_unused_files(lake: Lake) -> int:
