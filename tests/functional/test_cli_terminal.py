@@ -1,4 +1,4 @@
-"""What a person at a terminal meets: completion, the version, one clock, Ctrl-C."""
+"""Completion, the version, one clock, Ctrl-C: all that a person at a terminal meets."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ def test_fault_99_a_damaged_file_is_not_written_anew(hospital: Hospital) -> None
 
 
 def periop(folder: Path, *arguments: str) -> dict[str, Any]:
-    """What a command prints with --json."""
+    """Return what a command prints with --json."""
     (folder / "periop.toml").write_text('[[sites]]\nname = "milan"\nkind = "folder"\npath = "fhir"\n')
     out, progress = io.StringIO(), io.StringIO()
     session = Session(out, progress, {}, lambda: datetime.now(UTC), lambda: 0.0, user=lambda: "admin")

@@ -1,4 +1,4 @@
-"""What a run will miss is said before it: by `periop check`, and by the service at its start, which goes on."""
+"""A run says before it begins what it will miss: by `periop check`, and by the service at its start, which goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the installed program: updates under a running service, and packages of others in the way."""
+"""The installed program: updates under a running service are noticed, and packages of others in the way."""
 
 from __future__ import annotations
 

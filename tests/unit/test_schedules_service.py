@@ -281,7 +281,7 @@ def test_the_interface_of_apscheduler() -> None:
 
 
 class Program:
-    """What is installed, set by hand."""
+    """The installed version, set by hand."""
 
     def __init__(self) -> None:
         self.state = "old"
