@@ -24,6 +24,7 @@ PROPORTION_COLUMNS = ("id", "label", "x", "n", "x_source", "percent_printed", "c
 OTHER_COLUMNS = ("id", "label", "statistic", "value", "low", "high", "unit", "n")
 # The words of the last column; `SAME` also decides about the mark on the terminal.
 SAME = "none"
+QUARTILES = "quartiles differ"
 NOT_COMPARABLE = "not comparable"
 NOT_ESTIMATED = "not estimated here"
 NO_REASON = "The study file gives no reason."
@@ -132,6 +133,10 @@ def _median(row: Row, ours: Quantiles | Survival | None) -> Comparison:
         return found
     if gap := tables.missing(ours):
         return _absent(found, gap)
+    # Quartiles that are suppressed are compared with nothing: what is shown is the median.
+    if isinstance(ours, Quantiles) and row["low"] is not None and ours.quartile_status == "suppressed":
+        difference = _median_difference(row, ours)
+        return replace(found, here=wording.quartiles(ours), difference=SAME if difference == QUARTILES else difference)
     # Where the report prints a median without quartiles, ours are left out as well.
     if isinstance(ours, Quantiles) and row["low"] is not None:
         here = wording.quartiles(ours)
@@ -157,7 +162,7 @@ def _median_difference(row: Row, ours: Quantiles | Survival) -> str:
         return "different"
     # One decimal, as printed. If the medians agree, what differs is the quartiles.
     change = round_half_up(wording.exact(ours.median), 1) - round_half_up(value, 1)
-    return f"median {_signed(change)} {row['unit']}" if change else "quartiles differ"
+    return f"median {_signed(change)} {row['unit']}" if change else QUARTILES
 
 
 def _number(value: Any) -> Fraction | None:

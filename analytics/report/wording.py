@@ -87,7 +87,9 @@ def quantity(value: float, unit: str) -> str:
 
 
 def quartiles(estimate: Quantiles) -> str:
-    """Return ``62 (49–74) years``, as far as they are reached."""
+    """Return ``62 (49–74) years``, as far as they are reached and shown."""
+    if estimate.quartile_status == "suppressed":
+        return f"{median(estimate)} {estimate.unit} ({spread(estimate)})"
     return f"{median(estimate)} ({spread(estimate)}) {estimate.unit}"
 
 

@@ -70,6 +70,18 @@ def test_another_median_is_named() -> None:
     assert rows(quantiles=changed)["baseline.age"].difference == "median +1.0 years"
 
 
+def test_where_quartiles_are_suppressed_the_median_is_compared() -> None:
+    def age(**changes: object) -> Comparison:
+        shown = (
+            replace(q, q1=None, q3=None, quartile_status="suppressed", **changes) if q.id == "baseline.age" else q
+            for q in example_results().quantiles
+        )
+        return rows(quantiles=tuple(shown))["baseline.age"]
+
+    assert (age().here, age().difference) == ("62 years (quartiles suppressed)", "none")
+    assert age(median=63.0).difference == "median +1.0 years"
+
+
 def test_a_suppressed_figure_is_not_compared() -> None:
     row = rows(min_cell=11)["response.pcr"]
     assert (row.here, row.difference) == ("suppressed", "not comparable")

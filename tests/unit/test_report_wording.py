@@ -55,6 +55,11 @@ def test_a_quartile_that_is_not_reached_is_said() -> None:
     assert wording.quartiles(open_ended) == "15.2 (6.8 to not reached) months"
 
 
+def test_suppressed_quartiles_are_said_after_the_unit() -> None:
+    median_only = Quantiles("q", "Q", "enrolled", 33, 62, None, None, "years", "type 7", quartile_status="suppressed")
+    assert wording.quartiles(median_only) == "62 years (quartiles suppressed)"
+
+
 def test_status_ok_without_a_value_is_an_error_that_names_the_estimate() -> None:
     broken = Proportion("response.mpr", "MPR", "enrolled", "response.mpr", None, 33, None, None)
     with pytest.raises(ValueError, match=r"response\.mpr"):
