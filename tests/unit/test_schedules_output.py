@@ -48,7 +48,7 @@ def test_a_suppressed_figure_is_a_word_and_neither_equal_nor_different(
 def test_a_figure_that_is_released_keeps_its_mark(controlled: list[str]) -> None:
     assert line(controlled, "MPR").endswith("✓")
     # 16 lie on each side of the median age, and 8 on the far sides of the quartiles.
-    assert "62 (quartiles suppressed) years" in line(controlled, "Age")
+    assert "62 years (quartiles suppressed)" in line(controlled, "Age")
 
 
 def test_the_reason_is_said_once(controlled: list[str]) -> None:
