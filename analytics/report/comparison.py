@@ -75,7 +75,9 @@ def _rows(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> list[dict[Has
 def _with_note(row: Comparison, note: str | None) -> Comparison:
     """Add the study's note; a difference that nobody explains is said to be unexplained."""
     reasons = (*row.reasons, note) if note else row.reasons
-    return replace(row, reasons=reasons or ((NO_REASON,) if row.differs else ()))
+    # What is not shown here cannot differ without an explanation.
+    unexplained = row.differs and row.difference != NOT_COMPARABLE
+    return replace(row, reasons=reasons or ((NO_REASON,) if unexplained else ()))
 
 
 def _absent(row: Comparison, gap: tables.Missing) -> Comparison:

@@ -15,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analytics.disclosure.control import Released
+from analytics.disclosure.control import REASON, Released
 from analytics.estimates.model import Proportion, Survival
 from analytics.provenance import day
 from analytics.report import definitions, tables, wording
@@ -113,6 +113,7 @@ def _page(released: Released, study: Study, release: int, statement: str | None)
         "other_cutoffs": tuple((c.id.replace("_", " "), day(c.date.isoformat())) for c in study.cuts),
         "statements": statements(released, statement),
         "suppressed": suppressed(released),
+        "said_above": REASON,
         "populations": definitions.populations(released, study),
         "endpoints": definitions.endpoints(study),
         "methods": definitions.methods(released),

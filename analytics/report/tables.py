@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
+from analytics.disclosure.control import REASON
 from analytics.estimates.model import Estimate, Landmark, Proportion, Quantiles, Survival
 from analytics.estimates.rounding import round_half_up
 from analytics.report import wording
@@ -90,7 +91,8 @@ def missing(estimate: Estimate | Landmark) -> Missing | None:
     statuses = (estimate.status, estimate.median_status if isinstance(estimate, Quantiles | Survival) else "ok")
     # "Not reached" is a result, no missing value.
     word = next((wording.WORDS[status] for status in statuses if status in ("suppressed", "not_evaluable")), None)
-    return None if word is None else Missing(word, estimate.reason)
+    # The sentence of disclosure control stands once, at the head of the report.
+    return None if word is None else Missing(word, None if estimate.reason == REASON else estimate.reason)
 
 
 def section_rows(
