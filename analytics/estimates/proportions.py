@@ -24,7 +24,7 @@ def proportion_interval(x: int, n: int, level: float, method: str) -> Interval:
     - ``clopper-pearson``: exact (Clopper and Pearson 1934). The lower limit of x = 0 is 0, the upper of x = n is 100.
     - ``wilson``: by the score test, without continuity correction (Wilson 1927).
     - ``jeffreys``: equal tails of the beta distribution of a Jeffreys prior; the lower limit of x = 0 is 0, the upper
-      of x = n is 100 (Brown, Cai and DasGupta 2001, section 4.1.2).
+      of x = n is 100 (Brown, Cai and DasGupta 2001).
 
     Raises `ValueError` for counts outside of these bounds.
 

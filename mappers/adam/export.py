@@ -78,7 +78,7 @@ def describe(name: str, table: pa.Table) -> dict[str, Any]:
 
 
 def _type(of: pa.DataType) -> str:
-    """Return the DataType of Define-XML 2.1, section 5.3.11."""
+    """Return the DataType of a variable in Define-XML 2.1."""
     if pa.types.is_date(of):
         return "date"
     if pa.types.is_integer(of):

@@ -1,6 +1,6 @@
 """Labels of the cohort tables and their variables, at most 40 characters, as SAS transport files take them.
 
-For variables of the standard they are those of CDISC ADaM IG 1.3 (ADSL, BDS, ADTTE) and of the OCCDS for ADAE.
+For variables of the standard they follow CDISC ADaM IG (ADSL, BDS, ADTTE) and the OCCDS for ADAE.
 """
 
 from __future__ import annotations

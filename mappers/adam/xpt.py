@@ -1,7 +1,7 @@
 """Write a cohort table as SAS transport file, version 5: names of 8 characters, labels of 40, texts of 200 bytes.
 
 SAS Institute, "The Record Layout of a Data Set in SAS Transport (XPORT) Format", TS-140. A text of more than 200 bytes
-goes on in variables with a number behind the name (SRCREF, SRCREF1, ...), as SDTM IG 3.4, section 4.5.3.2, has it.
+goes on in variables with a number behind the name (SRCREF, SRCREF1, ...), as COVAL and TSVAL of SDTM do.
 """
 
 from __future__ import annotations
