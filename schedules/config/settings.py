@@ -147,10 +147,26 @@ class Retention(Section):
     """Days after which something is deleted; without a number it is kept.
 
     `superseded_days`: versions of resources that were replaced or deleted. `crash_days`: the traceback of a bug.
+    `quarantine_days`: the contents of what could not be read, since a sync last brought them. `ledger_days`: runs in
+    the run ledger. `audit_days`: lines of the audit log. `internal_days`: the internal report, since a run last
+    confirmed it. `release_days`: releases that are not current, and withdrawn ones.
     """
 
     superseded_days: Days | None = None
     crash_days: Days = 30
+    quarantine_days: Days = 90
+    ledger_days: Days = 400
+    # Six years as HIPAA wants documentation to be kept (45 CFR 164.316(b)(2)(i)).
+    audit_days: Days = 2192
+    internal_days: Days = 90
+    release_days: Days | None = None
+
+    @model_validator(mode="after")
+    def _ledger_outlives_versions(self) -> Retention:
+        # The ledger says since when a version is superseded: without its rows nothing would ever go.
+        if self.superseded_days is not None and self.ledger_days < self.superseded_days:
+            raise ValueError("ledger_days must be at least superseded_days: give it the same number, or more")
+        return self
 
 
 class Mapping(Section):
@@ -225,6 +241,11 @@ class Settings(Section):
     def releases_dir(self) -> Path:
         """Return the folder of the releases."""
         return self.data_dir / "releases"
+
+    @property
+    def withdrawn_dir(self) -> Path:
+        """Return the folder of the releases that were withdrawn."""
+        return self.data_dir / "withdrawn"
 
     @property
     def release_ledger_dir(self) -> Path:

@@ -310,7 +310,7 @@ def test_fault_97_what_killed_runs_left_is_deleted(tmp_path: Path) -> None:
     kept = ["quarantine/.rome.ndjson.0011.part", "quarantine/milan.ndjson", "releases/2/report.html", "explain.log"]
     for name in [*left, *aged, *kept]:
         (data / name).parent.mkdir(parents=True, exist_ok=True)
-        (data / name).write_text("zz-canary")
+        (data / name).write_text('{"key": "zz-canary"}\n')
     for name in aged:
         os.utime(data / name, (old, old))
     lake = Lake(data / "lake")
@@ -320,11 +320,13 @@ def test_fault_97_what_killed_runs_left_is_deleted(tmp_path: Path) -> None:
     orphan = data / "lake" / "site=milan" / "resource_type=Patient" / "part-0.zstd.parquet"
     orphan.write_bytes(Path(lake.files()[0].path).read_bytes())
     planned = periop(tmp_path, "maintain", "--dry-run")
-    assert (planned["leftovers"], planned["unused"], planned["dry_run"]) == (7, 1, True)
+    assert (planned["leftovers"], planned["unused"], planned["dry_run"]) == (6, 1, True)
+    assert planned["expired"]["crash files"] == 1
     assert all((data / name).exists() for name in [*left, *aged, *kept])
     assert orphan.exists()
     done = periop(tmp_path, "maintain")
-    assert (done["leftovers"], done["unused"], done["dry_run"]) == (7, 1, False)
+    assert (done["leftovers"], done["unused"], done["dry_run"]) == (6, 1, False)
+    assert done["expired"]["crash files"] == 1
     assert done["bytes_after"] < done["bytes_before"]
     assert not [name for name in [*left, *aged] if (data / name).exists()]
     assert all((data / name).exists() for name in kept)
