@@ -92,6 +92,7 @@ def _superseded_until(settings: Settings, ledger: Ledger, now: datetime, lake: L
 
 def _maintain_lake(settings: Settings, lake: Lake, superseded_until: int, done: Maintenance, dry_run: bool) -> None:
     from connectors.lake.compaction import compact, plan_compaction
+    from mappers.build.compaction import advance
 
     plan = plan_compaction(lake, settings.maintain.small_files, superseded_until, settings.data_dir / ".maintain")
     done.merged += len(plan.files)
@@ -99,15 +100,15 @@ def _maintain_lake(settings: Settings, lake: Lake, superseded_until: int, done: 
     done.unused += len(plan.unused)
     done.logs += plan.commits or bool(plan.files)
     if not dry_run:
+        if plan.superseded:
+            advance(settings.data_dir / "views", lake.snapshot(), _views(settings), superseded_until)
         compact(lake, plan)
 
 
 def _maintain_views(settings: Settings, lake: Lake, done: Maintenance, dry_run: bool) -> None:
     from mappers.build.compaction import compact, obsolete, plan_compaction
-    from mappers.view.shipped import load_views
 
-    folder = settings.data_dir / "views"
-    views = {name: view.resource for name, view in load_views(*settings.mapping.views).items()}
+    folder, views = settings.data_dir / "views", _views(settings)
     for table in obsolete(folder, views):
         done.tables += 1
         if not dry_run:
@@ -118,6 +119,13 @@ def _maintain_views(settings: Settings, lake: Lake, done: Maintenance, dry_run: 
         done.logs += plan.commits or bool(plan.files)
         if not dry_run:
             compact(plan)
+
+
+def _views(settings: Settings) -> dict[str, str]:
+    """Return the resource type of each view that is in use."""
+    from mappers.view.shipped import load_views
+
+    return {name: view.resource for name, view in load_views(*settings.mapping.views).items()}
 
 
 def leftovers(settings: Settings, now: datetime) -> Iterator[Path]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def expire(settings: Settings, ledger: Ledger, now: datetime, *, dry_run: bool) -> dict[str, int]:
-    """Delete what is too old; return how many of what, by its name for people. With `dry_run` only count.
+    """Delete what is too old; return how many of what went, by its name for people. With `dry_run` only count.
 
     Raises:
         SpoolError: a quarantine file is damaged or cannot be written.
@@ -46,7 +46,8 @@ def expire(settings: Settings, ledger: Ledger, now: datetime, *, dry_run: bool) 
         # Last: its rows say since when a version is superseded, and what a kill left undone above is found again.
         "runs in the ledger": (keep.ledger_days, lambda age: ledger.expire(now - age, now, dry_run=dry_run)),
     }
-    return {name: step(timedelta(days=days)) if days is not None else 0 for name, (days, step) in steps.items()}
+    found = {name: step(timedelta(days=days)) for name, (days, step) in steps.items() if days is not None}
+    return {name: count for name, count in found.items() if count}
 
 
 def _files(found: Iterator[Path], before: datetime, dry_run: bool) -> int:

@@ -98,11 +98,11 @@ def test_fault_95_sixty_nights_stay_as_small_as_one_and_increments_go_on(tmp_pat
             assert not any(report.rebuilt for report in refreshed.reports)
             tidied(settings)
             largest = max(largest, data_files(settings.data_dir))
-    # Each site and type of the lake, each view and each list has fewer than 16 small files: 60 nights made 3 times as
-    # many, and as many commits.
+    # Each site and type of the lake, each view and each list has fewer than 4 tiny files.
     tables = 2 * len({kind for kind, _ in names}) + 2 * len(views)
-    assert largest < 16 * tables
-    assert commits(settings.data_dir) < 32 * (1 + 2 * len(views)) + len(shipped) * 2
+    assert largest < 4 * tables
+    assert commits(settings.data_dir) < 8 * (1 + 2 * len(views)) + len(shipped) * 2
+    assert len([*(settings.data_dir / "views").rglob("*.checkpoint.parquet")]) == 0
     assert refuse_damage(hospital.lake) == len(hospital.lake.files())
     # An increment over all of it, and a map of everything from nothing, are one.
     hospital.night("milan", {names[0]: deepcopy(bodies()[names[0]])})

@@ -38,11 +38,11 @@ def data(tmp_path: Path) -> Path:
 
 
 def expired(data: Path, now: datetime = NOW, *, dry_run: bool = False, **retention: Any) -> dict[str, int]:
-    """What goes on this day, by its name, without what nothing goes of."""
+    """What goes on this day, by its name."""
     site = FolderSite(name="milan", kind="folder", path=data / "fhir")
     settings = Settings(data_dir=data, sites=(site,), retention=Retention(**retention))
     with open_ledger(settings.ledger_file) as ledger:
-        return {name: count for name, count in expire(settings, ledger, now, dry_run=dry_run).items() if count}
+        return expire(settings, ledger, now, dry_run=dry_run)
 
 
 def aside(data: Path, *things: Rejected, replace: bool = False) -> None:
