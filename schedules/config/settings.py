@@ -5,6 +5,7 @@ The sites are in `site_settings`. Secrets are not here: `credentials` reads them
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from schedules.config.site_settings import Site
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
 
+ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 STARTER_FILE = Path(__file__).parent / "starter.toml"
 
 
@@ -36,6 +38,15 @@ def _folder(path: Path) -> Path:
 
 
 DataFolder = Annotated[FilePath, AfterValidator(_folder)]
+
+
+def _without_escape(path: Path) -> Path:
+    # deltalake reads a path as a URL in places, and looks for `a b` where the folder is `a%20b`.
+    if escape := ESCAPE.search(str(path)):
+        raise ValueError(
+            f"{path} has {escape[0]} in it, which the library of the lake reads as one character; rename it"
+        )
+    return path
 
 
 def _zone(name: str) -> str:
@@ -193,7 +204,9 @@ class Settings(Section):
     """
 
     # validate_default: the default, too, is relative to the folder of the file.
-    data_dir: DataFolder = Field(default=Path("periop-data"), validate_default=True)
+    data_dir: Annotated[DataFolder, AfterValidator(_without_escape)] = Field(
+        default=Path("periop-data"), validate_default=True
+    )
     study: Annotated[str, AfterValidator(_resolve_study)] = "alneo"
     engine: Literal["duckdb", "spark"] = "duckdb"
     sites: Annotated[tuple[Site, ...], Field(min_length=1)]
