@@ -29,13 +29,14 @@ SetAside = Mapping[str, Mapping[tuple[str, str], int]]  # counts by site, and by
 class State:
     """The inputs from which cohort tables were derived.
 
-    `program` is a hash of all rules, `sync` the newest sync in them, `mark` the lake's fingerprint of that sync. The
-    names are those of ``map.json``.
+    `program` is a hash of all rules, `sync` the newest sync in them, `mark` the lake's fingerprint of that sync;
+    `linked`: a patient of several sites is counted once. The names are those of ``map.json``.
     """
 
     program: str
     sync: int
     mark: int
+    linked: bool = False
 
 
 class CohortFolder:
@@ -54,7 +55,8 @@ class CohortFolder:
                 # Reads the end of each file only: a table that was cut off, replaced or edited is noticed.
                 if pq.read_metadata(self.path / path).num_rows != rows:
                     return None
-            return State(str(found["program"]), int(found["sync"]), int(found["mark"]))
+            linked = bool(found.get("linked", False))  # tables of an earlier version do not say
+            return State(str(found["program"]), int(found["sync"]), int(found["mark"]), linked)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
             return None
 

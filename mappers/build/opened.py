@@ -27,6 +27,7 @@ from mappers.build.cohort import (
     register_one_patient,
 )
 from mappers.build.cohort_folder import SetAside, State
+from mappers.build.linkage import register_linked
 from mappers.build.persons import register_persons
 from mappers.build.sql_cache import SqlCache, compiler_digest
 from mappers.build.views import SUPERSEDED, CompiledView, Views, ViewTables, refresh_views
@@ -54,6 +55,8 @@ class MapConfig:
         view_dirs: folders of its own views, which replace shipped ones.
         key_fingerprint: stands for the key of the pseudonyms, which only the engine holds.
         set_aside: counts of quarantined resources by site, and by (resource type, reason).
+        identifier_systems: by their identifiers a patient of several sites is found, and counted at one; `sites` is
+            then the order in which they come first.
     """
 
     lake_dir: Path
@@ -65,6 +68,7 @@ class MapConfig:
     view_dirs: tuple[Path, ...]
     key_fingerprint: str
     set_aside: SetAside
+    identifier_systems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,12 @@ def open_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: bo
 
     tables.register(engine)
     persons = register_persons(engine, cohort.persons)
+    if cohort.linkage is not None:
+        persons += register_linked(engine, cohort.linkage, config.sites)
     # A record that joins or leaves a person moves resources of others: then all patients are derived again.
     rules = _rules_digest(config, compiler, cohort, terminology, tables, persons)
-    state = State(rules, lake.sync_number, lake.fingerprint(lake.sync_number))
+    linked = cohort.linkage is not None
+    state = State(rules, lake.sync_number, lake.fingerprint(lake.sync_number), linked)
     return OpenedLake(config, engine, lake, terminology, views, tables, cohort, state)
 
 
@@ -155,9 +162,10 @@ def _compiled_cohort(
 ) -> CompiledCohort:
     sites = sorted(config.sites)
     names = [*sites, *sorted(terminology.names)]
-    compiled_from = "\n".join([config.study.model_dump_json(), *names, columns_of(views)])
+    systems = sorted(config.identifier_systems)
+    compiled_from = "\n".join([config.study.model_dump_json(), *names, columns_of(views), *systems])
     compiled = cache.get(
-        compiled_from, lambda: compile_cohort(engine, views, sites, terminology, config.study).as_json()
+        compiled_from, lambda: compile_cohort(engine, views, sites, terminology, config.study, systems).as_json()
     )
     return CompiledCohort.from_json(compiled)
 

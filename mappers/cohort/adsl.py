@@ -109,7 +109,7 @@ def subjects(sources: Sources) -> ir.Table:
     found = [treatment, operation, *(once(name, make) for name, make in parts.items())]
     table = once("joined", lambda: attach_all(baseline.baseline_values(sources, treatment), found))
     table = vital.death(table, sources).mutate(SCRFRS=eligibility.screen_failure(sources))
-    return _populations(table, sources)
+    return _populations(eligibility.counted_once(sources, table), sources)
 
 
 def _populations(table: ir.Table, sources: Sources) -> ir.Table:

@@ -2,7 +2,8 @@
 
 No rule of the cohort looks from one patient at another: tables are joined and grouped by (site, patient), or by
 (site, id) of a resource, and a resource is about one patient. So the rows derived from the views of some patients are
-the rows of these patients. Several records of one person (Patient.link) are one patient here, as in the cohort.
+the rows of these patients. Several records of one person (Patient.link) are one patient here, as in the cohort. Where
+patients of several sites are one person, all of them are among these (`mappers.build.linkage.with_linked`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
@@ -160,6 +160,12 @@ class Mapping(Section):
     terminology: tuple[FilePath, ...] = ()
 
 
+class Persons(Section):
+    """Link a patient who is known at several sites by `identifier_systems`, in which no two people share a number."""
+
+    identifier_systems: tuple[Annotated[str, StringConstraints(pattern=r"^\S+\z", max_length=1000)], ...] = ()
+
+
 class Settings(Section):
     """All settings: the content of `periop.toml`.
 
@@ -188,6 +194,7 @@ class Settings(Section):
     publish: tuple[FolderTarget, ...] = ()
     limits: Limits = Limits()
     mapping: Mapping = Mapping()
+    persons: Persons = Persons()
     maintain: Maintain = Maintain()
     retention: Retention = Retention()
 

@@ -239,6 +239,7 @@ def mapping_engine(settings: Settings, study: Study, environ: Mapping[str, str])
         view_dirs=settings.mapping.views,
         key_fingerprint=fingerprint(key),
         set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
+        identifier_systems=settings.persons.identifier_systems,
     )
     threads = min(os.cpu_count() or 1, MAX_THREADS)
     with start_engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as engine:

@@ -165,6 +165,7 @@ SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "FolderTarget": ["`[[publish]]`"],
     "Limits": ["`[limits]`"],
     "Mapping": ["`[mapping]`"],
+    "Persons": ["`[persons]`"],
     "Maintain": ["`[maintain]`"],
     "Retention": ["`[retention]`"],
 }
