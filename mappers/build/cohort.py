@@ -25,6 +25,7 @@ from mappers.build.persons import IDENTIFIERS, PersonQueries, keys_of, owned, pe
 from mappers.build.views import CompiledView, Views
 from mappers.cohort import ORDER, Sources, build
 from mappers.cohort.asked import Asking, Question
+from mappers.cohort.consent import ConsentRule, turned
 from mappers.cohort.diagnosis import candidates
 from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES, subject_identifier
 from mappers.cohort.patients import MODIFIED, SHARED, VIEWS, of_patients, owners
@@ -153,16 +154,18 @@ def compile_cohort(
     terminology: Terminology,
     study: Study,
     identifier_systems: Sequence[str] = (),
+    consent: Sequence[ConsentRule] = (),
 ) -> CompiledCohort:
     """Compile the cohort of `study` at `sites` for views of these columns. Runs nothing.
 
-    By identifiers of `identifier_systems` a patient who is known at several sites is found, to be counted once.
+    By identifiers of `identifier_systems` a patient who is known at several sites is found, to be counted once;
+    `consent` says which sites ask for what consent.
     """
     rows = _versions(views, sites)
     everybody = _current(views, rows)
     statements = Statements(engine)
     linked = linked_patients() if identifier_systems else None
-    sources = named_sources(everybody, terminology, study, statements.keep, linked)
+    sources = named_sources(everybody, terminology, study, statements.keep, linked, consent)
     built = build(sources)
     # Kept, because the query for all patients and that for the affected ones read the same rows.
     tables = {name: statements.keep(f"new_{name}", getattr(built, name)) for name in PATIENT_TABLES}
@@ -177,6 +180,9 @@ def compile_cohort(
     if identifier_systems:
         identifiers = views[IDENTIFIERS].current(rows[IDENTIFIERS])
         linkage = engine.compile(shared_identifiers(everybody["patient"], identifiers, identifier_systems))
+    if consent:
+        changed = ibis.union(changed, turned(everybody, consent), distinct=True)
+    if identifier_systems:
         changed = with_linked(changed)
 
     compiled = engine.compile
@@ -214,6 +220,7 @@ def named_sources(
     study: Study,
     keep: Keep,
     linked: ir.Table | None = None,
+    consent: Sequence[ConsentRule] = (),
 ) -> Asking:
     """Return sources that read registered names, of the columns of the views in `everybody`."""
     current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
@@ -221,7 +228,7 @@ def named_sources(
     held = {
         name: ibis.table(ibis.Schema.from_pyarrow(rows.schema), name=name) for name, rows in terminology.tables.items()
     }
-    return Asking(current, terminology.bound(held), study, keep, of_all, linked)
+    return Asking(current, terminology.bound(held), study, keep, of_all, linked, tuple(consent))
 
 
 def _versions(views: Views, sites: Sequence[str]) -> dict[str, ir.Table]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,15 @@ class State:
     """The inputs from which cohort tables were derived.
 
     `program` is a hash of all rules, `sync` the newest sync in them, `mark` the lake's fingerprint of that sync;
-    `linked`: a patient of several sites is counted once. The names are those of ``map.json``.
+    `linked`: a patient of several sites is counted once. `day`: of the map, where consent is asked for, which ends with
+    time. The names are those of ``map.json``.
     """
 
     program: str
     sync: int
     mark: int
     linked: bool = False
+    day: str | None = field(default=None, compare=False)
 
 
 class CohortFolder:
@@ -56,7 +58,7 @@ class CohortFolder:
                 if pq.read_metadata(self.path / path).num_rows != rows:
                     return None
             linked = bool(found.get("linked", False))  # tables of an earlier version do not say
-            return State(str(found["program"]), int(found["sync"]), int(found["mark"]), linked)
+            return State(str(found["program"]), int(found["sync"]), int(found["mark"]), linked, found.get("day"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
             return None
 

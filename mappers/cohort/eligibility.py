@@ -8,6 +8,7 @@ from ibis import _
 
 from mappers import dates
 from mappers.cohort import diagnosis, exposure, facts
+from mappers.cohort.consent import NO_CONSENT
 from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES, Sources, attach, dated, first_by, only
 from mappers.cohort.issues import count, listed
 
@@ -61,8 +62,9 @@ def counted_once(sources: Sources, screened: ir.Table) -> ir.Table:
     counted = first_by(rows, _["SCRFRS"].notnull(), _["place"], key=("person_key",))
     others = rows.anti_join(counted, list(KEY)).select(*KEY, elsewhere=ibis.literal(True))
     table = attach(screened, others)
-    # Whatever else keeps such a record out: it is no patient of its own.
-    return table.mutate(SCRFRS=_["elsewhere"].ifelse(ELSEWHERE, _["SCRFRS"])).drop("elsewhere")
+    # Whatever else keeps such a record out, it is no patient of its own; but a refusal is a statement about this site.
+    elsewhere = _["elsewhere"] & (_["SCRFRS"] != NO_CONSENT).fill_null(True)
+    return table.mutate(SCRFRS=elsewhere.ifelse(ELSEWHERE, _["SCRFRS"])).drop("elsewhere")
 
 
 def other_treatments(sources: Sources) -> ir.Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
@@ -18,6 +19,9 @@ from ibis import _
 from mappers import dates
 from mappers.study import Study
 from mappers.terminology import Terminology, meanings
+
+if TYPE_CHECKING:
+    from mappers.cohort.consent import ConsentRule
 
 KEY = ("site", "patient")
 RESOURCE = ("site", "id")
@@ -49,6 +53,7 @@ RESOURCE_TYPES = {
     "adverse_event": "AdverseEvent",
     "observation": "Observation",
     "diagnostic_report": "DiagnosticReport",
+    "consent": "Consent",
 }
 DRUGS = ("medication_administration", "medication_dispense", "medication_statement")
 # Texts that stand where a concept could, by the view whose codings they join: (view, column)
@@ -121,6 +126,7 @@ class Sources:
     has the rows that belong to no patient, by view (without it they are looked for in `views`).
 
     `linked` says which patients of several sites are one person (`mappers.build.linkage`), None where it is not asked.
+    `consent` has the consent that sites ask for.
     """
 
     views: Mapping[str, ir.Table]
@@ -129,6 +135,7 @@ class Sources:
     keep: Callable[[str, ir.Table], ir.Table] = lambda _name, table: table
     everybody: Mapping[str, ir.Table] = field(default_factory=dict)
     linked: ir.Table | None = None
+    consent: tuple[ConsentRule, ...] = ()
     kept: dict[str, ir.Table] = field(default_factory=dict)
 
     @property

@@ -17,10 +17,12 @@ from ibis import _
 from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES
 
 # The views with rows for parts of a resource, each with the view of the resource
-PARTS = {f"{view}_coding": view for view in RESOURCE_TYPES if view != "patient"} | {
+PARTS = {f"{view}_coding": view for view in RESOURCE_TYPES if view not in ("patient", "consent")} | {
     "patient_link": "patient",
     "observation_component": "observation",
     "adverse_event_suspect": "adverse_event",
+    "consent_category": "consent",
+    "consent_provision": "consent",
     "medication_coding": "medication",
 }
 # Of no patient: a Medication is what the drug resources of several patients refer to.
