@@ -29,14 +29,14 @@ SetAside = Mapping[str, Mapping[tuple[str, str], int]]  # counts by site, and by
 class State:
     """The inputs from which cohort tables were derived.
 
-    `program` is a hash of all rules, `sync` the newest sync in them, `mark` the lake's fingerprint of that sync;
-    `linked`: a patient of several sites is counted once. `day`: of the map, where consent is asked for, which ends with
-    time. The names are those of ``map.json``.
+    `rules` is a hash of all rules, `sync` the newest sync in them, `fingerprint` the lake's of that sync; `linked`: a
+    patient of several sites is counted once. `day`: of the map, where consent is asked for, which ends with time. The
+    names are those of ``map.json``.
     """
 
-    program: str
+    rules: str
     sync: int
-    mark: int
+    fingerprint: int
     linked: bool = False
     day: str | None = field(default=None, compare=False)
 
@@ -58,7 +58,7 @@ class CohortFolder:
                 if pq.read_metadata(self.path / path).num_rows != rows:
                     return None
             linked = bool(found.get("linked", False))  # tables of an earlier version do not say
-            return State(str(found["program"]), int(found["sync"]), int(found["mark"]), linked, found.get("day"))
+            return State(str(found["rules"]), int(found["sync"]), int(found["fingerprint"]), linked, found.get("day"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
             return None
 

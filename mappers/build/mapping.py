@@ -57,7 +57,7 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     known = None if full else folder.state()
     if config.consent:
         _register_day(engine, config, known)
-    if known is None or known.program != state.program or known.mark != lake.fingerprint(known.sync):
+    if known is None or known.rules != state.rules or known.fingerprint != lake.fingerprint(known.sync):
         register_all_patients(engine, cohort, terminology)
         merge = False
     else:  # the lake went on from what the tables in place were derived from
