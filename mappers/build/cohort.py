@@ -25,7 +25,8 @@ from mappers.build.persons import IDENTIFIERS, PersonQueries, keys_of, owned, pe
 from mappers.build.views import CompiledView, Views
 from mappers.cohort import ORDER, Sources, build
 from mappers.cohort.asked import Asking, Question
-from mappers.cohort.consent import ConsentRule, turned
+from mappers.cohort.consent import turned
+from mappers.cohort.consent_rule import ConsentRule
 from mappers.cohort.diagnosis import candidates
 from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES, subject_identifier
 from mappers.cohort.patients import MODIFIED, SHARED, VIEWS, of_patients, owners

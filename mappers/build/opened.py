@@ -34,7 +34,7 @@ from mappers.build.persons import register_persons
 from mappers.build.sql_cache import SqlCache, compiler_digest
 from mappers.build.views import SUPERSEDED, CompiledView, Views, ViewTables, refresh_views
 from mappers.cohort import Sources
-from mappers.cohort.consent import ConsentRule
+from mappers.cohort.consent_rule import ConsentRule
 from mappers.engines.base import Engine
 from mappers.study import Study
 from mappers.terminology import Terminology, load_terminology

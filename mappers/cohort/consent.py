@@ -12,7 +12,6 @@ What is in doubt counts against the use of the data.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Literal
 
@@ -21,11 +20,11 @@ import ibis.expr.types as ir
 from ibis import _
 
 from mappers import dates
+from mappers.cohort.consent_rule import Coding, ConsentRule
 from mappers.cohort.facts import KEY, RESOURCE, Sources, attach, only
 from mappers.cohort.issues import listed
 from mappers.cohort.patients import MODIFIED
 
-Coding = tuple[str, str]  # system, code
 NO_CONSENT = "NO CONSENT"
 DOMAIN = "Consent"  # of the quality list: all that is counted of who does not consent
 CONSENT, CATEGORY, PROVISION = "consent", "consent_category", "consent_provision"
@@ -33,23 +32,6 @@ SAID = ("active", "inactive", "rejected")  # draft, proposed and entered-in-erro
 FOREVER = "^(2[1-9]|[3-9][0-9])[0-9][0-9](-|$)"  # some systems write the year 3000, or 9999, for no end
 # ADSL of who does not consent says that there is a patient, and nothing else.
 KEPT = ("STUDYID", "USUBJID", "SUBJID", "SITEID", "ITTFL", "SAFFL", "SURGFL", "ADJSAFFL", "SCRFRS", "DCUTDT", "SRCREF")
-
-
-@dataclass(frozen=True)
-class ConsentRule:
-    """The consent that a site asks for.
-
-    Attributes:
-        site: its name.
-        categories: of scope or category; a Consent with one of them is about this use of data.
-        codes: what must be permitted, each of them; without codes the root rule decides.
-        without: a patient without any such Consent is included or excluded.
-    """
-
-    site: str
-    categories: tuple[Coding, ...]
-    codes: tuple[Coding, ...]
-    without: Literal["include", "exclude"]
 
 
 def map_day() -> ir.Table:

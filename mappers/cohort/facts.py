@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
 from ibis import _
 
 from mappers import dates
+from mappers.cohort.consent_rule import ConsentRule
 from mappers.study import Study
 from mappers.terminology import Terminology, meanings
-
-if TYPE_CHECKING:
-    from mappers.cohort.consent import ConsentRule
 
 KEY = ("site", "patient")
 RESOURCE = ("site", "id")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from analytics.provenance import Provenance
     from mappers.build.mapping import MapReport
     from mappers.build.opened import MapConfig
-    from mappers.cohort.consent import ConsentRule
+    from mappers.cohort.consent_rule import ConsentRule
     from mappers.engines.base import Engine
     from mappers.engines.start import EngineName
     from schedules.config.settings import Settings
@@ -229,7 +229,7 @@ def quarantined(folder: Path, site: str) -> dict[tuple[str, str], int]:
 
 def consent_rules(settings: Settings) -> tuple[ConsentRule, ...]:
     """Return the consent that the sites ask for."""
-    from mappers.cohort.consent import Coding, ConsentRule
+    from mappers.cohort.consent_rule import Coding, ConsentRule
 
     def codings(tokens: tuple[str, ...]) -> tuple[Coding, ...]:
         return tuple((system, code) for system, _, code in (each.partition("|") for each in tokens))

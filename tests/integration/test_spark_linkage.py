@@ -13,7 +13,8 @@ import pytest
 
 from mappers.build.linkage import LINKED, linked_patients, linked_records, shared_identifiers, with_linked
 from mappers.cohort import Sources
-from mappers.cohort.consent import CATEGORY, CONSENT, PROVISION, ConsentRule, decisions
+from mappers.cohort.consent import CATEGORY, CONSENT, PROVISION, decisions
+from mappers.cohort.consent_rule import ConsentRule
 from mappers.cohort.eligibility import ELSEWHERE, counted_once
 from mappers.engines.base import Engine
 from mappers.study import load_study
