@@ -232,6 +232,11 @@ class Settings(Section):
         return self.data_dir / "release-ledger"
 
     @property
+    def release_patients_dir(self) -> Path:
+        """Return the folder of the patients behind each release, which never leaves the data folder."""
+        return self.data_dir / "release-patients"
+
+    @property
     def internal_dir(self) -> Path:
         """Return the folder of the internal report, which is not for release."""
         return self.data_dir / "internal"
