@@ -51,7 +51,7 @@ class PastRelease:
 
 @dataclass(frozen=True)
 class Unsafe:
-    """Why a release waits: the `moves` by too few since past `releases`, none where only all figures together tell."""
+    """A release that waits: its `moves` by too few since past `releases`; none where only all figures together tell."""
 
     moves: tuple[Move, ...]
     releases: tuple[int, ...]
