@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from analytics.disclosure.past import CountedPatients
     from analytics.estimates.model import Results
 
-# Of what the release would show if nothing had left before: a release that shows less is not worth the figures that it
-# fixes for all later ones.
-LEAST_SHARE = 0.75
 ROUNDS = 8
 ENROLLED = ("populations", "enrolled", "n")
 
@@ -57,7 +54,9 @@ class Unsafe:
     releases: tuple[int, ...]
 
 
-def follow(analysis: Analysis, past: Sequence[PastRelease], k: int, current: int | None) -> Analysis | Unsafe:
+def follow(
+    analysis: Analysis, past: Sequence[PastRelease], k: int, current: int | None, least_share: float
+) -> Analysis | Unsafe:
     """Return `analysis` with what may be released after the `past` releases, or why nothing may.
 
     Args:
@@ -65,6 +64,8 @@ def follow(analysis: Analysis, past: Sequence[PastRelease], k: int, current: int
         past: all releases that ever left, also withdrawn ones, in their order.
         k: the threshold of today, at least 2.
         current: the number of the release that would be replaced, None where there is none.
+        least_share: of what it would show by itself. Each release fixes figures for all later ones, so that one of
+            which little is left is not worth it.
     """
     from analytics.disclosure.control import release_after
 
@@ -86,7 +87,7 @@ def follow(analysis: Analysis, past: Sequence[PastRelease], k: int, current: int
         if named and named <= withhold:
             named = {move.id for move in left}  # a step that is none of the new curve: it goes with its curve
         if not named:
-            worth = _share(released, alone) >= LEAST_SHARE and _says_something_new(released, last)
+            worth = _share(released, alone) >= least_share and _says_something_new(released, last)
             return replace(analysis, released=released, counted=counted) if worth else unsafe
         if named <= withhold:
             return unsafe

@@ -99,7 +99,7 @@ def decide(
             before = _past_releases(settings, past, analysis.results.subjects, figures_only=asked.figures_only)
         except ReleasePatientsError as error:
             return Waiting(f"Disclosure control: {error}.", True, current, folder)
-        found = follow(analysis, before, k, current)
+        found = follow(analysis, before, k, current, settings.release.min_shown)
         if isinstance(found, Unsafe):
             return Waiting(_would_disclose(found, k), True, current, folder, found.moves)
         if current and folder and has_figures_of(folder, found.released):
