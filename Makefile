@@ -6,6 +6,7 @@ TOOLS := .venv-build
 DIST := dist
 SECONDS := 300
 COUNT := 10000
+STEPS := 25
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup setup-dev demo test lint unit fuzz sequences lock bundle expected bench clean
@@ -49,8 +50,8 @@ unit: setup-dev
 fuzz: setup-dev ## search for new failures with random examples, for SECONDS=300
 	$(BIN)/python -m tests.fuzz $(SECONDS)
 
-sequences: setup-dev ## random nights of a changing and failing server, COUNT=10000 of them (hours)
-	nice $(BIN)/python -m tests.sequences $(COUNT)
+sequences: setup-dev ## random nights of a changing and failing server, COUNT=10000 of up to STEPS=25 steps (hours)
+	nice $(BIN)/python -m tests.sequences $(COUNT) $(STEPS)
 
 $(TOOLS)/.tools: requirements-build.lock
 	$(PYTHON) -m venv $(TOOLS)

@@ -142,6 +142,19 @@ def umask_as_before() -> Iterator[None]:
     os.umask(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread_a_map() -> Iterator[None]:
+    """Map with one thread of DuckDB in the process of the tests, which share the cores: more only wait for each other.
+
+    Commands that a test starts as a process, and engines that it opens itself, have as many threads as they like.
+    """
+    from schedules.run import pipeline
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "MAX_THREADS", 1)
+        yield
+
+
 def loggers() -> list[logging.Logger]:
     """Return every logger of this process."""
     root = logging.getLogger()

@@ -1,5 +1,7 @@
 """Run random sequences of the machine of `tests/generative/test_connectors_machine.py`: `make sequences COUNT=10000`.
 
+`STEPS=12` makes each shorter, up to 12 steps instead of 25, and so half as dear: more servers for fewer nights of each.
+
 The rules and the comparison after each undisturbed sync are those of the test. The lake is in memory and DuckDB is
 opened once for each process, because files and connections were four fifths of the time; the test itself runs on the
 real lake. A failure ends the search and prints the sequence: put it into the test as one of its own.
@@ -63,12 +65,12 @@ class ManyNights(Nights):
         super().teardown()
 
 
-def run(number: int, examples: int = ROUND) -> tuple[int, int]:
+def run(number: int, steps: int, examples: int = ROUND) -> tuple[int, int]:
     """Run a round with this seed; return how many sequences and finished syncs there were."""
     ManyNights.sequences = ManyNights.syncs = 0
     wanted = settings(
         max_examples=examples,
-        stateful_step_count=25,
+        stateful_step_count=steps,
         deadline=None,
         database=None,
         print_blob=True,
@@ -84,11 +86,14 @@ def prepare() -> None:
     reconcile.duckdb = OpenedOnce()  # type: ignore[attr-defined, assignment]
 
 
-def main(count: int, first: int) -> int:
-    """Run at least `count` sequences, beginning with this seed. Raises what the first failure raises."""
+def main(count: int, steps: int, first: int) -> int:
+    """Run at least `count` sequences of up to `steps` steps, beginning with this seed.
+
+    Raises what the first failure raises.
+    """
     begin, sequences, syncs = time.monotonic(), 0, 0
     with ProcessPoolExecutor(os.cpu_count(), initializer=prepare) as pool:
-        for each in as_completed([pool.submit(run, first + number) for number in range(-(-count // ROUND))]):
+        for each in as_completed([pool.submit(run, first + number, steps) for number in range(-(-count // ROUND))]):
             done, synced = each.result()
             sequences, syncs = sequences + done, syncs + synced
             print(f"{sequences} sequences, {syncs} syncs, {time.monotonic() - begin:.0f} s, no loss", flush=True)
@@ -96,4 +101,5 @@ def main(count: int, first: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(2**32)))
+    seed_of_the_first = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(2**32)
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), seed_of_the_first))

@@ -29,13 +29,13 @@ SetAside = Mapping[str, Mapping[tuple[str, str], int]]  # counts by site, and by
 class State:
     """The inputs from which cohort tables were derived.
 
-    `program` is a hash of all rules, `sync` the newest sync in them, `mark` the lake's fingerprint of that sync. The
-    names are those of ``map.json``.
+    `rules` is a hash of all rules, `sync` the newest sync in them, `fingerprint` the lake's of that sync. The names are
+    those of ``map.json``.
     """
 
-    program: str
+    rules: str
     sync: int
-    mark: int
+    fingerprint: int
 
 
 class CohortFolder:
@@ -54,7 +54,7 @@ class CohortFolder:
                 # Reads the end of each file only: a table that was cut off, replaced or edited is noticed.
                 if pq.read_metadata(self.path / path).num_rows != rows:
                     return None
-            return State(str(found["program"]), int(found["sync"]), int(found["mark"]))
+            return State(str(found["rules"]), int(found["sync"]), int(found["fingerprint"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
             return None
 

@@ -54,7 +54,7 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     lake, cohort, terminology, state = opened.lake, opened.cohort, opened.terminology, opened.state
     folder = CohortFolder(config.cohort_dir)
     known = None if full else folder.state()
-    if known is None or known.program != state.program or known.mark != lake.fingerprint(known.sync):
+    if known is None or known.rules != state.rules or known.fingerprint != lake.fingerprint(known.sync):
         register_all_patients(engine, cohort, terminology)
         merge = False
     else:  # the lake went on from what the tables in place were derived from

@@ -23,18 +23,18 @@ from mappers.engines.base import Engine, Files
 LAKE = "lake"  # the name of registered rows of the lake: of one resource type at a time
 LISTED = "superseded"  # the name of the registered list of superseded versions: of one resource type at a time
 MODIFIER_END = 'Extension"'  # rare, and part of `MODIFIER`
+LAKE_ROWS = ibis.table(ibis.Schema.from_pyarrow(SCHEMA), name=LAKE)  # what is registered when a query runs
 SUPERSEDED_SCHEMA = ibis.schema(VERSION_TYPES)
 
 
-def register_lake(engine: Engine, files: Sequence[LakeFile]) -> ir.Table:
-    """Name the rows of files of the lake `lake` and return them, with the partition columns that no file holds."""
+def register_lake(engine: Engine, files: Sequence[LakeFile]) -> None:
+    """Let `LAKE_ROWS` be the rows of these files, with the partition columns that no file holds."""
     partition = lambda file: (file.site, file.resource_type)  # noqa: E731
     parts = [
         Files(tuple(file.path for file in group), {"site": site, "resource_type": kind})
         for (site, kind), group in groupby(sorted(files, key=partition), key=partition)
     ]
     engine.register_parquet(LAKE, parts, SCHEMA)
-    return ibis.table(ibis.Schema.from_pyarrow(SCHEMA), name=LAKE)
 
 
 def with_content(lake: ir.Table, since: int) -> ir.Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import ibis
@@ -20,6 +21,7 @@ from connectors.lake.current import VERSION, VERSION_TYPES
 from connectors.lake.snapshot import LakeFile, Snapshot
 from mappers.build.incremental import IncrementalTable
 from mappers.build.versions import (
+    LAKE_ROWS,
     LISTED,
     SUPERSEDED_SCHEMA,
     all_superseded,
@@ -127,16 +129,17 @@ class ViewTables:
         """Name the rows ``view_<view>`` and the superseded versions ``superseded_<resource type>`` for `engine`."""
         for name, table in self.rows.items():
             table.register(engine, f"view_{name}")
+        listed = engine.compile(ibis.table(SUPERSEDED_SCHEMA, name=LISTED))
         for resource_type, table in self.superseded.items():
             table.register(engine, LISTED)
-            listed = ibis.table(SUPERSEDED_SCHEMA, name=LISTED)
-            engine.create_table_as(f"superseded_{resource_type}", engine.compile(listed))  # read by many queries
+            engine.create_table_as(f"superseded_{resource_type}", listed)  # read by many queries
 
     def register_changes(self, engine: Engine, since: int) -> None:
         """Name the resources that the syncs after `since` changed ``changed_<resource type>`` for `engine`."""
+        sql = engine.compile(changed(LAKE_ROWS, since))
         for resource_type in self.superseded:
-            lake = register_lake(engine, _files(self.lake, resource_type, since))
-            engine.create_table_as(f"changed_{resource_type}", engine.compile(changed(lake, since)))
+            register_lake(engine, _files(self.lake, resource_type, since))
+            engine.create_table_as(f"changed_{resource_type}", sql)
 
 
 def refresh_views(
@@ -158,17 +161,29 @@ def refresh_views(
         resource_type: IncrementalTable.of(folder / SUPERSEDED, resource_type, lake.identity, ORDER)
         for resource_type in resource_types
     }
+
+    # Most tables were built up to the same sync, and compiling takes longer than a small table does: once for all.
+    @cache
+    def resources_since(sync: int) -> str:
+        return engine.compile(with_content(LAKE_ROWS, sync))
+
+    @cache
+    def superseded_since(sync: int | None) -> str:
+        return engine.compile(all_superseded(LAKE_ROWS) if sync is None else newly_superseded(LAKE_ROWS, sync))
+
     reports = []
     for number, (name, table) in enumerate(rows.items(), 1):
         if table.built_to(lake) is None:
             progress(f"flattening {name}: view {number} of {len(rows)}")
-        reports.append(_refresh_view(table, views[name], lake, engine))
+        reports.append(_refresh_view(table, views[name], lake, engine, resources_since))
     for resource_type, table in superseded.items():
-        _refresh_superseded(table, resource_type, lake, engine)
+        _refresh_superseded(table, resource_type, lake, engine, superseded_since)
     return ViewTables(lake, views, rows, superseded, tuple(reports))
 
 
-def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, engine: Engine) -> ViewReport:
+def _refresh_view(
+    table: IncrementalTable, view: CompiledView, lake: Snapshot, engine: Engine, resources_since: Callable[[int], str]
+) -> ViewReport:
     built, written = table.built_to(lake), 0
     since = built or 0
     files = _files(lake, view.resource, since)
@@ -176,27 +191,30 @@ def _refresh_view(table: IncrementalTable, view: CompiledView, lake: Snapshot, e
         if built < lake.sync_number:
             table.advance(lake)
     elif built is None or built < lake.sync_number:
-        resources = with_content(register_lake(engine, files), since)
-        engine.create_view(RESOURCES, engine.compile(resources))
+        register_lake(engine, files)
+        engine.create_view(RESOURCES, resources_since(since))
         written = table.append(engine, view.sql, ibis.schema(dict(view.columns)), lake)
     table.delete_predecessors()
     return ViewReport(view.name, written, built is None)
 
 
-def _refresh_superseded(table: IncrementalTable, resource_type: str, lake: Snapshot, engine: Engine) -> None:
+def _refresh_superseded(
+    table: IncrementalTable,
+    resource_type: str,
+    lake: Snapshot,
+    engine: Engine,
+    superseded_since: Callable[[int | None], str],
+) -> None:
     built = table.built_to(lake)
     if built is not None and not _files(lake, resource_type, built):
         if built < lake.sync_number:
             table.advance(lake)
     elif built is None or built < lake.sync_number:
         # Of all files, also after the first time: what a new version supersedes came with an earlier sync.
-        rows = register_lake(engine, _files(lake, resource_type))
-        if built is None:
-            found = all_superseded(rows)
-        else:
+        register_lake(engine, _files(lake, resource_type))
+        if built is not None:
             table.register(engine, LISTED)
-            found = newly_superseded(rows, built)
-        table.append(engine, engine.compile(found), SUPERSEDED_SCHEMA, lake)
+        table.append(engine, superseded_since(built), SUPERSEDED_SCHEMA, lake)
     table.delete_predecessors()
 
 

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> CohortFolder:
     made.begin()
     for cut in (None, "later"):
         made.write(cut, "adsl", OLD.to_reader())
-    made.put_in_place(State("rules", 3, mark=30))
+    made.put_in_place(State("rules", 3, fingerprint=30))
     return made
 
 
@@ -52,9 +52,9 @@ def test_new_tables_are_in_place_at_once_with_what_they_came_from(tmp_path: Path
     made.begin()
     made.write(None, "adsl", NEW.to_reader())
     made.write("later", "adsl", OLD.to_reader(max_chunksize=1))
-    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 3, mark=30), [1, 2, 3, 4])
-    made.put_in_place(State("rules", 4, mark=40))
-    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 4, mark=40), [9, 3, 4])
+    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 3, fingerprint=30), [1, 2, 3, 4])
+    made.put_in_place(State("rules", 4, fingerprint=40))
+    assert (made.state(), made.column("adsl", "AVAL").to_pylist()) == (State("rules", 4, fingerprint=40), [9, 3, 4])
     assert pq.read_table(made.path / "cuts" / "later" / "adsl.parquet").equals(OLD)
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
 
@@ -65,9 +65,9 @@ def test_new_tables_are_in_place_at_once_with_what_they_came_from(tmp_path: Path
         "",
         "{",
         "[]",
-        '{"program": "rules"}',
-        '{"program": "rules", "sync": 3, "tables": {}}',
-        '{"program": "rules", "sync": "x", "mark": 30, "tables": {}}',
+        '{"rules": "rules"}',
+        '{"rules": "rules", "sync": 3, "tables": {}}',
+        '{"rules": "rules", "sync": "x", "fingerprint": 30, "tables": {}}',
     ],
 )
 def test_a_damaged_state_is_none(tmp_path: Path, content: str) -> None:
@@ -95,7 +95,7 @@ def test_the_quality_list_of_a_cutoff_is_summed_from_its_patients(tmp_path: Path
     patients = counts(("milan", "ADSL", "x", 1), ("milan", "ADSL", "x", 2))
     made.write("later", "quality", patients.add_column(0, "USUBJID", pa.array(["a", "b"])).to_reader())
     made.write_quality("later", counts(), {})
-    made.put_in_place(State("rules", 4, mark=40))
+    made.put_in_place(State("rules", 4, fingerprint=40))
     found = pq.read_table(made.path / "cuts" / "later" / "quality.parquet")
     assert [tuple(row.values()) for row in found.to_pylist()] == [("milan", "ADSL", "x", 3)]
 
@@ -106,6 +106,6 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "cohort.new" / "adae.parquet").write_bytes(b"half")
     (tmp_path / "cohort.old").mkdir()
     made.begin()
-    made.put_in_place(State("rules", 4, mark=40))
+    made.put_in_place(State("rules", 4, fingerprint=40))
     assert [path.name for path in made.path.iterdir()] == ["map.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
