@@ -21,7 +21,6 @@ from connectors.lake.table import Lake
 from connectors.report import Progress, SyncReport
 from mappers.study import Study, study_path
 from schedules.errors import is_user_facing
-from schedules.release.following import Analysis
 from schedules.run.forget import finish_erasure, load_forgotten, remember_learned
 from schedules.run.sources import source
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from mappers.engines.base import Engine
     from mappers.engines.start import EngineName
     from schedules.config.settings import Settings
+    from schedules.release.following import Analysis
     from schedules.release.publish import PublishReport
     from schedules.release.release_ledger import Recorder
 
@@ -150,6 +150,7 @@ class Pipeline:
         from analytics.analysis import analyse, load_cohort
         from analytics.disclosure.control import release, release_after
         from analytics.provenance import NOT_GIVEN
+        from schedules.release.following import Analysis
 
         results = analyse(load_cohort(cohort_dir), study, provenance or NOT_GIVEN)
         # The only way from patient-level estimates to a `Released`, which is all that can be published.
