@@ -80,11 +80,13 @@ class Release(Section):
 
     `mode`: at the data cutoff of the study and on each day of `release_on`, or on every night on which no figure has
     moved by too few. `max_fall`: the share of the enrolled patients that may be gone since the last release.
+    `min_shown`: of the figures that it would show by itself, the share that must be left of a release beside past ones.
     """
 
     mode: Literal["at_cutoffs", "every"] = "at_cutoffs"
     release_on: tuple[date, ...] = ()
     max_fall: Share = 0.2
+    min_shown: Share = 0.75
 
 
 class FolderTarget(Section):
@@ -237,6 +239,11 @@ class Settings(Section):
     def release_ledger_dir(self) -> Path:
         """Return the folder of the release ledger: everything that ever left the house."""
         return self.data_dir / "release-ledger"
+
+    @property
+    def release_patients_dir(self) -> Path:
+        """Return the folder of the patients behind each release, which never leaves the data folder."""
+        return self.data_dir / "release-patients"
 
     @property
     def internal_dir(self) -> Path:

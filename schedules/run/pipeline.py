@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from mappers.engines.base import Engine
     from mappers.engines.start import EngineName
     from schedules.config.settings import Settings
+    from schedules.release.following import Analysis
     from schedules.release.publish import PublishReport
+    from schedules.release.release_ledger import Recorder
 
 # DuckDB spills to disk beyond it, and a map stays below 1.5 GB whatever the lake holds; Spark needs more to work well.
 MEMORY: dict[EngineName, str] = {"duckdb": "1GB", "spark": "4GB"}
@@ -47,14 +49,6 @@ MAX_THREADS = 4  # each needs a share of MEMORY, and a server of many cores woul
 def utc_now() -> datetime:
     """Return the present."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """The estimates: after disclosure control (`released`), and everything, for the hospital only (`internal`)."""
-
-    released: Released
-    internal: Released
 
 
 @dataclass
@@ -163,12 +157,14 @@ class Pipeline:
     ) -> Analysis:
         """Estimate as `analyze` does, and give the hospital's own people everything too."""
         from analytics.analysis import analyse, load_cohort
-        from analytics.disclosure.control import release
+        from analytics.disclosure.control import release, release_after
         from analytics.provenance import NOT_GIVEN
+        from schedules.release.following import Analysis
 
         results = analyse(load_cohort(cohort_dir), study, provenance or NOT_GIVEN)
         # The only way from patient-level estimates to a `Released`, which is all that can be published.
-        return Analysis(release(results, min_cell), release(results, 0))
+        released, counted = release_after(results, min_cell)
+        return Analysis(released, release(results, 0), results, counted)
 
     def write_internal(self, settings: Settings, study: Study, internal: Released) -> Path:
         """Write the internal report, which never leaves the data folder, and return its file."""
@@ -178,16 +174,15 @@ class Pipeline:
         return write_internal(internal, study, settings.internal_dir, load_published(study, study_path(settings.study)))
 
     def publish(
-        self, settings: Settings, study: Study, released: Released, *, when: datetime, dry_run: bool
+        self, settings: Settings, study: Study, analysis: Analysis, *, when: datetime, dry_run: bool
     ) -> PublishReport:
         """Write the release as made at `when` and deliver it; with `dry_run` only return which release it would be."""
         from schedules.release.publish import write_release
         from schedules.release.published import load_published
-        from schedules.release.release_ledger import Recorder, ReleaseLedger
 
         # Read even where nothing will change: a wrong file of published figures is an error at once.
         figures = load_published(study, study_path(settings.study))
-        recorder = Recorder(ReleaseLedger(settings.release_ledger_dir), when, released.population_sizes)
+        released, recorder = analysis.released, release_recorder(settings, analysis, when)
         report = write_release(
             released, study, settings.releases_dir, figures, self.statement, recorder=recorder, dry_run=dry_run
         )
@@ -203,6 +198,22 @@ class Pipeline:
         with _umask(self.target_umask):
             for target in settings.target_dirs:
                 deliver(release, target)
+
+
+def release_recorder(settings: Settings, analysis: Analysis, when: datetime) -> Recorder:
+    """Return what enters the release of `analysis` into the ledger, with the patients behind it."""
+    from schedules.release.patients import ReleasePatients
+    from schedules.release.policy import figures_digest
+    from schedules.release.release_ledger import Recorder, ReleaseLedger
+
+    return Recorder(
+        ReleaseLedger(settings.release_ledger_dir),
+        when,
+        analysis.released.population_sizes,
+        figures_digest(analysis),
+        ReleasePatients(settings.release_patients_dir),
+        analysis.counted,
+    )
 
 
 @contextmanager
