@@ -90,7 +90,7 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
     from connectors.check.folder import check_folder
     from connectors.check.server import ServerCheck
     from connectors.sources.search.dialect import Dialect
-    from schedules.config.resource_types import REQUIRED_TYPES, TYPES
+    from schedules.config.resource_types import REQUIRED_TYPES
     from schedules.run.sources import (
         authenticator,
         cohort_query,
@@ -99,9 +99,12 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
         folder_source,
         named_patients,
         transfer_limits,
+        types_of,
     )
 
-    required = frozenset(site.types or REQUIRED_TYPES)  # whoever names the types of a site says that it has them
+    required = frozenset(
+        (site.types or REQUIRED_TYPES) + site.consent_types
+    )  # whoever names the types of a site says that it has them
     if site.kind == "folder":
         return check_folder(site.name, folder_source(settings, site), required, lenient_ids=site.lenient_ids)
     limits = transfer_limits(settings, site, session.environ)
@@ -113,7 +116,7 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
         lambda auth: fhir_client(site, auth, hurried, session.environ),
         authenticator(settings, site, session.environ),
         cohort_query(settings),
-        site.types or TYPES,
+        types_of(site),
         required,
         session.now,
         settings.limits.reconcile_days,

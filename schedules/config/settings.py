@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
@@ -91,11 +91,13 @@ class Release(Section):
 
     `mode`: at the data cutoff of the study and on each day of `release_on`, or on every night on which no figure has
     moved by too few. `max_fall`: the share of the enrolled patients that may be gone since the last release.
+    `min_shown`: of the figures that it would show by itself, the share that must be left of a release beside past ones.
     """
 
     mode: Literal["at_cutoffs", "every"] = "at_cutoffs"
     release_on: tuple[date, ...] = ()
     max_fall: Share = 0.2
+    min_shown: Share = 0.75
 
 
 class FolderTarget(Section):
@@ -187,6 +189,12 @@ class Mapping(Section):
     terminology: tuple[FilePath, ...] = ()
 
 
+class Persons(Section):
+    """Link a patient who is known at several sites by `identifier_systems`, in which no two people share a number."""
+
+    identifier_systems: tuple[Annotated[str, StringConstraints(pattern=r"^\S+\z", max_length=1000)], ...] = ()
+
+
 class Settings(Section):
     """All settings: the content of `periop.toml`.
 
@@ -217,6 +225,7 @@ class Settings(Section):
     publish: tuple[FolderTarget, ...] = ()
     limits: Limits = Limits()
     mapping: Mapping = Mapping()
+    persons: Persons = Persons()
     maintain: Maintain = Maintain()
     retention: Retention = Retention()
 
@@ -264,6 +273,11 @@ class Settings(Section):
     def release_ledger_dir(self) -> Path:
         """Return the folder of the release ledger: everything that ever left the house."""
         return self.data_dir / "release-ledger"
+
+    @property
+    def release_patients_dir(self) -> Path:
+        """Return the folder of the patients behind each release, which never leaves the data folder."""
+        return self.data_dir / "release-patients"
 
     @property
     def internal_dir(self) -> Path:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.disclosure.control import Released, release
+from analytics.disclosure.control import Released, release, release_after
 from analytics.estimates.model import Cell, Interval, Proportion, Quantiles, Results
 from analytics.provenance import NOT_GIVEN, Provenance
 from analytics.results import dumps
@@ -33,12 +33,12 @@ from mappers.study import Study
 from schedules.cli.main import main
 from schedules.cli.session import Session
 from schedules.config.settings import Settings
+from schedules.release.following import Analysis
 from schedules.release.internal import write_internal
 from schedules.release.publish import PublishReport, plan_release, store_release
 from schedules.release.published import PublishedFigures
-from schedules.release.release_ledger import Recorder, ReleaseLedger
 from schedules.run.lock import run_lock
-from schedules.run.pipeline import Analysis
+from schedules.run.pipeline import release_recorder
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -86,6 +86,7 @@ def results(proportions: Sequence[Proportion], provenance: Provenance | None = N
             Cell("baseline.age", "baseline.age", first(n), "n.enrolled"),
         ),
         beside={"baseline.age": (n // 4, n // 2, n // 4)},
+        subjects=tuple(f"milan-{number}" for number in range(n)),
     )
 
 
@@ -155,18 +156,20 @@ class StandIn:
     def analyze_for_release(
         self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None
     ) -> Analysis:
-        released = self.analyze(cohort_dir, study, min_cell, provenance)
-        return Analysis(released, release(results(self.proportions, provenance), 0))
+        self.asked.append(("analyze", cohort_dir, min_cell, (provenance or NOT_GIVEN).sites_missing))
+        estimated = replace(results(self.proportions, provenance), data_cutoff=self.data_cutoff)
+        released, counted = release_after(estimated, min_cell)
+        return Analysis(released, release(estimated, 0), estimated, counted)
 
     def write_internal(self, settings: Settings, study: Study, internal: Released) -> Path:
         return write_internal(internal, study, settings.internal_dir, PublishedFigures())
 
     def publish(
-        self, settings: Settings, study: Study, released: Released, *, when: datetime, dry_run: bool
+        self, settings: Settings, study: Study, analysis: Analysis, *, when: datetime, dry_run: bool
     ) -> PublishReport:
-        recorder = Recorder(ReleaseLedger(settings.release_ledger_dir), when, released.population_sizes)
+        recorder = release_recorder(settings, analysis, when)
         file = plan_release if dry_run else store_release
-        return file(lambda n: {"results.json": lambda: dumps(released, n)}, settings.releases_dir, recorder)
+        return file(lambda n: {"results.json": lambda: dumps(analysis.released, n)}, settings.releases_dir, recorder)
 
     def deliver(self, settings: Settings, release: Path) -> None: ...
 

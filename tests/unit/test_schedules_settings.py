@@ -51,6 +51,7 @@ def test_every_commented_key_of_the_starter_file_is_valid_and_a_default(tmp_path
     limits = "\n".join(line.removeprefix("# ") for line in text[text.index("# [limits]") :].splitlines())
     settings = load_settings(write(tmp_path, FOLDER + limits))
     assert settings.limits == load_settings(write(tmp_path, FOLDER)).limits
+    assert settings.persons.identifier_systems == ("http://fhir.de/sid/gkv/kvid-10",)
     assert settings.mapping.views == (tmp_path / "views",)
     assert settings.mapping.terminology == (tmp_path / "valuesets",)
 
