@@ -36,6 +36,7 @@ def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted
     from schedules.config.settings import check_sites
     from schedules.release.publish import unusable
     from schedules.run.inside import understood_shares
+    from schedules.run.readiness import missing_secrets
 
     if url is not None and sites:
         raise ConfigError("give the names of sites or --url, not both")
@@ -44,6 +45,9 @@ def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted
     by_name = {site.name: site for site in settings.sites}
     found = []
     names = check_sites(settings, sites, session.config)
+    # All of them, before any server is asked: nobody wants to mend one to be told of the next.
+    if missing := [*missing_secrets(settings, [by_name[name] for name in names], session.environ)]:
+        raise ConfigError("\n".join(missing))
     with session.progress() as progress:
         for name in names:
             progress.step(f"checking {name}")
