@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import click
 
@@ -18,11 +19,14 @@ from schedules.errors import ExitCode
 @pass_session
 def run(session: Session, full: bool, accept_loss: bool, json_wanted: bool) -> ExitCode:
     """Sync, map, analyze and publish."""
+    from schedules.run.delivery import deliver
     from schedules.run.nightly import run_nightly
+    from schedules.run.notices import telling
 
     settings = session.settings()
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
-    with session.progress() as progress:
+    send = partial(deliver, environ=session.environ)
+    with telling(settings, session.now, send), session.progress() as progress:
         now = session.now
         outcome = run_nightly(settings, study, pipeline, progress, now, full=full, accept_loss=accept_loss)
     # The release is on disk by now: nothing that goes wrong while it is printed can undo it.
