@@ -85,6 +85,7 @@ def analyse(cohort: Cohort, study: Study, provenance: Provenance = NOT_GIVEN) ->
     boxes = patient_flow(cohort)
     coarser = {figure: tuple(cells) for figure, cells in _coarser(cohort, study)}
     counted = (*props, *quants, *curves, *(c for cells in coarser.values() for c in cells))
+    everyone = _everyone(cohort)
     return Results(
         study=study.id,
         study_title=study.title,
@@ -98,10 +99,12 @@ def analyse(cohort: Cohort, study: Study, provenance: Provenance = NOT_GIVEN) ->
         flow=tuple(box.step for box in boxes),
         quality=quality(cohort),
         provenance=provenance,
-        cells=_cells(cohort, counted, boxes),
+        cells=_cells(cohort, everyone, counted, boxes),
         coarser={name: tuple(c.estimate for c in cells) for name, cells in coarser.items()},  # type: ignore[misc]
         beside={c.estimate.id: c.beside for c in quants if c.beside is not None},
         importance=_importance(study),
+        # Without the name of the study: under another one the patients of past releases are still the same.
+        subjects=tuple(str(usubjid).removeprefix(f"{study.id}-") for usubjid in everyone),
     )
 
 
@@ -227,11 +230,18 @@ def _until_last_contact(cohort: Cohort, rows: pd.DataFrame) -> pd.Series:
     return (days / DAYS["months"]).where(days > 0)
 
 
-def _cells(cohort: Cohort, counted: tuple[Counted, ...], boxes: tuple[Box, ...]) -> tuple[Cell, ...]:
-    """Return the patients behind every count as bits by row number, the screened ones too."""
+def _everyone(cohort: Cohort) -> pd.Index:
+    """Return the USUBJIDs of all patients at any data cutoff, the screened ones too, by row number."""
     everyone = frozenset(cohort.column("adsl", "USUBJID"))
     everyone = everyone.union(*(frozenset(c.column("adsl", "USUBJID")) for c in cohort.other_cutoffs.values()))
-    row_numbers = pd.Index(sorted(everyone))
+    found: pd.Index = pd.Index(sorted(everyone))
+    return found
+
+
+def _cells(
+    cohort: Cohort, row_numbers: pd.Index, counted: tuple[Counted, ...], boxes: tuple[Box, ...]
+) -> tuple[Cell, ...]:
+    """Return the patients behind every count as bits by row number."""
 
     @cache
     def bits(patients: Patients) -> int:

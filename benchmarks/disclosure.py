@@ -2,9 +2,11 @@
 
     python -m benchmarks.disclosure utility 33 200 2000      # the table of docs/what-leaves-the-hospital.md
     python -m benchmarks.disclosure attack --seconds 300     # random cohorts, released and attacked
+    python -m benchmarks.disclosure attack --chains 100      # releases that follow each other, attacked together
 
 The cohorts are those of `tests/resampled.py`; the attacker is that of the tests, which shares no code with disclosure
-control: each released number is an equation over the kinds of patients that the study's definitions allow.
+control: each released number is an equation over the kinds of patients that the study's definitions allow. The reader
+of chains (`tests/chains.py`) has kept every release of a cohort that grows each night.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import numpy as np
 from analytics.analysis import analyse
 from analytics.disclosure.control import release
 from mappers.study import load_study
+from tests.chains import Found, chain
+from tests.chains import attack as attack_chain
 from tests.generative import test_analytics_disclosure_attack as attacker
 from tests.resampled import resampled
 
@@ -65,17 +69,46 @@ def attack(seconds: float, seed: int) -> int:
     return found_out
 
 
+def attack_chains(number: int, nights: int, seconds: float, seed: int) -> int:
+    """Release and attack growing cohorts, at most for `seconds`; return how many counts were found out."""
+    total, releases, made = Found(), 0, 0
+    end = perf_counter() + seconds
+    while made < number and perf_counter() < end:
+        # Each chain has a seed of its own, so that one of them can be run again.
+        draws = np.random.default_rng([seed, made])
+        k = int(draws.choice([3, 5, 8, 11]))
+        # Half of them publish whatever is left: more releases than a hospital would make, and more to subtract.
+        share = float(draws.choice([0.0, 0.75]))
+        given = chain(draws, nights, k, share)
+        found = attack_chain(given, draws)
+        made, releases = made + 1, releases + len(given.releases)
+        for name in ("protected", "found_out", "narrowed", "undecided"):
+            setattr(total, name, getattr(total, name) + getattr(found, name))
+        print(f"chain {made - 1}: k = {k}, {len(given.releases)} releases, {found.protected} small counts", flush=True)
+        for each in found.named:
+            print(f"found out or narrowed: {each}; k = {k}, seed {seed}, chain {made - 1}", flush=True)
+    print(
+        f"{made} chains of {nights} nights, {releases} releases, {total.protected} small counts attacked, "
+        f"{total.found_out} found out, {total.narrowed} narrowed to fewer than k values, {total.undecided} undecided"
+    )
+    return total.found_out + total.narrowed
+
+
 def main() -> int:
-    """Run one of the two measurements."""
+    """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["utility", "attack"])
     parser.add_argument("sizes", nargs="*", type=int, default=[33, 200, 2000])
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=19)
+    parser.add_argument("--chains", type=int, default=0, help="so many chains of releases instead of single ones")
+    parser.add_argument("--nights", type=int, default=30)
     given = parser.parse_args()
     if given.what == "utility":
         utility(given.sizes)
         return 0
+    if given.chains:
+        return attack_chains(given.chains, given.nights, given.seconds, given.seed)
     return attack(given.seconds, given.seed)
 
 

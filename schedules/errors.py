@@ -5,6 +5,7 @@ PeriopError                 1    what happened, where, and what to do
 ├── AuthenticationFailed    6    every site refused the credentials
 ├── LockBusyError          75    another run holds the data directory
 ├── LedgerError             1    runs.sqlite cannot be read; says how to repair it
+├── ReleasePatientsError    1    the patients behind a past release are not known any more
 ├── NoSiteError             1    no site could be synchronised, so there is nothing new to release
 ├── NothingYetError         1    the input of a command does not exist yet; says which command makes it
 ├── NoticeError             1    a message about a run cannot be handed over
@@ -62,6 +63,10 @@ class LockBusyError(PeriopError):
 
 class LedgerError(PeriopError):
     """The run ledger cannot be used."""
+
+
+class ReleasePatientsError(PeriopError):
+    """The file of the patients behind a past release is lost or damaged."""
 
 
 class NoSiteError(PeriopError):

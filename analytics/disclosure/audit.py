@@ -24,7 +24,7 @@ DISTINCT = 2  # values that a reader cannot tell apart
 class Exposure:
     """A protected count that a reader can narrow down to `low` to `high`; `counts` are the ids in its block.
 
-    For the hospital only: the numbers are those of few patients.
+    `patients` are the patients as bits. For the hospital only: the numbers are those of few patients.
     """
 
     size: int
@@ -32,6 +32,7 @@ class Exposure:
     high: int
     counts: tuple[str, ...]
     described: str = field(default="")
+    patients: int = field(default=0, repr=False)
 
 
 def audit(counts: Iterable[Count], k: int) -> tuple[Exposure, ...]:
@@ -112,7 +113,7 @@ class _Attacker:
         same = [i for r, i in enumerate(block.counts) if np.array_equal(block.members[r], group)]
         described = self.model.counts[same[0]].id if same else "a group of patients that several counts define"
         ids = tuple(self.model.counts[i].id for i in block.counts if self.published[i])
-        return Exposure(size, low, high, ids, described)
+        return Exposure(size, low, high, ids, described, block.patients(group))
 
     def _range(self, b: int, group: Bools, enough: Callable[[int, int], bool]) -> tuple[int, int]:
         """Return the least and greatest value of `group`, or as soon as they are found any that are `enough` apart."""

@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from analytics.disclosure.coarsening import coarsen
-from analytics.disclosure.figures import ANY_GRADE, GRADES, SEVERE_OR_NOT, SIZE
-from analytics.disclosure.model import is_protected
+from analytics.disclosure.figures import ANY_GRADE, GRADES, SEVERE_OR_NOT, SIZE, quality_name
+from analytics.disclosure.model import Count, is_protected
+from analytics.disclosure.past import NO_PAST, CountedPatients, past_counts
 from analytics.disclosure.plan import Plan, plan
 from analytics.errors import NotReleasedError
 from analytics.estimates.model import (
@@ -124,18 +125,35 @@ def release(results: Results, min_cell: int) -> Released:
     >>> release(results, min_cell=11).proportions[0].status
     'suppressed'
     """
+    return release_after(results, min_cell)[0]
+
+
+def release_after(
+    results: Results,
+    min_cell: int,
+    past: Mapping[int, CountedPatients] = NO_PAST,
+    withhold: frozenset[str] = frozenset(),
+) -> tuple[Released, CountedPatients]:
+    """Return `results` after disclosure control together with all `past` releases, by number.
+
+    Also returns the patients behind its counts, to be kept inside for the releases after it. `withhold` are ids of
+    counts and figures, and names of lines of the quality list, that are suppressed in any case.
+    """
     if min_cell < 0:
         raise ValueError(f"min_cell is {min_cell}; give 0 (no control) or a positive number")
     fields: dict[str, Any] = {name: getattr(results, name) for name in _PASSED_ON} | {"refusal": None}
+    counts: tuple[Count, ...] = ()
     if k := threshold(min_cell):
-        fields |= _controlled(results, k)
+        chosen = plan(results, k, past_counts(results.subjects, past, k) if past else (), withhold)
+        fields |= _controlled(results, chosen, k, withhold)
+        counts = chosen.counts
     fields["population_sizes"] = MappingProxyType(dict(fields["population_sizes"]))
-    return Released(**fields, min_cell=min_cell, key=_KEY)
+    released = Released(**fields, min_cell=min_cell, key=_KEY)
+    return released, CountedPatients(results.subjects, counts)
 
 
-def _controlled(results: Results, k: int) -> dict[str, Any]:
+def _controlled(results: Results, chosen: Plan, k: int, withhold: frozenset[str]) -> dict[str, Any]:
     """Return the fields of a `Released` that disclosure control changes."""
-    chosen = plan(results, k)
     return {
         "refusal": REFUSAL.format(len(chosen.refused)) if chosen.refused else None,
         "population_sizes": {
@@ -145,7 +163,7 @@ def _controlled(results: Results, k: int) -> dict[str, Any]:
         "quantiles": tuple(_quantile(q, results, chosen, k) for q in results.quantiles),
         "survival": tuple(_survival(s, chosen) for s in results.survival),
         "flow": tuple(_flow(results.flow, chosen)),
-        "quality": tuple(_quality(item, chosen, k) for item in results.quality),
+        "quality": tuple(_quality(item, chosen, k, withhold) for item in results.quality),
     }
 
 
@@ -228,12 +246,13 @@ def _flow(flow: Collection[FlowStep], chosen: Plan) -> Iterator[FlowStep]:
             yield replace(step, n=None, **SUPPRESSED)
 
 
-def _quality(item: QualityItem, chosen: Plan, k: int) -> QualityItem:
+def _quality(item: QualityItem, chosen: Plan, k: int, withhold: frozenset[str]) -> QualityItem:
     """Return a line of the quality list; one that few patients are behind, or nobody knows how many, is withheld.
 
     A count of patients is withheld whatever its size, because nothing says which of the other counts it can be
     subtracted from; a count of records says how many one patient has, if he is the only one.
     """
     shown = not chosen.everything and item.domain not in PATIENT_DOMAINS
+    shown &= quality_name(item.site, item.domain, item.issue) not in withhold
     shown &= item.count == 0 or (item.patients is not None and item.patients >= k and not is_protected(item.count, k))
     return replace(item, patients=None) if shown else replace(item, patients=None, count=None, **SUPPRESSED)

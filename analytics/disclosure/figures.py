@@ -1,4 +1,4 @@
-"""Names of what shows a count: a population's size, and adverse events by grade, severe or not, or at any grade."""
+"""Names of what shows a count: sizes of populations, adverse events by grade, severe or not, or any grade; records."""
 
 from __future__ import annotations
 
@@ -8,3 +8,8 @@ GRADES = "#grades"
 SEVERE_OR_NOT = "#severe"
 ANY_GRADE = "#any"
 COARSE = (SEVERE_OR_NOT, ANY_GRADE)
+
+
+def quality_name(site: str, domain: str, issue: str) -> str:
+    """Return the name of a line of the quality list."""
+    return f"{site} {domain} {issue}"

@@ -49,11 +49,21 @@ class Count:
 
 @dataclass(frozen=True)
 class Block:
-    """The groups of patients of linked variables: `members[r, a]` says whether group a is part of count `counts[r]`."""
+    """The groups of patients of linked variables: `members[r, a]` says whether group a is part of count `counts[r]`.
+
+    `group_of` has the group of each patient by number, -1 for who is in no count of the block.
+    """
 
     counts: tuple[int, ...]
     members: Bools
     sizes: Counts
+    group_of: Counts
+
+    def patients(self, groups: Bools) -> int:
+        """Return the patients of some groups as bits."""
+        # -1 would be the last group, so that those outside are taken out.
+        inside = groups[self.group_of] & (self.group_of >= 0)
+        return int.from_bytes(np.packbits(inside, bitorder="little").tobytes(), "little")
 
 
 def is_protected(count: int | None, k: int) -> bool:
@@ -86,11 +96,12 @@ def _block(counts: Sequence[Count], row: tuple[int, ...], width: int) -> Block:
     # One key of bytes for each patient: the counts that he is part of.
     signatures = np.packbits(np.unpackbits(packed, axis=1, count=width, bitorder="little"), axis=0).T
     keys = np.ascontiguousarray(signatures).view(np.dtype((np.void, signatures.shape[1]))).ravel()
-    _, first, sizes = np.unique(keys, return_index=True, return_counts=True)
+    _, first, inverse, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     members = np.unpackbits(signatures[first].T, axis=0, count=len(row)).astype(bool)
     # Patients who are in no count of the block are in no equation either.
     seen = members.any(axis=0)
-    return Block(row, members[:, seen], sizes[seen].astype(np.int64))
+    group_of = np.where(seen, np.cumsum(seen) - 1, -1)[inverse]
+    return Block(row, members[:, seen], sizes[seen].astype(np.int64), group_of.astype(np.int64))
 
 
 @dataclass(frozen=True)

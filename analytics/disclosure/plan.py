@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analytics.disclosure.audit import Exposure, audit
@@ -20,6 +20,7 @@ OTHER = 8.0
 POPULATION, CURVE, STEP, BOX = 40.0, 60.0, 4.0, 2.0
 GRADE_LEVELS = {GRADES: 0.2, SEVERE_OR_NOT: 1.0, ANY_GRADE: 2.0}
 ROUNDS = 5
+PAST = "past releases"  # the unit of all that left before, which cannot be withheld any more
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,23 @@ class Plan:
         return figure in self.figures
 
 
-def plan(results: Results, k: int) -> Plan:
-    """Return what may be shown of `results` with threshold k; nothing where the audit finds something all the same."""
+def plan(results: Results, k: int, past: Sequence[Count] = (), withhold: frozenset[str] = frozenset()) -> Plan:
+    """Return what may be shown of `results` with threshold k; nothing where the audit finds something all the same.
+
+    `past` are the counts of releases that left before, in the numbering of the patients of `results`: their published
+    ones are known whatever is chosen now. `withhold` are ids of counts and figures that are not shown in any case.
+    """
     # With fewer than k enrolled patients every count is protected, and "all of them" tells as much as "none".
     if 0 < results.population_sizes["enrolled"] < k:
         return Plan(frozenset(), {}, everything=True)
     candidates, further = _candidates(results, k)
-    withheld = withheld_units(candidates, further, k)
+    forced = _forced(candidates, withhold)
+    fixed = [Candidate(count, PAST, math.inf) for count in past if count.published]
+    unseen = [*further, *(count for count in past if not count.published)]
+    withheld = withheld_units([*candidates, *fixed], unseen, k, forced)
     for _ in range(ROUNDS):
         counts = (*_counts(candidates, withheld), *further)
-        exposed = audit(counts, k)
+        exposed = _new_exposures((*counts, *past), past, k)
         if not exposed:
             return _plan(results, candidates, withheld, counts)
         # The audit knows more than the choice: whole solutions only. Then all goes that the exposed count follows from.
@@ -58,6 +66,25 @@ def plan(results: Results, k: int) -> Plan:
             candidates, withheld | {c.unit for c in candidates if c.count.id in used and math.isfinite(c.weight)}
         )
     return Plan(frozenset(), {}, everything=True, refused=exposed)
+
+
+def _new_exposures(counts: Sequence[Count], past: Sequence[Count], k: int) -> tuple[Exposure, ...]:
+    """Return what the audit finds in all `counts` together and not in those of the `past` alone.
+
+    What releases with a lower threshold tell by the one of today cannot be taken back, whatever is withheld now.
+    """
+    exposed = audit(counts, k)
+    if not exposed or not past:
+        return exposed
+    known = {exposure.patients for exposure in audit(past, k)}
+    return tuple(exposure for exposure in exposed if exposure.patients not in known)
+
+
+def _forced(candidates: list[Candidate], withhold: frozenset[str]) -> frozenset[str]:
+    """Return the units with a count or figure of these ids, and all that need one of them."""
+    named = {c.unit for c in candidates if {c.unit, c.count.id, c.count.id.partition("#")[0]} & withhold}
+    finite = frozenset(c.unit for c in candidates if c.unit in named and math.isfinite(c.weight))
+    return _with_dependants(candidates, finite)
 
 
 def _candidates(results: Results, k: int) -> tuple[list[Candidate], list[Count]]:

@@ -47,24 +47,29 @@ class Candidate:
     needs: tuple[str, ...] = ()
 
 
-def withheld_units(candidates: Sequence[Candidate], further: Iterable[Count], k: int) -> frozenset[str]:
+def withheld_units(
+    candidates: Sequence[Candidate], further: Iterable[Count], k: int, forced: frozenset[str] = frozenset()
+) -> frozenset[str]:
     """Return the units to withhold.
 
     Args:
         candidates: all counts that could be published.
         further: counts that are never published and are protected like the others, as the rest of a breakdown.
         k: the threshold, at least 2.
+        forced: units that are withheld in any case.
     """
     if not candidates:
         return frozenset()
-    chosen = _Choice(candidates, further, k)
+    chosen = _Choice(candidates, further, k, forced)
     return chosen.units(chosen.solve())
 
 
 class _Choice:
     """The whole choice: which counts are withheld, in `bools` of the candidates followed by those never published."""
 
-    def __init__(self, candidates: Sequence[Candidate], further: Iterable[Count], k: int) -> None:
+    def __init__(
+        self, candidates: Sequence[Candidate], further: Iterable[Count], k: int, forced: frozenset[str]
+    ) -> None:
         self.candidates = tuple(candidates)
         self.k = k
         never = tuple(replace(count, published=False) for count in further)
@@ -81,6 +86,7 @@ class _Choice:
         self.solutions: list[Floats] = []
         # Small counts first: what they take with them is found round by round.
         self.withheld = self._small()
+        self.withheld |= np.array([name in forced for name in self.names], dtype=bool)
         self.protected = [
             (b, np.unpackbits(np.frombuffer(packed, np.uint8), count=len(self.model.blocks[b].sizes)).astype(bool))
             for b, packed in protected_groups(self.model, k)

@@ -213,6 +213,8 @@ class Results:
     beside: Mapping[str, tuple[int, int, int]] = field(default_factory=lambda: MappingProxyType({}))
     # What the study says of the importance of an estimate, by id.
     importance: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    # Site and pseudonym of each patient by row number, the same from one analysis to the next. Never shown.
+    subjects: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:

@@ -8,6 +8,7 @@ the old ones; otherwise all patients are. Both ways give the same tables.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from mappers.build.cohort import (
     register_affected_patients,
     register_all_patients,
 )
-from mappers.build.cohort_folder import CohortFolder
+from mappers.build.cohort_folder import CohortFolder, State
 from mappers.build.opened import MapConfig, Progress, open_lake
 from mappers.engines.base import Engine, Files
 
@@ -54,6 +55,8 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     lake, cohort, terminology, state = opened.lake, opened.cohort, opened.terminology, opened.state
     folder = CohortFolder(config.cohort_dir)
     known = None if full else folder.state()
+    if config.consent:
+        _register_day(engine, config, known)
     if known is None or known.rules != state.rules or known.fingerprint != lake.fingerprint(known.sync):
         register_all_patients(engine, cohort, terminology)
         merge = False
@@ -72,6 +75,13 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
         quality_rows=len(folder.column("quality", "COUNT")),
         derived=derived,
     )
+
+
+def _register_day(engine: Engine, config: MapConfig, known: State | None) -> None:
+    """Name today, and the day of the tables in place: who has come to consent, or no longer does, since then."""
+    assert config.day is not None  # noqa: S101
+    previous = date.fromisoformat(known.day) if known and known.day else config.day
+    engine.register_rows("map_day", pa.table({"day": [config.day], "previous": [previous]}))
 
 
 def _write_tables(

@@ -58,9 +58,10 @@ def _sentences(erasure: Erasure, dry_run: bool) -> list[str]:
         return [f"{found}, with {erasure.records} records of Patient.", NOTHING_ERASED]
     versions = ", ".join(f"{kind} {count}" for kind, count in sorted(erasure.versions.items())) or "none"
     erased = f"Erased: versions of resources: {versions}; {erasure.quarantined} entries of the quarantine"
+    rows = f"{erasure.behind_releases} rows of the patients behind past releases"
     return [
         f"{found}; all {erasure.asked} are kept out of later syncs.",
-        f"{erased}; {erasure.files} data files. {erasure.audited} lines of the audit log no longer name them.",
+        f"{erased}; {erasure.files} data files; {rows}. {erasure.audited} lines of the audit log no longer name them.",
         "View tables and cohort tables are deleted: `periop run` (or `periop map`) makes them without these patients.",
         "Not erased: releases, which hold figures only; backups, exports and the source itself.",
     ]

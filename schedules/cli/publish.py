@@ -12,18 +12,21 @@ from schedules.errors import ExitCode
 
 if TYPE_CHECKING:
     from analytics.disclosure.control import Released
+    from schedules.release.following import Analysis
     from schedules.release.policy import Waiting
     from schedules.release.publish import PublishReport
-    from schedules.run.pipeline import Analysis
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be released and what withheld, and write no release.")
 @click.option("--now", "release_now", is_flag=True, help="Do not wait for a declared date.")
 @click.option("--accept-fall", is_flag=True, help="Believe once that so many enrolled patients are gone.")
+@click.option("--figures-only", is_flag=True, help="Do without the patients behind past releases where they are lost.")
 @as_json
 @pass_session
-def publish(session: Session, dry_run: bool, release_now: bool, accept_fall: bool, json_wanted: bool) -> ExitCode:
+def publish(
+    session: Session, dry_run: bool, release_now: bool, accept_fall: bool, figures_only: bool, json_wanted: bool
+) -> ExitCode:
     """Write the results of the cohort tables as a release."""
     from schedules.release.policy import Asked
     from schedules.run.nightly import analyze_cohort, publish_release, recorded_run
@@ -34,37 +37,40 @@ def publish(session: Session, dry_run: bool, release_now: bool, accept_fall: boo
     kind = "publish --dry-run" if dry_run else "publish"
     with session.progress() as progress, recorded_run(settings, kind, session.now) as run:
         analysis = analyze_cohort(settings, study, pipeline, progress, run)
-        asked = Asked(now=release_now, accept_fall=accept_fall)
-        published = publish_release(settings, study, pipeline, progress, run, analysis, asked=asked, dry_run=dry_run)
-    released = analysis.released
+        asked = Asked(release_now, accept_fall, figures_only)
+        released, published = publish_release(
+            settings, study, pipeline, progress, run, analysis, asked=asked, dry_run=dry_run
+        )
     if json_wanted:
         # The same document as that of `periop run`, without the stages that were not run.
         nothing_else = {"exit_code": run.exit_code, "sites": [], "map": None}
         found = nothing_else | release_json(released, published) | {"dry_run": dry_run}
-        session.print_json(found | (_withheld_json(analysis, published) if dry_run else {}))
+        session.print_json(found | (_withheld_json(analysis, released, published) if dry_run else {}))
     else:
         session.print_out(release_text(published, dry_run))
         if dry_run:
-            _print_withheld(session, analysis, published)
+            _print_withheld(session, analysis, released, published)
     return run.exit_code
 
 
 # The only place that prints true counts: for a person in the hospital who decides about a release.
-def _withheld_json(analysis: Analysis, published: PublishReport | Waiting | None) -> dict[str, Any]:
+def _withheld_json(analysis: Analysis, released: Released, published: PublishReport | Waiting | None) -> dict[str, Any]:
     from schedules.release.internal import NOTICE
     from schedules.release.withheld import withheld_cells
 
-    cells = [dataclasses.asdict(cell) for cell in withheld_cells(analysis.internal, analysis.released)]
+    cells = [dataclasses.asdict(cell) for cell in withheld_cells(analysis.internal, released, analysis.released)]
     moves = [dataclasses.asdict(move) for move in getattr(published, "moves", ())]
     return {"notice": NOTICE, "withheld_cells": cells, "moved": moves}
 
 
-def _print_withheld(session: Session, analysis: Analysis, published: PublishReport | Waiting | None) -> None:
+def _print_withheld(
+    session: Session, analysis: Analysis, released: Released, published: PublishReport | Waiting | None
+) -> None:
     from schedules.cli.output import withheld
     from schedules.release.internal import NOTICE
     from schedules.release.withheld import withheld_cells
 
-    cells, moves = withheld_cells(analysis.internal, analysis.released), getattr(published, "moves", ())
+    cells, moves = withheld_cells(analysis.internal, released, analysis.released), getattr(published, "moves", ())
     if cells or moves:
         session.print_out(withheld(cells, moves, NOTICE))
     else:

@@ -16,12 +16,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from connectors.lake.files import remove_unfinished, write_atomically
 from schedules.errors import LedgerError
+
+if TYPE_CHECKING:
+    from analytics.disclosure.past import CountedPatients
+    from schedules.release.patients import ReleasePatients
 
 Json = Mapping[str, Any]
 # Six digits sort as text for longer than any hospital will publish.
@@ -33,6 +37,8 @@ class Entry:
     """One entry. `results` is the results.json of a release, None of a withdrawal; `when` is an aware instant.
 
     `results` also has `populations`, the sizes that the report shows. `sha256` is the hash of the entry's file.
+    `figures` is a digest of all figures before disclosure control, and `has_patients` says whether the patients behind
+    the release were kept; releases of an earlier version have neither.
     """
 
     number: int
@@ -41,6 +47,8 @@ class Entry:
     when: datetime
     sha256: str
     results: Json | None = None
+    figures: str | None = None
+    has_patients: bool = False
 
     @property
     def study(self) -> str:
@@ -88,7 +96,16 @@ class ReleaseLedger:
         """Return the numbers of the releases that were withdrawn."""
         return frozenset(entry.release for entry in self.entries() if entry.kind == "withdrawn")
 
-    def record(self, release: int, results: bytes, populations: Json, when: datetime) -> None:
+    def record(
+        self,
+        release: int,
+        results: bytes,
+        populations: Json,
+        when: datetime,
+        figures: str | None = None,
+        *,
+        has_patients: bool = False,
+    ) -> None:
         """Append a release before it is put in place: a kill in between leaves one too many here, never one too few."""
         content = orjson.loads(results)
         # Beside what results.json says, for who looks for a release without reading all of its figures.
@@ -96,6 +113,8 @@ class ReleaseLedger:
             "study_hash": content.get("study_hash"),
             "min_cell": (content.get("disclosure") or {}).get("min_cell"),
             "sha256": hashlib.sha256(results).hexdigest(),
+            "figures": figures,
+            "has_patients": has_patients,
             "results": content | {"populations": dict(populations)},
         }
         self._append("released", release, when, said)
@@ -140,11 +159,18 @@ class ReleaseLedger:
 
 @dataclass(frozen=True)
 class Recorder:
-    """Enters a release into `ledger` as made at `when`, with the sizes of the `populations` in its report."""
+    """Enters a release into `ledger` as made at `when`, with the sizes of the `populations` in its report.
+
+    `figures` is the digest of all figures before disclosure control. Where the release has `counted` patients they are
+    kept in `patients`.
+    """
 
     ledger: ReleaseLedger
     when: datetime
     populations: Json
+    figures: str | None = None
+    patients: ReleasePatients | None = None
+    counted: CountedPatients | None = None
 
     def highest(self) -> int:
         """Return the highest number that was ever used, 0 where none was."""
@@ -152,7 +178,13 @@ class Recorder:
 
     def __call__(self, release: int, results: bytes) -> None:
         """Enter release number `release` with its results.json."""
-        self.ledger.record(release, results, self.populations, self.when)
+        # Without disclosure control nothing is protected, and no count is kept.
+        has_patients = False
+        if self.patients is not None and self.counted is not None and self.counted.counts:
+            # Before the entry that says so: a kill in between leaves a file that is written again.
+            self.patients.write(release, self.counted)
+            has_patients = True
+        self.ledger.record(release, results, self.populations, self.when, self.figures, has_patients=has_patients)
 
 
 def _name(number: int) -> str:
@@ -165,4 +197,5 @@ def _entry(content: Json, sha256: str) -> Entry:
     # A file that is JSON and no entry must not pass for one without figures.
     if (results is None) != (content["kind"] == "withdrawn"):
         raise ValueError("a release has results, and a withdrawal has none")
-    return Entry(content["entry"], content["kind"], content["release"], when, sha256, results)
+    figures, has_patients = content.get("figures"), content.get("has_patients") is True
+    return Entry(content["entry"], content["kind"], content["release"], when, sha256, results, figures, has_patients)

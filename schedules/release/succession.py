@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from analytics.disclosure.figures import quality_name
 from analytics.estimates.rounding import round_half_up
 
 Json = Mapping[str, Any]
@@ -70,7 +71,7 @@ def _counts(results: Json) -> Iterator[tuple[Name, int | None]]:
     yield from _flow(results.get("flow", ()))
     yield from _populations(results)
     for item in results.get("quality", ()):
-        name = " ".join((item["site"], item["domain"], item["issue"]))
+        name = quality_name(item["site"], item["domain"], item["issue"])
         yield ("quality", name, "count"), item.get("count")
 
 

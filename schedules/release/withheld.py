@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from analytics.report import wording
@@ -18,6 +18,7 @@ Effect = Literal["withheld", "left out", "coarsened"]
 # Of a cell that is itself large enough: which other counts it gives away is for the whole release to say.
 LINKED = "a protected count could be derived from it and other figures"
 LISTED = "is listed only because somebody has it, and its table is withheld"
+PAST_RELEASES = "together with past releases it would give few patients away"
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,24 @@ class WithheldCell:
     why: str
 
 
-def withheld_cells(internal: Released, released: Released) -> tuple[WithheldCell, ...]:
-    """Return what `released` does not say, or says coarser, of the figures in `internal`, in their order."""
+def withheld_cells(internal: Released, released: Released, alone: Released) -> tuple[WithheldCell, ...]:
+    """Return what `released` does not say, or says coarser, of the figures in `internal`, in their order.
+
+    `alone` is what would be released if nothing had left before: what only that shows is withheld for past releases.
+    """
     from analytics.disclosure.control import threshold
 
     k = threshold(released.min_cell)
+    cells = _cells(internal, released, k)
+    if released is alone:
+        return cells
+    anyway = {(cell.section, cell.id, cell.label) for cell in _cells(internal, alone, k)}
+    return tuple(
+        cell if (cell.section, cell.id, cell.label) in anyway else replace(cell, why=PAST_RELEASES) for cell in cells
+    )
+
+
+def _cells(internal: Released, released: Released, k: int) -> tuple[WithheldCell, ...]:
     return (
         *_proportions(internal.proportions, released.proportions, k),
         *_quantiles(internal.quantiles, released.quantiles, k),

@@ -4,6 +4,7 @@ The order makes a kill harmless: first the keyed hashes are written, by which a 
 erased without being told the ids again; then what only the hashes find (quarantine, audit log, lake); then what is
 derived and can be made again (views, cohort tables), and what killed runs left. `unfinished` is cleared last, and the
 next map finishes an erasure that has it set. Releases stay: they hold figures after disclosure control, and no patient.
+The rows of the patient behind past releases go.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from connectors.lake.rewrite import delete_unused_files
 from connectors.lake.table import Lake
 from schedules.config.credentials import pseudonym_key
 from schedules.errors import ConfigError
+from schedules.release.patients import ReleasePatients
 from schedules.run.audit import AUDIT_LOG
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Erasure:
         versions: rows erased from the lake, by resource type.
         quarantined: entries erased from quarantine.
         audited: lines of the audit log that no longer name the patient.
+        behind_releases: rows erased from the patients behind past releases.
         files: data files deleted from the lake, those of killed runs among them.
     """
 
@@ -70,6 +73,7 @@ class Erasure:
     versions: Mapping[str, int] = field(default_factory=dict)
     quarantined: int = 0
     audited: int = 0
+    behind_releases: int = 0
     files: int = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -177,6 +181,7 @@ def finish(settings: Settings, forgotten: Forgotten, reached: Reached = lambda _
         erasure.quarantined += Quarantine(settings.quarantine_dir).erase(site, forgotten.at(site).text_concerns)
     reached("quarantine")
     erasure.audited = _redact_audit_log(settings.data_dir / AUDIT_LOG, forgotten)
+    erasure.behind_releases = ReleasePatients(settings.release_patients_dir).forget(forgotten.has_text)
     reached("audit log")
     if lake.exists():
         erasure.versions = dict(_erase_lake(lake, forgotten))

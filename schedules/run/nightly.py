@@ -31,13 +31,14 @@ from connectors.errors import AuthenticationError
 from connectors.report import Progress, SyncReport
 from schedules.config.credentials import private_folder
 from schedules.errors import AuthenticationFailed, ExitCode, NoSiteError, NothingYetError
-from schedules.release.policy import AS_CONFIGURED, Asked, Waiting, waiting
-from schedules.release.publish import releases, unusable
+from schedules.release.following import Analysis
+from schedules.release.policy import AS_CONFIGURED, Asked, Waiting, decide
+from schedules.release.publish import PublishReport, current_release, releases, switch, unusable
 from schedules.release.release_ledger import ReleaseLedger
 from schedules.run.ledger import Clock, OpenRun, open_ledger
 from schedules.run.lock import run_lock
 from schedules.run.maintain import Maintenance, maintain
-from schedules.run.pipeline import Analysis, Pipeline
+from schedules.run.pipeline import Pipeline
 from schedules.run.provenance import provenance
 from schedules.run.sync import Attempt, attempt_sites
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from mappers.build.mapping import MapReport
     from mappers.study import Study
     from schedules.config.settings import Settings
-    from schedules.release.publish import PublishReport
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +97,11 @@ def run_nightly(
         # A full sync needs no full map: the map finds what the sync stored, and gives the same tables either way.
         mapped = map_lake(settings, study, pipeline, progress, run)
         analysis = analyze_cohort(settings, study, pipeline, progress, run)
-        published = publish_release(settings, study, pipeline, progress, run, analysis)
+        released, published = publish_release(settings, study, pipeline, progress, run, analysis)
         # After the map: what it has read need not be kept in small files. After the release: nobody waits for this.
         if settings.maintain.nightly:
             maintain_data(settings, progress, run)
-        return Outcome(run.exit_code, sites, mapped, analysis.released, published)
+        return Outcome(run.exit_code, sites, mapped, released, published)
 
 
 @contextmanager
@@ -237,12 +237,13 @@ def publish_release(
     *,
     asked: Asked = AS_CONFIGURED,
     dry_run: bool = False,
-) -> PublishReport | Waiting | None:
+) -> tuple[Released, PublishReport | Waiting | None]:
     """Write the internal report and the release, and deliver the release; with `dry_run` write nothing.
 
-    Returns None, and writes no release, when disclosure control suppressed everything; a `Waiting` when none is due, or
-    when past releases could be subtracted from it. Raises `PublishError` where far fewer patients are enrolled than in
-    the last release.
+    Returns what was released, from which is withheld what past releases would give away together with it, and the
+    release: None, and nothing is written, when disclosure control suppressed everything; a `Waiting` when none is due,
+    or when past releases could be subtracted from it. Raises `PublishError` where far fewer patients are enrolled than
+    in the last release.
     """
     released = analysis.released
     if not dry_run:
@@ -253,23 +254,30 @@ def publish_release(
         if released.refusal:
             run.detail["refused"] = released.refusal
             log.warning(released.refusal)
-        return None
+        return released, None
     if released.sites_missing:
         run.detail["sites_missing"] = list(released.sites_missing)
     ledger = ReleaseLedger(settings.release_ledger_dir)
     ledger.adopt(settings.releases_dir, releases(settings.releases_dir))
     today = run.started.astimezone(ZoneInfo(settings.schedule.timezone)).date()
-    if wait := waiting(settings, released, ledger, today, asked):
-        run.detail["waiting"] = wait.reason
-        log.info(wait.reason)
-        if wait.by_disclosure_control:
+    progress.step("comparing with past releases")
+    found = decide(settings, analysis, ledger, today, asked)
+    if isinstance(found, Waiting):
+        run.detail["waiting"] = found.reason
+        log.info(found.reason)
+        if found.by_disclosure_control:
             run.exit_code = ExitCode.SUPPRESSED
+    if isinstance(found, Waiting | PublishReport):
         # The release that stays goes to targets that could not be reached before.
-        if not dry_run and wait.path is not None:
-            pipeline.deliver(settings, wait.path)
-        return wait
+        if not dry_run and found.path is not None:
+            pipeline.deliver(settings, found.path)
+        if isinstance(found, PublishReport) and not dry_run:
+            if current_release(settings.releases_dir) != found.release:  # after a kill between rename and switch
+                switch(settings.releases_dir, found.release)
+            run.release = found.release
+        return released, found
     progress.step("publishing")
     # `release` is recorded after everything is written and delivered; until then the run has none.
-    published = pipeline.publish(settings, study, released, when=run.started, dry_run=dry_run)
+    published = pipeline.publish(settings, study, found, when=run.started, dry_run=dry_run)
     run.release = None if dry_run else published.release
-    return published
+    return found.released, published

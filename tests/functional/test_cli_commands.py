@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.disclosure.control import Released, release
+from analytics.disclosure.control import Released, release, release_after
 from analytics.estimates.model import Cell, Interval, Proportion, Quantiles, Results
 from analytics.provenance import NOT_GIVEN, Provenance
 from analytics.results import dumps
@@ -33,12 +33,12 @@ from mappers.study import Study
 from schedules.cli.main import main
 from schedules.cli.session import Session
 from schedules.config.settings import Settings
+from schedules.release.following import Analysis
 from schedules.release.internal import write_internal
 from schedules.release.publish import PublishReport, plan_release, store_release
 from schedules.release.published import PublishedFigures
-from schedules.release.release_ledger import Recorder, ReleaseLedger
 from schedules.run.lock import run_lock
-from schedules.run.pipeline import Analysis
+from schedules.run.pipeline import release_recorder
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are those of POSIX")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -86,6 +86,7 @@ def results(proportions: Sequence[Proportion], provenance: Provenance | None = N
             Cell("baseline.age", "baseline.age", first(n), "n.enrolled"),
         ),
         beside={"baseline.age": (n // 4, n // 2, n // 4)},
+        subjects=tuple(f"milan-{number}" for number in range(n)),
     )
 
 
@@ -155,18 +156,20 @@ class StandIn:
     def analyze_for_release(
         self, cohort_dir: Path, study: Study, min_cell: int, provenance: Provenance | None = None
     ) -> Analysis:
-        released = self.analyze(cohort_dir, study, min_cell, provenance)
-        return Analysis(released, release(results(self.proportions, provenance), 0))
+        self.asked.append(("analyze", cohort_dir, min_cell, (provenance or NOT_GIVEN).sites_missing))
+        estimated = replace(results(self.proportions, provenance), data_cutoff=self.data_cutoff)
+        released, counted = release_after(estimated, min_cell)
+        return Analysis(released, release(estimated, 0), estimated, counted)
 
     def write_internal(self, settings: Settings, study: Study, internal: Released) -> Path:
         return write_internal(internal, study, settings.internal_dir, PublishedFigures())
 
     def publish(
-        self, settings: Settings, study: Study, released: Released, *, when: datetime, dry_run: bool
+        self, settings: Settings, study: Study, analysis: Analysis, *, when: datetime, dry_run: bool
     ) -> PublishReport:
-        recorder = Recorder(ReleaseLedger(settings.release_ledger_dir), when, released.population_sizes)
+        recorder = release_recorder(settings, analysis, when)
         file = plan_release if dry_run else store_release
-        return file(lambda n: {"results.json": lambda: dumps(released, n)}, settings.releases_dir, recorder)
+        return file(lambda n: {"results.json": lambda: dumps(analysis.released, n)}, settings.releases_dir, recorder)
 
     def deliver(self, settings: Settings, release: Path) -> None: ...
 
@@ -180,10 +183,15 @@ class Terminal:
         self.pipeline = StandIn()
         self.now = NOON
         self.out, self.err = "", ""
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
 
     def __call__(self, *arguments: str, stdout: io.TextIOBase | None = None) -> int:
         out, err = io.StringIO(), io.StringIO()
-        session = Session(stdout or out, err, {}, lambda: self.now, lambda: 0.0, self.pipeline)  # type: ignore[arg-type]
+        session = Session(stdout or out, err, {}, lambda: self.now, lambda: 0.0, self.pipeline, sleep=self.sleep)  # type: ignore[arg-type]
         code = main(["--config", str(self.config), *arguments], session)
         self.out, self.err = out.getvalue(), err.getvalue()
         return code
@@ -198,6 +206,17 @@ def periop(tmp_path: Path) -> Terminal:
     terminal = Terminal(tmp_path)
     terminal.config.write_text(CONFIG)
     return terminal
+
+
+def test_fault_139_run_tries_again_only_if_it_is_told_to(periop: Terminal) -> None:
+    periop.pipeline.errors = {name: UnavailableError(f"{name} is down") for name in ("milan", "rome")}
+    assert periop("run") == 1
+    assert periop.slept == []
+    periop.now += timedelta(days=1)
+    assert periop("run", "--retry") == 1
+    assert periop.slept == [300, 600, 1200, 2400, 4800]
+    assert periop.err.count("the run has failed and is tried again at") == 5
+    assert "milan is down" in periop.err
 
 
 def test_run_goes_the_whole_way(periop: Terminal) -> None:

@@ -20,11 +20,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from analytics.disclosure.model import Count
+from analytics.disclosure.past import CountedPatients
 from connectors.errors import LakeError
 from connectors.lake.table import Lake
 from schedules.cli.main import main
 from schedules.cli.session import Session
 from schedules.config.settings import load_settings
+from schedules.release.patients import ReleasePatients
 from schedules.run.forget import Request, finish_erasure
 from schedules.run.forget import forget as erase
 from tests.cohorts import KEY, pseudonym
@@ -128,6 +131,8 @@ def hospital(tmp_path: Path) -> Hospital:
         (hospital.data / derived).write_text("Zzname zz-canary")
     entry = {"when": "x", "user": "u", "patient": f"alneo-milan-{pseudonym('zz-canary')}", "variable": None}
     (hospital.data / "explain.log").write_text(json.dumps(entry) + "\n")
+    behind = CountedPatients((f"milan-{pseudonym('zz-canary')}", f"milan-{pseudonym('kept')}"), (Count("x", 0b11),))
+    ReleasePatients(hospital.data / "release-patients").write(1, behind)
     orphan = hospital.data / "lake" / "site=milan" / "resource_type=Patient" / "part-killed.parquet"
     orphan.write_text("zz-canary")
     return hospital
@@ -173,6 +178,9 @@ def test_fault_79_a_patient_who_must_be_erased_is_nowhere(hospital: Hospital) ->
     assert found["versions"] == {"Patient": 3, "Condition": 4}
     assert (found["quarantined"], found["audited"]) == (1, 1)
     assert json.loads((hospital.data / "explain.log").read_text())["patient"] == "erased"
+    assert found["behind_releases"] == 1
+    left = ReleasePatients(hospital.data / "release-patients").read(1, ())
+    assert (left.subjects, left.counts[0].patients) == ((f"milan-{pseudonym('kept')}",), 0b1)
 
 
 def test_fault_79_the_next_sync_does_not_bring_the_patient_back(hospital: Hospital) -> None:

@@ -9,12 +9,12 @@ INTERNAL = example_release(0)
 
 
 def test_nothing_is_withheld_without_protection() -> None:
-    assert withheld_cells(INTERNAL, INTERNAL) == ()
+    assert withheld_cells(INTERNAL, INTERNAL, INTERNAL) == ()
 
 
 def test_every_figure_that_is_withheld_is_listed_with_its_true_value() -> None:
     released = example_release(11)
-    cells = withheld_cells(INTERNAL, released)
+    cells = withheld_cells(INTERNAL, released, released)
     shown = {p.id: p.x for p in released.proportions}
     differing = {p.id for p in INTERNAL.proportions if shown.get(p.id) != p.x}
     assert {cell.id for cell in cells if cell.section == "proportions"} == differing
