@@ -1,4 +1,4 @@
-"""Who is told when a nightly run fails, and when it is well again: `[[notify]]` of `periop.toml`, as frozen models."""
+"""Targets of messages about nightly runs: `[[notify]]` of `periop.toml`, as frozen models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody must be told of the nightly runs, once for each change: it failed, a site is missing, it is well again.
+"""Messages about the nightly runs, one for each change: a run failed, a site is missing, it is well again.
 
 The conditions are read from `schedules.run.status`, so that a message never says what `periop status` does not. What
 each target was told is kept in ``notified.json`` in the data folder; a target that cannot be reached is told later.
