@@ -43,12 +43,21 @@ class SiteData:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The facts that a release names. `released` is its day, `lake_sync` the number of the newest sync in the lake."""
+    """The facts that a release names.
+
+    Attributes:
+        version: of periop.
+        released: day of the release.
+        lake_sync: number of the newest sync in the lake.
+        sites: the data of each site.
+        linked: patients of several sites were looked for by their identifiers.
+    """
 
     version: str = ""
     released: str = ""
     lake_sync: int = 0
     sites: tuple[SiteData, ...] = ()
+    linked: bool = False
 
     @property
     def sites_missing(self) -> tuple[str, ...]:
@@ -63,9 +72,12 @@ class Provenance:
     @property
     def patients_of_several_sites(self) -> str | None:
         """Return how a patient who is known at several sites counts, None where the data are of one site."""
-        # Pseudonyms are of a site, and records are joined within a site only (`Patient.link`).
-        held = [each.site for each in self.sites if each.held]
-        return "counted once at each site: records are not linked across sites" if len(held) > 1 else None
+        if len([each.site for each in self.sites if each.held]) < 2:
+            return None
+        if self.linked:
+            return "counted once, at the first site that has them enrolled: records are linked by identifiers"
+        # Pseudonyms are of a site, and without such identifiers records are joined within a site only (`Patient.link`).
+        return "counted once at each site: records are not linked across sites"
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """Yield what is known as (name, text) for a person."""

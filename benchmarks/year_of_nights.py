@@ -1,9 +1,10 @@
 """A year of nights with a few changes each: how large the data folder becomes, and what a night costs, by its number.
 
-Two data folders of the invented cohort live through the same nights, one with the step `maintain`, one without. A night
-changes a few resources in the folder that is their source. The nights in the table are `periop run` in a process of its
-own; those between them synchronise, bring the view tables up to date and maintain, and leave out cohort and release,
-which are replaced as a whole every night and do not grow.
+Data folders of the invented cohort live through the same nights: with the step `maintain`, without it, and with
+`superseded_days = 30`. A night changes a few resources in the folder that is their source. The nights that are measured
+are `periop run` in a process of its own; those between them synchronise, bring the view tables up to date, maintain and
+write into the run ledger, and leave out cohort and release, which are replaced as a whole every night and do not grow.
+The last night is today, each one before it a day earlier.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.sources.folder import FolderSource
 from connectors.sync import sync_site
+from mappers.build.mapping import MapReport
 from mappers.build.views import CompiledView, Views, refresh_views
 from mappers.engines.duckdb import DuckDBEngine
 from mappers.view.shipped import load_views
@@ -46,8 +48,12 @@ path = "../fhir"
 [disclosure]
 min_cell = 0
 [maintain]
-nightly = {}
+nightly = {maintained}
+[retention]
+{retention}
 """
+MODES = {"on": (True, ""), "off": (False, ""), "retention": (True, "superseded_days = 30")}
+SIZES_EVERY = 30  # nights
 
 
 class Source:
@@ -81,25 +87,29 @@ class Source:
 class DataFolder:
     """A configuration and its data folder."""
 
-    def __init__(self, folder: Path, *, maintained: bool) -> None:
+    def __init__(self, folder: Path, mode: str) -> None:
         folder.mkdir(exist_ok=True)
-        self.folder, self.config, self.maintained = folder, folder / "periop.toml", maintained
-        self.config.write_text(CONFIG.format(str(maintained).lower()))
+        self.folder, self.config, self.mode = folder, folder / "periop.toml", mode
+        self.name, (self.maintained, retention) = "fresh" if folder.name == "fresh" else mode, MODES[mode]
+        self.config.write_text(CONFIG.format(maintained=str(self.maintained).lower(), retention=retention))
 
     @property
     def data(self) -> Path:
         return self.folder / "data"
 
-    def night(self, fhir: Path, views: Views, engine: DuckDBEngine) -> None:
-        """A night without the cohort."""
-        lake = Lake(self.data / "lake")
-        report = sync_site(FolderSource(fhir), lake, "milan", Quarantine(self.data / "quarantine"))
-        assert report.counts.stored == CHANGES, report.counts
-        refresh_views(self.data / "views", lake.snapshot(), views, engine)
-        if self.maintained:
-            settings = load_settings(self.config)
-            with open_ledger(settings.ledger_file) as ledger:
-                maintain(settings, ledger, datetime.now(UTC), lambda _: None)
+    def night(self, fhir: Path, views: Views, engine: DuckDBEngine, now: datetime) -> float:
+        """A night without the cohort; how many seconds it took."""
+        started, settings, lake = time.perf_counter(), load_settings(self.config), Lake(self.data / "lake")
+        with open_ledger(settings.ledger_file) as ledger, ledger.record("run", lambda: now) as run:
+            report = sync_site(FolderSource(fhir), lake, "milan", Quarantine(self.data / "quarantine"))
+            assert report.counts.stored == CHANGES, report.counts
+            run.add_site_report("milan", report.as_json())
+            # As long as those of a run, whose cohort is not derived here.
+            run.detail["map"] = dict.fromkeys(MapReport.__annotations__, 47)
+            refresh_views(self.data / "views", lake.snapshot(), views, engine)
+            if self.maintained:
+                run.detail["maintain"] = maintain(settings, ledger, now, lambda _: None).as_json()
+        return time.perf_counter() - started
 
     def run(self, command: str = "run") -> dict[str, float]:
         """`periop run` in a process of its own: wall time, processor time, and its peak memory."""
@@ -116,53 +126,65 @@ class DataFolder:
         """The same, by the medians of several copies that live through the same night, the last one in place."""
         found = []
         for nth in range(TIMES - 1):
-            copy = DataFolder(self.folder.with_name(f"{self.folder.name}-{nth}"), maintained=self.maintained)
+            copy = DataFolder(self.folder.with_name(f"{self.folder.name}-{nth}"), self.mode)
             shutil.copytree(self.data, copy.data, symlinks=True)  # `releases/current` is one
             found.append(copy.run())
             shutil.rmtree(copy.folder)
         found.append(self.run())
         return {name: median(each[name] for each in found) for name in found[0]}
 
-    def size(self) -> tuple[int, int]:
-        """Files and bytes of the data folder."""
-        sizes = [path.lstat().st_size for path in self.data.rglob("*") if path.is_file() and not path.is_symlink()]
-        return len(sizes), sum(sizes)
+    def size(self) -> tuple[int, int, int]:
+        """Files and bytes of the data folder, and bytes of its lake and view tables."""
+        files = [path for path in self.data.rglob("*") if path.is_file() and not path.is_symlink()]
+        sizes = {path.relative_to(self.data): path.lstat().st_size for path in files}
+        tables = [
+            size for path, size in sizes.items() if path.parts[0] in ("lake", "views") and ".compiled" not in path.parts
+        ]
+        return len(sizes), sum(sizes.values()), sum(tables)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nights", type=int, nargs="+", default=[1, 90, 180, 365], help="the nights that are measured")
-    parser.add_argument("--maintain", choices=["on", "off", "both"], default="both")
+    parser.add_argument("--nights", type=int, nargs="+", default=[1, 365], help="the nights that are measured")
+    parser.add_argument("--maintain", choices=MODES, nargs="+", default=["on"], help="one data folder for each")
     given = parser.parse_args()
-    modes = {"on": [True], "off": [False], "both": [True, False]}[given.maintain]
-    print("night maintain  files   MB     wall s  processor s  peak MB", flush=True)
+    last, today = max(given.nights), datetime.now(UTC)
+    print("night maintain  files   MB tables MB    wall s  processor s  peak MB", flush=True)
     with tempfile.TemporaryDirectory() as temporary, DuckDBEngine(threads=1) as engine:
         root = Path(temporary)
         source = Source(root / "fhir")
         views = {name: CompiledView.of(engine, name, view) for name, view in load_views().items()}
-        folders = [DataFolder(root / f"maintain-{mode}", maintained=mode) for mode in modes]
+        folders = [DataFolder(root / f"maintain-{mode}", mode) for mode in given.maintain]
+        took: dict[str, list[float]] = {mode: [] for mode in given.maintain}
         for folder in folders:
-            folder.run()
-        for night in range(1, max(given.nights) + 1):
+            show(0, folder, folder.run())
+        for night in range(1, last + 1):
             source.change(night)
             for folder in folders:
-                if night not in given.nights:
-                    folder.night(source.folder, views, engine)
-                    if night + 1 in given.nights:
-                        folder.run("map")  # so that the next night derives the patients of one night
+                if night in given.nights:
+                    show(night, folder, folder.measured())
                     continue
-                show(night, folder, folder.measured())
-        fresh = DataFolder(root / "fresh", maintained=True)
+                took[folder.mode].append(
+                    folder.night(source.folder, views, engine, today - timedelta(days=last - night))
+                )
+                if night % SIZES_EVERY == 0:
+                    show(night, folder, {"wall": median(took[folder.mode][-SIZES_EVERY:])})
+                if night + 1 in given.nights:
+                    folder.run("map")  # so that the next night derives the patients of one night
+        fresh = DataFolder(root / "fresh", "on")
+        fresh.run()
         show(0, fresh, fresh.run())
 
 
 def show(night: int, folder: DataFolder, cost: dict[str, float]) -> None:
-    """Print a line of the table; night 0 is a data folder that was made now, from what the source has at the end."""
-    files, size = folder.size()
-    how = ("on" if folder.maintained else "off") if night else "fresh"
-    figures = f"{cost['wall']:9.2f} {cost['processor']:12.2f} {cost['memory']:8.0f}"
-    print(f"{night:5} {how:8} {files:6} {size / 1e6:6.2f} {figures}", flush=True)
+    """Print a line of the table; night 0 is a data folder as it was made, from what the source has then.
+
+    Without processor time and memory it is of nights without cohort and release.
+    """
+    files, size, tables = folder.size()
+    figures = f"{cost['wall']:9.2f}" + (f" {cost['processor']:12.2f} {cost['memory']:8.0f}" if "memory" in cost else "")
+    print(f"{night:5} {folder.name:9} {files:6} {size / 1e6:6.2f} {tables / 1e6:6.2f} {figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -52,6 +52,10 @@ GONE = (
     "{}: the site no longer has this type ({}), and what the lake has of it is not kept up to date: ask the server's "
     "administrator, or leave the type out of the `types` of the site"
 )
+REQUIRED = (
+    "{}: the settings of the site ask for it, and the site does not have it ({}): ask the server's administrator for "
+    "access to it"
+)
 NO_FILE = "of {} the site gave nothing, although everything was asked for: it has none, or may not give it"
 SPARED = "no {} was taken as deleted, because something of this type is in quarantine"
 LONG_IDS = (
@@ -85,6 +89,7 @@ def sync_site(
     max_loss: float = MAX_LOSS,
     lenient_ids: bool = False,
     forgotten: ForgottenAtSite | None = None,
+    required: Collection[str] = (),
     reached: Callable[[Point], None] = no_checkpoint,
 ) -> SyncReport:
     """Read `source` and store what is new in `lake`, in one commit. Return the account of it.
@@ -101,6 +106,7 @@ def sync_site(
             is partial (`connectors.lake.loss`).
         lenient_ids: store resources whose id is longer than FHIR allows.
         forgotten: patients who were erased on request; nothing of them is stored.
+        required: types without which the sync is partial, where the site does not have them.
         reached: called at each `Point`. It may raise as `progress` may; after "committed" everything is stored.
 
     Raises:
@@ -117,7 +123,7 @@ def sync_site(
         with closing(_generator(source.pull(previous))) as events:  # stops downloads if the sync stops early
             pull.take_all(events)
         pull.meter.finish()
-        return _store(source, lake, site, pull, previous, cursor, max_loss)
+        return _store(source, lake, site, pull, previous, cursor, max_loss, required)
 
 
 def _generator(events: Iterator[SourceEvent]) -> Generator[SourceEvent]:
@@ -133,6 +139,7 @@ def _store(
     previous: Cursor | None,
     cursor: Cursor | None,
     max_loss: float,
+    required: Collection[str],
 ) -> SyncReport:
     account = pull.reconciler.decide(full=source.whole or source.state.get("asked") == "everything")
     by_type = counts_by_type(account.received, account.outcomes)
@@ -141,6 +148,7 @@ def _store(
     never = sorted(pull.without_data - in_lake) if source.whole else []
     pull.without_data &= in_lake  # of the others there is nothing that could be taken as deleted
     gone = [GONE.format(kind, how) for kind, how in pull.not_offered.items() if kind in in_lake]
+    gone += [REQUIRED.format(kind, how) for kind, how in pull.not_offered.items() if kind in set(required) - in_lake]
     pull.disbelieved = _disbelieved(source, pull, in_lake, max_loss)
     complete = not pull.problems
     notes = [*pull.notes, *_notes(source, pull, in_lake), *([NO_FILE.format(", ".join(never))] if never else [])]

@@ -12,9 +12,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,45 +28,13 @@ from apscheduler.triggers.interval import IntervalTrigger
 from schedules.config.cron import CronSchedule
 from schedules.errors import ExitCode, LockBusyError, StopRequested, exit_code, is_user_facing, user_message
 from schedules.installation import ProgramWatch, installed_version
-from schedules.run.ledger import Clock, Run, read_ledger
+from schedules.run.ledger import Clock, read_ledger
+from schedules.run.retry import RETRY_UNTIL, in_utc, next_try
 
 WATCHDOG_SECONDS = 60
 GRACE_SECONDS = 8.0  # for a run to reach a safe point; systemd and docker send SIGKILL after 10 s or more
 
-RETRY_UNTIL = timedelta(hours=4)  # of `[schedule]`, so that a report is there in the morning
-FIRST_PAUSE = timedelta(minutes=5)  # doubled for each further try
-# What another try may mend. Wrong settings and refused credentials stay so, and accounts are locked after some tries.
-RETRIED = (ExitCode.ERROR,)
-
 log = logging.getLogger(__name__)
-
-
-def next_try(tries: Sequence[Run], slot: datetime, retry_until: timedelta) -> datetime | None:
-    """Return when a night is run, or run again, given the tries since its slot; None if it is not.
-
-    A night that failed is tried again after pauses of 5, 10, 20 … minutes, for as long as `retry_until` after its first
-    try. A run that was stopped is made up for at once, one that was killed too; after the second kill in a row there
-    are the same pauses, because what kills it (memory) may do so each time.
-    """
-    if not tries:
-        return slot
-    last = tries[-1]
-    if last.status == "interrupted" and last.finished is not None:
-        return slot  # told to stop, and the machine is back
-    killed = last.status == "interrupted"
-    if not killed and last.exit_code not in RETRIED:
-        return None
-    same = sum(1 for _ in takewhile(lambda each: (each.status == "interrupted") == killed, reversed(tries)))
-    pauses = same - 1 if killed else same
-    if pauses == 0:
-        return slot
-    at = (last.finished or last.started) + FIRST_PAUSE * 2 ** (pauses - 1)
-    return at if at <= tries[0].started + retry_until else None
-
-
-def in_utc(instant: datetime) -> str:
-    """Return an instant as the log has its own: in UTC, whatever the zone of the schedule."""
-    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
 class CronTrigger(BaseTrigger):  # type: ignore[misc] # apscheduler is untyped

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+# Here and not in the fixture: to import it takes a second of the first test's time, and a test may have little.
+from schedules.run import pipeline
+
 if TYPE_CHECKING:
     from tests.engines import Engines
 
@@ -148,8 +151,6 @@ def one_thread_a_map() -> Iterator[None]:
 
     Commands that a test starts as a process, and engines that it opens itself, have as many threads as they like.
     """
-    from schedules.run import pipeline
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "MAX_THREADS", 1)
         yield

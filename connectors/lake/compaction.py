@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.errors import LakeError
-from connectors.lake.delta import SMALL, delete_files, log_length, trim_log
+from connectors.lake.delta import delete_files, log_length, trim_log, worth_merging
 from connectors.lake.retention import superseded_rows
 from connectors.lake.rewrite import rewrite, unused_files
 from connectors.lake.snapshot import LakeFile
@@ -44,17 +44,16 @@ class LakePlan:
 
 
 def plan_compaction(lake: Lake, at_least: int, superseded_until: int, spill: Path) -> LakePlan:
-    """Return what there is to do: small files are merged where a site and type has `at_least` of them.
+    """Return what there is to do: small files are merged where a site and type has `at_least` of them, or a few tiny.
 
     Raises:
         LakeError: a file cannot be read.
     """
-    partitions: defaultdict[tuple[str, str], list[LakeFile]] = defaultdict(list)
+    partitions: defaultdict[tuple[str, str], dict[LakeFile, int]] = defaultdict(dict)
     for file in lake.files():
-        if file.size < SMALL:
-            partitions[file.site, file.resource_type].append(file)
+        partitions[file.site, file.resource_type][file] = file.size
     files: dict[LakeFile, Collection[int]] = {
-        file: () for group in partitions.values() if len(group) >= at_least for file in group
+        file: () for sizes in partitions.values() for file in worth_merging(sizes, at_least)
     }
     if superseded_until:
         files |= superseded_rows(lake, superseded_until, spill)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,8 +15,25 @@ from deltalake import DeltaTable
 from connectors.lake.files import flush_to_disk
 
 LOG = "_delta_log"
+File = TypeVar("File")
 SMALL = 64 << 20  # bytes: a larger file is not merged with others
+# A file of a few rows is mostly footer. So few of them are merged that a small cohort takes little more than its rows;
+# to write a megabyte anew every few nights costs less than to open the files.
+TINY, TINY_FILES = 1 << 20, 4
 VERSIONS = ("periop.site.", "periop.fingerprints")  # transactions whose value is the version of a commit to keep
+
+
+def worth_merging(sizes: Mapping[File, int], at_least: int) -> list[File]:
+    """Return the files to merge, given the bytes of each: all small ones where they are `at_least`, or a few tiny ones.
+
+    >>> worth_merging({"a": 10, "b": 10, "c": 10, "d": 10, "e": 2 << 20}, at_least=16)
+    ['a', 'b', 'c', 'd']
+    """
+    small = [file for file, size in sizes.items() if size < SMALL]
+    if len(small) >= at_least:
+        return small
+    tiny = [file for file in small if sizes[file] < TINY]
+    return tiny if len(tiny) >= TINY_FILES else []
 
 
 def named_files(folder: Path, table: DeltaTable) -> dict[Path, int]:

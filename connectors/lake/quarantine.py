@@ -1,8 +1,9 @@
 """The quarantine: everything that could not be stored, with its reason, in <folder>/<site>.ndjson.
 
 The file is readable by its owner only; nothing of it goes into a log. Each line is {"key", "reason", "where",
-"resource_type", "bytes", "content" | "content_base64"}. `key` is a digest of reason and content, so that the same bad
-resource is the same line in the next sync. The file is replaced as a whole.
+"resource_type", "bytes", "content" | "content_base64", "since"}. `key` is a digest of reason and content, so that the
+same bad resource is the same line in the next sync. `since` is the day from which the age of the content is counted; a
+sync that brings the same thing again writes the line without it. The file is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from connectors.fhir.resource import WITHOUT_CONTENT, Rejected
 from connectors.lake.files import AtomicFile, remove_unfinished, write_atomically
 
 KEPT = 1 << 20  # bytes of the content of one line
+CONTENT = frozenset({"content", "content_base64"})
 
 
 class Quarantine:
@@ -59,6 +62,43 @@ class Quarantine:
                 f"the quarantine {path} cannot be written ({error.strerror}): check permissions"
             ) from error
         return len(lines) - len(kept)
+
+    def expire(self, site: str, today: date, keep: timedelta, *, dry_run: bool = False) -> int:
+        """Delete the contents that no sync has brought for longer than `keep`; return how many, with `dry_run` too.
+
+        The line stays, with reason, type and size: it still counts as not used. The first call notes the day, from
+        which a content is as old as that.
+        """
+        path, expired, changed = self.path(site), 0, False
+        try:
+            for line in self.entries(site):
+                aged = _aged(line, today, keep)
+                changed |= aged != line
+                expired += len(CONTENT & line.keys()) - len(CONTENT & aged.keys())
+            if changed and not dry_run:
+                remove_unfinished(path)
+                # Line by line once more: a quarantine may be larger than the memory.
+                with AtomicFile(path) as stream:
+                    stream.writelines(orjson.dumps(_aged(line, today, keep)) + b"\n" for line in self.entries(site))
+        except OSError as error:
+            raise SpoolError(
+                f"the quarantine {path} cannot be written ({error.strerror}): check disk space and permissions"
+            ) from error
+        except ValueError as error:
+            raise SpoolError(
+                f"the quarantine {path} is damaged ({type(error).__name__}): delete it and run `periop sync --full`"
+            ) from error
+        return expired
+
+
+def _aged(line: dict[str, Any], today: date, keep: timedelta) -> dict[str, Any]:
+    """Return the line with the day from which its content is counted, or without a content that is too old."""
+    if not line.keys() & CONTENT:
+        return line
+    since = date.fromisoformat(line.get("since") or today.isoformat())
+    if today - since > keep:
+        return {name: value for name, value in line.items() if name not in CONTENT}
+    return line | {"since": since.isoformat()}
 
 
 def _content(line: Mapping[str, Any]) -> str:

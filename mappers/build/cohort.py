@@ -1,7 +1,8 @@
 """The cohort of a study as SQL: compiled once, run for all patients or for those of whom something changed.
 
-No rule of the cohort looks from one patient at another (`mappers.cohort.patients`), so the rows derived from the views
-of some patients are the rows of these patients in a cohort of all. The SQL reads ``current_<view>``, which has the
+No rule of the cohort looks from one patient at another (`mappers.cohort.patients`), but for those who are one person
+at several sites and are derived together, so the rows derived from the views of some patients are the rows of these
+patients in a cohort of all. The SQL reads ``current_<view>``, which has the
 current rows of the patients that are derived, and ``all_<view>`` with those of everybody, to count what has no patient.
 The data cutoff is a function of the engine (`Engine.set_data_cutoff`), so one text serves all cutoffs.
 """
@@ -19,10 +20,13 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from ibis import _
 
+from mappers.build.linkage import linked_patients, shared_identifiers, with_linked
 from mappers.build.persons import IDENTIFIERS, PersonQueries, keys_of, owned, person_queries
 from mappers.build.views import CompiledView, Views
 from mappers.cohort import ORDER, Sources, build
 from mappers.cohort.asked import Asking, Question
+from mappers.cohort.consent import turned
+from mappers.cohort.consent_rule import ConsentRule
 from mappers.cohort.diagnosis import candidates
 from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES, subject_identifier
 from mappers.cohort.patients import MODIFIED, SHARED, VIEWS, of_patients, owners
@@ -79,6 +83,7 @@ class CompiledCohort:
         affected_keys: the query for the keys by which resources refer to them.
         persons: the queries by which these keys are looked up (`mappers.build.persons`).
         asked: the meanings that the rules ask for.
+        linkage: the query for identifiers that several sites have; None where patients are not linked across sites.
     """
 
     statements: tuple[Statement, ...]
@@ -93,6 +98,7 @@ class CompiledCohort:
     affected_keys: str
     persons: PersonQueries
     asked: tuple[Question, ...]
+    linkage: str | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> CompiledCohort:
@@ -108,19 +114,24 @@ class CompiledCohort:
         """Return the cohort as a JSON value, for the cache of compiled SQL."""
         return asdict(self)
 
-    def prepare(self, engine: Engine) -> None:
-        """Run the statements that do not depend on the data cutoff."""
-        self._run(engine, by_cutoff=False)
+    def prepare(self, engine: Engine, done: Callable[[], None] = lambda: None) -> None:
+        """Run the statements that do not depend on the data cutoff; call `done` after each."""
+        self._run(engine, done, by_cutoff=False)
 
-    def prepare_cutoff(self, engine: Engine, day: date) -> None:
-        """Set the data cutoff, and run the statements that depend on it. After `prepare`."""
+    def prepare_cutoff(self, engine: Engine, day: date, done: Callable[[], None] = lambda: None) -> None:
+        """Set the data cutoff, and run the statements that depend on it. After `prepare`; calls `done` as that does."""
         engine.set_data_cutoff(day)
-        self._run(engine, by_cutoff=True)
+        self._run(engine, done, by_cutoff=True)
 
-    def _run(self, engine: Engine, *, by_cutoff: bool) -> None:
+    def statement_count(self, *, by_cutoff: bool) -> int:
+        """Return how many statements depend on the data cutoff, or do not."""
+        return sum(statement.by_cutoff == by_cutoff for statement in self.statements)
+
+    def _run(self, engine: Engine, done: Callable[[], None], *, by_cutoff: bool) -> None:
         for statement in self.statements:
             if statement.by_cutoff == by_cutoff:
                 engine.create_table_as(statement.table, statement.sql)
+                done()
 
 
 class Statements:
@@ -143,13 +154,24 @@ class Statements:
 
 
 def compile_cohort(
-    engine: Engine, views: Views, sites: Sequence[str], terminology: Terminology, study: Study
+    engine: Engine,
+    views: Views,
+    sites: Sequence[str],
+    terminology: Terminology,
+    study: Study,
+    identifier_systems: Sequence[str] = (),
+    consent: Sequence[ConsentRule] = (),
 ) -> CompiledCohort:
-    """Compile the cohort of `study` at `sites` for views of these columns. Runs nothing."""
+    """Compile the cohort of `study` at `sites` for views of these columns. Runs nothing.
+
+    By identifiers of `identifier_systems` a patient who is known at several sites is found, to be counted once;
+    `consent` says which sites ask for what consent.
+    """
     rows = _versions(views, sites)
     everybody = _current(views, rows)
     statements = Statements(engine)
-    sources = named_sources(everybody, terminology, study, statements.keep)
+    linked = linked_patients() if identifier_systems else None
+    sources = named_sources(everybody, terminology, study, statements.keep, linked, consent)
     built = build(sources)
     # Kept, because the query for all patients and that for the affected ones read the same rows.
     tables = {name: statements.keep(f"new_{name}", getattr(built, name)) for name in PATIENT_TABLES}
@@ -160,6 +182,15 @@ def compile_cohort(
     # First the few patients, then the current versions: the other way round every row would be compared.
     affected = _current(views, {name: of_patients(rows[name], name, keys, sources.views) for name in VIEWS})
 
+    changed, linkage = _affected(views), None
+    if identifier_systems:
+        identifiers = views[IDENTIFIERS].current(rows[IDENTIFIERS])
+        linkage = engine.compile(shared_identifiers(everybody["patient"], identifiers, identifier_systems))
+    if consent:
+        changed = ibis.union(changed, turned(everybody, consent), distinct=True)
+    if identifier_systems:
+        changed = with_linked(changed)
+
     compiled = engine.compile
     return CompiledCohort(
         statements=tuple(statements.found),
@@ -169,11 +200,12 @@ def compile_cohort(
         derived=compiled(candidates(sources).aggregate(patients=_.count())),
         all_current={name: compiled(table) for name, table in everybody.items()},
         affected_current={name: compiled(table) for name, table in affected.items()},
-        affected=compiled(_affected(views)),
+        affected=compiled(changed),
         affected_subjects=compiled(subjects),
         affected_keys=compiled(keys_of(patients)),
         persons=person_queries(engine, views, rows),
         asked=tuple(sorted(sources.questions)),
+        linkage=linkage,
     )
 
 
@@ -193,6 +225,8 @@ def named_sources(
     terminology: Terminology,
     study: Study,
     keep: Keep,
+    linked: ir.Table | None = None,
+    consent: Sequence[ConsentRule] = (),
 ) -> Asking:
     """Return sources that read registered names, of the columns of the views in `everybody`."""
     current = {name: ibis.table(table.schema(), name=f"current_{name}") for name, table in everybody.items()}
@@ -200,7 +234,7 @@ def named_sources(
     held = {
         name: ibis.table(ibis.Schema.from_pyarrow(rows.schema), name=name) for name, rows in terminology.tables.items()
     }
-    return Asking(current, terminology.bound(held), study, keep, of_all)
+    return Asking(current, terminology.bound(held), study, keep, of_all, linked, tuple(consent))
 
 
 def _versions(views: Views, sites: Sequence[str]) -> dict[str, ir.Table]:

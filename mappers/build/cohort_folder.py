@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,16 @@ SetAside = Mapping[str, Mapping[tuple[str, str], int]]  # counts by site, and by
 class State:
     """The inputs from which cohort tables were derived.
 
-    `rules` is a hash of all rules, `sync` the newest sync in them, `fingerprint` the lake's of that sync. The names are
-    those of ``map.json``.
+    `rules` is a hash of all rules, `sync` the newest sync in them, `fingerprint` the lake's of that sync; `linked`: a
+    patient of several sites is counted once. `day`: of the map, where consent is asked for, which ends with time. The
+    names are those of ``map.json``.
     """
 
     rules: str
     sync: int
     fingerprint: int
+    linked: bool = False
+    day: str | None = field(default=None, compare=False)
 
 
 class CohortFolder:
@@ -54,7 +57,8 @@ class CohortFolder:
                 # Reads the end of each file only: a table that was cut off, replaced or edited is noticed.
                 if pq.read_metadata(self.path / path).num_rows != rows:
                     return None
-            return State(str(found["rules"]), int(found["sync"]), int(found["fingerprint"]))
+            linked = bool(found.get("linked", False))  # tables of an earlier version do not say
+            return State(str(found["rules"]), int(found["sync"]), int(found["fingerprint"]), linked, found.get("day"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
             return None
 

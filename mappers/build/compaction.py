@@ -21,9 +21,12 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from connectors.lake.compaction import LOG_SHARE
 from connectors.lake.current import VERSION
-from connectors.lake.delta import SMALL, delete_files, log_length, named_files, trim_log, unnamed_files
+from connectors.lake.delta import delete_files, log_length, named_files, unnamed_files, worth_merging
 from connectors.lake.files import flush_to_disk
+from connectors.lake.snapshot import Snapshot
 from connectors.lake.table import Lake
+from mappers.build.incremental import FINGERPRINT, SYNC, IncrementalTable
+from mappers.build.table_log import finish_folding, fold_log
 from mappers.build.views import SUPERSEDED, table_folders
 from mappers.errors import unreadable
 
@@ -54,7 +57,7 @@ def plan_compaction(folder: Path, lake: Lake, views: Mapping[str, str], at_least
         folder: of the view tables.
         lake: that they were derived from.
         views: the resource type of each view that is in use; tables of others are left to `obsolete`.
-        at_least: files of a table are merged where so many are small.
+        at_least: files of a table are merged where so many are small, or a few tiny.
 
     Raises:
         DamagedFileError: a table cannot be read.
@@ -62,14 +65,28 @@ def plan_compaction(folder: Path, lake: Lake, views: Mapping[str, str], at_least
     gone: dict[str, frozenset[Version]] = {}
     whole = lake.snapshot().whole_since == 0  # nothing was ever deleted from it
     for table in table_folders(folder):
-        # A list is of the resource type that it is named after. It comes after the views that are dropped by it, so a
-        # run that is killed finds the same again.
-        kind = table.parent.name if table.parent.parent.name == SUPERSEDED else views.get(table.parent.name)
+        # Lists come after the views that are dropped by them, so a run that is killed finds the same again.
+        kind = _resource_type(table, views)
+        finish_folding(table)
         if kind is None or not DeltaTable.is_deltatable(str(table)):
             continue
         if kind not in gone:
             gone[kind] = frozenset() if whole else _gone(folder, lake, kind)
         yield _plan(table, gone[kind], at_least)
+
+
+def advance(folder: Path, lake: Snapshot, views: Mapping[str, str], until: int) -> None:
+    """Let the tables stand at least at the sync `until`, as far as nothing came for them since they were built.
+
+    To be called before the versions that `until` superseded are deleted: what stands at an earlier sync is built again.
+    """
+    for table in table_folders(folder):
+        opened = IncrementalTable(table)
+        built = opened.built_to(lake)
+        if built is not None and built < until:
+            kind = _resource_type(table, views)
+            if not any(file.resource_type == kind and file.sync > built for file in lake.files):
+                opened.advance(lake, lag=1)
 
 
 def obsolete(folder: Path, views: Mapping[str, str]) -> list[Path]:
@@ -89,8 +106,13 @@ def compact(plan: TablePlan) -> None:
     if plan.files:
         _rewrite(plan.folder, plan.files)
     if plan.files or plan.commits:
-        trim_log(plan.folder)
+        fold_log(plan.folder, (SYNC, FINGERPRINT))
     delete_files(unnamed_files(plan.folder, named_files(plan.folder, DeltaTable(plan.folder))))
+
+
+def _resource_type(table: Path, views: Mapping[str, str]) -> str | None:
+    # A list of superseded versions is named after its type.
+    return table.parent.name if table.parent.parent.name == SUPERSEDED else views.get(table.parent.name)
 
 
 def _plan(folder: Path, gone: frozenset[Version], at_least: int) -> TablePlan:
@@ -99,10 +121,10 @@ def _plan(folder: Path, gone: frozenset[Version], at_least: int) -> TablePlan:
         unused = tuple(unnamed_files(folder, sizes))
     except (DeltaError, OSError, ValueError) as error:
         raise unreadable(folder, error) from error
-    small = [path for path, size in sizes.items() if size < SMALL]
+    small = worth_merging(sizes, at_least)
     # By age, so that the rows stay in the order in which they came.
     small.sort(key=lambda path: (path.stat().st_mtime_ns, path.name) if path.exists() else (0, path.name))
-    files: dict[Path, Collection[int]] = dict.fromkeys(small, ()) if len(small) >= at_least else {}
+    files: dict[Path, Collection[int]] = dict.fromkeys(small, ())
     files |= {path: rows for path in sizes if gone and (rows := _rows_of(path, gone))}
     return TablePlan(folder, files, unused, log_length(folder) >= LOG_SHARE * at_least)
 

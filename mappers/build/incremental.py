@@ -22,12 +22,16 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
 from connectors.lake.delta import named_files
-from connectors.lake.snapshot import Snapshot
+from connectors.lake.snapshot import KEPT, Snapshot
+from mappers.build.table_log import finish_folding
 from mappers.engines.base import Engine, Files
 
 # names in the Delta log of tables that exist: another name would build all of them again
 SYNC = "periop.view"
 FINGERPRINT = "periop.view.mark"
+# Syncs that brought nothing for a table until that is noted; well before the lake forgets the sync where it stands,
+# since those of many sites may come before the next map.
+LAG = KEPT // 4
 
 
 class IncrementalTable:
@@ -46,6 +50,7 @@ class IncrementalTable:
     def built_to(self, lake: Snapshot) -> int | None:
         """Return the sync up to which the table was built; None where it must be built from the first sync on."""
         if self._opened is None:
+            finish_folding(self.folder)
             if not DeltaTable.is_deltatable(str(self.folder)):
                 return None
             self._opened = DeltaTable(str(self.folder))
@@ -65,9 +70,14 @@ class IncrementalTable:
         self._commit([_added(file, count) for file, count in zip(files, rows, strict=True)], lake)
         return sum(rows)
 
-    def advance(self, lake: Snapshot) -> None:
-        """Note the lake's newest sync, where it brought nothing for this table. The table must have been built."""
-        self._commit([], lake)
+    def advance(self, lake: Snapshot, lag: int = LAG) -> None:
+        """Note the lake's newest sync, where it brought nothing for this table. The table must have been built.
+
+        Only when the table is `lag` syncs behind: a commit each night for each type of which nothing came would be most
+        of what a year writes.
+        """
+        if lake.sync_number - (self.built_to(lake) or 0) >= lag:
+            self._commit([], lake)
 
     def _commit(self, added: list[AddAction], lake: Snapshot) -> None:
         table = self._opened = self._opened or DeltaTable(str(self.folder))

@@ -7,7 +7,10 @@ the old ones; otherwise all patients are. Both ways give the same tables.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 import pyarrow as pa
 
@@ -18,7 +21,7 @@ from mappers.build.cohort import (
     register_affected_patients,
     register_all_patients,
 )
-from mappers.build.cohort_folder import CohortFolder
+from mappers.build.cohort_folder import CohortFolder, State
 from mappers.build.opened import MapConfig, Progress, open_lake
 from mappers.engines.base import Engine, Files
 
@@ -54,6 +57,8 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     lake, cohort, terminology, state = opened.lake, opened.cohort, opened.terminology, opened.state
     folder = CohortFolder(config.cohort_dir)
     known = None if full else folder.state()
+    if config.consent:
+        _register_day(engine, config, known)
     if known is None or known.rules != state.rules or known.fingerprint != lake.fingerprint(known.sync):
         register_all_patients(engine, cohort, terminology)
         merge = False
@@ -74,6 +79,13 @@ def map_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: boo
     )
 
 
+def _register_day(engine: Engine, config: MapConfig, known: State | None) -> None:
+    """Name today, and the day of the tables in place: who has come to consent, or no longer does, since then."""
+    assert config.day is not None  # noqa: S101
+    previous = date.fromisoformat(known.day) if known and known.day else config.day
+    engine.register_rows("map_day", pa.table({"day": [config.day], "previous": [previous]}))
+
+
 def _write_tables(
     config: MapConfig, cohort: CompiledCohort, engine: Engine, folder: CohortFolder, progress: Progress, *, merge: bool
 ) -> int:
@@ -83,15 +95,24 @@ def _write_tables(
     """
     folder.begin()
     unowned = engine.arrow(cohort.unowned)
-    cohort.prepare(engine)
+    cohort.prepare(engine, _counted(progress, "preparing the cohort", cohort.statement_count(by_cutoff=False)))
+    total = cohort.statement_count(by_cutoff=True) + len(PATIENT_TABLES)
     for cutoff in data_cutoffs(config.study):
-        progress(f"building the cohort at {cutoff.day.isoformat()}")
-        cohort.prepare_cutoff(engine, cutoff.day)
+        progress(what := f"building the cohort at {cutoff.day.isoformat()}")
+        done = _counted(progress, what, total)
+        cohort.prepare_cutoff(engine, cutoff.day, done)
         for table in PATIENT_TABLES:
             if merge:
                 previous = Files((str(folder.file(cutoff.id, table)),))
                 engine.register_parquet(f"previous_{table}", [previous], pa.schema([]))
             sql = cohort.merged[table] if merge else cohort.tables[table]
             folder.write(cutoff.id, table, engine.reader(sql, BATCH))
+            done()
         folder.write_quality(cutoff.id, unowned, config.set_aside)
     return int(engine.arrow(cohort.derived)["patients"][0].as_py())
+
+
+def _counted(progress: Progress, what: str, total: int) -> Callable[[], None]:
+    """Return what tells `progress` each time that one more of `total` statements is done."""
+    numbers = itertools.count(1)
+    return lambda: progress(f"{what}: {next(numbers)} of {total} statements")

@@ -10,7 +10,9 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -27,10 +29,12 @@ from mappers.build.cohort import (
     register_one_patient,
 )
 from mappers.build.cohort_folder import SetAside, State
+from mappers.build.linkage import register_linked
 from mappers.build.persons import register_persons
 from mappers.build.sql_cache import SqlCache, compiler_digest
 from mappers.build.views import SUPERSEDED, CompiledView, Views, ViewTables, refresh_views
 from mappers.cohort import Sources
+from mappers.cohort.consent_rule import ConsentRule
 from mappers.engines.base import Engine
 from mappers.study import Study
 from mappers.terminology import Terminology, load_terminology
@@ -54,6 +58,10 @@ class MapConfig:
         view_dirs: folders of its own views, which replace shipped ones.
         key_fingerprint: stands for the key of the pseudonyms, which only the engine holds.
         set_aside: counts of quarantined resources by site, and by (resource type, reason).
+        identifier_systems: by their identifiers a patient of several sites is found, and counted at one; `sites` is
+            then the order in which they come first.
+        consent: the consent that sites ask for, at most one rule a site.
+        day: today, on which a consent must hold; needed where one is asked for.
     """
 
     lake_dir: Path
@@ -65,6 +73,9 @@ class MapConfig:
     view_dirs: tuple[Path, ...]
     key_fingerprint: str
     set_aside: SetAside
+    identifier_systems: tuple[str, ...] = ()
+    consent: tuple[ConsentRule, ...] = ()
+    day: date | None = None
 
 
 @dataclass(frozen=True)
@@ -137,9 +148,13 @@ def open_lake(config: MapConfig, engine: Engine, progress: Progress, *, full: bo
 
     tables.register(engine)
     persons = register_persons(engine, cohort.persons)
+    if cohort.linkage is not None:
+        persons += register_linked(engine, cohort.linkage, config.sites)
     # A record that joins or leaves a person moves resources of others: then all patients are derived again.
     rules = _rules_digest(config, compiler, cohort, terminology, tables, persons)
-    state = State(rules, lake.sync_number, lake.fingerprint(lake.sync_number))
+    day = config.day.isoformat() if config.consent and config.day else None
+    linked = cohort.linkage is not None
+    state = State(rules, lake.sync_number, lake.fingerprint(lake.sync_number), linked, day)
     return OpenedLake(config, engine, lake, terminology, views, tables, cohort, state)
 
 
@@ -155,11 +170,14 @@ def _compiled_cohort(
 ) -> CompiledCohort:
     sites = sorted(config.sites)
     names = [*sites, *sorted(terminology.names)]
-    compiled_from = "\n".join([config.study.model_dump_json(), *names, columns_of(views)])
-    compiled = cache.get(
-        compiled_from, lambda: compile_cohort(engine, views, sites, terminology, config.study).as_json()
-    )
-    return CompiledCohort.from_json(compiled)
+    systems = sorted(config.identifier_systems)
+    consent = sorted(config.consent, key=lambda rule: rule.site)
+    rules = [config.study.model_dump_json(), *names, columns_of(views), *systems, *map(repr, consent)]
+
+    def compiled() -> dict[str, Any]:
+        return compile_cohort(engine, views, sites, terminology, config.study, systems, consent).as_json()
+
+    return CompiledCohort.from_json(cache.get("\n".join(rules), compiled))
 
 
 def _rules_digest(

@@ -132,10 +132,7 @@ def merged_records(rows: Iterable[Mapping[str, object]]) -> pa.Table:
         if row["type"] in ("replaced-by", "replaces"):
             replaced.add(one if row["type"] == "replaced-by" else other)
         # A record that is not there is one too: resources may still refer to it.
-        smaller, larger = sorted((group.setdefault(one, {one}), group.setdefault(other, {other})), key=len)
-        if smaller is not larger:
-            larger |= smaller
-            group.update(dict.fromkeys(smaller, larger))
+        connect(group, one, other)
     found = []
     for members in {id(each): each for each in group.values()}.values():
         present = members & records.keys()
@@ -143,3 +140,12 @@ def merged_records(rows: Iterable[Mapping[str, object]]) -> pa.Table:
         found += [(*each, canonical[1]) for each in sorted(members - {canonical})]
     columns = zip(*found, strict=True) if found else ([], [], [])
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+
+
+def connect(group: dict[tuple[str, str], set[tuple[str, str]]], one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Join the groups of two records, which are (site, id); `group` has the group of each record."""
+    # The smaller goes into the larger, so that long chains of links take no longer than their number times its log.
+    smaller, larger = sorted((group.setdefault(one, {one}), group.setdefault(other, {other})), key=len)
+    if smaller is not larger:
+        larger |= smaller
+        group.update(dict.fromkeys(smaller, larger))

@@ -44,7 +44,7 @@ def build(sources: Sources) -> CohortTables:
     responses = sources.once("adrs", lambda: adrs.adrs(sources, subjects, pathology))
     times = adtte.times(sources, subjects, responses, assessed)
     return CohortTables(
-        adsl=adsl.published(subjects),
+        adsl=adsl.published(sources, subjects),
         adrs=responses,
         adtte=adtte.adtte(times),
         adae=adae.adae(sources, subjects),

@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 from ibis import _
 
 from mappers import dates
-from mappers.cohort import baseline, biomarkers, diagnosis, eligibility, exposure, facts, surgery, vital
+from mappers.cohort import baseline, biomarkers, consent, diagnosis, eligibility, exposure, facts, surgery, vital
 from mappers.cohort.facts import KEY, Sources, attach_all
 from mappers.cohort.people import people
 
@@ -109,7 +109,8 @@ def subjects(sources: Sources) -> ir.Table:
     found = [treatment, operation, *(once(name, make) for name, make in parts.items())]
     table = once("joined", lambda: attach_all(baseline.baseline_values(sources, treatment), found))
     table = vital.death(table, sources).mutate(SCRFRS=eligibility.screen_failure(sources))
-    return _populations(table, sources)
+    table = consent.with_consent(sources, table)
+    return _populations(eligibility.counted_once(sources, table), sources)
 
 
 def _populations(table: ir.Table, sources: Sources) -> ir.Table:
@@ -147,11 +148,11 @@ def _populations(table: ir.Table, sources: Sources) -> ir.Table:
     )
 
 
-def published(table: ir.Table) -> ir.Table:
+def published(sources: Sources, table: ir.Table) -> ir.Table:
     """Return the published columns of ADSL: pseudonyms instead of ids, and the resources behind each row."""
     supports = facts.supports
     died = (_["DTHFL"] == "Y").ifelse(_["death_source"], ibis.null("string"))
-    sources = facts.references(
+    references = facts.references(
         supports("AGE SEX", facts.reference("patient", _["patient_id"])),
         supports("DTHFL", died),
         supports("ITTFL", facts.reference("condition", _["condition_id"])),
@@ -162,4 +163,5 @@ def published(table: ir.Table) -> ir.Table:
         supports("SURGDT SURGTYPE", facts.reference("procedure", _["surgery_id"])),
         *[supports(name, _[f"{name}_ref"]) for name in ("STAGEBL", "TSTGBL", "NSTGBL", "ECOGBL", "SMKSTAT")],
     )
-    return table.mutate(SRCREF=sources).select(*PUBLISHED)
+    found = table.mutate(SRCREF=references).select(*PUBLISHED)
+    return consent.withheld(found) if sources.consent else found

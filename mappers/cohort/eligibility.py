@@ -8,11 +8,16 @@ from ibis import _
 
 from mappers import dates
 from mappers.cohort import diagnosis, exposure, facts
-from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES, Sources, dated, first_by, only
-from mappers.cohort.issues import count
+from mappers.cohort.consent import NO_CONSENT
+from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES, Sources, attach, dated, first_by, only
+from mappers.cohort.issues import count, listed
 
 TREATMENT = "antineoplastic"
 PRIOR = "PRIOR SYSTEMIC TREATMENT"
+ELSEWHERE = "COUNTED AT ANOTHER SITE"
+# Why patients with the same identifier are not taken for one person (`mappers.build.linkage`)
+SEVERAL_AT_ONE_SITE = "identifier of several patients of one site, not linked to other sites"
+DIFFERING = "identifier of a patient of another site, not linked: sex or birth date differ"
 _CODED = {**dict.fromkeys(DRUGS, "medication"), "procedure": "code"}
 # A course that runs or was stopped was given at least in part.
 _GIVEN = {
@@ -42,6 +47,24 @@ def screen_failure(sources: Sources) -> ir.Value:
     if rule.prior_systemic_treatment == "excluded":
         failures.append((_["prior_ref"].notnull(), PRIOR))
     return ibis.cases(*failures, else_=ibis.null("string"))
+
+
+def counted_once(sources: Sources, screened: ir.Table) -> ir.Table:
+    """Return the screened with SCRFRS of those whom another site counts: a person known at several sites counts once.
+
+    The site is the first one, in the order of the configuration, that has the person enrolled, or else screened.
+    """
+    if sources.linked is None:
+        return screened
+    screened = sources.once("screened", lambda: screened)
+    linked = sources.linked.filter(_["person_key"].notnull())
+    rows = linked.join(screened.select(*KEY, "SCRFRS"), list(KEY))
+    counted = first_by(rows, _["SCRFRS"].notnull(), _["place"], key=("person_key",))
+    others = rows.anti_join(counted, list(KEY)).select(*KEY, elsewhere=ibis.literal(True))
+    table = attach(screened, others)
+    # Whatever else keeps such a record out, it is no patient of its own; but a refusal is a statement about this site.
+    elsewhere = _["elsewhere"] & (_["SCRFRS"] != NO_CONSENT).fill_null(True)
+    return table.mutate(SCRFRS=elsewhere.ifelse(ELSEWHERE, _["SCRFRS"])).drop("elsewhere")
 
 
 def other_treatments(sources: Sources) -> ir.Table:
@@ -91,7 +114,20 @@ def _recent(sources: Sources) -> ir.BooleanValue:
 
 
 def issues(sources: Sources, subjects: ir.Table) -> list[ir.Table]:
-    """Count treatments of which it is not known whether they were before time 0, where that is a criterion."""
+    """Count who counts at another site, and treatments that may be before time 0, where that is a criterion."""
+    return [*_linked_issues(sources, subjects), *_open_treatments(sources, subjects)]
+
+
+def _linked_issues(sources: Sources, subjects: ir.Table) -> list[ir.Table]:
+    if sources.linked is None:
+        return []
+    known = only(sources.linked, subjects)
+    conflicts = {("Patient", issue): known["conflict"] == issue for issue in (SEVERAL_AT_ONE_SITE, DIFFERING)}
+    elsewhere = {("Patient", "known at another site, counted there"): subjects["SCRFRS"] == ELSEWHERE}
+    return [listed(known, conflicts), listed(subjects, elsewhere)]
+
+
+def _open_treatments(sources: Sources, subjects: ir.Table) -> list[ir.Table]:
     if sources.study.eligibility.prior_systemic_treatment is None:
         return []
     rows = other_treatments(sources).join(subjects.select(*KEY, "TRTSDT"), list(KEY))

@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 from ibis import _
 
 from mappers import dates
+from mappers.cohort.consent_rule import ConsentRule
 from mappers.study import Study
 from mappers.terminology import Terminology, meanings
 
@@ -49,6 +50,7 @@ RESOURCE_TYPES = {
     "adverse_event": "AdverseEvent",
     "observation": "Observation",
     "diagnostic_report": "DiagnosticReport",
+    "consent": "Consent",
 }
 DRUGS = ("medication_administration", "medication_dispense", "medication_statement")
 # Texts that stand where a concept could, by the view whose codings they join: (view, column)
@@ -69,7 +71,12 @@ def _data_cutoff() -> date: ...  # type: ignore[empty-body]
 
 def pseudonym(value: ir.Value) -> ir.StringValue:
     """Return the keyed HMAC-SHA-256 of an id, 32 hex digits; only the engine holds the key."""
-    return _hmac(value).substr(0, 32)  # 128 bits: ids of one hospital do not collide
+    return keyed_hash(value).substr(0, 32)  # 128 bits: ids of one hospital do not collide
+
+
+def keyed_hash(value: ir.Value) -> ir.StringValue:
+    """Return the whole HMAC-SHA-256 of a text, as hex digits; only the engine holds the key."""
+    return _hmac(value)
 
 
 def subject_identifier(study: Study, site: ir.Value, patient: ir.Value) -> ir.StringValue:
@@ -114,6 +121,9 @@ class Sources:
 
     Everything is derived per (site, patient), so `views` may hold the rows of some patients only; `everybody` then
     has the rows that belong to no patient, by view (without it they are looked for in `views`).
+
+    `linked` says which patients of several sites are one person (`mappers.build.linkage`), None where it is not asked.
+    `consent` has the consent that sites ask for.
     """
 
     views: Mapping[str, ir.Table]
@@ -121,6 +131,8 @@ class Sources:
     study: Study
     keep: Callable[[str, ir.Table], ir.Table] = lambda _name, table: table
     everybody: Mapping[str, ir.Table] = field(default_factory=dict)
+    linked: ir.Table | None = None
+    consent: tuple[ConsentRule, ...] = ()
     kept: dict[str, ir.Table] = field(default_factory=dict)
 
     @property

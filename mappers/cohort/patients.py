@@ -2,7 +2,8 @@
 
 No rule of the cohort looks from one patient at another: tables are joined and grouped by (site, patient), or by
 (site, id) of a resource, and a resource is about one patient. So the rows derived from the views of some patients are
-the rows of these patients. Several records of one person (Patient.link) are one patient here, as in the cohort.
+the rows of these patients. Several records of one person (Patient.link) are one patient here, as in the cohort. Where
+patients of several sites are one person, all of them are among these (`mappers.build.linkage.with_linked`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from ibis import _
 from mappers.cohort.facts import DRUGS, KEY, RESOURCE, RESOURCE_TYPES
 
 # The views with rows for parts of a resource, each with the view of the resource
-PARTS = {f"{view}_coding": view for view in RESOURCE_TYPES if view != "patient"} | {
+PARTS = {f"{view}_coding": view for view in RESOURCE_TYPES if view not in ("patient", "consent")} | {
     "patient_link": "patient",
     "observation_component": "observation",
     "adverse_event_suspect": "adverse_event",
+    "consent_category": "consent",
+    "consent_provision": "consent",
     "medication_coding": "medication",
 }
 # Of no patient: a Medication is what the drug resources of several patients refer to.

@@ -20,6 +20,7 @@ from mappers.cohort import (
     assessments,
     baseline,
     biomarkers,
+    consent,
     diagnosis,
     eligibility,
     events,
@@ -202,10 +203,13 @@ def quality(sources: Sources, subjects: ir.Table, read: ir.Table, assessed: ir.T
         "exposure": exposure.issues(sources.kept["course"], subjects),
         "surgery": surgery.issues(sources, subjects),
         "vital": vital.issues(sources, subjects),
+        "consent": consent.issues(sources, subjects),
     }
     # Kept in parts: an engine takes far longer to plan one query of all of them.
     parts = [sources.keep(f"issues_{name}", ibis.union(*issues)) for name, issues in found.items() if issues]
-    named = ibis.union(*parts).join(subjects.select(*KEY, "USUBJID", "SITEID"), list(KEY))
+    named = ibis.union(*parts).join(subjects.select(*KEY, "USUBJID", "SITEID", "SCRFRS"), list(KEY))
+    if sources.consent:  # of who does not consent nothing else is said
+        named = named.filter((_["DOMAIN"] == consent.DOMAIN) | (_["SCRFRS"] != consent.NO_CONSENT).fill_null(True))
     return named.select(*PATIENT_COLUMNS)
 
 

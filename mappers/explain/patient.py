@@ -161,6 +161,9 @@ def _records(lake: OpenedLake, sources: Sources) -> tuple[str, ...]:
 def _criteria(study: Study, subject: dict[str, Any]) -> list[Criterion]:
     reason = subject["SCRFRS"]
     found, met = [], True
+    if reason is not None and not any(reason.startswith(criterion) for criterion, _variable, _needed in CRITERIA):
+        # No criterion of the study: it comes before them all, so it is not said whether those are met.
+        found, met = [Criterion(reason, "SCRFRS", reason, met=False)], False
     for criterion, variable, needed in CRITERIA:
         if needed is not None and setting(study, needed) is None:
             continue

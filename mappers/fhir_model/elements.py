@@ -1,6 +1,7 @@
-"""The elements of FHIR R4 types: what a path may name, of which type, and whether it repeats.
+"""The elements of FHIR types: what a path may name, of which type, and whether it repeats.
 
-The table is elements.json, made from fhir.resources.R4B by `mappers.fhir_model.elements_source`.
+The tables are elements.json for R4 and elements_r5.json for R5, made from fhir.resources by
+`mappers.fhir_model.elements_source`. Everything is of R4 where no release is named.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
+Release = Literal["R4", "R5"]
+TABLES: Mapping[Release, str] = {"R4": "elements.json", "R5": "elements_r5.json"}
 INTEGERS = frozenset({"integer", "positiveInt", "unsignedInt"})
 DATES = frozenset({"date", "dateTime", "instant"})
 TEXTS = frozenset(
@@ -58,9 +62,9 @@ class AmbiguousElementError(ValueError):
 
 
 @cache
-def _table() -> Mapping[str, Mapping[str, str]]:
+def _table(release: Release = "R4") -> Mapping[str, Mapping[str, str]]:
     table: dict[str, dict[str, str]] = json.loads(
-        files("mappers.fhir_model").joinpath("elements.json").read_text("utf-8")
+        files("mappers.fhir_model").joinpath(TABLES[release]).read_text("utf-8")
     )
     return table
 
@@ -75,9 +79,9 @@ def type_names() -> tuple[str, ...]:
     return (*sorted(PRIMITIVES), *_table())
 
 
-def resource_names() -> tuple[str, ...]:
-    """Return the names of all resources of R4."""
-    return tuple(filter(is_resource, _table()))
+def resource_names(release: Release = "R4") -> tuple[str, ...]:
+    """Return the names of all resources of a release."""
+    return tuple(name for name in _table(release) if is_resource(name, release))
 
 
 def is_element(name: str) -> bool:
@@ -85,10 +89,10 @@ def is_element(name: str) -> bool:
     return any(name in elements or f"{name}[x]" in elements for elements in _table().values())
 
 
-def is_resource(name: str) -> bool:
+def is_resource(name: str, release: Release = "R4") -> bool:
     """Return whether the type is a resource: it has the elements of Resource and may carry `meta`."""
     # Data types have neither element.
-    return "meta" in _table().get(name, {}) and "implicitRules" in _table()[name]
+    return "meta" in _table(release).get(name, {}) and "implicitRules" in _table(release)[name]
 
 
 def is_subtype(type_name: str, of: str) -> bool:
@@ -105,8 +109,8 @@ def is_subtype(type_name: str, of: str) -> bool:
 
 
 @cache
-def element(type_name: str, name: str) -> Element | Choice | None:
-    """Return the element `name` of a type; None where R4 has none. A choice is named without its type (`value`).
+def element(type_name: str, name: str, release: Release = "R4") -> Element | Choice | None:
+    """Return the element `name` of a type; None where it has none. A choice is named without its type (`value`).
 
     Of one of several types, `A|B`: what those that have the element agree on.
 
@@ -115,11 +119,12 @@ def element(type_name: str, name: str) -> Element | Choice | None:
     """
     # Items of a `repeat` may be of several types.
     if "|" in type_name:
-        known = [found for found in (element(one, name) for one in type_name.split("|")) if found is not None]
+        each = (element(one, name, release) for one in type_name.split("|"))
+        known = [found for found in each if found is not None]
         if any(found != known[0] for found in known):
             raise AmbiguousElementError(f"'{name}' is not the same in each of {type_name.replace('|', ', ')}")
         return known[0] if known else None
-    found = _table().get(type_name, {})
+    found = _table(release).get(type_name, {})
     if name in found:
         return Element(name, found[name].rstrip("*"), found[name].endswith("*"))
     if options := found.get(f"{name}[x]"):
@@ -127,14 +132,14 @@ def element(type_name: str, name: str) -> Element | Choice | None:
     return None
 
 
-def element_names(type_name: str) -> tuple[str, ...]:
+def element_names(type_name: str, release: Release = "R4") -> tuple[str, ...]:
     """Return the elements of a type in the order of its definition; a choice without its type (`value`)."""
-    return tuple(name.removesuffix("[x]") for name in _table().get(type_name, {}))
+    return tuple(name.removesuffix("[x]") for name in _table(release).get(type_name, {}))
 
 
-def choice_of(type_name: str, name: str) -> str | None:
+def choice_of(type_name: str, name: str, release: Release = "R4") -> str | None:
     """Return the path of an element that is named with its type: `value.ofType(Quantity)` for `valueQuantity`."""
-    for key, options in _table().get(type_name, {}).items():
+    for key, options in _table(release).get(type_name, {}).items():
         if key.endswith("[x]"):
             for option in options.split("|"):
                 if _option(key[:-3], option).name == name:

@@ -1,10 +1,11 @@
-"""Makes elements.json, the table of R4 elements, from the models of fhir.resources.R4B.
+"""Makes the tables of elements from the models of fhir.resources: of R4 (those of R4B), and of R5.
 
-Importing all the models takes seconds, which no run should pay, so the table is made once and committed:
+Importing all the models takes seconds, which no run should pay, so the tables are made once and committed:
 
-    python -m mappers.fhir_model.elements_source > mappers/fhir_model/elements.json
+    python -m mappers.fhir_model.elements_source R4 > mappers/fhir_model/elements.json
+    python -m mappers.fhir_model.elements_source R5 > mappers/fhir_model/elements_r5.json
 
-A test holds the two equal.
+A test holds them equal.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ import json
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
-PACKAGE = "fhir.resources.R4B"
+from mappers.fhir_model.elements import Release
+
+PACKAGES: Mapping[Release, str] = {"R4": "fhir.resources.R4B", "R5": "fhir.resources"}
 RENAMED = {"encodedBytes": "base64Binary", "uuidVersion": "uuid"}  # where the class is not named as its FHIR type
 
 
-def models() -> Iterator[type[BaseModel]]:
-    """Yield every model of the package: resources, data types and backbone elements."""
-    package = importlib.import_module(PACKAGE)
+def models(release: Release) -> Iterator[type[BaseModel]]:
+    """Yield every model of a release: resources, data types and backbone elements."""
+    package = importlib.import_module(PACKAGES[release])
     for module_info in pkgutil.iter_modules(package.__path__):
         if module_info.ispkg:
             continue
-        module = importlib.import_module(f"{PACKAGE}.{module_info.name}")
+        module = importlib.import_module(f"{PACKAGES[release]}.{module_info.name}")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == module.__name__:
                 yield value
@@ -66,13 +69,13 @@ def elements(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def table() -> dict[str, dict[str, str]]:
+def table(release: Release) -> dict[str, dict[str, str]]:
     """Return type name -> its elements, sorted by type name."""
-    return {model.__name__: elements(model) for model in sorted(models(), key=lambda model: model.__name__)}
+    return {model.__name__: elements(model) for model in sorted(models(release), key=lambda model: model.__name__)}
 
 
 def main() -> None:
-    json.dump(table(), sys.stdout, indent=0, ensure_ascii=False)
+    json.dump(table("R5" if sys.argv[1:] == ["R5"] else "R4"), sys.stdout, indent=0, ensure_ascii=False)
     sys.stdout.write("\n")
 
 

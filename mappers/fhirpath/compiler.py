@@ -20,6 +20,7 @@ from mappers.fhir_model.elements import (
     AmbiguousElementError,
     Choice,
     Element,
+    Release,
     choice_of,
     element,
     element_names,
@@ -84,6 +85,7 @@ class PathCompiler:
         row_index: gives what makes `%rowIndex`, the position in the innermost iteration; 0 outside of all.
         resource_ref: the resource of the view; None where it cannot be reached.
         context: what the path is relative to, `%context`.
+        release: of FHIR, whose elements the path names.
     """
 
     element: str
@@ -92,6 +94,7 @@ class PathCompiler:
     row_index: Callable[[], Make] | None = None
     resource_ref: ResourceRef | None = None
     context: Collection | None = None
+    release: Release = "R4"
 
     def error(self, problem: str) -> ViewError:
         """Return an error that names the place of the path in the view."""
@@ -198,23 +201,29 @@ class PathCompiler:
         if found is None and (base.parent_element or base.sibling) and base.type in PRIMITIVES:
             return self._of_primitive(base, name, depth)
         if found is None:
-            written = choice_of(base.type, name)
-            near = did_you_mean(name, (each for one in base.type.split("|") for each in element_names(one)))
+            written = choice_of(base.type, name, self.release)
+            near = did_you_mean(name, self.elements_of(*base.type.split("|")))
             hint = f"; write {written}" if written else near
-            raise self.error(f"R4 has no element '{name}' in {base.type}{hint}")
+            raise self.error(f"{self.release} has no element '{name}' in {base.type}{hint}")
         if isinstance(found, Choice):
             return replace(base, choice=found, parent_element=None)
         return self.step(base, found, depth)
 
     def element_of(self, type_name: str, name: str) -> Element | Choice | None:
-        """Return the element `name` of a type, or of several (`A|B`) that agree on it; None where R4 has none."""
+        """Return the element `name` of a type, or of several (`A|B`) that agree on it; None where FHIR has none."""
         try:
-            return element(type_name, name)
+            return element(type_name, name, self.release)
         except AmbiguousElementError as error:
             raise UnsupportedError(self.element, f"{error}, which is not supported") from error
 
+    def elements_of(self, *type_names: str) -> tuple[str, ...]:
+        """Return the names of the elements of types, in the order of their definitions."""
+        return tuple(name for each in type_names for name in element_names(each, self.release))
+
     def step(self, base: Collection, chosen: Element, depth: int) -> Collection:
         """Take one step along a known element, and touch it in the shape."""
+        if chosen.type == "integer64":  # a text in JSON, and a number in comparisons
+            raise self.unsupported(f"'{chosen.name}' of {base.type}, an integer64 of R5,")
         if base.shape is None:
             raise self.error(f"'{chosen.name}' is asked of a value that has no elements")
         if chosen.type in PRIMITIVES or chosen.type == "Resource":
@@ -297,13 +306,14 @@ class PathCompiler:
         if base is not None:
             return self.member(self.compile(base, focus, depth), name, depth)
         # A path may begin with the type of its focus: `Patient.name` is `name`.
-        names = {focus.type, "Resource", "DomainResource"} if is_resource(focus.type) else {focus.type}
+        of_resource = is_resource(focus.type, self.release)
+        names = {focus.type, "Resource", "DomainResource"} if of_resource else {focus.type}
         return focus if name in names and focus.shape is not None else self.member(focus, name, depth)
 
     def _only_option(self, base: Collection, choice: Choice, name: str, depth: int) -> Collection:
         """Take the one type that has the element `name`, of an element with a choice of types."""
         # `value.unit`: only Quantity has a unit, so no ofType() is needed.
-        having = [option for option in choice.options.values() if element(option.type, name) is not None]
+        having = [option for option in choice.options.values() if self.element_of(option.type, name) is not None]
         if len(having) != 1:
             raise self.error(f"'{choice.name}' has a choice of types; write {choice.name}.ofType(TYPE).{name}")
         return self.step(replace(base, choice=None), having[0], depth)

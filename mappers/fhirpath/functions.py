@@ -98,7 +98,7 @@ def _extension(compiler: Compiler, base: Collection, args: Args, focus: Collecti
 
 
 def _resource_key(compiler: Compiler, base: Collection, _args: Args, _focus: Collection, depth: int) -> Collection:
-    if not is_resource(base.type) or base.many:
+    if not is_resource(base.type, compiler.release) or base.many:
         raise compiler.error(f"getResourceKey() is asked of a {base.type}; it is for the resource of the view")
     return compiler.step(base, Element("id", "id", False), depth)
 
@@ -107,8 +107,9 @@ def _reference_key(compiler: Compiler, base: Collection, args: Args, _focus: Col
     if base.type != "Reference":
         raise compiler.error(f"getReferenceKey() is asked of a {base.type}; it is for a Reference")
     name = type_argument(compiler, "getReferenceKey", args[0]).removeprefix("FHIR.") if args else None
-    if name is not None and not is_resource(name):
-        raise compiler.error(f"R4 has no resource '{name}'{did_you_mean(name, resource_names())}")
+    if name is not None and not is_resource(name, compiler.release):
+        near = did_you_mean(name, resource_names(compiler.release))
+        raise compiler.error(f"{compiler.release} has no resource '{name}'{near}")
     found = element("Reference", "reference")
     assert isinstance(found, Element)  # noqa: S101
     # A Reference without `reference` (by identifier, or display only) has no key.

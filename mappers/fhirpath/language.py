@@ -14,7 +14,7 @@ from typing import Protocol
 import ibis.expr.types as ir
 
 from mappers.errors import UnsupportedError, ViewError
-from mappers.fhir_model.elements import Choice, Element
+from mappers.fhir_model.elements import Choice, Element, Release
 from mappers.fhirpath.collection import Collection
 from mappers.fhirpath.syntax import Quantity, Tree
 
@@ -23,7 +23,13 @@ Comparator = Callable[[ir.Value, ir.Value], ir.Value]
 
 
 class Compiler(Protocol):
-    """The compiler of one path of a view. `depth` is everywhere the number of lambdas around an expression."""
+    """The compiler of one path of a view. `depth` is everywhere the number of lambdas around an expression.
+
+    `release` is that of FHIR, whose elements the path names.
+    """
+
+    @property
+    def release(self) -> Release: ...
 
     def error(self, problem: str) -> ViewError:
         """Return an error that names the place of the path in the view."""
@@ -38,7 +44,10 @@ class Compiler(Protocol):
         """Return `base.name`."""
 
     def element_of(self, type_name: str, name: str) -> Element | Choice | None:
-        """Return the element `name` of a type, or of several (`A|B`) that agree on it; None where R4 has none."""
+        """Return the element `name` of a type, or of several (`A|B`) that agree on it; None where FHIR has none."""
+
+    def elements_of(self, *type_names: str) -> tuple[str, ...]:
+        """Return the names of the elements of types, in the order of their definitions."""
 
     def step(self, base: Collection, chosen: Element, depth: int) -> Collection:
         """Take one step along a known element, and touch it in the shape."""

@@ -15,7 +15,15 @@ from typing import Any
 
 from connectors.fhir import dates
 from mappers.errors import UnsupportedError, ViewError
-from mappers.fhir_model.elements import INTEGERS, PRIMITIVES, is_resource, is_type, resource_names, type_names
+from mappers.fhir_model.elements import (
+    INTEGERS,
+    PRIMITIVES,
+    Release,
+    is_resource,
+    is_type,
+    resource_names,
+    type_names,
+)
 from mappers.fhir_model.suggestions import did_you_mean
 from mappers.fhirpath.syntax import Literal
 
@@ -32,7 +40,8 @@ LEXICAL = {
     "time": re.compile(dates.TIME),
     "integer64": re.compile(r"-?[0-9]{1,19}"),
 }
-READ = ("4.0", "4.1", "4.3")  # R4, R4B and its ballot
+READ = ("4.0", "4.1", "4.3")  # R4, R4B and its ballot, whose elements are the same in what is read here
+R5 = "5.0"
 LEAST = {"unsignedInt": 0, "positiveInt": 1}
 
 
@@ -82,13 +91,14 @@ class Where:
 
 @dataclass(frozen=True)
 class ViewDefinition:
-    """A checked ViewDefinition. Its paths are checked when it is compiled."""
+    """A checked ViewDefinition. Its paths are checked when it is compiled, against the elements of `release`."""
 
     name: str
     resource: str
     select: tuple[Select, ...]
     where: tuple[Where, ...]
     constants: Mapping[str, Literal]
+    release: Release = "R4"
 
     @classmethod
     def load(cls, source: Path | str | Mapping[str, Any]) -> ViewDefinition:
@@ -118,8 +128,10 @@ class ViewDefinition:
 def _view(data: Any) -> ViewDefinition:
     view = _object(data, "ViewDefinition")
     resource = _text(view, "resource", "ViewDefinition")
-    if not is_resource(resource):
-        raise ViewError("resource", f"R4 has no resource '{resource}'{did_you_mean(resource, resource_names())}")
+    release = _release(view)
+    if not is_resource(resource, release):
+        near = did_you_mean(resource, resource_names(release))
+        raise ViewError("resource", f"{release} has no resource '{resource}'{near}")
     selects = _selects(view, "select", "")
     if not selects:
         raise ViewError("select", "missing; a view has at least one")
@@ -129,6 +141,7 @@ def _view(data: Any) -> ViewDefinition:
         select=selects,
         where=tuple(Where(f"{place}.path", _text(item, "path", place)) for place, item in _list(view, "where", "")),
         constants=_constants(view),
+        release=release,
     )
     kind = view.get("resourceType", "ViewDefinition")  # HL7's test cases leave it out
     # SQL on FHIR 2.0.0 publishes the canonical of the logical model here, and other tools write so.
@@ -136,7 +149,6 @@ def _view(data: Any) -> ViewDefinition:
         raise ViewError("resourceType", f"a ViewDefinition is needed, and this is a {kind}")
     if view.get("name") is not None:
         _name(view, "")
-    _check_version(view)
     if not checked.columns():
         raise ViewError("select", "no column; a view has at least one")
     seen: set[str] = set()
@@ -147,20 +159,23 @@ def _view(data: Any) -> ViewDefinition:
     return checked
 
 
-def _check_version(view: Mapping[str, Any]) -> None:
-    """Refuse a view that says it is for other versions of FHIR only: elements of one name differ between them.
+def _release(view: Mapping[str, Any]) -> Release:
+    """Return the release whose elements a view reads: R4 (and R4B) if it is for that too, or says nothing, else R5.
 
     Raises:
-        UnsupportedError: no version is R4 or R4B, whose elements are the same in what is read here.
+        UnsupportedError: it is for other versions of FHIR only, and elements of one name differ between them.
     """
     # Published views have a single text here too, though the standard wants a list.
     given = view.get("fhirVersion")
     versions = [given] if isinstance(given, str) else given or []
     if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
         raise ViewError("fhirVersion", "a list of versions is needed, such as 4.0.1")
-    if versions and not any(version.startswith(READ) for version in versions):
-        problem = f"a view for FHIR {', '.join(versions)} is not supported: R4 (4.0) and R4B (4.3) are read"
-        raise UnsupportedError("fhirVersion", problem)
+    if not versions or any(version.startswith(READ) for version in versions):
+        return "R4"
+    if any(version.startswith(R5) for version in versions):
+        return "R5"
+    problem = f"a view for FHIR {', '.join(versions)} is not supported: R4 (4.0), R4B (4.3) and R5 (5.0) are read"
+    raise UnsupportedError("fhirVersion", problem)
 
 
 def _constants(view: Mapping[str, Any]) -> dict[str, Literal]:

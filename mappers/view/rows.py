@@ -16,7 +16,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from mappers.errors import ViewError
-from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, is_resource, is_subtype
+from mappers.fhir_model.elements import DATES, INTEGERS, PRIMITIVES, TEXTS, Release, is_resource, is_subtype
 from mappers.fhir_model.shape import text_only
 from mappers.fhirpath.arrays import ItemIndex, Make, Scope, Values, filter_items, map_items
 from mappers.fhirpath.collection import Collection, drop_nulls, listed, plain, sql_type
@@ -78,6 +78,7 @@ class Place:
         row_index: gives what makes `%rowIndex`; None makes it 0.
         resource_ref: the resource of the view.
         row: makes the row of the innermost iteration, which is there also where its item has no value.
+        release: of FHIR, whose elements the view reads.
     """
 
     focus: Collection
@@ -87,6 +88,7 @@ class Place:
     row_index: Callable[[], Make] | None = None
     resource_ref: ResourceRef | None = None
     row: Make | None = None
+    release: Release = "R4"
 
     def absent(self, values: Values) -> ir.Value:
         """Return whether the focus is the null of a padding."""
@@ -94,7 +96,7 @@ class Place:
 
     def compiler(self, element: str) -> PathCompiler:
         """Return a compiler of the path at `element`."""
-        return PathCompiler(element, LANGUAGE, self.constants, self.row_index, self.resource_ref)
+        return PathCompiler(element, LANGUAGE, self.constants, self.row_index, self.resource_ref, release=self.release)
 
 
 def compile_select(select: Select, place: Place) -> RowSet:
@@ -123,9 +125,21 @@ def compile_select(select: Select, place: Place) -> RowSet:
         )
     padded = place.padded or or_null
     # On the items of a resource in the resource, %resource is that one, which is not kept at hand.
-    resource_ref = None if is_resource(found.type) and found.type != place.focus.type else place.resource_ref
+    resource_ref = (
+        None if is_resource(found.type, place.release) and found.type != place.focus.type else place.resource_ref
+    )
     rows = _on(
-        select, Place(item, place.constants, place.depth + 1, padded, item_index.index, resource_ref, item_index.item)
+        select,
+        Place(
+            item,
+            place.constants,
+            place.depth + 1,
+            padded,
+            item_index.index,
+            resource_ref,
+            item_index.item,
+            place.release,
+        ),
     )
     array = item_index.array(_padded(found, place, or_null=or_null))
     return RowSet({}, rows.types, (Unnest(array, item_index.scope, rows),))

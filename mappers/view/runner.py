@@ -77,7 +77,7 @@ def view_table(view: ViewDefinition, resources: ir.Table, keep: Sequence[str] = 
 
 def compile_select_list(view: ViewDefinition, focus: Collection, resource_ref: ResourceRef | None = None) -> RowSet:
     """Compile all selections of a view on the resource; `resource_ref` notes whether a path asks for the resource."""
-    place = Place(focus, view.constants, resource_ref=resource_ref or ResourceRef(focus))
+    place = Place(focus, view.constants, resource_ref=resource_ref or ResourceRef(focus), release=view.release)
     return RowSet.joined([compile_select(select, place) for select in view.select])
 
 
@@ -153,7 +153,7 @@ def _read_once(text: Any) -> ir.Value:
 
 def _filter(view: ViewDefinition, element: str, path: str, focus: Collection) -> Collection:
     # A reference of its own: filters come before anything is unnested, where the resource is at hand anyway.
-    compiler = PathCompiler(element, LANGUAGE, view.constants, resource_ref=ResourceRef(focus))
+    compiler = PathCompiler(element, LANGUAGE, view.constants, resource_ref=ResourceRef(focus), release=view.release)
     found = compiler.path(path, focus, depth=0)
     if found.type not in ("boolean", "") or found.choice:
         raise ViewError(element, f"a filter gives a boolean, and this path gives {found.type or 'nothing'}")

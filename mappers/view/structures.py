@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhir_model.elements import PRIMITIVES, Choice, Element, element_names, is_resource
+from mappers.fhir_model.elements import PRIMITIVES, Choice, Element, is_resource
 from mappers.fhir_model.shape import text_only
 from mappers.fhirpath.arrays import Make, Scope, Values, bind, map_items
 from mappers.fhirpath.collection import Collection, drop_nulls, sql_type
@@ -66,7 +66,7 @@ def _field(compiler: PathCompiler, found: Collection, depth: int, seen: frozense
 
 def _elements(compiler: PathCompiler, type_name: str) -> list[Element]:
     found: list[Element] = []
-    for name in element_names(type_name):
+    for name in compiler.elements_of(type_name):
         element = compiler.element_of(type_name, name)
         if isinstance(element, Choice):
             found += element.options.values()

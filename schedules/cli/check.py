@@ -36,6 +36,7 @@ def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted
     from schedules.config.settings import check_sites
     from schedules.release.publish import unusable
     from schedules.run.inside import understood_shares
+    from schedules.run.readiness import missing_secrets
 
     if url is not None and sites:
         raise ConfigError("give the names of sites or --url, not both")
@@ -44,6 +45,9 @@ def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted
     by_name = {site.name: site for site in settings.sites}
     found = []
     names = check_sites(settings, sites, session.config)
+    # All of them, before any server is asked: nobody wants to mend one to be told of the next.
+    if missing := [*missing_secrets(settings, [by_name[name] for name in names], session.environ)]:
+        raise ConfigError("\n".join(missing))
     with session.progress() as progress:
         for name in names:
             progress.step(f"checking {name}")
@@ -86,7 +90,7 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
     from connectors.check.folder import check_folder
     from connectors.check.server import ServerCheck
     from connectors.sources.search.dialect import Dialect
-    from schedules.config.resource_types import REQUIRED_TYPES, TYPES
+    from schedules.config.resource_types import REQUIRED_TYPES
     from schedules.run.sources import (
         authenticator,
         cohort_query,
@@ -95,9 +99,12 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
         folder_source,
         named_patients,
         transfer_limits,
+        types_of,
     )
 
-    required = frozenset(site.types or REQUIRED_TYPES)  # whoever names the types of a site says that it has them
+    required = frozenset(
+        (site.types or REQUIRED_TYPES) + site.consent_types
+    )  # whoever names the types of a site says that it has them
     if site.kind == "folder":
         return check_folder(site.name, folder_source(settings, site), required, lenient_ids=site.lenient_ids)
     limits = transfer_limits(settings, site, session.environ)
@@ -109,7 +116,7 @@ def diagnosis(session: Session, settings: Settings, site: Site) -> Diagnosis:
         lambda auth: fhir_client(site, auth, hurried, session.environ),
         authenticator(settings, site, session.environ),
         cohort_query(settings),
-        site.types or TYPES,
+        types_of(site),
         required,
         session.now,
         settings.limits.reconcile_days,

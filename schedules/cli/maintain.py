@@ -36,11 +36,13 @@ def maintain(session: Session, dry_run: bool, json_wanted: bool) -> ExitCode:
 
 def _sentences(done: Maintenance, dry_run: bool) -> list[str]:
     superseded = ", ".join(f"{kind} {count}" for kind, count in done.superseded.items()) or "none"
+    expired = ", ".join(f"{name} {count}" for name, count in done.expired.items()) or "nothing"
     gone = f"{done.unused} data files that no table names, {done.tables} tables of views that are not in use"
     lines = [
         f"Files of lake and view tables written anew: {done.merged}; logs cut short: {done.logs}.",
         f"Superseded versions deleted: {superseded}.",
         f"Deleted: {gone}, {done.leftovers} leftovers of killed runs.",
+        f"Deleted by age: {expired}.",
     ]
     if dry_run:
         return [*lines, NOTHING_DONE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 
 import click
 
@@ -14,17 +15,24 @@ from schedules.errors import ExitCode
 @click.command()
 @click.option("--full", is_flag=True, help="Fetch everything, not only what has changed.")
 @click.option("--accept-loss", is_flag=True, help="Believe once that what is missing was deleted.")
+@click.option("--retry", is_flag=True, help="Try a run that failed again, for as long as [schedule] says.")
 @as_json
 @pass_session
-def run(session: Session, full: bool, accept_loss: bool, json_wanted: bool) -> ExitCode:
+def run(session: Session, full: bool, accept_loss: bool, retry: bool, json_wanted: bool) -> ExitCode:
     """Sync, map, analyze and publish."""
-    from schedules.run.nightly import run_nightly
+    from schedules.run.nightly import Outcome, run_nightly
+    from schedules.run.retry import retried
 
     settings = session.settings()
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
-    with session.progress() as progress:
-        now = session.now
-        outcome = run_nightly(settings, study, pipeline, progress, now, full=full, accept_loss=accept_loss)
+
+    def attempt() -> Outcome:
+        with session.progress() as progress:
+            now = session.now
+            return run_nightly(settings, study, pipeline, progress, now, full=full, accept_loss=accept_loss)
+
+    retry_until = timedelta(hours=settings.schedule.retry_until if retry else 0)
+    outcome = retried(attempt, settings.ledger_file, retry_until, session.now, session.sleep)
     # The release is on disk by now: nothing that goes wrong while it is printed can undo it.
     released, published = outcome.released, outcome.published
     if json_wanted:

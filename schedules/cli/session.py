@@ -65,6 +65,7 @@ class Session:
     elapsed: Callable[[], float] = time.monotonic  # for intervals, which a jump of the wall clock must not change
     given_pipeline: Pipeline | None = None
     user: Callable[[], str] = system_user
+    sleep: Callable[[float], None] = time.sleep
     config: Path = field(default=Path("periop.toml"), init=False)
     verbose: int = field(default=0, init=False)  # how often -v was given
     data_dir: Path | None = field(default=None, init=False)

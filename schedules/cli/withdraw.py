@@ -22,7 +22,7 @@ def withdraw(session: Session, release: int, json_wanted: bool) -> ExitCode:
     with recorded_run(settings, "withdraw", session.now) as run:
         run.detail["withdrawn"] = release
         ledger = ReleaseLedger(settings.release_ledger_dir)
-        folders = (settings.releases_dir, settings.data_dir / "withdrawn")
+        folders = (settings.releases_dir, settings.withdrawn_dir)
         done = take_back(release, *folders, settings.target_dirs, ledger, run.started)
         # Taken back in the hospital, and still to be read elsewhere: somebody must see to that.
         if done.left:

@@ -21,6 +21,7 @@ TYPES = (
     "DiagnosticReport",
     "Medication",
 )
+CONSENT_TYPES = ("Consent",)  # asked for only where the settings of a site ask for consent
 REQUIRED_TYPES = ("Patient", "Condition")  # without these nobody is in the cohort
 
 

@@ -5,12 +5,13 @@ The sites are in `site_settings`. Secrets are not here: `credentials` reads them
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
@@ -19,6 +20,7 @@ from schedules.config.site_settings import Site
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
 
+ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 STARTER_FILE = Path(__file__).parent / "starter.toml"
 
 
@@ -36,6 +38,15 @@ def _folder(path: Path) -> Path:
 
 
 DataFolder = Annotated[FilePath, AfterValidator(_folder)]
+
+
+def _without_escape(path: Path) -> Path:
+    # deltalake reads a path as a URL in places, and looks for `a b` where the folder is `a%20b`.
+    if escape := ESCAPE.search(str(path)):
+        raise ValueError(
+            f"{path} has {escape[0]} in it, which the library of the lake reads as one character; rename it"
+        )
+    return path
 
 
 def _zone(name: str) -> str:
@@ -149,10 +160,26 @@ class Retention(Section):
     """Days after which something is deleted; without a number it is kept.
 
     `superseded_days`: versions of resources that were replaced or deleted. `crash_days`: the traceback of a bug.
+    `quarantine_days`: the contents of what could not be read, since a sync last brought them. `ledger_days`: runs in
+    the run ledger. `audit_days`: lines of the audit log. `internal_days`: the internal report, since a run last
+    confirmed it. `release_days`: releases that are not current, and withdrawn ones.
     """
 
     superseded_days: Days | None = None
     crash_days: Days = 30
+    quarantine_days: Days = 90
+    ledger_days: Days = 400
+    # Six years as HIPAA wants documentation to be kept (45 CFR 164.316(b)(2)(i)).
+    audit_days: Days = 2192
+    internal_days: Days = 90
+    release_days: Days | None = None
+
+    @model_validator(mode="after")
+    def _ledger_outlives_versions(self) -> Retention:
+        # The ledger says since when a version is superseded: without its rows nothing would ever go.
+        if self.superseded_days is not None and self.ledger_days < self.superseded_days:
+            raise ValueError("ledger_days must be at least superseded_days: give it the same number, or more")
+        return self
 
 
 class Mapping(Section):
@@ -160,6 +187,12 @@ class Mapping(Section):
 
     views: tuple[FilePath, ...] = ()
     terminology: tuple[FilePath, ...] = ()
+
+
+class Persons(Section):
+    """Link a patient who is known at several sites by `identifier_systems`, in which no two people share a number."""
+
+    identifier_systems: tuple[Annotated[str, StringConstraints(pattern=r"^\S+\z", max_length=1000)], ...] = ()
 
 
 class Settings(Section):
@@ -179,7 +212,9 @@ class Settings(Section):
     """
 
     # validate_default: the default, too, is relative to the folder of the file.
-    data_dir: DataFolder = Field(default=Path("periop-data"), validate_default=True)
+    data_dir: Annotated[DataFolder, AfterValidator(_without_escape)] = Field(
+        default=Path("periop-data"), validate_default=True
+    )
     study: Annotated[str, AfterValidator(_resolve_study)] = "alneo"
     engine: Literal["duckdb", "spark"] = "duckdb"
     sites: Annotated[tuple[Site, ...], Field(min_length=1)]
@@ -190,6 +225,7 @@ class Settings(Section):
     publish: tuple[FolderTarget, ...] = ()
     limits: Limits = Limits()
     mapping: Mapping = Mapping()
+    persons: Persons = Persons()
     maintain: Maintain = Maintain()
     retention: Retention = Retention()
 
@@ -227,6 +263,11 @@ class Settings(Section):
     def releases_dir(self) -> Path:
         """Return the folder of the releases."""
         return self.data_dir / "releases"
+
+    @property
+    def withdrawn_dir(self) -> Path:
+        """Return the folder of the releases that were withdrawn."""
+        return self.data_dir / "withdrawn"
 
     @property
     def release_ledger_dir(self) -> Path:

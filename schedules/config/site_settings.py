@@ -17,7 +17,7 @@ from schedules.config.auth_settings import Auth, NoAuth
 from schedules.config.connection_settings import Headers, HeaderSecret, Proxy, SiteLimits
 from schedules.config.fields import FilePath, Flag, Section, ServerUrl, Share, exposed
 from schedules.config.presets import VendorName, with_defaults
-from schedules.config.resource_types import ResourceType, ResourceTypes
+from schedules.config.resource_types import CONSENT_TYPES, ResourceType, ResourceTypes
 from schedules.config.search_parameters import SearchParameters
 
 MAX_LOSS = 0.2  # that of `connectors.lake.loss`, which is not imported for it
@@ -41,12 +41,30 @@ SiteName = Annotated[
 GroupId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,64}\z")]
 
 
+# A coding as FHIR search writes it (R4 search.html#token): the system, a bar, the code.
+Token = Annotated[str, StringConstraints(pattern=r"^[^\s|]+\|[^\s|]+\z", max_length=1000)]
+# HL7 terminology, consentscope: "Consent to participate in research protocol and information sharing required"
+RESEARCH = "http://terminology.hl7.org/CodeSystem/consentscope|research"
+
+
+class ConsentSettings(Section):
+    """The consent without which a patient of the site is not used.
+
+    `categories`: of `Consent.scope` or `Consent.category`, for the Consents that are about this use. `codes`: what must
+    be permitted in `Consent.provision`, each of them. `without`: a patient without such a Consent.
+    """
+
+    categories: Annotated[tuple[Token, ...], Field(min_length=1)] = (RESEARCH,)
+    codes: tuple[Token, ...] = ()
+    without: Literal["include", "exclude"] = "exclude"
+
+
 class FolderSite(Section):
     """A folder with NDJSON files and Bundles.
 
     `types`: the resource types that it holds, by default all that are known. `lenient_ids`: ids may be longer than the
     64 characters of FHIR. `complete`: it always holds everything, so
-    a resource that is no longer in it is marked as deleted. `max_loss`: as in `ServerSite`.
+    a resource that is no longer in it is marked as deleted. `max_loss`, `consent`: as in `ServerSite`.
     """
 
     name: SiteName
@@ -56,6 +74,12 @@ class FolderSite(Section):
     complete: Flag = False
     lenient_ids: Flag = False
     max_loss: Share = MAX_LOSS
+    consent: ConsentSettings | None = None
+
+    @property
+    def consent_types(self) -> tuple[str, ...]:
+        """Return the types that are read beside the others because the site asks for consent."""
+        return CONSENT_TYPES if self.consent else ()
 
 
 class ServerSite(Section):
@@ -69,7 +93,7 @@ class ServerSite(Section):
     `allow_plain_http`: allow a secret to be sent unencrypted inside the hospital's network. `sandbox`: the server
     holds no real patients, so `periop sandbox` may write there. `headers`: go with each request to the origin of `url`.
     `lenient_ids`: ids may be longer than the 64 characters of FHIR. `proxy`: the proxy for this site, or
-    `"environment"` for that of HTTPS_PROXY and the like.
+    `"environment"` for that of HTTPS_PROXY and the like. `consent`: only patients who consent are used.
 
     >>> site = SearchSite(name="milan", kind="search", url="https://fhir.example.org/r4/", auth={"kind": "none"})
     >>> site.url
@@ -95,6 +119,12 @@ class ServerSite(Section):
     proxy_password_file: FilePath | None = None
     limits: SiteLimits = SiteLimits()
     lenient_ids: Flag = False
+    consent: ConsentSettings | None = None
+
+    @property
+    def consent_types(self) -> tuple[str, ...]:
+        """Return the types that are read beside the others because the site asks for consent."""
+        return CONSENT_TYPES if self.consent else ()
 
     @model_validator(mode="before")
     @classmethod

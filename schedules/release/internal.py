@@ -40,4 +40,7 @@ def write_internal(internal: Released, study: Study, folder: Path, published: Pu
         for file, made in ((report, page), (results, content)):
             remove_unfinished(file)
             write_atomically(file, made)
+    else:
+        for file in (report, results):  # its age is counted since a run last confirmed it (`retention.internal_days`)
+            file.touch()
     return report

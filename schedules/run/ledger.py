@@ -36,6 +36,8 @@ STATUS: dict[ExitCode, RunStatus] = {
     ExitCode.SUPPRESSED: "withheld",
     ExitCode.INTERRUPTED: "interrupted",
 }
+REACHED_A_RELEASE = "where kind in ('run', 'publish') and exit_code in (0, 3, 5)"
+ACCOUNTED_FOR = ("forget", "withdraw")  # the kinds of runs that are evidence of what was done on request
 
 SCHEMA = """
 create table if not exists runs (
@@ -140,7 +142,7 @@ class Ledger:
     def why_no_release(self) -> str | None:
         """Return why the last run that got as far as a release made none; None where it made one, or found it made."""
         # A run that failed before says nothing about the release.
-        runs = self._runs("where kind in ('run', 'publish') and exit_code in (0, 3, 5) order by id desc limit 1", ())
+        runs = self._runs(f"{REACHED_A_RELEASE} order by id desc limit 1", ())
         return next((run.detail.get("waiting") for run in runs), None)
 
     def has_started_before(self, instant: datetime, now: datetime) -> bool:
@@ -187,6 +189,30 @@ class Ledger:
             (site, _text(now + FUTURE)),
         ).fetchone()
         return datetime.fromisoformat(row[0]) if row[0] else None
+
+    def expire(self, before: datetime, now: datetime, *, dry_run: bool = False) -> int:
+        """Delete the runs that began before `before`, with their site reports; return how many, with `dry_run` too.
+
+        What `status`, a release or the next night still asks for stays, however old: the last complete run, the last
+        one that got as far as a release, the last syncs of each site by how they ended, and the very last runs. So do
+        erasures and withdrawals, which somebody may have to account for.
+        """
+        kept = {run.id for run in self.last()}
+        kept |= {run.id for run in (self.last_complete(now),) if run}
+        kept |= {run.id for run in self._runs(f"{REACHED_A_RELEASE} order by id desc limit 1", ())}
+        sites = [row[0] for row in self._db.execute("select distinct site from site_reports").fetchall()]
+        wanted: tuple[tuple[str, ...], ...] = ((), ("ok",), ("ok", "partial"))
+        syncs = (self.last_sync(site, now, *statuses) for site in sites for statuses in wanted)
+        kept |= {found[0].id for found in syncs if found}
+        old = self._runs("where started < ? and status <> 'running'", (_text(before),))
+        expired = [(run.id,) for run in old if run.id not in kept and run.kind not in ACCOUNTED_FOR]
+        if expired and not dry_run:
+            with self._db:
+                self._db.executemany("delete from site_reports where run_id = ?", expired)
+                self._db.executemany("delete from runs where id = ?", expired)
+            # SQLite keeps the pages of deleted rows, and what stood in them.
+            self._db.execute("vacuum")
+        return len(expired)
 
     def _runs(self, tail: str, values: tuple[Any, ...]) -> tuple[Run, ...]:
         columns = "id, kind, started, finished, status, exit_code, release, detail"

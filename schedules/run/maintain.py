@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.lake.delta import delete_files
 from connectors.lake.table import Lake
-from schedules.run.forget import CRASH_FILES
+from schedules.run.retention import expire
 
 if TYPE_CHECKING:
     from schedules.config.settings import Settings
@@ -33,7 +33,8 @@ class Maintenance:
         superseded: versions deleted from the lake, by resource type.
         unused: data files that no table names: replaced ones, and those of killed runs.
         tables: folders of tables of views that are no longer in use.
-        leftovers: temporary files and folders of killed runs, and old crash files.
+        leftovers: temporary files and folders of killed runs.
+        expired: what was older than `[retention]` allows, by its name for people.
         logs: logs of tables that were cut short.
         files_before, files_after, bytes_before, bytes_after: of the whole data folder.
     """
@@ -43,6 +44,7 @@ class Maintenance:
     unused: int = 0
     tables: int = 0
     leftovers: int = 0
+    expired: dict[str, int] = field(default_factory=dict)
     logs: int = 0
     files_before: int = 0
     files_after: int = 0
@@ -75,6 +77,8 @@ def maintain(
         _maintain_lake(settings, lake, _superseded_until(settings, ledger, now, lake), done, dry_run)
         progress("compacting the view tables")
         _maintain_views(settings, lake, done, dry_run)
+    # After the lake: the ledger says since when a version is superseded, and is cut here too.
+    done.expired = expire(settings, ledger, now, dry_run=dry_run)
     done.files_after, done.bytes_after = _size(settings.data_dir)
     return done
 
@@ -88,6 +92,7 @@ def _superseded_until(settings: Settings, ledger: Ledger, now: datetime, lake: L
 
 def _maintain_lake(settings: Settings, lake: Lake, superseded_until: int, done: Maintenance, dry_run: bool) -> None:
     from connectors.lake.compaction import compact, plan_compaction
+    from mappers.build.compaction import advance
 
     plan = plan_compaction(lake, settings.maintain.small_files, superseded_until, settings.data_dir / ".maintain")
     done.merged += len(plan.files)
@@ -95,15 +100,15 @@ def _maintain_lake(settings: Settings, lake: Lake, superseded_until: int, done: 
     done.unused += len(plan.unused)
     done.logs += plan.commits or bool(plan.files)
     if not dry_run:
+        if plan.superseded:
+            advance(settings.data_dir / "views", lake.snapshot(), _views(settings), superseded_until)
         compact(lake, plan)
 
 
 def _maintain_views(settings: Settings, lake: Lake, done: Maintenance, dry_run: bool) -> None:
     from mappers.build.compaction import compact, obsolete, plan_compaction
-    from mappers.view.shipped import load_views
 
-    folder = settings.data_dir / "views"
-    views = {name: view.resource for name, view in load_views(*settings.mapping.views).items()}
+    folder, views = settings.data_dir / "views", _views(settings)
     for table in obsolete(folder, views):
         done.tables += 1
         if not dry_run:
@@ -116,8 +121,15 @@ def _maintain_views(settings: Settings, lake: Lake, done: Maintenance, dry_run: 
             compact(plan)
 
 
+def _views(settings: Settings) -> dict[str, str]:
+    """Return the resource type of each view that is in use."""
+    from mappers.view.shipped import load_views
+
+    return {name: view.resource for name, view in load_views(*settings.mapping.views).items()}
+
+
 def leftovers(settings: Settings, now: datetime) -> Iterator[Path]:
-    """Yield what killed runs left beside the tables, and crash files that are older than `crash_days`."""
+    """Yield what killed runs left beside the tables."""
     data = settings.data_dir
     folders = [data / name for name in ("spill", ".maintain", "cohort.new", "cohort.old")]
     yield from (
@@ -125,9 +137,6 @@ def leftovers(settings: Settings, now: datetime) -> Iterator[Path]:
     )
     for path in sorted(data.rglob(".*.part")):  # of `AtomicFile`; not all who write hold the lock
         if _age(path, now) > UNFINISHED:
-            yield path
-    for path in sorted(data.glob(CRASH_FILES)):
-        if _age(path, now) > timedelta(days=settings.retention.crash_days):
             yield path
 
 

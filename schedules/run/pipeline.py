@@ -12,9 +12,11 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
@@ -25,12 +27,11 @@ from schedules.run.forget import finish_erasure, load_forgotten, remember_learne
 from schedules.run.sources import source
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from analytics.disclosure.control import Released
     from analytics.provenance import Provenance
     from mappers.build.mapping import MapReport
     from mappers.build.opened import MapConfig
+    from mappers.cohort.consent_rule import ConsentRule
     from mappers.engines.base import Engine
     from mappers.engines.start import EngineName
     from schedules.config.settings import Settings
@@ -45,17 +46,24 @@ log = logging.getLogger(__name__)
 MAX_THREADS = 4  # each needs a share of MEMORY, and a server of many cores would run out of it
 
 
+def utc_now() -> datetime:
+    """Return the present."""
+    return datetime.now(UTC)
+
+
 @dataclass
 class Pipeline:
     """The four stages. `environ` is the environment, from which secrets are read by name.
 
     `statement` replaces the report's usual sentence about disclosure control (the patients of the demo are invented).
-    `target_umask` is the umask for the copies of releases, by default that of the process.
+    `target_umask` is the umask for the copies of releases, by default that of the process. `clock` says on which day a
+    consent must hold.
     """
 
     environ: Mapping[str, str]
     statement: str | None = None
     target_umask: int | None = None
+    clock: Callable[[], datetime] = utc_now
     # Sites are synchronised in threads, and two commits to one Delta table at the same time would conflict.
     commit_lock: AbstractContextManager[object] = field(default_factory=Lock, repr=False, compare=False)
 
@@ -89,6 +97,7 @@ class Pipeline:
             lenient_ids=configured.lenient_ids,
             max_loss=1.0 if accept_loss else configured.max_loss,
             forgotten=at_site,
+            required=configured.consent_types,
         )
         if at_site and at_site.learned:
             with self.commit_lock:  # another site may have added to the file meanwhile
@@ -103,13 +112,13 @@ class Pipeline:
 
         finish_erasure(settings, self.environ)
         try:
-            with mapping_engine(settings, study, self.environ) as (config, engine):
+            with mapping_engine(settings, study, self.environ, self.clock) as (config, engine):
                 return map_lake(config, engine, progress, full=full)
         except Exception as error:
             if not self._repaired(settings, error):
                 raise
         # What is derived is made again from the lake; once, since a second failure has another cause.
-        with mapping_engine(settings, study, self.environ) as (config, engine):
+        with mapping_engine(settings, study, self.environ, self.clock) as (config, engine):
             return map_lake(config, engine, progress, full=full)
 
     def _repaired(self, settings: Settings, error: Exception) -> bool:
@@ -229,8 +238,24 @@ def quarantined(folder: Path, site: str) -> dict[tuple[str, str], int]:
     return counts
 
 
+def consent_rules(settings: Settings) -> tuple[ConsentRule, ...]:
+    """Return the consent that the sites ask for."""
+    from mappers.cohort.consent_rule import Coding, ConsentRule
+
+    def codings(tokens: tuple[str, ...]) -> tuple[Coding, ...]:
+        return tuple((system, code) for system, _, code in (each.partition("|") for each in tokens))
+
+    return tuple(
+        ConsentRule(site.name, codings(site.consent.categories), codings(site.consent.codes), site.consent.without)
+        for site in settings.sites
+        if site.consent
+    )
+
+
 @contextmanager
-def mapping_engine(settings: Settings, study: Study, environ: Mapping[str, str]) -> Iterator[tuple[MapConfig, Engine]]:
+def mapping_engine(
+    settings: Settings, study: Study, environ: Mapping[str, str], clock: Callable[[], datetime] = utc_now
+) -> Iterator[tuple[MapConfig, Engine]]:
     """Start the engine of the mapping, and yield it with what is mapped."""
     from mappers.build.opened import MapConfig
     from mappers.engines.start import start_engine
@@ -250,6 +275,9 @@ def mapping_engine(settings: Settings, study: Study, environ: Mapping[str, str])
         view_dirs=settings.mapping.views,
         key_fingerprint=fingerprint(key),
         set_aside={site: quarantined(settings.quarantine_dir, site) for site in settings.site_names},
+        identifier_systems=settings.persons.identifier_systems,
+        consent=consent_rules(settings),
+        day=clock().astimezone(ZoneInfo(settings.schedule.timezone)).date(),
     )
     threads = min(os.cpu_count() or 1, MAX_THREADS)
     with start_engine(settings.engine, threads, MEMORY[settings.engine], spill, key) as engine:

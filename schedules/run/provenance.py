@@ -21,7 +21,10 @@ def provenance(settings: Settings, run: OpenRun) -> Provenance:
     From the ledger and not from this run alone: `periop publish` must know of a sync that failed before.
     """
     from analytics.provenance import Provenance
+    from mappers.build.cohort_folder import CohortFolder
 
+    # By the tables in place and not by the settings, which may have changed since the last map.
+    tables = CohortFolder(settings.cohort_dir).state()
     zone, lake = ZoneInfo(settings.schedule.timezone), Lake(settings.lake_dir)
     held = {file.site for file in lake.files()}
     return Provenance(
@@ -29,6 +32,7 @@ def provenance(settings: Settings, run: OpenRun) -> Provenance:
         _day(run.started, zone),
         lake.sync_number(),
         tuple(site_data(site, run.ledger, lake, zone, run.started, held=site in held) for site in settings.site_names),
+        linked=tables is not None and tables.linked,
     )
 
 

@@ -61,7 +61,7 @@ def folder_source(settings: Settings, site: FolderSite) -> FolderSource:
     from connectors.sources.folder import FolderLimits, FolderSource
 
     limits = FolderLimits(settings.limits.max_resource_bytes, settings.limits.max_document_bytes)
-    return FolderSource(site.path, frozenset(site.types or TYPES), limits, whole=site.complete)
+    return FolderSource(site.path, frozenset(types_of(site)), limits, whole=site.complete)
 
 
 def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, str]) -> SearchSource:
@@ -75,7 +75,7 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
     return SearchSource(
         site.url,
         cohort_query(settings),
-        site.types or TYPES,
+        types_of(site),
         auth=authenticator(settings, site, environ),
         limits=SearchLimits(
             limits.page_size,
@@ -102,6 +102,11 @@ def search_source(settings: Settings, site: SearchSite, environ: Mapping[str, st
     )
 
 
+def types_of(site: FolderSite | ServerSite) -> tuple[str, ...]:
+    """Return the resource types that a site is asked for."""
+    return (site.types or TYPES) + site.consent_types
+
+
 def dialect_of(site: SearchSite) -> Dialect:
     """Return how the server of a site wants to be asked, as far as the settings say it."""
     from connectors.sources.search.dialect import BY_PATIENT, Dialect, by_patient
@@ -126,7 +131,7 @@ def bulk_source(settings: Settings, site: BulkSite, environ: Mapping[str, str]) 
     limits = limits_of(settings, site)
     return BulkSource(
         site.url,
-        site.types or TYPES,
+        types_of(site),
         site.name,
         settings.data_dir / "jobs",
         level=site.level,
@@ -324,7 +329,7 @@ def _tokens(
     return SmartAuth(
         site.url,
         client,
-        site.types or TYPES,
+        types_of(site),
         auth.scope,
         auth.token_url,
         limits=transfer_limits(settings, site, environ),

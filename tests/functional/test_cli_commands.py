@@ -183,10 +183,15 @@ class Terminal:
         self.pipeline = StandIn()
         self.now = NOON
         self.out, self.err = "", ""
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
 
     def __call__(self, *arguments: str, stdout: io.TextIOBase | None = None) -> int:
         out, err = io.StringIO(), io.StringIO()
-        session = Session(stdout or out, err, {}, lambda: self.now, lambda: 0.0, self.pipeline)  # type: ignore[arg-type]
+        session = Session(stdout or out, err, {}, lambda: self.now, lambda: 0.0, self.pipeline, sleep=self.sleep)  # type: ignore[arg-type]
         code = main(["--config", str(self.config), *arguments], session)
         self.out, self.err = out.getvalue(), err.getvalue()
         return code
@@ -201,6 +206,17 @@ def periop(tmp_path: Path) -> Terminal:
     terminal = Terminal(tmp_path)
     terminal.config.write_text(CONFIG)
     return terminal
+
+
+def test_fault_139_run_tries_again_only_if_it_is_told_to(periop: Terminal) -> None:
+    periop.pipeline.errors = {name: UnavailableError(f"{name} is down") for name in ("milan", "rome")}
+    assert periop("run") == 1
+    assert periop.slept == []
+    periop.now += timedelta(days=1)
+    assert periop("run", "--retry") == 1
+    assert periop.slept == [300, 600, 1200, 2400, 4800]
+    assert periop.err.count("the run has failed and is tried again at") == 5
+    assert "milan is down" in periop.err
 
 
 def test_run_goes_the_whole_way(periop: Terminal) -> None:

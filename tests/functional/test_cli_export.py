@@ -48,7 +48,7 @@ def mapped(periop: Terminal) -> Terminal:
     folder.begin()
     for name, table in tables().items():
         folder.write(None, name.lower(), table.to_reader())
-    folder.put_in_place(State(program="", sync=1, mark=0))
+    folder.put_in_place(State(rules="", sync=1, fingerprint=0))
     return periop
 
 

@@ -51,6 +51,52 @@ def test_fault_104_each_thing_that_is_missing_is_a_sentence(tmp_path: Path) -> N
     assert "share/of is not there" in share
 
 
+SECRETS = """
+[[sites]]
+name = "milan"
+kind = "search"
+url = "https://fhir.milan.example/r4"
+headers = { X-One = { env = "ONE" }, X-Two = { env = "TWO" } }
+proxy = "http://periop@proxy.example:3128"
+proxy_password_env = "PROXY_PASSWORD"
+auth = { kind = "bearer", token_env = "MILAN_TOKEN" }
+
+[[sites]]
+name = "turin"
+kind = "bulk"
+url = "https://fhir.turin.example/r4"
+level = "group"
+group = "g"
+auth = { kind = "client_secret", client_id = "periop", client_secret_env = "TURIN_SECRET" }
+
+[[sites]]
+name = "rome"
+kind = "folder"
+path = "fhir"
+"""
+MISSING = ("MILAN_TOKEN", "ONE", "TWO", "PROXY_PASSWORD", "TURIN_SECRET")
+
+
+def test_fault_138_a_check_tells_all_secrets_that_are_missing_at_once(periop: Terminal) -> None:
+    periop.config.write_text(SECRETS)
+    assert periop("check") == 2
+    told = [line for line in periop.err.splitlines() if "holds no secret" in line]
+    assert [line.partition("environment variable ")[2].partition(":")[0] for line in told] == list(MISSING)
+    assert ["milan" in line for line in told] == [True] * 4 + [False]
+    assert periop("check", "turin") == 2  # only of the sites that were asked for
+    assert [name for name in MISSING if name in periop.err] == ["TURIN_SECRET"]
+
+
+def test_fault_138_what_is_there_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "periop.toml").write_text(SECRETS)
+    (tmp_path / "fhir").mkdir()
+    there = dict.fromkeys(MISSING, "s3cret")
+    assert list(problems(load_settings(tmp_path / "periop.toml"), there)) == []
+    del there["TWO"]
+    (only,) = problems(load_settings(tmp_path / "periop.toml"), there)
+    assert only.startswith("site milan: environment variable TWO: holds no secret")
+
+
 def test_fault_104_nothing_is_said_where_all_is_there(tmp_path: Path) -> None:
     for name in ("rome", "share/of"):
         (tmp_path / name).mkdir(parents=True)

@@ -13,7 +13,7 @@ from tests.view_terminal import Terminal
 WRONG: dict[str, Any] = {
     "resourceType": "ViewDefinition",
     "resource": "Patient",
-    "fhirVersion": ["5.0.0"],
+    "fhirVersion": ["3.0.2"],
     "constant": [{"name": "c", "valueString": "x"}, {"name": "d", "valueInteger": "no"}],
     "where": [{"path": "gendr = 'male'"}, {"path": "name"}],
     "select": [

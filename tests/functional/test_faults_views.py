@@ -411,6 +411,53 @@ def test_fault_126_a_type_that_is_not_supported_is_named(kind: str) -> None:
 
 def test_fault_126_the_versions_of_a_view_are_heeded() -> None:
     for versions in (["4.0.1"], ["4.3.0"], ["3.0.2", "4.0.1"], [], "4.0.1"):
-        assert view(columns(id="id"), fhirVersion=versions).resource == "Patient"
-    with pytest.raises(UnsupportedError, match=r"fhirVersion: a view for FHIR 5\.0\.0 is not supported"):
-        view(columns(id="id"), fhirVersion=["5.0.0"])
+        assert view(columns(id="id"), fhirVersion=versions).release == "R4"
+    # Where a view is for both, it is for what periop reads from servers.
+    assert view(columns(id="id"), fhirVersion=["5.0.0", "4.0.1"]).release == "R4"
+    assert view(columns(id="id"), fhirVersion=["3.0.2", "5.0.0"]).release == "R5"
+    with pytest.raises(UnsupportedError, match=r"fhirVersion: a view for FHIR 3\.0\.2, 6\.0\.0 is not supported"):
+        view(columns(id="id"), fhirVersion=["3.0.2", "6.0.0"])
+
+
+# An administration of R5 (hl7.org/fhir/R5/medicationadministration.html): the drug is a CodeableReference, the time is
+# `occurence[x]` (written so), and there are several categories.
+GIVEN = {
+    "resourceType": "MedicationAdministration",
+    "id": "g",
+    "medication": {"concept": {"coding": [{"system": "urn:drugs", "code": "a"}, {"system": "urn:drugs", "code": "b"}]}},
+    "occurencePeriod": {"start": "2024-05-01", "end": "2024-05-02"},
+    "category": [{"text": "inpatient"}, {"text": "day"}],
+    "subject": {"reference": "Patient/p"},
+}
+
+
+def test_fault_126_a_view_for_r5_reads_the_elements_of_r5(engine: Engine) -> None:
+    found = view(
+        columns(
+            id="getResourceKey()",
+            patient="subject.getReferenceKey(Patient)",
+            start="occurence.ofType(Period).start",
+            kinds="category.text.join('+')",
+            dated="occurence.exists()",
+        ),
+        {"forEach": "medication.concept.coding", **columns(code="code", of="%resource.status.exists()")},
+        resource="MedicationAdministration",
+        fhirVersion=["5.0.0"],
+        where=[{"path": "medication.concept.exists()"}],
+    )
+    same = {"id": "g", "patient": "p", "start": "2024-05-01", "kinds": "inpatient+day", "dated": True, "of": False}
+    assert rows(engine, found, GIVEN) == [same | {"code": "a"}, same | {"code": "b"}]
+
+
+def test_fault_126_an_element_of_another_release_is_refused_by_name() -> None:
+    def refused(path: str, *versions: str, resource: str = "MedicationAdministration") -> str:
+        with pytest.raises(ViewError) as caught:
+            run_view(view(columns(x=path), resource=resource, fhirVersion=list(versions)), [GIVEN])
+        return str(caught.value)
+
+    assert "R5 has no element 'effective' in MedicationAdministration" in refused("effective.exists()", "5.0.0")
+    assert "R4 has no element 'occurence' in MedicationAdministration" in refused("occurence.exists()", "4.0.1")
+    assert "R5 has no resource 'Media'" in refused("id", "5.0.0", resource="Media")
+    assert "R4 has no resource 'Transport'" in refused("id", "4.0.1", resource="Transport")
+    size = refused("content.attachment.size", "5.0.0", resource="DocumentReference")
+    assert "an integer64 of R5, is not supported" in size

@@ -18,3 +18,10 @@ def test_fault_140_a_release_of_several_sites_says_that_their_patients_are_not_l
     for one in (Provenance(sites=(site("milan"),)), Provenance(sites=(site("milan"), site("rome", held=False)))):
         assert "A patient known at several sites" not in dict(one.facts())
         assert one.patients_of_several_sites is None
+
+
+def test_fault_141_a_release_says_that_patients_of_several_sites_were_linked() -> None:
+    assert Provenance(sites=(site("milan"), site("rome")), linked=True).patients_of_several_sites == (
+        "counted once, at the first site that has them enrolled: records are linked by identifiers"
+    )
+    assert Provenance(sites=(site("milan"),), linked=True).patients_of_several_sites is None

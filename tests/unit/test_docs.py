@@ -154,6 +154,7 @@ SERVER = "`[[sites]]`: a FHIR server"
 SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "Settings": ["Top level"],
     "FolderSite": ["`[[sites]]`: a folder"],
+    "ConsentSettings": ["Consent"],
     "SearchSite": [SERVER],
     "BulkSite": [SERVER, "`[[sites]]`: a FHIR server by Bulk Data export"],
     **{auth: [SERVER] for auth in ("NoAuth", "BasicAuth", "BearerAuth", "SmartAuth", "ClientSecretAuth")},
@@ -165,6 +166,7 @@ SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "FolderTarget": ["`[[publish]]`"],
     "Limits": ["`[limits]`"],
     "Mapping": ["`[mapping]`"],
+    "Persons": ["`[persons]`"],
     "Maintain": ["`[maintain]`"],
     "Retention": ["`[retention]`"],
 }

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from connectors.fhir.resource import Resource, read_resource
+from connectors.lake.spool import as_batch
+from connectors.lake.table import Cursor, Lake
 from schedules.config.settings import STARTER_FILE, check_sites, load_settings, load_study
 from schedules.config.site_settings import SearchSite
 from schedules.errors import ConfigError, ExitCode, exit_code
@@ -48,6 +51,7 @@ def test_every_commented_key_of_the_starter_file_is_valid_and_a_default(tmp_path
     limits = "\n".join(line.removeprefix("# ") for line in text[text.index("# [limits]") :].splitlines())
     settings = load_settings(write(tmp_path, FOLDER + limits))
     assert settings.limits == load_settings(write(tmp_path, FOLDER)).limits
+    assert settings.persons.identifier_systems == ("http://fhir.de/sid/gkv/kvid-10",)
     assert settings.mapping.views == (tmp_path / "views",)
     assert settings.mapping.terminology == (tmp_path / "valuesets",)
 
@@ -165,6 +169,7 @@ def test_fault_78_a_value_of_another_kind_is_said_with_its_line(tmp_path: Path, 
             'data_dir = "~/x"\n' + FOLDER,
             "line 1: data_dir: '~' is not expanded here: write the whole path",
         ),
+        ('data_dir = "a%20b"\n' + FOLDER, "a%20b has %20 in it, which the library of the lake reads as one character"),
         ('data_dir = "periop.toml"\n' + FOLDER, "periop.toml is there, and is no folder; name another place"),
         (FOLDER + '[[publish]]\nkind = "folder"\npath = "periop.toml"', "line 7: publish[0].path: "),
     ],
@@ -377,3 +382,18 @@ def test_every_commented_key_of_a_server_in_the_starter_file_is_valid(tmp_path: 
     others = [line.removeprefix("# ") for line in block if "auth = {" not in line]
     for kind in kinds:
         assert server_site(tmp_path, "\n".join([*others, f"auth{kind}"])).name == "milan"
+
+
+@pytest.mark.parametrize("name", ["a b", "50%", "a%b", "100% of milan", "ä"])
+def test_fault_137_a_percent_sign_that_is_no_escape_is_part_of_a_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "periop.toml").write_text(f'data_dir = "{name}"\n{FOLDER}')
+    lake = Lake(load_settings(tmp_path / "periop.toml").lake_dir)
+    patient = read_resource(b'{"resourceType": "Patient", "id": "p1"}', "test")
+    assert isinstance(patient, Resource)
+    lake.append("milan", [as_batch([patient])], Cursor("test", complete=True))
+    assert [row["id"] for batch in lake.rows("milan", ["id"]) for row in batch.to_pylist()] == ["p1"]
+
+
+def test_fault_137_a_folder_above_may_have_no_escape_either(tmp_path: Path) -> None:
+    (tmp_path / "a%20b").mkdir()
+    assert "a%20b/periop-data has %20 in it" in fault(tmp_path / "a%20b", FOLDER)

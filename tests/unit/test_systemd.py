@@ -76,4 +76,8 @@ def test_the_exit_codes_of_the_units_are_those_of_the_program() -> None:
     service, once = UNITS / "periop.service", UNITS / "periop-run.service"
     assert value(service, "RestartPreventExitStatus") == [str(int(ExitCode.CONFIG))]
     assert value(service, "Restart") == ["on-failure"]  # so also after UPDATED
+    # What fails is tried again by `run --retry`, and by systemd only what was killed: not twice, and not for ever.
+    assert value(once, "Restart") == ["on-abnormal"]
+    assert (value(once, "StartLimitBurst"), value(once, "StartLimitIntervalSec")) == (["4"], ["4h"])
+    assert value(once, "ExecStart")[0].endswith(" run --retry")
     assert value(once, "SuccessExitStatus") == [f"{int(ExitCode.PARTIAL)} {int(ExitCode.SUPPRESSED)}"]

@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from mappers.fhir_model.elements import PRIMITIVES, Choice, Element, element_names, is_resource
+from mappers.fhir_model.elements import PRIMITIVES, Choice, Element, is_resource
 from mappers.fhir_model.shape import DECIMAL, unmarked
 from mappers.fhirpath import comparison
 from mappers.fhirpath.arrays import Make, Scope, Values, bind, filter_items, map_items, negated, number_items
@@ -260,7 +260,7 @@ def _same_item(compiler: Compiler, left: Collection, right: Collection, depth: i
 
 def _elements(compiler: Compiler, type_name: str) -> list[Element]:
     found: list[Element] = []
-    for name in element_names(type_name):
+    for name in compiler.elements_of(type_name):
         element = compiler.element_of(type_name, name)
         if isinstance(element, Choice):
             found += element.options.values()

@@ -1,0 +1,244 @@
+SELECT
+  "t4"."site",
+  "t4"."id",
+  "t4"."version_id",
+  "t4"."sync",
+  "t4"."key",
+  "t4"."_item4_0"."system" AS "system",
+  "t4"."_item4_0"."code" AS "code"
+FROM (
+  SELECT
+    "t3"."site",
+    "t3"."id",
+    "t3"."version_id",
+    "t3"."sync",
+    "t3"."key",
+    UNNEST("t3"."_rows4_0") AS "_item4_0"
+  FROM (
+    SELECT
+      "t2"."site",
+      "t2"."id",
+      "t2"."version_id",
+      "t2"."sync",
+      CASE
+        WHEN (
+          "t2"."_resource"."id" >= '['
+        )
+        AND (
+          (
+            "t2"."_resource"."id" < ']'
+          ) OR (
+            "t2"."_resource"."id" >= '{'
+          )
+        )
+        THEN REPLACE(
+          CASE
+            WHEN JSON_VALID("t2"."_resource"."id")
+            THEN CAST(NULL AS TEXT)
+            ELSE "t2"."_resource"."id"
+          END,
+          CHR(127),
+          ''
+        )
+        ELSE "t2"."_resource"."id"
+      END AS "key",
+      LIST_CONCAT(
+        COALESCE(
+          LIST_APPLY(
+            LIST_FILTER(
+              (
+                "t2"."_resource"."scope"
+              )."coding",
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_row0__ : {'system': CASE
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
+              THEN REPLACE(
+                CASE
+                  WHEN JSON_VALID((
+                    __ibis_param_row0__
+                  )."system")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."system"
+                END,
+                CHR(127),
+                ''
+              )
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
+              THEN REPLACE(
+                CASE
+                  WHEN JSON_VALID((
+                    __ibis_param_row0__
+                  )."code")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."code"
+                END,
+                CHR(127),
+                ''
+              )
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
+          ),
+          []
+        ),
+        COALESCE(
+          LIST_APPLY(
+            LIST_FILTER(
+              FLATTEN(
+                LIST_APPLY(
+                  "t2"."_resource"."category",
+                  LAMBDA __ibis_param_x0__ : (
+                    __ibis_param_x0__
+                  )."coding"
+                )
+              ),
+              LAMBDA __ibis_param_x0__ : __ibis_param_x0__ IS NOT NULL
+            ),
+            LAMBDA __ibis_param_row0__ : {'system': CASE
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."system" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."system" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."system" >= '{'
+                )
+              )
+              THEN REPLACE(
+                CASE
+                  WHEN JSON_VALID((
+                    __ibis_param_row0__
+                  )."system")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."system"
+                END,
+                CHR(127),
+                ''
+              )
+              ELSE (
+                __ibis_param_row0__
+              )."system"
+            END, 'code': CASE
+              WHEN (
+                (
+                  __ibis_param_row0__
+                )."code" >= '['
+              )
+              AND (
+                (
+                  (
+                    __ibis_param_row0__
+                  )."code" < ']'
+                )
+                OR (
+                  (
+                    __ibis_param_row0__
+                  )."code" >= '{'
+                )
+              )
+              THEN REPLACE(
+                CASE
+                  WHEN JSON_VALID((
+                    __ibis_param_row0__
+                  )."code")
+                  THEN CAST(NULL AS TEXT)
+                  ELSE (
+                    __ibis_param_row0__
+                  )."code"
+                END,
+                CHR(127),
+                ''
+              )
+              ELSE (
+                __ibis_param_row0__
+              )."code"
+            END}
+          ),
+          []
+        )
+      ) AS "_rows4_0"
+    FROM (
+      SELECT
+        *
+      FROM (
+        SELECT
+          "t0"."site",
+          "t0"."id",
+          "t0"."version_id",
+          "t0"."sync",
+          FROM_JSON(
+            CASE
+              WHEN "t0"."resource" = ''
+              THEN ERROR('periop: the text of a resource is empty')
+              ELSE CASE
+                WHEN CONTAINS("t0"."resource", ']"') OR CONTAINS("t0"."resource", '}"')
+                THEN REGEXP_REPLACE(
+                  "t0"."resource",
+                  '([:,\[\s])"([\[{](?:[\]}\[{\s0-9-]|\\"|true|false|null))',
+                  '\1"\\u007f\2',
+                  'g'
+                )
+                ELSE "t0"."resource"
+              END
+            END,
+            '{"resourceType":"VARCHAR","id":"VARCHAR","scope":{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]},"category":[{"coding":[{"system":"VARCHAR","code":"VARCHAR"}]}]}'
+          ) AS "_resource"
+        FROM "resources" AS "t0"
+      ) AS "t1"
+      WHERE
+        "t1"."_resource"."resourceType" = 'Consent'
+    ) AS "t2"
+  ) AS "t3"
+) AS "t4"
