@@ -3,7 +3,9 @@
 The reader shares no code with disclosure control. To him a patient is of a kind, which is what the study counts of one,
 and first came in some release: the unknowns are how many patients of each kind came when. Every number that was ever
 published is an equation, and an integer program looks for the least and the greatest value of each small count. He is
-taken to know which kinds there are, those of the cohort and of others like it, and that nobody leaves. What has nothing
+taken to know which kinds there are, those of the cohort and of others like it, and that nobody leaves. Not attacked:
+adverse events, medians and how many have a value of them, the figures of the later data cutoff that are no proportion.
+That a figure is suppressed tells him nothing: the reason is the same for every cause. What has nothing
 to do with each other (sex and smoking) is attacked apart, which loses nothing: no number is about both.
 """
 
@@ -116,7 +118,6 @@ def published(figures: Json) -> dict[str, int]:
     found = {p["id"]: p["x"] for p in figures["proportions"]}
     found |= {step["id"]: step["n"] for step in figures["flow"]}
     found |= {f"n.{name}": n for name, n in figures["populations"].items()}
-    found |= {f"{q['id']}.n": q["n"] for q in figures["quantiles"] if "@" not in q["id"]}
     for s in figures["survival"]:
         found[f"{s['id']}.events"] = s["events"]
         events = left = 0
@@ -155,7 +156,7 @@ def attack(given: Chain, draws: np.random.Generator, most: int = 60) -> Found:
     others = facts(without_adverse_events(resampled(300, int(draws.integers(1 << 30)))), STUDY, steps)
     found = Found()
     for group in (*APART, ""):
-        names = [name for name in behind if _group(name) in {group, "n"} and name in others]
+        names = [name for name in behind if group_of(name) in {group, "n"} and name in others]
         reader = Reader(names, behind, others, given.patients, told)
         targets = list(reader.small_counts(given.k))
         chosen = draws.permutation(len(targets))[:most]
@@ -164,7 +165,8 @@ def attack(given: Chain, draws: np.random.Generator, most: int = 60) -> Found:
     return found
 
 
-def _group(name: str) -> str:
+def group_of(name: str) -> str:
+    """Return the group of variables of a number: the prefix of those that are apart, "n" of a population, else ""."""
     if name.startswith("n."):
         return "n"
     return next((prefix for prefix in APART if name.startswith(prefix)), "")

@@ -56,10 +56,11 @@ def past_counts(subjects: Sequence[str], past: Mapping[int, CountedPatients], k:
     kept: dict[tuple[int, int, frozenset[str]], Count] = {}
     same: dict[str, str] = {}
     for number, release in past.items():
-        bits = _renumbered(release, numbers)
+        found = _renumbered(release, numbers)
+        by_id = {count.id: patients for count, patients in zip(release.counts, found, strict=True)}
         populations = {count.population for count in release.counts}
-        for count, patients in zip(release.counts, bits.values(), strict=True):
-            whole = bits.get(count.population, 0)
+        for count, patients in zip(release.counts, found, strict=True):
+            whole = by_id.get(count.population, 0)
             small = is_protected(count.value, k) or is_protected((whole & ~patients).bit_count(), k)
             if not (count.published or small or count.id in populations):
                 continue
@@ -82,11 +83,11 @@ def _name(identity: str, number: int) -> str:
     return f"{identity} in release {number}"
 
 
-def _renumbered(release: CountedPatients, numbers: Mapping[str, int]) -> dict[str, int]:
-    """Return the patients of each count of a release by its id, as bits in the numbering of `numbers`."""
+def _renumbered(release: CountedPatients, numbers: Mapping[str, int]) -> list[int]:
+    """Return the patients of each count of a release as bits in the numbering of `numbers`."""
     if not release.counts:
-        return {}
+        return []
     columns = np.array([numbers[subject] for subject in release.subjects], dtype=np.int64)
     inside = np.zeros((len(release.counts), len(numbers)), dtype=bool)
     inside[:, columns] = members(release.counts, len(release.subjects))
-    return dict(zip((count.id for count in release.counts), as_bits(inside), strict=True))
+    return as_bits(inside)

@@ -114,19 +114,24 @@ class CompiledCohort:
         """Return the cohort as a JSON value, for the cache of compiled SQL."""
         return asdict(self)
 
-    def prepare(self, engine: Engine) -> None:
-        """Run the statements that do not depend on the data cutoff."""
-        self._run(engine, by_cutoff=False)
+    def prepare(self, engine: Engine, done: Callable[[], None] = lambda: None) -> None:
+        """Run the statements that do not depend on the data cutoff; call `done` after each."""
+        self._run(engine, done, by_cutoff=False)
 
-    def prepare_cutoff(self, engine: Engine, day: date) -> None:
-        """Set the data cutoff, and run the statements that depend on it. After `prepare`."""
+    def prepare_cutoff(self, engine: Engine, day: date, done: Callable[[], None] = lambda: None) -> None:
+        """Set the data cutoff, and run the statements that depend on it. After `prepare`; calls `done` as that does."""
         engine.set_data_cutoff(day)
-        self._run(engine, by_cutoff=True)
+        self._run(engine, done, by_cutoff=True)
 
-    def _run(self, engine: Engine, *, by_cutoff: bool) -> None:
+    def statement_count(self, *, by_cutoff: bool) -> int:
+        """Return how many statements depend on the data cutoff, or do not."""
+        return sum(statement.by_cutoff == by_cutoff for statement in self.statements)
+
+    def _run(self, engine: Engine, done: Callable[[], None], *, by_cutoff: bool) -> None:
         for statement in self.statements:
             if statement.by_cutoff == by_cutoff:
                 engine.create_table_as(statement.table, statement.sql)
+                done()
 
 
 class Statements:

@@ -7,6 +7,8 @@ the old ones; otherwise all patients are. Both ways give the same tables.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -93,15 +95,24 @@ def _write_tables(
     """
     folder.begin()
     unowned = engine.arrow(cohort.unowned)
-    cohort.prepare(engine)
+    cohort.prepare(engine, _counted(progress, "preparing the cohort", cohort.statement_count(by_cutoff=False)))
+    total = cohort.statement_count(by_cutoff=True) + len(PATIENT_TABLES)
     for cutoff in data_cutoffs(config.study):
-        progress(f"building the cohort at {cutoff.day.isoformat()}")
-        cohort.prepare_cutoff(engine, cutoff.day)
+        progress(what := f"building the cohort at {cutoff.day.isoformat()}")
+        done = _counted(progress, what, total)
+        cohort.prepare_cutoff(engine, cutoff.day, done)
         for table in PATIENT_TABLES:
             if merge:
                 previous = Files((str(folder.file(cutoff.id, table)),))
                 engine.register_parquet(f"previous_{table}", [previous], pa.schema([]))
             sql = cohort.merged[table] if merge else cohort.tables[table]
             folder.write(cutoff.id, table, engine.reader(sql, BATCH))
+            done()
         folder.write_quality(cutoff.id, unowned, config.set_aside)
     return int(engine.arrow(cohort.derived)["patients"][0].as_py())
+
+
+def _counted(progress: Progress, what: str, total: int) -> Callable[[], None]:
+    """Return what tells `progress` each time that one more of `total` statements is done."""
+    numbers = itertools.count(1)
+    return lambda: progress(f"{what}: {next(numbers)} of {total} statements")

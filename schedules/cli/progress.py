@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,6 +18,8 @@ from schedules.run.nightly import ProgressReporter
 log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0  # a night in a log file is then hundreds of lines, not hundreds of thousands
+# A step within a step, as `mappers.build.mapping` tells it: a bar on a terminal, and a line only where it takes long.
+COUNTED = re.compile(r"(?P<what>.+): (?P<done>\d+) of (?P<total>\d+) statements")
 
 
 def progress_on(stream: TextIO, elapsed: Callable[[], float]) -> AbstractContextManager[ProgressReporter]:
@@ -44,6 +47,9 @@ def timed(shown: AbstractContextManager[ProgressReporter], elapsed: Callable[[],
 
     def step(text: str) -> None:
         nonlocal began, name
+        if COUNTED.fullmatch(text):
+            reporter.step(text)
+            return
         end()
         began, name = elapsed(), text
         reporter.step(text)
@@ -82,6 +88,11 @@ def _lines(stream: TextIO, elapsed: Callable[[], float]) -> ProgressReporter:
             print(progress_text(progress), file=stream, flush=True)  # flush: journald shows it at once
 
     def step(text: str) -> None:
+        nonlocal last
+        if COUNTED.fullmatch(text):
+            if elapsed() - last < LINE_SECONDS:
+                return
+            last = elapsed()
         print(text, file=stream, flush=True)
 
     return ProgressReporter(page, step)
@@ -106,6 +117,7 @@ def _bars(stream: TextIO) -> Iterator[ProgressReporter]:
     bars = Bars(*columns, console=Console(file=stream, highlight=False, markup=False), transient=True)
     tasks: dict[tuple[str, str], TaskID] = {}
     sites: dict[TaskID, str] = {}
+    statements: list[TaskID] = []  # the bar of the step that counts them, if there is one
 
     def finish(site: str | None = None) -> None:
         # Of a type whose number the server does not tell, nobody says that it is the last page: a bar would go on
@@ -116,6 +128,13 @@ def _bars(stream: TextIO) -> Iterator[ProgressReporter]:
 
     def step(text: str) -> None:
         finish()
+        if counted := COUNTED.fullmatch(text):
+            done, total = int(counted["done"]), int(counted["total"])
+            statements[:] = statements or [bars.add_task(counted["what"], total=total)]
+            bars.update(statements[0], description=counted["what"], completed=done, total=total)
+            return
+        while statements:
+            bars.remove_task(statements.pop())
         bars.console.print(text)
 
     def page(progress: Progress) -> None:

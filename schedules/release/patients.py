@@ -1,7 +1,7 @@
 """The patients behind every release, in `<data_dir>/release-patients/<n>.parquet`: for its owner, and never copied.
 
-    patient                      response.mpr  response.pcr  …       one row a patient, one column a count
-    milan-5f0c…  (pseudonym)     true          false
+    patient                      0 response.mpr  1 response.pcr  …     one row a patient, one column a count
+    milan-5f0c…  (pseudonym)     true            false
 
 With them a new release is audited together with all that left before (`analytics.disclosure.past`). The metadata of a
 column have its population, its groups of variables, and whether the count was published. A file is written before its
@@ -42,7 +42,7 @@ class ReleasePatients:
         from analytics.disclosure.past import members
 
         inside = members(counted.counts, len(counted.subjects))
-        fields = [pa.field(PATIENT, pa.string()), *(_field(count) for count in counted.counts)]
+        fields = [pa.field(PATIENT, pa.string()), *(_field(place, count) for place, count in enumerate(counted.counts))]
         columns = [pa.array(counted.subjects, pa.string()), *map(pa.array, inside)]
         self._write(release, pa.table(columns, schema=pa.schema(fields)))
 
@@ -108,15 +108,17 @@ class ReleasePatients:
             pq.write_table(table, stream, write_page_checksum=True)
 
 
-def _field(count: Count) -> pa.Field:
+def _field(place: int, count: Count) -> pa.Field:
     import pyarrow as pa
 
     said = {
+        "id": count.id,
         "population": count.population,
         "variable_groups": sorted(count.variable_groups),
         "published": count.published,
     }
-    return pa.field(count.id, pa.bool_(), metadata={"count": orjson.dumps(said)})
+    # Numbered: a table has no two columns of one name, and a study may call two counts alike.
+    return pa.field(f"{place} {count.id}", pa.bool_(), metadata={"count": orjson.dumps(said)})
 
 
 def _count(field: pa.Field, column: Any) -> Count:
@@ -125,4 +127,4 @@ def _count(field: pa.Field, column: Any) -> Count:
 
     said = orjson.loads(field.metadata[b"count"])
     (patients,) = as_bits(column.to_numpy().astype(bool).reshape(1, -1))
-    return Count(field.name, patients, said["population"], frozenset(said["variable_groups"]), said["published"])
+    return Count(said["id"], patients, said["population"], frozenset(said["variable_groups"]), said["published"])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from connectors.lake.table import Lake
+from mappers.build.cohort import data_cutoffs
 from mappers.errors import MappingError, ViewError
 from mappers.study import load_study
 from mappers.terminology import load_terminology
@@ -90,6 +91,15 @@ def test_a_site_that_is_configured_no_more_is_left_out(tmp_path: Path) -> None:
     rome = both.model_copy(update={"sites": both.sites[1:]})
     assert pipeline.map_lake(rome, study, progress=told.append).enrolled == 33
     assert "site milan is in the lake but not in periop.toml: left out" in told
+    # Each step that counts its statements counts all of them, one after the other.
+    counted = [text.rpartition(": ") for text in told if text.endswith(" statements")]
+    for what in dict.fromkeys(what for what, _, _ in counted):
+        numbers = [number for each, _, number in counted if each == what]
+        assert numbers == [f"{nth} of {len(numbers)} statements" for nth in range(1, len(numbers) + 1)]
+    assert {what for what, _, _ in counted} == {
+        "preparing the cohort",
+        *(f"building the cohort at {cutoff.day.isoformat()}" for cutoff in data_cutoffs(study)),
+    }
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,14 @@ def test_statements_of_a_cutoff_run_again_at_the_next(engine: Engine) -> None:
         assert engine.arrow("SELECT * FROM cutoff").to_pylist() == [{"n": 1, "day": day}]
 
 
+def test_each_statement_is_told_when_it_is_done(engine: Engine) -> None:
+    done: list[str] = []
+    COHORT.prepare(engine, lambda: done.append("once"))
+    COHORT.prepare_cutoff(engine, date(2024, 12, 1), lambda: done.append("cutoff"))
+    assert done == ["once", "cutoff"]
+    assert [COHORT.statement_count(by_cutoff=each) for each in (False, True)] == [1, 1]
+
+
 def test_a_compiled_cohort_comes_back_from_its_json() -> None:
     assert CompiledCohort.from_json(COHORT.as_json()) == COHORT
 

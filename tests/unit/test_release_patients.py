@@ -37,6 +37,14 @@ def test_the_patients_behind_a_release_are_read_as_they_were_written(files: Rele
     assert "milan-a" not in repr(files.read(1, COUNTED.subjects))
 
 
+def test_two_counts_of_one_name_stay_two(files: ReleasePatients) -> None:
+    """Two tables of a study may be called alike, in different populations."""
+    twice = CountedPatients(COUNTED.subjects, (Count("x.all", 0b011), Count("x.all", 0b100)))
+    files.write(2, twice)
+    assert files.read(2, COUNTED.subjects) == twice
+    assert {count.patients for count in past_counts(COUNTED.subjects, {2: twice}, K)} == {0b011, 0b100}
+
+
 def test_fault_148_a_lost_or_damaged_file_is_said_with_what_to_do(files: ReleasePatients) -> None:
     with pytest.raises(ReleasePatientsError, match=r"000002\.parquet: is lost.* release 2; restore it"):
         files.read(2, COUNTED.subjects)

@@ -4,12 +4,13 @@ stopped."""
 from __future__ import annotations
 
 import io
+import re
 import threading
 
 import pytest
 
 from connectors.report import Progress
-from schedules.cli.progress import progress_on, stoppable
+from schedules.cli.progress import progress_on, stoppable, timed
 from schedules.errors import StopRequested
 
 
@@ -51,6 +52,52 @@ def test_fault_109_a_bar_without_a_total_ends_with_its_type() -> None:
     ended = stream.getvalue()[len(shown) :]
     for each in ("3/3", "4/4"):
         assert each in ended
+
+
+STATEMENTS = [f"building the cohort at 2024-12-01: {number} of 40 statements" for number in range(1, 41)]
+
+
+def test_statements_are_a_line_now_and_then_in_a_file() -> None:
+    seconds = iter(range(1000))
+    stream = io.StringIO()
+    with progress_on(stream, lambda: float(next(seconds))) as watch:
+        for text in ("building the cohort at 2024-12-01", *STATEMENTS, "estimating"):
+            watch.step(text)
+    first, *lines, last = stream.getvalue().splitlines()
+    assert (first, last) == ("building the cohort at 2024-12-01", "estimating")
+    assert 2 <= len(lines) <= 6
+    assert set(lines) < set(STATEMENTS)
+
+
+def test_a_short_cohort_is_one_line_in_a_file() -> None:
+    stream = io.StringIO()
+    with progress_on(stream, lambda: 0.0) as watch:
+        for text in ("building the cohort at 2024-12-01", *STATEMENTS):
+            watch.step(text)
+    assert stream.getvalue() == "building the cohort at 2024-12-01\n"
+
+
+def test_statements_are_one_bar_that_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    with progress_on(stream, lambda: 0.0) as watch:
+        for text in STATEMENTS[:7]:
+            watch.step(text)
+    shown = [line for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", stream.getvalue()) if line.strip()]
+    assert "7/40" in stream.getvalue()
+    assert "statements" not in stream.getvalue()
+    assert max(map(len, shown)) <= 80
+
+
+def test_with_durations_the_statements_belong_to_their_step(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "schedules.cli.progress")
+    with timed(progress_on(io.StringIO(), lambda: 0.0), lambda: 0.0) as watch:
+        for text in ("building the cohort at 2024-12-01", *STATEMENTS, "estimating"):
+            watch.step(text)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        f"{name} took 0.0 s" for name in ("synchronising", "building the cohort at 2024-12-01", "estimating")
+    ]
 
 
 def test_what_a_server_says_while_it_prepares_an_export() -> None:
