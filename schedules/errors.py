@@ -8,6 +8,7 @@ PeriopError                 1    what happened, where, and what to do
 ├── ReleasePatientsError    1    the patients behind a past release are not known any more
 ├── NoSiteError             1    no site could be synchronised, so there is nothing new to release
 ├── NothingYetError         1    the input of a command does not exist yet; says which command makes it
+├── NoticeError             1    a message about a run cannot be handed over
 └── PublishError            1    a release cannot be written or delivered
 
 StopRequested             130    the service was told to stop, and the run stops at its next safe point
@@ -74,6 +75,10 @@ class NoSiteError(PeriopError):
 
 class NothingYetError(PeriopError):
     """The lake or the cohort tables that a command reads have not been made yet."""
+
+
+class NoticeError(PeriopError):
+    """A mail server or a webhook did not take a message."""
 
 
 class PublishError(PeriopError):

@@ -32,6 +32,7 @@ from schedules.run.ledger import Clock, read_ledger
 from schedules.run.retry import RETRY_UNTIL, in_utc, next_try
 
 WATCHDOG_SECONDS = 60
+NOTICE_SECONDS = 900  # between two looks at whether somebody must be told that no good run has come
 GRACE_SECONDS = 8.0  # for a run to reach a safe point; systemd and docker send SIGKILL after 10 s or more
 
 log = logging.getLogger(__name__)
@@ -159,8 +160,11 @@ class NightlyJob:
         return idle
 
 
-def make_scheduler(job: NightlyJob, restart: Callable[[], None] = lambda: None) -> BlockingScheduler:
-    """Return a scheduler with the cron job and the watchdog, which also calls `restart` after an update of periop.
+def make_scheduler(
+    job: NightlyJob, restart: Callable[[], None] = lambda: None, tell: Callable[[], None] = lambda: None
+) -> BlockingScheduler:
+    """Return a scheduler with the cron job and the watchdog, which also calls `restart` after an update of periop, and
+    now and then `tell`, for what no run can tell: that none has come.
 
     In memory, because the ledger already remembers what ran. `misfire_grace_time=None`: however late APScheduler
     wakes up, it calls the job, since only the ledger decides whether a run is due.
@@ -180,15 +184,23 @@ def make_scheduler(job: NightlyJob, restart: Callable[[], None] = lambda: None) 
             restart()
 
     scheduler.add_job(restart_if_updated, IntervalTrigger(seconds=WATCHDOG_SECONDS, timezone=UTC), id="update")
+    notices = IntervalTrigger(seconds=NOTICE_SECONDS, timezone=UTC)
+    scheduler.add_job(tell, notices, id="notices", next_run_time=datetime.now(UTC))
     return scheduler
 
 
-def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]) -> ExitCode:
+def serve(
+    job: NightlyJob,
+    stop: threading.Event,
+    exit_now: Callable[[int], Any],
+    tell: Callable[[], None] = lambda: None,
+) -> ExitCode:
     """Serve until SIGTERM (returns OK), SIGINT (INTERRUPTED) or an update of periop (UPDATED). Call it from the main
     thread.
 
     A signal sets `stop`, at which the run in progress ends at its next safe point. If it has not within
-    `GRACE_SECONDS`, `exit_now` ends the process, which loses nothing: every stage survives a kill.
+    `GRACE_SECONDS`, `exit_now` ends the process, which loses nothing: every stage survives a kill. `tell`: as in
+    `make_scheduler`.
     """
     received: list[int] = []
     updated = threading.Event()
@@ -203,7 +215,7 @@ def serve(job: NightlyJob, stop: threading.Event, exit_now: Callable[[int], Any]
         updated.set()
         shut_down()
 
-    scheduler = make_scheduler(job, restart)
+    scheduler = make_scheduler(job, restart, tell)
     started = threading.Event()
     scheduler.add_listener(lambda _event: started.set(), EVENT_SCHEDULER_STARTED)
 

@@ -27,6 +27,7 @@ from schedules.cli.init import init
 from schedules.cli.keys import keys
 from schedules.cli.maintain import maintain
 from schedules.cli.map import map_
+from schedules.cli.notify import notify
 from schedules.cli.pool import pool
 from schedules.cli.publish import publish
 from schedules.cli.pull import pull
@@ -134,6 +135,7 @@ COMMANDS = (
     run,
     serve,
     status,
+    notify,
     verify,
     maintain,
     forget,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import timedelta
+from functools import partial
 
 import click
 
@@ -20,14 +21,17 @@ from schedules.errors import ExitCode
 @pass_session
 def run(session: Session, full: bool, accept_loss: bool, retry: bool, json_wanted: bool) -> ExitCode:
     """Sync, map, analyze and publish."""
+    from schedules.run.delivery import deliver
     from schedules.run.nightly import Outcome, run_nightly
+    from schedules.run.notices import telling
     from schedules.run.retry import retried
 
     settings = session.settings()
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
+    send = partial(deliver, environ=session.environ)
 
     def attempt() -> Outcome:
-        with session.progress() as progress:
+        with telling(settings, session.now, send), session.progress() as progress:
             now = session.now
             return run_nightly(settings, study, pipeline, progress, now, full=full, accept_loss=accept_loss)
 

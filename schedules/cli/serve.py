@@ -25,7 +25,9 @@ def serve(session: Session) -> ExitCode:
     from schedules.cli.progress import stoppable
     from schedules.config.cron import CronSchedule
     from schedules.installation import ProgramWatch, program_state, site_folder
+    from schedules.run.delivery import deliver
     from schedules.run.nightly import recorded_run, run_nightly
+    from schedules.run.notices import tell_or_log, telling
     from schedules.run.readiness import problems
     from schedules.service import NightlyJob
     from schedules.service import serve as serve_until_signal
@@ -36,8 +38,10 @@ def serve(session: Session) -> ExitCode:
     study, pipeline = session.study(settings.study), session.pipeline(settings.disclosure.note)
     stop = threading.Event()  # set by the signal handler, looked at by the run at each page and step
 
+    send = partial(deliver, environ=session.environ)
+
     def nightly_run() -> ExitCode:
-        with session.progress() as progress:
+        with telling(settings, session.now, send), session.progress() as progress:
             return run_nightly(settings, study, pipeline, stoppable(progress, stop), session.now).exit_code
 
     # Records the first start of the service: only a slot after it can be missed.
@@ -50,7 +54,7 @@ def serve(session: Session) -> ExitCode:
     retry_until = timedelta(hours=settings.schedule.retry_until)
     job = NightlyJob(schedule, settings.ledger_file, session.now, nightly_run, retry_until, program)
     job.tell_if_killed()
-    return serve_until_signal(job, stop, _exit_now)
+    return serve_until_signal(job, stop, _exit_now, lambda: tell_or_log(settings, session.now(), send))
 
 
 def _exit_now(code: int) -> None:

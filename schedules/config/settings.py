@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, m
 from mappers.study import Study, study_path
 from schedules.config.cron import CronSchedule
 from schedules.config.fields import Count, Days, FilePath, Flag, Seconds, Section, Share, resolve_path
+from schedules.config.notify_settings import NoticeTarget
 from schedules.config.site_settings import Site
 from schedules.config.toml_models import read_toml, validate
 from schedules.errors import ConfigError
@@ -223,6 +224,7 @@ class Settings(Section):
     disclosure: Disclosure = Disclosure()
     release: Release = Release()
     publish: tuple[FolderTarget, ...] = ()
+    notify: tuple[NoticeTarget, ...] = ()
     limits: Limits = Limits()
     mapping: Mapping = Mapping()
     persons: Persons = Persons()

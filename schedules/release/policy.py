@@ -80,7 +80,8 @@ def decide(
     digest = figures_digest(analysis)
     for entry in past:
         # By itself it would show more than it did beside the releases before it, of the same figures.
-        if entry.release in there and entry.figures == digest:
+        # One that was made while the clock was wrong is not to stand: its days are those of the future.
+        if entry.release in there and entry.figures == digest and entry.day <= today.isoformat():
             return PublishReport(entry.release, settings.releases_dir / str(entry.release), unchanged=True)
     if not asked.now and (number := _withdrawn_before(released, digest, ledger)):
         said = f"The figures are those of release {number}, which was withdrawn; `periop publish --now` releases them."

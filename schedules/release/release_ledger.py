@@ -56,6 +56,11 @@ class Entry:
         return str((self.results or {}).get("study"))
 
     @property
+    def day(self) -> str:
+        """Return the day of the release in the zone of the hospital, an ISO date; empty where it has none."""
+        return str(((self.results or {}).get("provenance") or {}).get("released") or "")
+
+    @property
     def data_cut(self) -> str:
         """Return the data cutoff of the release, an ISO date."""
         return str((self.results or {}).get("data_cut"))

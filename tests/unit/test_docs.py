@@ -164,6 +164,8 @@ SETTINGS_SECTIONS = {  # of docs/configuration.md, by model
     "Disclosure": ["`[disclosure]`"],
     "Release": ["`[release]`"],
     "FolderTarget": ["`[[publish]]`"],
+    "MailNotice": ["`[[notify]]`"],
+    "WebhookNotice": ["`[[notify]]`"],
     "Limits": ["`[limits]`"],
     "Mapping": ["`[mapping]`"],
     "Persons": ["`[persons]`"],

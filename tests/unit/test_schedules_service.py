@@ -268,7 +268,7 @@ def test_two_runs_never_run_at_once(hospital: Hospital) -> None:
 def test_the_scheduler_is_set_up_as_designed(hospital: Hospital) -> None:
     scheduler = make_scheduler(hospital.job)
     jobs = {job.id: job for job in scheduler.get_jobs()}
-    assert set(jobs) == {"nightly", "watchdog", "update"}
+    assert set(jobs) == {"nightly", "watchdog", "update", "notices"}
     assert jobs["nightly"].trigger.schedule is hospital.job.schedule
     defaults = scheduler._job_defaults
     assert defaults == {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
