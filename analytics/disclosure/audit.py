@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from analytics.disclosure.model import Bools, Count, Floats, Model, Part, derived_groups, protected_groups
+from analytics.disclosure.model import Bools, Count, Floats, Model, Part, groups_to_hide, protected_groups
 
 TOLERANCE = 1e-6
 DISTINCT = 2  # values that a reader cannot tell apart
@@ -83,7 +83,7 @@ class _Attacker:
                 continue
             yield self._exposure(b, size, low, high, group)
         for b, block in enumerate(self.model.blocks):
-            for group in self._same_so_far(b, derived_groups(block, self.k)):
+            for group in self._same_so_far(b, groups_to_hide(self.model, b, self.k)):
                 if (b, np.packbits(group).tobytes()) in protected:
                     continue
                 low, high = self._range(b, group, _are_two)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ from analytics.disclosure.variable_groups import UNKNOWN, VariableGroups, belong
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+# Between the id of a count and the number of the past release that it is of
+IN_RELEASE = " in release "
 
 
 @dataclass(frozen=True)
@@ -230,3 +233,22 @@ def derived_groups(block: Block, k: int) -> Bools:
         # Exclusive or with True is the complement.
         found.append((members[first[small]] ^ without_first) & (members[second[small]] ^ without_second))
     return np.unique(np.concatenate(found), axis=0)
+
+
+def groups_to_hide(model: Model, b: int, k: int) -> Bools:
+    """Return the groups of block b of which no single value may be known: `derived_groups`, and those between releases.
+
+    Who is left of a population now, and was not in a past release, takes four counts: the new ones who did not respond.
+    """
+    block = model.blocks[b]
+    rests: dict[str, list[Bools]] = {}
+    rows = {model.counts[i].id: r for r, i in enumerate(block.counts)}
+    for r, i in enumerate(block.counts):
+        count = model.counts[i]
+        if count.population in rows:
+            rest = block.members[rows[count.population]] & ~block.members[r]
+            rests.setdefault(count.id.partition(IN_RELEASE)[0], []).append(rest)
+    moved = [a & ~c for same in rests.values() for a, c in permutations(same, 2)]
+    small = [group for group in moved if is_protected(int(block.sizes[group].sum()), k)]
+    found = derived_groups(block, k)
+    return np.unique(np.concatenate([found, np.array(small, dtype=bool)]), axis=0) if small else found

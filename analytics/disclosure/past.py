@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analytics.disclosure.model import Bools, Count, is_protected
+from analytics.disclosure.model import IN_RELEASE, Bools, Count, is_protected
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def past_counts(subjects: Sequence[str], past: Mapping[int, CountedPatients], k:
 
 
 def _name(identity: str, number: int) -> str:
-    return f"{identity} in release {number}"
+    return f"{identity}{IN_RELEASE}{number}"
 
 
 def _renumbered(release: CountedPatients, numbers: Mapping[str, int]) -> list[int]:

@@ -24,7 +24,7 @@ from analytics.disclosure.model import (
     Floats,
     Model,
     Part,
-    derived_groups,
+    groups_to_hide,
     is_protected,
     protected_groups,
 )
@@ -93,8 +93,10 @@ class _Choice:
         ]
         known = {(b, np.packbits(group).tobytes()) for b, group in self.protected}
         self.derived = [
-            np.array([g for g in derived_groups(block, k) if (b, np.packbits(g).tobytes()) not in known], dtype=bool)
-            for b, block in enumerate(self.model.blocks)
+            np.array(
+                [g for g in groups_to_hide(self.model, b, k) if (b, np.packbits(g).tobytes()) not in known], dtype=bool
+            )
+            for b in range(len(self.model.blocks))
         ]
 
     def units(self, withheld: Bools) -> frozenset[str]:

@@ -70,6 +70,7 @@ def decisions(views: Mapping[str, ir.Table], rule: ConsentRule, on: Literal["day
 def _about(views: Mapping[str, ir.Table], rule: ConsentRule) -> ir.Table:
     """Return the Consents of the site about this use, of everybody who is known."""
     rows = views[CONSENT].filter(_["site"] == rule.site, _["patient"].notnull(), _["status"].isin(SAID))
+    rows = rows.filter(~_["test_data"].fill_null(False))
     rows = only(rows, _coded(views[CATEGORY], rule.categories), RESOURCE)
     if not rule.codes:
         return rows

@@ -216,7 +216,8 @@ def quality(sources: Sources, subjects: ir.Table, read: ir.Table, assessed: ir.T
 def unowned(sources: Sources) -> ir.Table:
     """Return counts per site of resources that refer to nobody who is there: SITEID, DOMAIN, ISSUE, COUNT."""
     found = []
-    for view in CODED:
+    # A denial that reaches nobody must be noticed.
+    for view in (*CODED, *([consent.CONSENT] if sources.consent else [])):
         rows, people_ = sources.all_rows(view), sources.all_rows("patient")
         issue = ibis.cases(
             (rows["referred"].isnull(), "no usable reference to a patient"),

@@ -19,7 +19,8 @@ from tests.invented import Invented, eligible
 from tests.nights import ALNEO, Hospital, differing, fresh, settled, tables
 
 TODAY = date(2026, 12, 1)
-SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
+HL7 = "http://terminology.hl7.org/CodeSystem/"
+SCOPE = f"{HL7}consentscope"
 # MII Kerndatensatz, Modul Consent: code system and codes of the policies, 8 is "MDAT wissenschaftlich nutzen"
 POLICY = "urn:oid:2.16.840.1.113883.3.1937.777.24.5.3"
 COLLECT, USE, TISSUE = (f"2.16.840.1.113883.3.1937.777.24.5.3.{number}" for number in (6, 8, 22))
@@ -68,6 +69,10 @@ PLAIN = {  # a site without codes, where nobody is used without a consent
     "withdrawn": (consent(eligible("withdrawn"), rule("permit"), "inactive"), False),
     "rejected": (consent(eligible("rejected"), rule("permit"), "rejected"), False),
     "draft": (consent(eligible("draft"), rule("permit"), "draft"), False),
+    "test": (
+        consent(eligible("test"), rule("permit"), meta={"tag": [{"system": HL7 + "v3-ActReason", "code": "HTEST"}]}),
+        False,
+    ),
     "expired": (consent(eligible("expired"), rule("permit", *PAST)), False),
     "last-day": (consent(eligible("last-day"), rule("permit", "2020", "2026-12-01T23:00:00+01:00")), True),
     "this-year": (consent(eligible("this-year"), rule("permit", "2020", "2026")), False),  # it may have ended
@@ -199,16 +204,17 @@ def test_fault_144_who_was_kept_out_is_counted_by_reason(lake: Hospital) -> None
     }
     denied = "denied, withdrawn, expired or not understood, patient not used"
     none = "no consent recorded, patient not used"
-    # a draft is no consent yet
+    # a draft is no consent yet, and one that is labelled as test data is none at all
     refused = sum(not allowed for _, allowed in PLAIN.values())
-    assert found == {("milan", denied): refused - 2, ("milan", none): 2, ("rome", denied): 5}
+    assert found == {("milan", denied): refused - 3, ("milan", none): 3, ("rome", denied): 5}
 
 
 def test_fault_145_a_consent_changes_from_night_to_night_and_with_time(hospital: Hospital, tmp_path: Path) -> None:
     settings = asking(hospital.data)
+    lost = consent(Invented("nobody"), rule("deny")).resources[0] | {"id": "lost"}
     nights: list[tuple[dict[tuple[str, str], dict[str, Any] | None], date, int, dict[str, str | None]]] = [
         # the denial goes
-        ({("Consent", "revoked-consent-1"): None}, TODAY, 1, {"revoked": None}),
+        ({("Consent", "revoked-consent-1"): None, ("Consent", "lost"): lost}, TODAY, 1, {"revoked": None}),
         # nothing comes but the next day: a consent begins, another one ended on the day before
         ({}, date(2026, 12, 2), 2, {"revoked": None, "not-begun": None, "last-day": NO_CONSENT}),
     ]
@@ -221,3 +227,5 @@ def test_fault_145_a_consent_changes_from_night_to_night_and_with_time(hospital:
     anew = fresh(settings, tmp_path / "anew")
     mapped(anew, day)
     assert differing(settings, anew) == []
+    issue = {"SITEID": "milan", "DOMAIN": "Consent", "ISSUE": "reference to a patient that is not there", "COUNT": 1}
+    assert issue in tables(settings)["quality.parquet"].to_pylist()

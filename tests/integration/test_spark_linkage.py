@@ -119,9 +119,9 @@ TODAY |= {"until-yesterday": False, "for-ever": True, "unreadable": False}
 
 
 def test_who_consents_is_decided_alike(engine: Engine) -> None:
-    rows = [("a", patient, str(number), *rest) for number, (patient, *rest) in enumerate(CONSENTS)]
+    rows = [("a", patient, str(number), *rest, False) for number, (patient, *rest) in enumerate(CONSENTS)]
     views = {
-        CONSENT: named(engine, "consents", "site patient id status date type start end", rows),
+        CONSENT: named(engine, "consents", "site patient id status date type start end test_data", rows),
         CATEGORY: named(
             engine,
             "categories",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from analytics.disclosure.audit import audit
 from analytics.disclosure.control import release, release_after
+from analytics.disclosure.model import Count
 from analytics.disclosure.variable_groups import COURSE, UNKNOWN
 from analytics.estimates.model import Cell, Proportion, QualityItem, Results
 from schedules.release.following import Analysis, PastRelease, Unsafe, as_figures, follow
@@ -114,3 +118,21 @@ def test_fault_151_what_was_released_with_a_lower_threshold_does_not_stop_releas
     assert {p["id"]: p["x"] for p in past.figures["proportions"]}["response.pcr"] == 6
     found = shown(follow(analysis(results(mpr=90, pcr=(0, 6))), [past], K, 1, 0.75))
     assert found["response.mpr"] == 90
+
+
+def test_fault_150_new_patients_without_a_response_are_four_counts() -> None:
+    """20 more enrolled than in release 1, of whom 18 respond: 2 do not, by 220 - 200 - (78 - 60)."""
+    whole, later = bits((0, 200)), bits((0, 220))
+    counts = [
+        # Those who were screened, so that it is no group of who is in neither of two counts
+        Count("screened", bits((0, 300))),
+        Count("n", later),
+        Count("mpr", bits((0, 60), (200, 218)), "n", COURSE),
+        Count("n in release 1", whole),
+        Count("mpr in release 1", bits((0, 60)), "n in release 1", COURSE),
+        # A release in between, so that they are no single group of patients whom no count tells apart
+        Count("n in release 2", bits((0, 219))),
+    ]
+    assert bits((218, 220)) in {exposure.patients for exposure in audit(counts, K)}
+    hidden = [replace(count, published=count.id != "mpr") for count in counts]
+    assert bits((218, 220)) not in {exposure.patients for exposure in audit(hidden, K)}
