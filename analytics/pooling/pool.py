@@ -130,15 +130,21 @@ def _same_times(spec: QuantileSpec, study: Study) -> SurvivalSpec | None:
 
 
 def _flow(sites: Sequence[Site]) -> list[FlowStep]:
-    """Return the boxes of all sites added up; suppressed where a site suppresses its flow."""
+    """Return the boxes of all sites added up; suppressed where a site suppresses its flow.
+
+    A reason for leaving is left out, as in a release, where a site that protects counts does not list it.
+    """
     boxes: dict[str, Json] = {}
     for site in sites:
         boxes |= {step["id"]: step for step in site.results["flow"] if step["id"] not in boxes}
     hidden = [site.name for site in sites if any(step["n"] is None for step in site.results["flow"])]
     found = []
     for step in _in_order(list(boxes.values())):
-        # A reason for leaving that a site does not list is that of nobody there.
-        counts = [(site.figures("flow").get(step["id"]) or {"n": 0})["n"] for site in sites]
+        listed = [site.figures("flow").get(step["id"]) for site in sites]
+        # A reason that a site does not list is that of nobody there, or suppressed, which nobody outside can tell.
+        if any(each is None and site.protected for each, site in zip(listed, sites, strict=True)):
+            continue
+        counts = [each["n"] if each else 0 for each in listed]
         named = (step["id"], step["label"], step["kind"], step["parent"])
         if hidden:
             if step["kind"] == "main":  # a reason is listed because somebody has it

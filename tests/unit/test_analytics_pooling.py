@@ -294,6 +294,28 @@ def test_a_site_that_is_not_up_to_date_is_named(open_documents: list[tuple[str, 
     assert "milan: milan is not up to date." in found.notes
 
 
+def test_a_reason_for_leaving_that_a_site_may_have_suppressed_is_not_added_up() -> None:
+    """A release leaves a suppressed reason out, so a missing one is 0 only where nothing is protected."""
+
+    def flow(**reasons: int) -> dict[str, Any]:
+        boxes = [("flow.screened", "main", None, 100), ("flow.enrolled", "main", None, 60)]
+        boxes += [(f"flow.screened.{reason}", "excluded", "flow.screened", n) for reason, n in reasons.items()]
+        names = ("id", "kind", "parent", "n")
+        return {"flow": [dict(zip(names, box, strict=True)) | {"label": box[0], "status": "ok"} for box in boxes]}
+
+    def pooled_flow(min_cell: int) -> dict[str, Any]:
+        given = [flow(stage=25, other=15), flow(other=40), flow(stage=11, other=29)]
+        changed = [
+            (name, content | boxes | {"disclosure": {"min_cell": min_cell}})
+            for (name, content), boxes in zip(documents(), given, strict=True)
+        ]
+        return {step["id"]: step["n"] for step in pooled_json(pool(changed, STUDY))["flow"]}
+
+    trunk = {"flow.screened": 300, "flow.enrolled": 180, "flow.screened.other": 84}
+    assert pooled_flow(0) == trunk | {"flow.screened.stage": 36}
+    assert pooled_flow(11) == trunk
+
+
 def test_what_every_site_suppresses_is_suppressed_and_no_range(protected: list[tuple[str, dict[str, Any]]]) -> None:
     first = min(figure["id"] for figure in protected[0][1]["proportions"])
     blank = {"n": None, "events": None, "curve": [], "landmarks": [], "status": "suppressed"}
