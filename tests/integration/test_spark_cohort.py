@@ -116,7 +116,7 @@ class OneNight:
         self.rows: dict[str, pa.Table] = {}
         self.compared: list[str] = []
 
-    def run(self, cohort: CompiledCohort, engine: Engine, *, by_cutoff: bool) -> None:
+    def run(self, cohort: CompiledCohort, engine: Engine, _: object, *, by_cutoff: bool) -> None:
         """Stand in for `CompiledCohort._run`."""
         read = {name: engine.arrow(f"SELECT * FROM current_{name}") for name in cohort.all_current}
         for statement in cohort.statements:
