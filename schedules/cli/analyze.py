@@ -66,7 +66,7 @@ def _print_results(session: Session, released: Released, study: Study, name: str
 
         session.print_json(results_json(released, UNPUBLISHED))
     else:
-        from schedules.cli.output import results
+        from schedules.cli.tables.results import results
         from schedules.release.published import agreements
 
         session.print_out(results(released, study, agreements(released, study, name)))

@@ -65,7 +65,8 @@ def check(session: Session, sites: tuple[str, ...], url: str | None, json_wanted
             {"sites": sites_found, "targets": targets_found, "understood": understood, "exit_code": code}
         )
         return code
-    from schedules.cli.output import diagnoses, share_table, target_list
+    from schedules.cli.tables.checks import diagnoses, target_list
+    from schedules.cli.tables.codes import share_table
 
     session.print_out(diagnoses(found))
     if targets:

@@ -51,7 +51,7 @@ def codes(session: Session, sites: tuple[str, ...], every: bool, write: Path | N
             }
         )
         return ExitCode.OK
-    from schedules.cli.output import code_tables
+    from schedules.cli.tables.codes import code_tables
 
     session.print_out(NOTICE, code_tables(unknown, shares, None if every else 40))
     for path in written:

@@ -47,7 +47,7 @@ IN_A_CHECKOUT = Path(__file__).parents[2] / "fixtures" / "alneo"
 @pass_session
 def demo(session: Session, out: Path) -> ExitCode:
     """Run all stages on the built-in cohort and compare the results with the published figures."""
-    from schedules.cli.output import comparison
+    from schedules.cli.tables.results import comparison
     from schedules.config.credentials import private_folder
     from schedules.release.published import agreements
     from schedules.run.nightly import run_nightly

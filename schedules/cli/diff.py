@@ -31,7 +31,7 @@ def diff(session: Session, a: str, b: str, json_wanted: bool) -> ExitCode:
         context = {name: {"a": pair[0], "b": pair[1]} for name, pair in around.items()}
         session.print_json({"a": a, "b": b, "context": context, "figures": [_json(each) for each in found]})
         return ExitCode.OK
-    from schedules.cli.output import release_differences
+    from schedules.cli.tables.releases import release_differences
 
     session.print_out(*(f"{name}: {pair[0]} → {pair[1]}" for name, pair in around.items()))
     session.print_out(release_differences(found, a, b) if found else "No figure differs.")

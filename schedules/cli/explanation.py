@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from analytics.report import wording
-from schedules.cli.output import new_table, text_cells
+from schedules.cli.tables.base import new_table, text_cells
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

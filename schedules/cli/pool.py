@@ -36,7 +36,7 @@ def pool(session: Session, files: tuple[Path, ...], study: str | None, out: Path
     if json_wanted:
         session.print_json(pooled_json(pooled))
     else:
-        from schedules.cli.output import pooled_tables
+        from schedules.cli.tables.releases import pooled_tables
 
         session.print_out(pooled_tables(pooled))
         if out is not None:

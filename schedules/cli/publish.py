@@ -66,7 +66,7 @@ def _withheld_json(analysis: Analysis, released: Released, published: PublishRep
 def _print_withheld(
     session: Session, analysis: Analysis, released: Released, published: PublishReport | Waiting | None
 ) -> None:
-    from schedules.cli.output import withheld
+    from schedules.cli.tables.releases import withheld
     from schedules.release.internal import NOTICE
     from schedules.release.withheld import withheld_cells
 

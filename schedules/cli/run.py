@@ -47,7 +47,7 @@ def run(session: Session, full: bool, accept_loss: bool, retry: bool, json_wante
         }
         session.print_json(found | release_json(released, published))
     else:
-        from schedules.cli.output import results
+        from schedules.cli.tables.results import results
         from schedules.release.published import agreements
 
         session.print_out(results(released, study, agreements(released, study, settings.study)))

@@ -125,7 +125,7 @@ class Session:
             if isinstance(part, str):
                 self.write_out(f"{part}\n")
             else:
-                from schedules.cli.output import print_table
+                from schedules.cli.tables.base import print_table
 
                 self._to_stdout(partial(print_table, part, self.stdout))
 

@@ -13,7 +13,7 @@ from schedules.errors import ExitCode
 @pass_session
 def status(session: Session, json_wanted: bool) -> ExitCode:
     """Show release, sites, runs and quality; exit code 4 if a good run is overdue, 3 if a site is not up to date."""
-    from schedules.cli.output import status_tables
+    from schedules.cli.tables.status import status_tables
     from schedules.run.status import status as read_status
 
     # The exit code is that of a monitor: 4 also with --json, for scripts that look at nothing else.

@@ -44,7 +44,7 @@ def sync(
     if json_wanted:
         session.print_json({"sites": [report.as_json() for report in reports], "exit_code": run.exit_code})
     else:
-        from schedules.cli.output import site_reports
+        from schedules.cli.tables.status import site_reports
 
         session.print_out(site_reports(reports))
     return run.exit_code
@@ -71,7 +71,7 @@ def _print_plans(session: Session, settings: Settings, sites: Sequence[str], ful
     if json_wanted:
         session.print_json({"sites": [_as_json(plan) for plan in plans], "exit_code": code})
     else:
-        from schedules.cli.output import planned_requests
+        from schedules.cli.tables.checks import planned_requests
 
         for plan in plans:
             error = None if plan.error is None else user_message(plan.error)

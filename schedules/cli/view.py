@@ -193,7 +193,7 @@ def _check_folder(file: Path) -> None:
 
 def _print_rows(session: Session, reader: pa.RecordBatchReader, form: str, *, raw: bool) -> int:
     """Print the rows, and return their number."""
-    from schedules.cli.output import TABLE_ROWS, rows_table
+    from schedules.cli.tables.rows import TABLE_ROWS, rows_table
     from schedules.cli.view_formats import text_of
 
     # All rows are made before the first is printed, so that an error does not leave half of them on stdout.

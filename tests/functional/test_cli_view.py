@@ -13,7 +13,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from schedules.cli import output
+from schedules.cli.tables import rows
 from tests.view_terminal import ANNA, BEN, COLUMNS, DOSE, Terminal, definition, sentence
 
 
@@ -91,7 +91,7 @@ def test_a_file_of_rows_is_for_its_owner_alone(periop: Terminal) -> None:
 
 
 def test_a_long_table_says_that_it_is_cut(periop: Terminal) -> None:
-    periop.put("many.ndjson", f"{ANNA}\n" * (output.TABLE_ROWS + 1))
+    periop.put("many.ndjson", f"{ANNA}\n" * (rows.TABLE_ROWS + 1))
     assert periop("run", "view.json", "many.ndjson") == 0
     assert periop.out.count("anna") == 1000
     assert periop.err == "the first 1000 of 1001 rows are shown; --format csv prints all\n"

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from connectors.errors import UnavailableError
-from schedules.cli.output import status_tables
+from schedules.cli.tables.status import status_tables
 from tests.functional.test_cli_commands import CONFIG, NOON, Terminal, periop
 
 __all__ = ["periop"]  # the fixture

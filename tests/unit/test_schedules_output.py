@@ -8,7 +8,8 @@ import pytest
 
 from analytics.disclosure.control import REASON, Released
 from mappers.study import load_study
-from schedules.cli.output import print_table, results
+from schedules.cli.tables.base import print_table
+from schedules.cli.tables.results import results
 from schedules.release.published import agreements
 from tests.example_release import example_release
 
