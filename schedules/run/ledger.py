@@ -139,6 +139,13 @@ class Ledger:
         where = f"where kind = 'run' and exit_code in ({placeholders}) and started <= ? order by finished desc limit 1"
         return next(iter(self._runs(where, (*map(int, COMPLETE), _text(now + FUTURE)))), None)
 
+    def last_night(self, now: datetime, *, running: bool) -> Run | None:
+        """Return the last nightly run that has ended, also by a kill; running: one is in progress."""
+        # Without one in progress a row that is still open is that of a run that was killed.
+        ended = " and status != 'running'" if running else ""
+        where = f"where kind = 'run' and started <= ?{ended} order by id desc limit 1"
+        return next(iter(self._runs(where, (_text(now + FUTURE),))), None)
+
     def why_no_release(self) -> str | None:
         """Return why the last run that got as far as a release made none; None where it made one, or found it made."""
         # A run that failed before says nothing about the release.

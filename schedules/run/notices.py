@@ -74,8 +74,7 @@ def _paragraph(title: str, sentences: Sequence[str]) -> list[str]:
 
 def conditions(found: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong according to the status `found` (`schedules.run.status.status`), by what it is about."""
-    wrong = {}
-    night = next((run for run in found["runs"] if run["kind"] == "run"), None)
+    wrong, night = {}, found["last_night"]
     if night is not None:
         # A run that was told to stop has an end; one that was killed has none.
         killed = night["status"] == "interrupted" and night["finished"] is None

@@ -35,6 +35,7 @@ def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], ExitCode]
     running = is_held(settings.data_dir)
     with read_ledger(settings.ledger_file) as ledger:
         last = ledger.last_complete(now) if ledger else None
+        night = ledger.last_night(now, running=running) if ledger else None
         stale_after = _stale_after(settings, last)
         sites = [_site(site, ledger, settings, now) for site in settings.sites]
         stale = stale_after is None or now > stale_after or any(site["stale"] for site in sites)
@@ -47,6 +48,7 @@ def status(settings: Settings, now: datetime) -> tuple[dict[str, Any], ExitCode]
             "release_waits": ledger.why_no_release() if ledger else None,
             "running_pid": holder_pid(settings.data_dir) if running else None,
             "last_good_run": _instant(last.finished) if last else None,
+            "last_night": _run(night, running) if night else None,
             "stale": stale,
             "stale_after": _instant(stale_after),
             "sites_missing": missing,

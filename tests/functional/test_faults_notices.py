@@ -19,7 +19,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
-from connectors.errors import UnavailableError
+from connectors.errors import LakeError, UnavailableError
 from tests.certificates import make_certificates
 from tests.functional.test_cli_commands import CONFIG, NOON, Terminal, periop
 from tests.raw_server import RawServer, http
@@ -111,6 +111,31 @@ def test_fault_166_a_run_that_ends_with_an_error_is_told_too(periop: Terminal) -
             periop.pipeline.errors[name] = UnavailableError(f"{name} gave no answer")
         assert periop("run") == 1
     assert box.received[0][1]["Subject"] == "periop alneo: the nightly run failed, and 2 more"
+
+
+def test_fault_166_neither_syncs_by_hand_nor_a_run_in_progress_make_it_well_again(periop: Terminal) -> None:
+    box = Mailbox()
+    codes: list[int] = []
+
+    def fail() -> None:
+        raise LakeError("the lake is damaged")
+
+    with mail_server(box) as port:
+        periop.config.write_text(CONFIG + mail(port))
+        periop.pipeline.errors["rome"] = UnavailableError("rome gave no answer")
+        periop.pipeline.at_map = fail
+        assert periop("run") == 1
+        for _ in range(11):  # more than `periop status` shows
+            periop("sync", "milan")
+        codes.append(periop("notify"))
+        other = Terminal(periop.folder)
+        periop.pipeline.at_map = lambda: codes.append(other("notify"))
+        assert periop("run") == 3
+    assert codes == [0, 0]
+    assert [str(message["Subject"]) for _, message in box.received] == [
+        "periop alneo: the nightly run failed, and 1 more",
+        "periop alneo: recovered in part, 1 left",
+    ]
 
 
 def test_fault_166_no_run_for_days_is_told_by_a_timer(periop: Terminal) -> None:

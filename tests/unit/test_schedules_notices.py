@@ -21,7 +21,7 @@ def found(**given: Any) -> dict[str, Any]:
     """Return a status as `schedules.run.status.status` has it, of a good night unless said otherwise."""
     run = {"kind": "run", "status": "ok", "finished": "2026-05-01T01:31:00+00:00", "error": None}
     sites = [{"site": name, "status": "ok", "messages": []} for name in ("milan", "rome")]
-    good = {"runs": [run], "sites": sites, "stale": False, "last_good_run": "2026-05-01T01:31:00+00:00"}
+    good = {"last_night": run, "sites": sites, "stale": False, "last_good_run": "2026-05-01T01:31:00+00:00"}
     return good | given
 
 
@@ -37,12 +37,11 @@ def site(status: str | None, *messages: str) -> dict[str, Any]:
     ("status", "expected"),
     [
         (found(), {}),
-        (found(runs=[], sites=[site(None)], stale=True, last_good_run=None), {}),  # installed today
-        (found(runs=[night("failed", error="the disk is full")]), {"run": FAILED}),
-        (found(runs=[{**night("failed"), "kind": "sync"}, night("ok")]), {}),  # by hand: who did it has seen it
-        (found(runs=[night("interrupted")]), {}),  # told to stop
+        (found(last_night=None, sites=[site(None)], stale=True, last_good_run=None), {}),  # installed today
+        (found(last_night=night("failed", error="the disk is full")), {"run": FAILED}),
+        (found(last_night=night("interrupted")), {}),  # told to stop
         (
-            found(runs=[night("interrupted", finished=None)]),
+            found(last_night=night("interrupted", finished=None)),
             {"run": "the nightly run was killed: perhaps for want of memory (journalctl -k tells)"},
         ),
         (found(sites=[site("partial", "rome gave no answer")]), {"site rome": PARTIAL}),
@@ -52,7 +51,7 @@ def site(status: str | None, *messages: str) -> dict[str, Any]:
             {"site rome": "site rome is not up to date (partial): a; b; c (and 2 more)"},
         ),
         (
-            found(runs=[night("withheld")]),
+            found(last_night=night("withheld")),
             {
                 "release": "nothing could be released: disclosure control suppressed it, `periop publish` says why",
             },
