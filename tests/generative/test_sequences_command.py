@@ -10,6 +10,6 @@ from tests import sequences
 
 def test_a_few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "duckdb", sequences.OpenedOnce())
-    done, synced = sequences.run(1, examples=3)
+    done, synced = sequences.run(1, steps=12, examples=3)
     assert done >= 3
     assert synced > 0
