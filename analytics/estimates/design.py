@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from analytics.estimates.model import Proportion
 from mappers.study import Design
@@ -57,6 +56,9 @@ def design_test(estimate: Proportion) -> DesignTest | None:
 
 def p_value(design: Design, x: int, n: int) -> tuple[float, str]:
     """Return the one-sided p of `x` responses of `n` patients, and the name of the method."""
+    # Here: its import takes a second, and every command imports this module for the wording of its messages.
+    from scipy import stats
+
     first, enough = design.first_patients, design.first_responses
     # A trial that ended with its first stage had one stage.
     if first is None or enough is None or n <= first:

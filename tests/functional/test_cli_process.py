@@ -70,6 +70,18 @@ def test_help_imports_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_view_imports_no_statistics(tmp_path: Path) -> None:
+    (tmp_path / "p.ndjson").write_text('{"resourceType": "Patient", "id": "a"}\n')
+    view = Path(__file__).parents[2] / "mappers" / "views" / "patient.json"
+    program = (
+        "import sys; from schedules.cli.main import main; "
+        f"code = main(['view', 'run', {str(view)!r}, {str(tmp_path / 'p.ndjson')!r}]); "
+        "sys.exit(','.join(sorted({'apscheduler', 'lifelines', 'matplotlib', 'scipy'} & set(sys.modules))) or code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_installed_command_is_the_same_program() -> None:
     script = Path(sys.executable).with_name("periop")
     if not script.exists():
