@@ -1,4 +1,4 @@
-"""Who does not consent is kept out: status, root rule, exceptions by code, periods, several Consents, none."""
+"""Patients without consent are kept out: status, root rule, exceptions by code, periods, several Consents, none."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_full_map(first: MapReport, folder: Path) -> None:
 
 
 class OneNight:
-    """What a night derives: DuckDB runs the statements, Spark takes their rows.
+    """The statements of a night: DuckDB runs them, Spark takes their rows.
 
     `test_a_full_map` has run each statement on Spark, which takes minutes. New in a night are what they read, the
     current rows of the affected patients, and how their rows and those of the others are merged.

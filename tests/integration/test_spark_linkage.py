@@ -1,4 +1,4 @@
-"""Who is one person at several sites, and whose data may be used, by the SQL of both engines; worked out by hand."""
+"""Persons at several sites, and consent, by the SQL of both engines; worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is one person at several sites, by the hashes of identifiers, whatever the order in which they come."""
+"""Persons at several sites, by the hashes of identifiers, whatever the order in which they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody is told of the nightly runs: once for each change, and never what `periop status` does not say."""
+"""Messages about the nightly runs: once for each change, and never what `periop status` does not say."""
 
 from __future__ import annotations
 

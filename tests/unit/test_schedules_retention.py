@@ -1,4 +1,4 @@
-"""What holds patient data and grows is deleted by age, as `[retention]` says, and nothing that is still asked for."""
+"""Patient data that grow are deleted by age, as `[retention]` says, and nothing that is still asked for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def expired(data: Path, now: datetime = NOW, *, dry_run: bool = False, **retention: Any) -> dict[str, int]:
-    """What goes on this day, by its name."""
+    """Return what goes on this day, by its name."""
     site = FolderSite(name="milan", kind="folder", path=data / "fhir")
     settings = Settings(data_dir=data, sites=(site,), retention=Retention(**retention))
     with open_ledger(settings.ledger_file) as ledger:
