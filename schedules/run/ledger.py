@@ -140,10 +140,12 @@ class Ledger:
         return next(iter(self._runs(where, (*map(int, COMPLETE), _text(now + FUTURE)))), None)
 
     def last_night(self, now: datetime, *, running: bool) -> Run | None:
-        """Return the last nightly run that has ended, also by a kill; running: one is in progress."""
-        # Without one in progress a row that is still open is that of a run that was killed.
+        """Return the last nightly run that succeeded, failed or was killed; running: one is in progress."""
+        # Without one in progress a row that is still open is that of a run that was killed. One that was told to stop
+        # (it has an end) says nothing: what was wrong before it may still be.
         ended = " and status != 'running'" if running else ""
-        where = f"where kind = 'run' and started <= ?{ended} order by id desc limit 1"
+        told = "not (status = 'interrupted' and finished is not null)"
+        where = f"where kind = 'run' and started <= ? and {told}{ended} order by id desc limit 1"
         return next(iter(self._runs(where, (_text(now + FUTURE),))), None)
 
     def why_no_release(self) -> str | None:

@@ -76,11 +76,9 @@ def conditions(found: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong according to the status `found` (`schedules.run.status.status`), by what it is about."""
     wrong, night = {}, found["last_night"]
     if night is not None:
-        # A run that was told to stop has an end; one that was killed has none.
-        killed = night["status"] == "interrupted" and night["finished"] is None
         if night["status"] == "failed":
             wrong["run"] = f"the nightly run failed: {night['error'] or 'see the log'}"
-        elif killed:
+        elif night["status"] == "interrupted":  # by a kill: runs that were told to stop are not asked about
             wrong["run"] = "the nightly run was killed: perhaps for want of memory (journalctl -k tells)"
         elif night["status"] == "withheld":
             wrong["release"] = "nothing could be released: disclosure control suppressed it, `periop publish` says why"

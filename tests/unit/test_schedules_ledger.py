@@ -97,6 +97,29 @@ def test_the_last_good_run_is_a_whole_one_that_reached_its_end(tmp_path: Path) -
     assert good.id == 2
 
 
+def test_the_last_night_is_none_that_was_stopped_and_none_in_progress(tmp_path: Path) -> None:
+    clock = ticking()
+    with open_ledger(tmp_path / "runs.sqlite") as ledger:
+        assert ledger.last_night(NOW, running=False) is None
+        with pytest.raises(LedgerError), ledger.record("run", clock):
+            raise LedgerError("no space")
+        with pytest.raises(KeyboardInterrupt), ledger.record("run", clock):
+            raise KeyboardInterrupt
+        with ledger.record("sync", clock):
+            pass
+        failed = ledger.last_night(NOW, running=False)
+        assert failed is not None
+        assert (failed.status, failed.detail["error"]) == ("failed", "no space")
+        with ledger.record("run", clock) as run:
+            assert ledger.last_night(NOW, running=True) == failed
+            killed = ledger.last_night(NOW, running=False)  # nobody holds the lock: a kill left it open
+            assert killed is not None
+            assert (killed.id, killed.finished) == (run.id, None)
+        good = ledger.last_night(NOW, running=False)
+        assert good is not None
+        assert (good.id, good.status) == (run.id, "ok")
+
+
 def test_what_ran_since_a_slot(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "runs.sqlite") as ledger:
         with ledger.record("run", ticking()):

@@ -39,7 +39,6 @@ def site(status: str | None, *messages: str) -> dict[str, Any]:
         (found(), {}),
         (found(last_night=None, sites=[site(None)], stale=True, last_good_run=None), {}),  # installed today
         (found(last_night=night("failed", error="the disk is full")), {"run": FAILED}),
-        (found(last_night=night("interrupted")), {}),  # told to stop
         (
             found(last_night=night("interrupted", finished=None)),
             {"run": "the nightly run was killed: perhaps for want of memory (journalctl -k tells)"},
