@@ -1,7 +1,7 @@
 """One invocation of `periop`: its streams, clock and environment, what it prints, and how its errors end.
 
-Everything that belongs to the process and that a test replaces is here; nothing else in `schedules` reads a clock or
-the environment.
+Everything that belongs to the process and that a test replaces is here; nothing else in `schedules` reads the
+environment, and only `schedules.clock` the clock.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from schedules.clock import utc_now
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,11 +31,6 @@ if TYPE_CHECKING:
     from schedules.config.settings import Settings
     from schedules.run.nightly import ProgressReporter
     from schedules.run.pipeline import Pipeline
-
-
-def utc_now() -> datetime:
-    """Return the time of the wall clock."""
-    return datetime.now(UTC)
 
 
 def system_user() -> str:
@@ -108,7 +105,7 @@ class Session:
             return self.given_pipeline
         from schedules.run.pipeline import Pipeline
 
-        return Pipeline(self.environ, statement, self.usual_umask)
+        return Pipeline(self.environ, statement, self.usual_umask, self.now)
 
     def progress(self) -> AbstractContextManager[ProgressReporter]:
         """Show progress on stderr."""

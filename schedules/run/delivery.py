@@ -20,6 +20,16 @@ from schedules.run.notices import Notice
 SECONDS = 30.0  # for a server to take a message: a run waits for it
 
 
+def try_secrets(target: MailNotice | WebhookNotice, environ: Mapping[str, str]) -> None:
+    """Raise `ConfigError` where a secret or a certificate that `target` needs is missing. Connects to nobody."""
+    _trusted(target.ca_file)
+    if isinstance(target, MailNotice):
+        _password(target, environ)
+    else:
+        _address(target, environ)
+        _signing_key(target, environ)
+
+
 def deliver(target: MailNotice | WebhookNotice, notice: Notice, environ: Mapping[str, str]) -> None:
     """Hand `notice` to `target`.
 
@@ -39,7 +49,7 @@ def _mail(target: MailNotice, notice: Notice, environ: Mapping[str, str]) -> Non
     message["Date"] = format_datetime(notice.at)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office reply comes back
     message.set_content(notice.text)
-    password = secret(target.password_env, target.password_file, environ) if target.username else None
+    password = _password(target, environ)
     context = _trusted(target.ca_file)
     server = f"{target.host}:{target.port_or_default}"
     try:
@@ -73,13 +83,7 @@ def _connected(target: MailNotice, context: ssl.SSLContext) -> smtplib.SMTP:
 def _post(target: WebhookNotice, notice: Notice, environ: Mapping[str, str]) -> None:
     import httpx
 
-    if target.url is not None:
-        url = target.url
-    else:
-        try:
-            url = webhook_url(secret(target.url_env, target.url_file, environ))
-        except ValueError as error:
-            raise ConfigError(f"{target.url_env or target.url_file}: {error}") from None
+    url, key = _address(target, environ), _signing_key(target, environ)
     content = {
         "text": f"{notice.subject}\n\n{notice.text}",  # what chat systems show
         "study": notice.study,
@@ -90,8 +94,7 @@ def _post(target: WebhookNotice, notice: Notice, environ: Mapping[str, str]) -> 
     }
     body = json.dumps(content, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "periop"}
-    if target.secret_env or target.secret_file:
-        key = secret(target.secret_env, target.secret_file, environ).encode()
+    if key is not None:
         # The header in which GitHub signs, which receivers of webhooks know how to check.
         headers["X-Hub-Signature-256"] = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
     try:
@@ -102,6 +105,25 @@ def _post(target: WebhookNotice, notice: Notice, environ: Mapping[str, str]) -> 
         raise NoticeError(f"{target.where}: cannot be reached ({type(error).__name__})") from None
     if not response.is_success:
         raise NoticeError(f"{target.where}: answered {response.status_code}")
+
+
+def _password(target: MailNotice, environ: Mapping[str, str]) -> str | None:
+    return secret(target.password_env, target.password_file, environ) if target.username else None
+
+
+def _address(target: WebhookNotice, environ: Mapping[str, str]) -> str:
+    if target.url is not None:
+        return target.url
+    try:
+        return webhook_url(secret(target.url_env, target.url_file, environ))
+    except ValueError as error:
+        raise ConfigError(f"{target.url_env or target.url_file}: {error}") from None
+
+
+def _signing_key(target: WebhookNotice, environ: Mapping[str, str]) -> bytes | None:
+    if target.secret_env is None and target.secret_file is None:
+        return None
+    return secret(target.secret_env, target.secret_file, environ).encode()
 
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:

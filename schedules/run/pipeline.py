@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from connectors.lake.quarantine import Quarantine
 from connectors.lake.table import Lake
 from connectors.report import Progress, SyncReport
 from mappers.study import Study, study_path
+from schedules.clock import utc_now
 from schedules.errors import is_user_facing
 from schedules.run.forget import finish_erasure, load_forgotten, remember_learned
 from schedules.run.sources import source
@@ -44,11 +45,6 @@ MEMORY: dict[EngineName, str] = {"duckdb": "1GB", "spark": "4GB"}
 log = logging.getLogger(__name__)
 
 MAX_THREADS = 4  # each needs a share of MEMORY, and a server of many cores would run out of it
-
-
-def utc_now() -> datetime:
-    """Return the present."""
-    return datetime.now(UTC)
 
 
 @dataclass

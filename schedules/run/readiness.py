@@ -9,6 +9,7 @@ from connectors.errors import ConnectorError
 from schedules.config.credentials import client_ssl_context, existing_key, secret
 from schedules.errors import ConfigError
 from schedules.release.publish import unusable
+from schedules.run.delivery import try_secrets
 from schedules.run.sources import authenticator, named_patients, site_headers, transfer_limits
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     for target in settings.target_dirs:
         if reason := unusable(target):
             yield reason
+    for each in settings.notify:
+        try:
+            try_secrets(each, environ)
+        except ConfigError as error:
+            yield f"{each.where}: {error}"
 
 
 def missing_secrets(settings: Settings, sites: Iterable[Site], environ: Mapping[str, str]) -> Iterator[str]:

@@ -26,7 +26,8 @@ from connectors.sources.search.requests import SearchLimits
 from connectors.sources.search.source import CohortQuery, SearchSource
 from connectors.sync import sync_site
 from schedules.cli.main import main
-from schedules.cli.session import Session, utc_now
+from schedules.cli.session import Session
+from schedules.clock import utc_now
 from schedules.config.resource_types import TYPES
 from tests.cohorts import ALNEO
 from tests.export_server import ExportServer

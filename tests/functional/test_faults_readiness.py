@@ -104,6 +104,18 @@ def test_fault_104_nothing_is_said_where_all_is_there(tmp_path: Path) -> None:
     assert not (tmp_path / "periop-data").exists()  # to look changes nothing
 
 
+def test_fault_167_the_secrets_of_those_who_are_told_are_tried_too(tmp_path: Path) -> None:
+    hook = '[[notify]]\nkind = "webhook"\nurl_env = "CHAT_URL"\nsecret_env = "CHAT_KEY"\n'
+    file = tmp_path / "periop.toml"
+    (tmp_path / "fhir").mkdir()
+    file.write_text('[[sites]]\nname = "milan"\nkind = "folder"\npath = "fhir"\n' + hook)
+    there = {"CHAT_URL": "https://chat.example.org/s3cret", "CHAT_KEY": "k3y"}
+    assert list(problems(load_settings(file), there)) == []
+    for name in there:
+        (said,) = problems(load_settings(file), {n: value for n, value in there.items() if n != name})
+        assert said.startswith(f"webhook of CHAT_URL: environment variable {name}: holds no secret")
+
+
 def test_fault_104_a_key_that_is_none_is_said(tmp_path: Path) -> None:
     found = list(problems(settings(tmp_path), {"PERIOP_PSEUDONYM_KEY": "short"}))
     assert any("PERIOP_PSEUDONYM_KEY: not a key" in each for each in found)
